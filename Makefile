@@ -1,0 +1,52 @@
+# One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix unit contract sim bench docs serve
+
+BIN := .venv/bin
+PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
+
+# Words handed on to the command, as in: make demo ARGS="--break lost-job"
+ARGS ?=
+# Where `make serve` keeps its data, and the port it listens on.
+DATA ?= data
+PORT ?= 8080
+
+help:  ## print this table
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## prepare .venv (every other target does this by itself)
+	@sh scripts/setup.sh
+
+demo: setup  ## run the whole service against its sandbox and check the books (a minute)
+	@$(BIN)/tocsin demo $(ARGS)
+
+test: check  ## check everything, then run every test
+	@$(BIN)/pytest $(ARGS)
+
+check: setup  ## lint, formatting and types over sources, tests and benchmarks
+	@$(BIN)/ruff check $(PYTHON_ROOMS)
+	@$(BIN)/ruff format --check $(PYTHON_ROOMS)
+	@$(BIN)/mypy $(PYTHON_ROOMS)
+
+fix: setup  ## repair what ruff can repair, and format
+	@$(BIN)/ruff check --fix $(PYTHON_ROOMS)
+	@$(BIN)/ruff format $(PYTHON_ROOMS)
+
+unit: setup  ## run the unit and house tests only (seconds)
+	@$(BIN)/pytest tests/unit tests/house $(ARGS)
+
+contract: setup  ## run the suite that every adapter must pass
+	@$(BIN)/pytest tests/contract $(ARGS)
+
+sim: setup  ## run the simulator; SEED=n repeats one run
+	@TOCSIN_SEED=$(SEED) $(BIN)/pytest tests/sim $(ARGS)
+
+bench: setup  ## print the figures, each as a ratio against something run beside it
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup  ## write the generated pages of docs/ anew
+	@$(BIN)/python scripts/docs.py
+
+serve: setup  ## serve on PORT=8080 with DATA=data
+	@$(BIN)/tocsin serve --data $(DATA) --port $(PORT) $(ARGS)

@@ -1,0 +1,189 @@
+"""The floors and the imports between them, as functions from a root folder to its breaches.
+
+Each rule can be pointed at any folder, so that a canary can plant a fault in a small tree of its
+own and see it caught (`test_canaries.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("clock", "errors", "log", "metrics"),
+    ("domain",),
+    ("ports",),
+    ("adapters", "channels", "online", "pipeline", "sandbox"),
+    ("config", "api"),
+    ("wiring",),
+    ("cli", "demo", "client"),
+)
+"""The rooms of each floor, from the ground up."""
+
+NEIGHBOURLY = (0, 6)
+"""Floors whose rooms are files side by side and may import each other."""
+
+PUBLIC_ONLY = ("client", "demo")
+"""Rooms that speak the public API and so know nothing of how it is served."""
+
+INSIDE = ("adapters", "api", "channels", "config", "online", "pipeline", "ports", "wiring")
+
+LIBRARY_ROOMS: dict[str, tuple[str, ...]] = {
+    "aiohttp": ("adapters/http", "client", "demo"),
+    "apsw": ("adapters/sqlite",),
+    "httpx": ("adapters/http", "client", "demo"),
+    "pycurl": ("adapters/http", "client", "demo"),
+    "pyreqwest": ("adapters/http", "client", "demo"),
+    "requests": ("adapters/http", "client", "demo"),
+    "urllib.request": ("adapters/http", "client", "demo"),
+    "http.client": ("adapters/http", "client", "demo"),
+}
+"""One room a technology: a client library is imported where it is listed and nowhere else."""
+
+
+def floor_of(room: str) -> int | None:
+    for floor, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return floor
+    return None
+
+
+def every_room_has_a_floor(root: Path) -> list[Breach]:
+    """A new file or folder in the package is given a floor before anything is built on it."""
+    return [
+        source.breach(1, f"room {source.room!r} stands on no floor; name it in FLOORS")
+        for source in package(root)
+        if not source.is_init and floor_of(source.room) is None
+    ]
+
+
+def imports_go_down(root: Path) -> list[Breach]:
+    """An import goes to a lower floor, or sideways in the same folder; wings are blind."""
+    breaches = []
+    for source, found in _own_imports(root):
+        why = _why_not(source.room, room_of(found.module))
+        if why:
+            breaches.append(source.breach(found.node, f"{why}: {found.module}"))
+    return breaches
+
+
+def _why_not(here: str, there: str) -> str | None:
+    if here == there or not here or not there:
+        return None
+    above, below = floor_of(here), floor_of(there)
+    if above is None or below is None:
+        return None
+    if below > above:
+        return f"{here} (floor {above}) imports upwards from {there} (floor {below})"
+    if below == above and above not in NEIGHBOURLY:
+        return f"{here} and {there} are wings of floor {above} and blind to each other"
+    if there == "wiring" and here != "cli":
+        return f"only the cli imports the wiring, not {here}"
+    if here in PUBLIC_ONLY and there in INSIDE:
+        return f"{here} speaks only the public API and imports nothing of {there}"
+    return None
+
+
+def no_circles(root: Path) -> list[Breach]:
+    """No module reaches itself by imports, not even inside one folder."""
+    by_name = {source.module: source for source in package(root)}
+    graph: dict[str, dict[str, ast.stmt]] = {name: {} for name in by_name}
+    for source, found in _own_imports(root):
+        if found.module in by_name and found.module != source.module:
+            graph[source.module].setdefault(found.module, found.node)
+    breaches = []
+    for name in sorted(graph):
+        circle = _way_back(graph, name)
+        # Each circle is told once, by its first member.
+        if circle and name == min(circle):
+            node = graph[name][circle[1]]
+            breaches.append(by_name[name].breach(node, f"circle: {' -> '.join(circle)}"))
+    return breaches
+
+
+def _way_back(graph: dict[str, dict[str, ast.stmt]], start: str) -> list[str]:
+    """The shortest chain of imports from a module to itself, or nothing."""
+    chains, seen = [[start]], {start}
+    while chains:
+        chain = chains.pop(0)
+        for following in sorted(graph[chain[-1]]):
+            if following == start:
+                return [*chain, start]
+            if following not in seen:
+                seen.add(following)
+                chains.append([*chain, following])
+    return []
+
+
+def init_files_are_empty(root: Path) -> list[Breach]:
+    """Names are imported from the file that defines them."""
+    return [
+        source.breach(1, "an __init__.py is empty: import names from where they are defined")
+        for source in package(root)
+        if source.is_init and source.text.strip()
+    ]
+
+
+def imports_stand_at_the_top(root: Path) -> list[Breach]:
+    """Nothing is imported inside a function, a class or a condition, except in the wiring."""
+    breaches = []
+    for source in package(root):
+        if source.room == "wiring":
+            continue
+        top = {id(node) for node in source.tree.body}
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top:
+                breaches.append(source.breach(node, "imports stand at the top of the file"))
+            if isinstance(node, ast.Call) and _is_dynamic_import(node):
+                breaches.append(source.breach(node, "only the wiring imports by name at run time"))
+    return breaches
+
+
+def _is_dynamic_import(call: ast.Call) -> bool:
+    return dotted(call.func).rsplit(".", 1)[-1] in ("import_module", "__import__")
+
+
+def libraries_keep_to_their_rooms(root: Path) -> list[Breach]:
+    """Only the room of a technology imports its client library."""
+    breaches = []
+    for source in package(root):
+        place = source.path.removeprefix("src/tocsin/").removesuffix(".py")
+        for found in _outside_imports(source):
+            for library, rooms in LIBRARY_ROOMS.items():
+                if not _is_inside(found.module, library, "."):
+                    continue
+                if not any(_is_inside(place, room, "/") for room in rooms):
+                    breaches.append(source.breach(found.node, f"{library} only in {rooms}"))
+    return breaches
+
+
+def _is_inside(name: str, parent: str, separator: str) -> bool:
+    return name == parent or name.startswith(parent + separator)
+
+
+def _outside_imports(source: Source) -> list[Import]:
+    # `from urllib import request` names the library by its two halves.
+    libraries = frozenset(LIBRARY_ROOMS)
+    return imports(source, libraries)
+
+
+def _own_imports(root: Path) -> Iterator[tuple[Source, Import]]:
+    files = package(root)
+    known = frozenset(source.module for source in files)
+    for source in files:
+        for found in imports(source, known):
+            if found.module.split(".")[0] == "tocsin":
+                yield source, found
+
+
+FLOOR_RULES = (
+    every_room_has_a_floor,
+    imports_go_down,
+    no_circles,
+    init_files_are_empty,
+    imports_stand_at_the_top,
+    libraries_keep_to_their_rooms,
+)

@@ -1,0 +1,17 @@
+"""Arrows point down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.house.rules import FLOOR_RULES
+from tests.house.tree import REPO, Breach
+
+
+@pytest.mark.parametrize("rule", FLOOR_RULES)
+def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[Breach]]) -> None:
+    breaches = rule(REPO)
+    assert not breaches, "\n" + "\n".join(map(str, breaches))

@@ -7,9 +7,17 @@ driver fulfil these; only `wiring.py` knows which one is in use.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.domain.device import Device, DeviceFacts, Registered, Route
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.plan import ChannelFacts
+from tocsin.domain.task import Stage, Task
 
 # --- words of an HTTP conversation ---------------------------------------------------------
 
@@ -56,4 +64,222 @@ class Http(Protocol):
         doubt it says `maybe_sent`. Bodies over the adapter's `body_max_bytes` are cut off and the
         request becomes a `maybe_sent` fault. Many calls may be under way at once.
         """
+        ...
+
+
+# --- words of a channel ---------------------------------------------------------------------
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a vendor allows. Figures are defaults; a credential may override the rate."""
+
+    payload_max_bytes: int
+    devices_max: int
+    """Devices in one call; 1 means single sends."""
+    lifetime_max_s: int
+    rate_per_s: float = 0.0
+    """Targets per second; 0 where the vendor names none."""
+    in_flight_max: int = 200
+    """Requests under way at once."""
+    counts_badge_here: bool = False
+    """Whether the vendor takes absolute badges only, so that we count."""
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One task to one device by one channel."""
+
+    device: int
+    token: str
+    message: Message
+    """With the device's language chosen already."""
+    task_id: str
+    correlation: str
+    """UUID text that names this delivery to the vendor; the same in every attempt."""
+    collapse: str
+    """At most 20 ASCII characters: a later delivery with the same one replaces this."""
+    badge: int | None = None
+    """Absolute badge, where we count."""
+    voip_token: str = ""
+    live_token: str = ""
+    epoch: int = 0
+    ttl_s: int
+    expires_at: float
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Deliveries that travel together, by one credential."""
+
+    app: int
+    task: int
+    job: int
+    deliveries: tuple[Delivery, ...]
+
+
+class StaleCredential(Exception):  # noqa: N818 - a signal, answered by authorising again
+    """The vendor says that our credential has expired: the driver authorises once more."""
+
+    def __init__(self, code: str, info: str) -> None:
+        super().__init__(code, info)
+        self.code = code
+        self.info = info
+
+
+class Authority(Struct, frozen=True):
+    """What `authorize` yields: the value to send, and when to make a new one."""
+
+    value: str
+    renew_at: float
+    """Unix seconds from which a new one is fetched; this one stays usable until replaced."""
+    expires_at: float
+
+
+class Gate(Protocol):
+    """Asked before each vendor request begins: may it still?"""
+
+    async def may_begin(self, batch: Batch) -> Outcome | None:
+        """None: begin now. An outcome (recalled, expired, held): begin nothing, book this."""
+        ...
+
+
+class Channel(Protocol):
+    """A way to reach devices: one credential of a vendor, or our online channel."""
+
+    def room(self, now: float) -> int:
+        """Devices that could begin within the next 250 ms; 0 while a breaker is open."""
+        ...
+
+    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+        """Deliver; one receipt per device, in the batch's order.
+
+        Never raises for a vendor's "no". Asks `gate` before each request.
+        """
+        ...
+
+    def trip(self, reason: str) -> None:
+        """Open the breaker: judgement found the credential at fault."""
+        ...
+
+
+class Channels(Protocol):
+    """The channels of every app's credentials."""
+
+    async def facts(self, app: int) -> Mapping[int, ChannelFacts]:
+        """What the plan must know of each enabled credential, by certificate ID."""
+        ...
+
+    async def channel(self, app: int, credential: int) -> Channel | None:
+        """The channel of a credential; None when there is no such credential any more."""
+        ...
+
+
+class Presence(Protocol):
+    """Who is connected: a hint that costs seconds when wrong, never a push."""
+
+    def connected(self, app: int) -> BitMap:
+        """Devices believed connected to any node."""
+        ...
+
+    async def push(self, task: Task, language: int, devices: Sequence[int]) -> BitMap:
+        """Write a push to these devices' connections; answers those it was written to.
+
+        A written push is a leg; only an ack makes it delivered.
+        """
+        ...
+
+    async def revoke(self, task: Task) -> None:
+        """Tell connected devices that a task was recalled."""
+        ...
+
+
+# --- the bus --------------------------------------------------------------------------------
+
+
+class Bus(Protocol):
+    """Hints between rooms and nodes. Lossy on purpose: never the only carrier of state."""
+
+    def publish(self, subject: str, payload: bytes = b"") -> None:
+        """Tell everyone who listens now. Never blocks, never fails, may be lost."""
+        ...
+
+    def subscribe(self, subject: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call `listener` for each payload; returns how to stop."""
+        ...
+
+
+# --- devices at the door --------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """A device at the door, over a socket or plain HTTP: what it shows and what it tells."""
+
+    sdkappid: int
+    appkey: str = ""
+    """The app's client key: device level."""
+    user: str = ""
+    usersig: str = ""
+    """Proof of `user`; makes `appkey` unnecessary."""
+    registration_id: str = ""
+    """Empty: the service makes one."""
+    secret: str = ""
+    is_logout: bool = False
+    route: Route | None = None
+    voip_token: str | None = None
+    live_tokens: dict[str, str] = {}
+    facts: DeviceFacts = DeviceFacts()
+    address: str = ""
+    """Where it calls from, for the limit on registrations."""
+
+
+class Registrar(Protocol):
+    """Registers devices and takes their reports, whichever door they come through."""
+
+    async def register(self, hello: Hello) -> Registered:
+        """Check appKey or UserSig and the device secret, then register.
+
+        Raises `CallError` (800001, 70001 to 70052, 800101, 800102, 70402) and changes nothing.
+        """
+        ...
+
+    async def authenticate(self, app: int, registration_id: str, secret: str) -> Device:
+        """The registered device with this secret; raises `CallError` 70107 or 800101."""
+        ...
+
+    async def unregister(self, app: int, registration_id: str, secret: str) -> None:
+        """Stop pushes to a device until it registers again."""
+        ...
+
+    async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
+        """Book an arrival or a click (`via`: the channel). Unknown tasks are acknowledged.
+
+        Returns once the report is durable. Reports of many devices share a commit.
+        """
+        ...
+
+
+class Snapshots(Protocol):
+    """Durable copies of the audience index."""
+
+    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
+        """The newest whole snapshot: its log position, and a bitmap per term (0: live accounts).
+
+        (0, {}) when there is none or it does not check out.
+        """
+        ...
+
+    async def save(
+        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
+    ) -> None:
+        """Make these terms' bitmaps part of the snapshot at `position`, durably and at once."""
+        ...
+
+
+class Vault(Protocol):
+    """Seals secrets for the store."""
+
+    def seal(self, plain: bytes, context: str) -> bytes:
+        """Encrypt; `context` (app and purpose) is bound to the result."""
+        ...
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Decrypt; raises `ValueError` for a wrong key, context or damaged text."""
         ...

@@ -1,0 +1,261 @@
+"""Devices: one installation of a customer's app, its vendor route and whom it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.domain.account import (
+    REGISTRATION,
+    USER,
+    Account,
+    AccountsEdit,
+    AccountsView,
+    Draft,
+)
+from tocsin.errors import CallError
+
+TOKEN_MAX_BYTES = 1024
+REGISTRATION_ID_MAX_BYTES = 64
+
+PUSH_PLATFORMS: dict[str, int] = {
+    "online": 0,
+    "apns": 1,
+    "xiaomi": 2,
+    "huawei": 3,
+    "fcm": 4,
+    "meizu": 5,
+    "oppo": 6,
+    "vivo": 7,
+    "honor": 8,
+    "harmony": 9,
+    "webpush": 10,
+}
+"""PushPlatform by channel (trtc.io/document/67551, read 2026-11); 9 and 10 are our choice."""
+
+
+class Route(Struct, frozen=True, array_like=True):
+    """A vendor's address of a device."""
+
+    channel: str
+    credential: int
+    """Certificate ID."""
+    token: str
+    environment: str = "production"
+
+    def key(self) -> tuple[str, str, str]:
+        """What is unique in an app: (channel, environment, token)."""
+        return (self.channel, self.environment, self.token)
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """One installation. It is an account of type 1 itself and may be bound to a UserID."""
+
+    number: int
+    """Dense per app, never reused."""
+    registration_id: str
+    account: int
+    """Number of the account of type 1 with the same name."""
+    user: int = 0
+    """Number of the bound UserID's account; 0 when nobody is logged in."""
+    user_name: str = ""
+    secret_hash: bytes = b""
+    """SHA-256 of the device secret that the first registration answered."""
+    route: Route | None = None
+    epoch: int = 0
+    """Grows whenever the route changes: a late "token dead" must not kill its successor."""
+    voip_token: str = ""
+    live_tokens: dict[str, str] = {}
+    """Live Activity id to its push token."""
+    language: str = ""
+    platform: str = ""
+    """`iPhone`, `Android`, `Web`, `iPad`, `PC`, `Mac` or empty (trtc.io/document/35477)."""
+    model: str = ""
+    system_version: str = ""
+    sdk_version: str = ""
+    push_version: str = ""
+    is_notify_on: bool = True
+    is_registered: bool = True
+    badge: int = 0
+    login_at: float = 0.0
+    seen_at: float = 0.0
+
+
+class DeviceFacts(Struct, frozen=True, kw_only=True):
+    """What a device tells about itself. None leaves what is stored."""
+
+    language: str | None = None
+    platform: str | None = None
+    model: str | None = None
+    system_version: str | None = None
+    sdk_version: str | None = None
+    push_version: str | None = None
+    is_notify_on: bool | None = None
+    badge: int | None = None
+
+
+class DeviceView(Struct, frozen=True):
+    """What the store read for one device's call."""
+
+    books: AccountsView
+    """Its accounts hold the RegistrationID and the UserID, where they exist."""
+    device: Device | None
+    holder: Device | None
+    """The device that owns the token now."""
+    next_device: int
+
+
+class DeviceEdit(Struct):
+    """What the store shall write: accounts as ever, and whole device rows."""
+
+    books: AccountsEdit
+    devices: list[Device] = []
+    result: Any = None
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """One registration: device level, or with a UserID whose UserSig was already checked."""
+
+    registration_id: str
+    secret: str = ""
+    """What an earlier registration answered; empty the first time."""
+    fresh_secret: str
+    """The secret to hand out if this is the first time."""
+    user: str = ""
+    is_logout: bool = False
+    """True: no UserID is logged in any more. False and no `user`: the binding stays."""
+    route: Route | None = None
+    voip_token: str | None = None
+    live_tokens: Mapping[str, str] = {}
+    facts: DeviceFacts = DeviceFacts()
+
+
+class Registered(Struct, frozen=True):
+    """What a registration came to."""
+
+    device: Device
+    secret: str
+    """The new secret, or empty when the device had one."""
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is stored of a device secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def has_secret(device: Device, secret: str) -> bool:
+    """Whether this is the device's secret, in constant time."""
+    return hmac.compare_digest(device.secret_hash, hash_secret(secret))
+
+
+def register(ask: Registration, now: float) -> Callable[[DeviceView], DeviceEdit]:
+    """A decision that registers a device, binds its UserID and takes its token from others."""
+
+    def decide(view: DeviceView) -> DeviceEdit:
+        draft = Draft(view.books)
+        device, secret = _known_or_new(view, draft, ask)
+        device = _with_facts(device, ask.facts, now)
+        device = _with_user(draft, device, ask, now)
+        device = _with_tokens(device, ask)
+        devices = [device]
+        holder = view.holder
+        if ask.route is not None and holder is not None and holder.number != device.number:
+            devices.append(without_route(holder))
+        return DeviceEdit(draft.edit([]), devices, Registered(device, secret))
+
+    return decide
+
+
+def unregister(secret: str, now: float) -> Callable[[DeviceView], DeviceEdit]:
+    """A decision that stops all pushes to a device until it registers again."""
+
+    def decide(view: DeviceView) -> DeviceEdit:
+        device = _checked(view.device, secret)
+        gone = msgspec.structs.replace(
+            without_route(device),
+            is_registered=False,
+            user=0,
+            user_name="",
+            voip_token="",
+            live_tokens={},
+            seen_at=now,
+        )
+        return DeviceEdit(Draft(view.books).edit([]), [gone], gone)
+
+    return decide
+
+
+def without_route(device: Device) -> Device:
+    """The device with its token given up; the epoch tells late answers apart."""
+    return msgspec.structs.replace(device, route=None, epoch=device.epoch + 1)
+
+
+def _checked(device: Device | None, secret: str) -> Device:
+    if device is None:
+        raise CallError(70107)
+    if not has_secret(device, secret):
+        raise CallError(800101)
+    return device
+
+
+def _known_or_new(view: DeviceView, draft: Draft, ask: Registration) -> tuple[Device, str]:
+    if view.device is not None:
+        known = _checked(view.device, ask.secret)
+        account = draft.accounts.get(ask.registration_id)
+        if account is None or account.number != known.account:
+            account = _device_account(draft, ask.registration_id)
+        known = msgspec.structs.replace(known, account=account.number, is_registered=True)
+        return known, ""
+    account = _device_account(draft, ask.registration_id)
+    device = Device(
+        number=view.next_device,
+        registration_id=ask.registration_id,
+        account=account.number,
+        secret_hash=hash_secret(ask.fresh_secret),
+    )
+    return device, ask.fresh_secret
+
+
+def _device_account(draft: Draft, registration_id: str) -> Account:
+    account = draft.accounts.get(registration_id)
+    if account is None:
+        return draft.create(registration_id, REGISTRATION)
+    if account.type != REGISTRATION:
+        raise CallError(70402, "RegistrationID is a UserID already")
+    return account
+
+
+def _with_facts(device: Device, facts: DeviceFacts, now: float) -> Device:
+    told = {
+        name: value for name, value in msgspec.structs.asdict(facts).items() if value is not None
+    }
+    return msgspec.structs.replace(device, seen_at=now, **told)
+
+
+def _with_user(draft: Draft, device: Device, ask: Registration, now: float) -> Device:
+    if ask.is_logout:
+        return msgspec.structs.replace(device, user=0, user_name="")
+    if not ask.user:
+        return device if device.user else msgspec.structs.replace(device, login_at=now)
+    user = draft.accounts.get(ask.user)
+    if user is None:
+        user = draft.create(ask.user, USER)
+    if user.type != USER:
+        raise CallError(70402, "UserID is a RegistrationID")
+    return msgspec.structs.replace(device, user=user.number, user_name=user.name, login_at=now)
+
+
+def _with_tokens(device: Device, ask: Registration) -> Device:
+    if ask.voip_token is not None:
+        device = msgspec.structs.replace(device, voip_token=ask.voip_token)
+    if ask.live_tokens:
+        live = {**device.live_tokens, **ask.live_tokens}
+        device = msgspec.structs.replace(device, live_tokens=live)
+    if ask.route is not None and ask.route != device.route:
+        device = msgspec.structs.replace(device, route=ask.route, epoch=device.epoch + 1)
+    return device

@@ -1,0 +1,173 @@
+"""What is shown or carried: OfflinePushInfo in our own names, and the rules about its text.
+
+Field meanings: trtc.io/document/77715 (read 2026-11). Wire spellings live in `api/wire.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+ELLIPSIS = "..."
+
+
+class Translation(Struct, frozen=True):
+    """Title and text for one device language."""
+
+    language: str
+    title: str = ""
+    desc: str = ""
+
+
+class LiveActivity(Struct, frozen=True, kw_only=True):
+    """An update of an iOS Live Activity."""
+
+    id: str
+    event: str
+    """`update` or `end`."""
+    content_state: dict[str, Any] = {}
+    dismissal_at: int | None = None
+    """Unix seconds; only for `end`."""
+
+
+class AndroidPart(Struct, frozen=True, kw_only=True):
+    """AndroidInfo. None or empty: the credential's default, else the vendor's."""
+
+    sound: str = ""
+    is_big_text: bool = False
+    huawei_channel_id: str = ""
+    huawei_importance: str = ""
+    huawei_category: str = ""
+    huawei_image: str = ""
+    huawei_ext_as_intent: bool = False
+    honor_importance: str = ""
+    honor_image: str = ""
+    xiaomi_channel_id: str = ""
+    oppo_channel_id: str = ""
+    oppo_category: str = ""
+    oppo_notify_level: int | None = None
+    oppo_template_id: str = ""
+    oppo_title_params: dict[str, str] = {}
+    oppo_content_params: dict[str, str] = {}
+    vivo_classification: int | None = None
+    vivo_category: str = ""
+    vivo_notify_type: int | None = None
+    google_channel_id: str = ""
+    google_image: str = ""
+    google_priority: str = ""
+    meizu_message_type: int | None = None
+
+
+class ApplePart(Struct, frozen=True, kw_only=True):
+    """ApnsInfo."""
+
+    counts_badge: bool = False
+    """BadgeMode 0. Push calls do not count unless asked to."""
+    title: str = ""
+    subtitle: str = ""
+    image: str = ""
+    is_mutable: bool = False
+    sound: str = ""
+    interruption_level: str = ""
+    is_silent: bool = False
+    is_voip: bool = False
+    live_activity: LiveActivity | None = None
+
+
+class HarmonyPart(Struct, frozen=True, kw_only=True):
+    """HarmonyInfo."""
+
+    title: str = ""
+    category: str = ""
+    image: str = ""
+    sound: str = ""
+    sound_duration_s: int | None = None
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """One OfflinePushInfo."""
+
+    is_online_only: bool = False
+    """PushFlag 1: never a vendor."""
+    title: str = ""
+    desc: str = ""
+    translations: tuple[Translation, ...] = ()
+    ext: str = ""
+    badge_add: int | None = None
+    badge_set: int | None = None
+    android: AndroidPart = AndroidPart()
+    apple: ApplePart = ApplePart()
+    harmony: HarmonyPart = HarmonyPart()
+    template_id: str = ""
+    template_params: dict[str, str] = {}
+
+    def translated(self, language: int) -> Message:
+        """The message with the title and text of translation number `language`; -1: its own."""
+        if language < 0:
+            return self
+        chosen = self.translations[language]
+        return msgspec.structs.replace(self, title=chosen.title, desc=chosen.desc)
+
+
+def choose_language(translations: tuple[Translation, ...], device_language: str) -> int:
+    """Which translation a device gets, or -1 for the message's own text.
+
+    Exact first, then with the device's subtags dropped from the end: `zh-Hans-CN` takes
+    `zh-hans` before `zh`. Case and `_` do not matter.
+    """
+    known = {_tag(item.language): index for index, item in reversed(list(enumerate(translations)))}
+    parts = _tag(device_language).split("-")
+    while parts:
+        index = known.get("-".join(parts))
+        if index is not None:
+            return index
+        parts.pop()
+    return -1
+
+
+def _tag(language: str) -> str:
+    return language.strip().lower().replace("_", "-")
+
+
+def utf16_units(text: str) -> int:
+    """Length as vendors count it: UTF-16 code units."""
+    return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)
+
+
+def cut(text: str, units_max: int) -> str:
+    """The text within `units_max` UTF-16 units, `...` included, never inside a surrogate pair."""
+    if utf16_units(text) <= units_max:
+        return text
+    left = units_max - len(ELLIPSIS)
+    kept: list[str] = []
+    for char in text:
+        left -= 2 if ord(char) > 0xFFFF else 1
+        if left < 0:
+            break
+        kept.append(char)
+    return "".join(kept) + ELLIPSIS
+
+
+def next_badge(message: Message, badge: int) -> int | None:
+    """The absolute badge a device with this counter shall show, or None to leave it alone.
+
+    Set beats add; with neither, BadgeMode decides. Only APNs needs this: the others count
+    on the device.
+    """
+    if message.badge_set is not None:
+        return message.badge_set
+    if message.badge_add is not None:
+        return min(badge + message.badge_add, 999)
+    if message.apple.counts_badge:
+        return min(badge + 1, 999)
+    return None
+
+
+def render_template(text: str, params: Mapping[str, str]) -> str:
+    """Fill `{{Name}}` variables; unknown ones stay as they are."""
+    for name, value in params.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text

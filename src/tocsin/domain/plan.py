@@ -1,0 +1,272 @@
+"""The plan: which devices a page of the audience has, and which legs lead to them.
+
+`plan_page` is the whole of fanout's judgement. It gets a page of the frozen audience with its
+devices and gives back jobs, books and the batches still open, for one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.domain.app import App
+from tocsin.domain.device import Device
+from tocsin.domain.message import Message, choose_language, next_badge
+from tocsin.domain.outcome import State
+from tocsin.domain.task import (
+    WITH_DEVICES,
+    Block,
+    BlockKind,
+    Body,
+    FanoutBody,
+    NewJob,
+    OnlineBody,
+    OpenBatch,
+    SendBody,
+    StepEdit,
+    StepView,
+    Task,
+    WaitBody,
+    closes,
+)
+
+PAGE_ACCOUNTS = 16_384
+"""Accounts in one transaction of fanout."""
+ONLINE_BATCH = 1000
+
+
+class ChannelFacts(Struct, frozen=True):
+    """What the plan must know of a credential's channel."""
+
+    channel: str
+    batch_max: int
+    """Devices in one job: a list call's size, or 200 single sends."""
+    counts_badge_here: bool = False
+    """Whether the vendor takes absolute badges only, so that we count."""
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """What fanout knows besides what the store read."""
+
+    page: Sequence[int]
+    """Account numbers of this page, in rising order."""
+    is_last: bool
+    audience: BitMap
+    connected: BitMap
+    """Devices believed connected: a hint."""
+    credentials: Mapping[int, ChannelFacts]
+    only: BitMap | None = None
+    """For an overwrite: the devices that the recalled task may have reached."""
+    now: float
+
+
+def plan_page(view: StepView, body: FanoutBody, scene: Scene) -> StepEdit:
+    """Plan one page and move the cursor; the last page closes every batch and ends the walk."""
+    planner = _Planner(view.app, view.task, view.job.number, body, scene)
+    for device in _by_account(planner, view, scene):
+        planner.place(device)
+    return planner.finish(is_last=scene.is_last)
+
+
+def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Device]:
+    """The devices to plan, each once; books every account that has none."""
+    by_user: dict[int, list[Device]] = {}
+    by_registration: dict[int, Device] = {}
+    for device in view.devices.values():
+        if device.user:
+            by_user.setdefault(device.user, []).append(device)
+        by_registration[device.account] = device
+    for account in scene.page:
+        if account not in view.accounts:
+            planner.book_account(account, "account deleted")
+            continue
+        own = by_registration.get(account)
+        if own is not None and own.user and own.user in scene.audience:
+            planner.book_account(account, "reached as its UserID")
+            continue
+        found = [own] if own is not None else by_user.get(account, [])
+        chosen = choose_devices(found, view.app.device_policy)
+        chosen = [it for it in chosen if scene.only is None or it.number in scene.only]
+        if not chosen:
+            reason = "no device" if scene.only is None else "not sent before"
+            planner.book_account(account, reason)
+            continue
+        planner.book_account(account, WITH_DEVICES)
+        yield from chosen
+
+
+def choose_devices(devices: Sequence[Device], policy: str) -> list[Device]:
+    """Which of an account's devices a push goes to: all, or the newest login."""
+    registered = [device for device in devices if device.is_registered]
+    if policy == "all" or len(registered) < 2:  # noqa: PLR2004 - one device needs no choice
+        return registered
+    return [max(registered, key=lambda device: (device.login_at, device.number))]
+
+
+class _Planner:
+    """One page being planned."""
+
+    def __init__(self, app: App, task: Task, job: int, body: FanoutBody, scene: Scene) -> None:
+        self._app = app
+        self._task = task
+        self._job = job
+        self._scene = scene
+        self._over = closes(task, scene.now)
+        self._open = {_key(batch): _Filling(batch) for batch in body.open}
+        self._accounts: dict[str, list[int]] = {}
+        self._closed: dict[tuple[State, str, str], list[int]] = {}
+        self._planned: list[int] = []
+        self._edit = StepEdit()
+
+    def book_account(self, account: int, reason: str) -> None:
+        """Write an account into the books: with devices, or why it has none."""
+        self._accounts.setdefault(reason, []).append(account)
+
+    def place(self, device: Device) -> None:
+        """Put a device into the batches of its legs, or book why it has none."""
+        self._planned.append(device.number)
+        if self._over is not None:
+            self._close(device, self._over, "", "")
+            return
+        message = self._task.message
+        language = choose_language(message.translations, device.language)
+        route = None if message.is_online_only else device.route
+        facts = self._scene.credentials.get(route.credential) if route else None
+        is_connected = device.number in self._scene.connected and self._task.overwrites is None
+        if route is None or facts is None:
+            self._without_route(device, language, is_connected=is_connected)
+            return
+        if is_connected:
+            self._add(("online", "online", 0, language, False), device.number, None)
+        badge = self._badge(device, message) if facts.counts_badge_here else None
+        queue = f"{facts.channel}:{route.credential}"
+        key = (queue, facts.channel, route.credential, language, is_connected)
+        self._add(key, device.number, badge)
+
+    def finish(self, *, is_last: bool) -> StepEdit:
+        """Everything planned so far, as one edit."""
+        edit = self._edit
+        if is_last:
+            for filling in self._open.values():
+                self._flush(filling)
+        edit.blocks.extend(self._blocks())
+        if is_last:
+            edit.is_done = True
+        else:
+            left = tuple(it.batch() for it in self._open.values() if it.devices)
+            edit.body = FanoutBody(self._scene.page[-1], left)
+        return edit
+
+    def _without_route(self, device: Device, language: int, *, is_connected: bool) -> None:
+        has_no_time = self._task.ttl_s == 0 and not is_connected
+        if self._task.overwrites is not None or has_no_time:
+            info = "no token uploaded" if device.route is None else "no such certificate"
+            code = "-2" if device.route is None else "-1"
+            self._close(device, State.UNREACHABLE, code, info)
+            return
+        self._add(("wait", "online", 0, language, False), device.number, None)
+
+    def _badge(self, device: Device, message: Message) -> int | None:
+        badge = next_badge(message, device.badge)
+        if badge is not None and badge != device.badge:
+            self._edit.devices.append(msgspec.structs.replace(device, badge=badge))
+        return badge
+
+    def _close(self, device: Device, state: State, code: str, info: str) -> None:
+        self._closed.setdefault((state, code or "0", info), []).append(device.number)
+
+    def _add(self, key: _Key, device: int, badge: int | None) -> None:
+        filling = self._open.get((*key, badge is not None))
+        if filling is None:
+            batch = OpenBatch(*key)
+            filling = self._open[(*key, badge is not None)] = _Filling(batch)
+        filling.devices.append(device)
+        if badge is not None:
+            filling.badges.append(badge)
+        if len(filling.devices) >= self._size(key):
+            self._flush(filling)
+
+    def _size(self, key: _Key) -> int:
+        facts = self._scene.credentials.get(key[2])
+        return ONLINE_BATCH if facts is None else facts.batch_max
+
+    def _flush(self, filling: _Filling) -> None:
+        if not filling.devices:
+            return
+        job = _job_of(filling.batch(), self._task, self._app, self._scene.now)
+        self._edit.jobs.append(job)
+        filling.devices.clear()
+        filling.badges.clear()
+
+    def _blocks(self) -> Iterable[Block]:
+        for reason, accounts in self._accounts.items():
+            yield self._block("account", reason, "", accounts)
+        for (state, code, info), devices in self._closed.items():
+            yield msgspec.structs.replace(self._block("device", state, code, devices), info=info)
+        if self._planned:
+            yield self._block("planned", "", "0", self._planned)
+
+    def _block(self, kind: BlockKind, state: str, code: str, members: Iterable[int]) -> Block:
+        return Block(
+            task=self._task.number,
+            job=self._job,
+            at=self._scene.now,
+            kind=kind,
+            state=state,
+            code=code,
+            members=BitMap(members).serialize(),
+        )
+
+
+_Key = tuple[str, str, int, int, bool]
+
+
+class _Filling:
+    """A batch while it grows."""
+
+    def __init__(self, batch: OpenBatch) -> None:
+        self._head = batch
+        self.devices = list(batch.devices)
+        self.badges = list(batch.badges)
+
+    def batch(self) -> OpenBatch:
+        return msgspec.structs.replace(
+            self._head, devices=tuple(self.devices), badges=tuple(self.badges)
+        )
+
+
+def _key(batch: OpenBatch) -> tuple[str, str, int, int, bool, bool]:
+    head = (batch.queue, batch.channel, batch.credential, batch.language, batch.waits_for_ack)
+    return (*head, bool(batch.badges))
+
+
+def _job_of(batch: OpenBatch, task: Task, app: App, now: float) -> NewJob:
+    order = sorted(range(len(batch.devices)), key=batch.devices.__getitem__)
+    devices = tuple(batch.devices[index] for index in order)
+    badges = tuple(batch.badges[index] for index in order) if batch.badges else ()
+    queue = batch.queue
+    body: Body
+    if queue == "online":
+        body = OnlineBody(batch.language, devices)
+    elif queue == "wait":
+        body = WaitBody(batch.language, devices)
+    else:
+        body = SendBody(
+            batch.channel,
+            batch.credential,
+            batch.language,
+            devices,
+            badges,
+            waits_for_ack=batch.waits_for_ack,
+        )
+    waits = batch.waits_for_ack and queue not in {"online", "wait"}
+    return NewJob(
+        task=task.number,
+        queue=queue,
+        lane=task.lane,
+        body=body,
+        not_before=now + app.ack_s if waits else now,
+    )

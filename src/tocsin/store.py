@@ -1,0 +1,252 @@
+"""The Store port: everything durable, one page of verbs.
+
+Part of the waist (`ports.py` has the other seams); a file of its own for its length alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.app import App, Credential
+from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.stats import TaskBooks
+from tocsin.domain.task import (
+    AcceptEdit,
+    AcceptView,
+    Block,
+    Job,
+    Lane,
+    RecallEdit,
+    RecallView,
+    Report,
+    StepEdit,
+    StepView,
+    StepWant,
+    Task,
+)
+
+
+class Head(Struct, frozen=True):
+    """A queue with work that is ready, or the time when its next work will be."""
+
+    app: int
+    queue: str
+    lane: Lane
+    ready_at: float
+
+
+class Store(Protocol):
+    """Everything durable.
+
+    Every verb is one atomic step: when it returns, what it wrote survives a power cut; when it
+    raises `StoreError`, nothing of it happened. A deciding function gets what was read and
+    returns what to write; it is pure, may be called again, and may raise `CallError`, which
+    leaves everything as it was. No verb of one app reads or writes another app's rows. Numbers
+    (accounts, devices, terms, tasks, jobs) are dense per app from 1 and never reused.
+    """
+
+    # apps and credentials
+
+    async def app(self, app: int) -> App | None:
+        """The app, or None. Cheap: asked on every call."""
+        ...
+
+    async def apps(self) -> list[int]:
+        """Every app's sdkappid, in rising order."""
+        ...
+
+    async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
+        """Create or change an app."""
+        ...
+
+    async def credentials(self, app: int) -> list[Credential]:
+        """The app's credentials by certificate ID."""
+        ...
+
+    async def update_credential(
+        self, app: int, number: int, change: Callable[[Credential | None, int], Credential | None]
+    ) -> Credential | None:
+        """Create (`number` 0), change or delete (None) a credential.
+
+        `change` gets the present record and the next free number; numbers are never reused.
+        """
+        ...
+
+    # accounts
+
+    async def accounts(self, app: int, names: Sequence[str]) -> list[Account | None]:
+        """The named accounts in the order asked."""
+        ...
+
+    async def account_names(self, app: int, numbers: BitMap) -> dict[int, str]:
+        """Names by number; deleted accounts are left out."""
+        ...
+
+    async def update_accounts(
+        self,
+        app: int,
+        names: Sequence[str],
+        keys: Sequence[TermKey],
+        change: Callable[[AccountsView], AccountsEdit],
+    ) -> Any:
+        """Apply a decision about accounts and answer its result.
+
+        Appends one change log row when the edit has changes. Deleting an account deletes the
+        devices bound to it or registered under it, and remembers when it went.
+        """
+        ...
+
+    async def terms(self, app: int, keys: Sequence[TermKey]) -> dict[TermKey, Term]:
+        """The terms that exist."""
+        ...
+
+    async def retire_terms(self, app: int, limit: int) -> list[int]:
+        """Delete up to `limit` term rows that nobody carries; answers their numbers."""
+        ...
+
+    # the change log
+
+    async def changes(self, app: int, after: int, limit: int) -> list[tuple[int, list[Change]]]:
+        """Log rows after a position, in the order of their commits."""
+        ...
+
+    async def last_change(self, app: int) -> int:
+        """The newest position; 0 when the log was never written."""
+        ...
+
+    async def cut_changes(self, app: int, upto: int) -> None:
+        """Delete log rows up to and with this position: a durable snapshot covers them."""
+        ...
+
+    # devices
+
+    async def device(self, app: int, registration_id: str) -> Device | None:
+        """The device with this RegistrationID."""
+        ...
+
+    async def devices(self, app: int, numbers: BitMap) -> dict[int, Device]:
+        """Devices by number."""
+        ...
+
+    async def devices_of(self, app: int, accounts: BitMap) -> list[Device]:
+        """Every device bound to these accounts or registered under them."""
+        ...
+
+    async def update_device(
+        self,
+        app: int,
+        registration_id: str,
+        user: str,
+        route: Route | None,
+        change: Callable[[DeviceView], DeviceEdit],
+    ) -> Any:
+        """Apply a decision about one device, its accounts and the holder of `route`'s token."""
+        ...
+
+    # tasks
+
+    async def accept(
+        self,
+        app: int,
+        dedup: str,
+        names: Sequence[str],
+        decide: Callable[[AcceptView], AcceptEdit],
+    ) -> Any:
+        """Accept a push: task, audience, first job, quota and the de-dup key, in one step.
+
+        `dedup` finds the task accepted for the same key within the last second.
+        """
+        ...
+
+    async def recall(
+        self, app: int, task_id: str, decide: Callable[[RecallView], RecallEdit]
+    ) -> Any:
+        """Recall a task; an overwrite gets the recalled task's frozen audience."""
+        ...
+
+    async def task(self, app: int, task_id: str) -> Task | None:
+        """The task with this TaskId."""
+        ...
+
+    async def tasks(self, app: int, *, before: int = 0, limit: int = 100) -> list[Task]:
+        """Tasks, newest first, with numbers below `before` (0: from the newest)."""
+        ...
+
+    async def living(self, app: int) -> list[Task]:
+        """Tasks that have not ended, in rising order."""
+        ...
+
+    async def recalled(self, app: int, since: float) -> set[int]:
+        """Numbers of the tasks recalled at or after `since`."""
+        ...
+
+    async def audience(self, app: int, task: int) -> BitMap:
+        """The frozen audience; empty before it is frozen."""
+        ...
+
+    async def books(self, app: int, task: int) -> TaskBooks | None:
+        """Everything about a task, read at one moment."""
+        ...
+
+    async def acked(self, app: int, task: int) -> BitMap:
+        """Devices with a report of stage reached or clicked."""
+        ...
+
+    async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
+        """Append reports. Those of unknown tasks are dropped."""
+        ...
+
+    async def merge_books(
+        self, app: int, task: int, merge: Callable[[Sequence[Block]], list[Block]]
+    ) -> None:
+        """Replace an ended task's blocks by fewer that say the same."""
+        ...
+
+    async def forget(self, app: int, before: float) -> int:
+        """Delete tasks that ended before this time, with their books; answers how many."""
+        ...
+
+    # jobs
+
+    async def heads(self, now: float) -> list[Head]:
+        """Each (app, queue, lane) with jobs that nobody holds, and when the first is ready.
+
+        Jobs whose lease has run out count as ready. `app` is not asked: a worker serves all.
+        """
+        ...
+
+    async def lease(  # noqa: PLR0913 - a queue is (app, queue, lane)
+        self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
+    ) -> list[Job]:
+        """Lease up to `limit` ready jobs, oldest `not_before` first, by the store's clock.
+
+        Each lease raises the job's generation, so an earlier holder's writes are refused.
+        """
+        ...
+
+    async def extend(self, app: int, jobs: Sequence[Job], *, lease_s: float) -> list[int]:
+        """Extend leases; answers the numbers of the jobs that are still ours."""
+        ...
+
+    async def step(
+        self,
+        app: int,
+        job: Job,
+        want: StepWant,
+        decide: Callable[[StepView], StepEdit],
+    ) -> Any:
+        """Write one step of a leased job, if its generation still holds; else raise `Stale`."""
+        ...
+
+    async def release(self, holder: str) -> int:
+        """Give up every lease of a holder that is known to be dead; answers how many."""
+        ...
+
+    async def depth(self) -> dict[tuple[int, str], int]:
+        """Jobs by (app, queue): for metrics."""
+        ...

@@ -1,0 +1,218 @@
+"""Each house rule is shown a planted fault that it must catch, and clean code that it must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.house import rules, rules_tidy
+from tests.house.tree import Breach
+
+Rule = Callable[[Path], list[Breach]]
+
+LONG_FUNCTION = "def long() -> int:\n" + "    x = 1\n" * 70 + "    return x\n"
+SIX = "def six(a, b, c, d, e, f): ...\n"
+
+
+class Planted(NamedTuple):
+    """A rule, where the fault is planted, and the faulty text."""
+
+    rule: Rule
+    path: str
+    text: str
+    line: int = 1
+
+
+def src(name: str) -> str:
+    return f"src/tocsin/{name}"
+
+
+CANARIES = (
+    # An import of a higher floor, of a sister wing, of the wiring, and of the inside by the client.
+    Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin.ports import Http\n"),
+    Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin import ports\n"),
+    Planted(rules.imports_go_down, src("domain/x.py"), "from ..ports import Http\n"),
+    Planted(rules.imports_go_down, src("domain/x.py"), "import tocsin.ports as p\n"),
+    Planted(rules.imports_go_down, src("online/x.py"), "from tocsin.pipeline import settle\n"),
+    Planted(rules.imports_go_down, src("adapters/x.py"), "import tocsin.channels.apns\n"),
+    Planted(rules.imports_go_down, src("api/x.py"), "from tocsin.config import Settings\n"),
+    Planted(rules.imports_go_down, src("demo.py"), "from tocsin.wiring import build\n"),
+    Planted(rules.imports_go_down, src("client.py"), "from tocsin.pipeline import accept\n"),
+    # An import that only types need counts as well.
+    Planted(
+        rules.imports_go_down,
+        src("domain/x.py"),
+        "import typing\nif typing.TYPE_CHECKING:\n    from tocsin.ports import Http\n",
+        3,
+    ),
+    Planted(rules.every_room_has_a_floor, src("helpers.py"), "X = 1\n"),
+    Planted(rules.every_room_has_a_floor, src("common/text.py"), "X = 1\n"),
+    Planted(rules.init_files_are_empty, src("domain/__init__.py"), "from .x import X\n"),
+    Planted(rules.imports_stand_at_the_top, src("log.py"), "def f():\n    import json\n", 2),
+    Planted(rules.imports_stand_at_the_top, src("log.py"), "if 1:\n    import json\n", 2),
+    Planted(rules.imports_stand_at_the_top, src("log.py"), "x = __import__('json')\n"),
+    Planted(
+        rules.imports_stand_at_the_top,
+        src("log.py"),
+        "import importlib\nx = importlib.import_module('json')\n",
+        2,
+    ),
+    Planted(rules.libraries_keep_to_their_rooms, src("channels/apns.py"), "import pycurl\n"),
+    Planted(rules.libraries_keep_to_their_rooms, src("adapters/memory.py"), "import apsw\n"),
+    Planted(rules.libraries_keep_to_their_rooms, src("adapters/sqlite/x.py"), "import aiohttp\n"),
+    Planted(rules.libraries_keep_to_their_rooms, src("cli.py"), "from urllib import request\n"),
+    Planted(
+        rules.libraries_keep_to_their_rooms, src("api/x.py"), "from urllib.request import urlopen\n"
+    ),
+    # Budgets.
+    Planted(rules_tidy.files_and_lines_are_short, src("log.py"), f"X = '{'x' * 100}'\n"),
+    Planted(rules_tidy.files_and_lines_are_short, src("log.py"), "X = 1\n" * 501),
+    Planted(rules_tidy.files_and_lines_are_short, "tests/unit/test_x.py", "X = 1\n" * 501),
+    Planted(rules_tidy.functions_are_short, src("log.py"), LONG_FUNCTION),
+    Planted(rules_tidy.parameters_are_few, src("log.py"), SIX),
+    Planted(rules_tidy.promises_are_documented, src("ports.py"), '"""P."""\nclass Http: ...\n', 2),
+    Planted(rules_tidy.promises_are_documented, src("domain/x.py"), '"""P."""\ndef f(): ...\n', 2),
+    Planted(
+        rules_tidy.promises_are_documented,
+        src("ports.py"),
+        '"""P."""\nclass Http:\n    """H."""\n    async def send(self): ...\n',
+        4,
+    ),
+    Planted(rules_tidy.promises_are_documented, src("domain/x.py"), "X = 1\n"),
+    # Banned words, however they are imported.
+    Planted(
+        rules_tidy.no_type_checking_blocks, src("log.py"), "from typing import TYPE_CHECKING\n"
+    ),
+    Planted(
+        rules_tidy.no_type_checking_blocks,
+        "tests/x.py",
+        "import typing\nif typing.TYPE_CHECKING: ...\n",
+        2,
+    ),
+    Planted(rules_tidy.time_and_chance_come_in, src("log.py"), "import time\ntime.time()\n", 2),
+    Planted(rules_tidy.time_and_chance_come_in, src("log.py"), "from time import time\n"),
+    Planted(rules_tidy.time_and_chance_come_in, src("log.py"), "import random\n"),
+    Planted(rules_tidy.time_and_chance_come_in, src("log.py"), "from uuid import uuid4\n"),
+    Planted(
+        rules_tidy.time_and_chance_come_in,
+        src("log.py"),
+        "import datetime as dt\ndt.datetime.now()\n",
+        2,
+    ),
+    Planted(
+        rules_tidy.time_and_chance_come_in,
+        src("log.py"),
+        "from datetime import datetime\nnow = datetime.now\n",
+        2,
+    ),
+    Planted(
+        rules_tidy.time_and_chance_come_in, src("log.py"), "import asyncio\nasyncio.sleep(1)\n", 2
+    ),
+    Planted(rules_tidy.nothing_is_printed, src("cli.py"), "print('x')\n"),
+    Planted(rules_tidy.doubles_are_real, "tests/x.py", "from unittest.mock import patch\n"),
+    Planted(rules_tidy.doubles_are_real, "tests/x.py", "from unittest import mock\n"),
+    Planted(
+        rules_tidy.doubles_are_real,
+        "tests/x.py",
+        "def f(monkeypatch):\n    monkeypatch.setattr('a', 1)\n",
+        2,
+    ),
+    Planted(rules_tidy.tests_do_not_sleep, "tests/x.py", "import asyncio\nasyncio.sleep(0.1)\n", 2),
+    Planted(
+        rules_tidy.broad_excepts_have_a_place,
+        src("domain/x.py"),
+        "try:\n    x()\nexcept Exception:\n    pass\n",
+        3,
+    ),
+    Planted(
+        rules_tidy.broad_excepts_have_a_place,
+        src("domain/x.py"),
+        "try:\n    x()\nexcept (OSError, BaseException):\n    pass\n",
+        3,
+    ),
+    Planted(
+        rules_tidy.broad_excepts_have_a_place,
+        src("domain/x.py"),
+        "try:\n    x()\nexcept:\n    pass\n",
+        3,
+    ),
+    Planted(
+        rules_tidy.broad_excepts_have_a_place,
+        src("domain/x.py"),
+        "import contextlib\nwith contextlib.suppress(Exception):\n    x()\n",
+        2,
+    ),
+    Planted(rules_tidy.modules_hold_no_state, src("log.py"), "cache: dict[str, int] = dict()\n"),
+    Planted(
+        rules_tidy.modules_hold_no_state,
+        src("metrics.py"),
+        "from prometheus_client import Counter as C\nCALLS = C('calls', 'x')\n",
+        2,
+    ),
+    Planted(rules_tidy.modules_hold_no_state, src("log.py"), "def f():\n    global x\n", 2),
+    Planted(rules_tidy.nothing_is_left_over, src("log.py"), "x = 1  # TO" + "DO: later\n"),
+    Planted(rules_tidy.no_dead_files, src("domain/unused.py"), "X = 1\n"),
+)
+
+
+def plant(root: Path, path: str, text: str) -> None:
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def name_of(planted: Planted) -> str:
+    return f"{planted.rule.__name__}-{planted.text.strip().splitlines()[-1][:40]}"
+
+
+@pytest.mark.parametrize("planted", CANARIES, ids=name_of)
+def test_the_rule_catches_the_planted_fault(planted: Planted, tmp_path: Path) -> None:
+    plant(tmp_path, src("ports.py"), '"""Ports."""\n')
+    plant(tmp_path, planted.path, planted.text)
+    caught = [breach for breach in planted.rule(tmp_path) if breach.path == planted.path]
+    assert caught
+    assert caught[0].line == planted.line
+
+
+def test_every_rule_has_a_canary() -> None:
+    covered = {planted.rule for planted in CANARIES} | {rules.no_circles}
+    everyone = {*rules.FLOOR_RULES, *rules_tidy.TIDY_RULES}
+    assert everyone <= covered, [rule.__name__ for rule in everyone - covered]
+
+
+def test_a_circle_is_told_once(tmp_path: Path) -> None:
+    plant(tmp_path, src("domain/a.py"), "from tocsin.domain.b import B\n")
+    plant(tmp_path, src("domain/b.py"), "from tocsin.domain import c\n")
+    plant(tmp_path, src("domain/c.py"), "X = 1\nfrom .a import A\n")
+    (breach,) = rules.no_circles(tmp_path)
+    assert breach.path == src("domain/a.py")
+    assert "domain.a -> tocsin.domain.b -> tocsin.domain.c -> tocsin.domain.a" in breach.why
+
+
+CLEAN = {
+    src("__init__.py"): "",
+    src("clock.py"): "import random\nimport time\n\nNOW = time.time\n",
+    src("domain/task.py"): '"""Tasks."""\n\nfrom tocsin.clock import NOW\n',
+    src("domain/plan.py"): '"""Plans."""\n\nfrom tocsin.domain import task\n',
+    src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
+    src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
+    src("adapters/sqlite/store.py"): "import apsw\n",
+    src("wiring.py"): (
+        "from tocsin.adapters import http\n\n\ndef build():\n"
+        "    from tocsin.adapters.sqlite import store\n"
+    ),
+    src("cli.py"): "from tocsin import demo, wiring\n",
+    src("demo.py"): "import aiohttp\n\nfrom tocsin import client\n",
+    src("client.py"): "import aiohttp\n",
+    "tests/unit/test_task.py": "import asyncio\nasyncio.sleep(0)\n",
+}
+
+
+@pytest.mark.parametrize("rule", [*rules.FLOOR_RULES, *rules_tidy.TIDY_RULES])
+def test_clean_code_passes(rule: Rule, tmp_path: Path) -> None:
+    for path, text in CLEAN.items():
+        plant(tmp_path, path, text)
+    assert rule(tmp_path) == []

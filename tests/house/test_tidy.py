@@ -1,0 +1,21 @@
+"""Budgets and banned words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.house.rules_tidy import BROAD_EXCEPT_PLACES, TIDY_RULES
+from tests.house.tree import REPO, Breach
+
+
+@pytest.mark.parametrize("rule", TIDY_RULES)
+def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[Breach]]) -> None:
+    breaches = rule(REPO)
+    assert not breaches, "\n" + "\n".join(map(str, breaches))
+
+
+def test_at_most_four_places_catch_everything() -> None:
+    assert len(BROAD_EXCEPT_PLACES) <= 4

@@ -115,7 +115,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     deliveries: tuple[Delivery, ...]
 
 
-class StaleCredential(Exception):  # noqa: N818 - a signal, answered by authorising again
+class StaleCredential(Exception):
     """The vendor says that our credential has expired: the driver authorises once more."""
 
     def __init__(self, code: str, info: str) -> None:

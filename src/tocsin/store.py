@@ -220,7 +220,7 @@ class Store(Protocol):
         """
         ...
 
-    async def lease(  # noqa: PLR0913 - a queue is (app, queue, lane)
+    async def lease(
         self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
     ) -> list[Job]:
         """Lease up to `limit` ready jobs, oldest `not_before` first, by the store's clock.

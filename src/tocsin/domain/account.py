@@ -156,7 +156,7 @@ class Draft:
         self._hold([key for key in new if key not in old], 1, before.type)
         self.accounts[after.name] = after
 
-    def edit(self, result: Any) -> AccountsEdit:  # noqa: ANN401
+    def edit(self, result: Any) -> AccountsEdit:
         """Everything that has changed since the view was read."""
         edit = AccountsEdit(result=result)
         for name, before in self._touched.items():

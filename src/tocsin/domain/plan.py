@@ -101,7 +101,7 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
 def choose_devices(devices: Sequence[Device], policy: str) -> list[Device]:
     """Which of an account's devices a push goes to: all, or the newest login."""
     registered = [device for device in devices if device.is_registered]
-    if policy == "all" or len(registered) < 2:  # noqa: PLR2004 - one device needs no choice
+    if policy == "all" or len(registered) < 2:
         return registered
     return [max(registered, key=lambda device: (device.login_at, device.number))]
 

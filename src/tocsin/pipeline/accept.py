@@ -1,0 +1,208 @@
+"""Accept: a push call becomes a task row, its first job and its use of quota, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.clock import Chance, Clock
+from tocsin.domain.account import Failure
+from tocsin.domain.app import App
+from tocsin.domain.audience import Condition
+from tocsin.domain.message import Message
+from tocsin.domain.quota import PushUse, use_push, use_recall
+from tocsin.domain.task import (
+    RECALL_WINDOW_S,
+    AcceptEdit,
+    AcceptView,
+    Body,
+    FanoutBody,
+    IndexBody,
+    Lane,
+    NewJob,
+    Phase,
+    RecallEdit,
+    RecallView,
+    Task,
+    expiry,
+    make_task_id,
+)
+from tocsin.errors import CallError
+from tocsin.ports import Bus, Presence
+from tocsin.store import Store
+
+WORK = "work"
+"""Bus subject: new jobs were committed."""
+
+SENDER_ID = 0x2000_0000_0000_0000
+"""The wire's internal sender ids begin so; ours continue with the identifier's account number."""
+
+
+class PushAsk(Struct, frozen=True, kw_only=True):
+    """A push call with every field checked."""
+
+    kind: Literal["push", "batch", "im_push"]
+    identifier: str
+    """The administrator who calls."""
+    sender: str = ""
+    """From_Account; empty: the identifier."""
+    msg_random: int
+    message: Message
+    condition: Condition = Condition()
+    accounts: tuple[str, ...] = ()
+    """Batch only: as the caller named them."""
+    data_id: str = ""
+    msg_body: bytes = b""
+    ttl_s: int | None = None
+    """None: the app's default."""
+
+
+class Accepted(Struct, frozen=True):
+    """What a push call is answered."""
+
+    task_id: str
+    failures: tuple[Failure, ...] = ()
+
+
+class Accepting:
+    """Takes in push calls and recalls. What it answered is durable."""
+
+    def __init__(
+        self, store: Store, bus: Bus, presence: Presence, clock: Clock, chance: Chance
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._presence = presence
+        self._clock = clock
+        self._chance = chance
+
+    async def push(self, app: App, ask: PushAsk) -> Accepted:
+        """Accept a push. Raises `CallError` 90024, 90045 or 90047 and then changes nothing."""
+        if not app.is_push_enabled:
+            raise CallError(90045)
+        who = ask.sender or ask.identifier
+        dedup = f"{ask.kind}/{who}/{ask.msg_random}"
+        now = self._clock.now()
+        decide = decide_push(ask, now, self._chance.bits(32))
+        accepted = await self._store.accept(app.sdkappid, dedup, ask.accounts, decide)
+        self._bus.publish(WORK)
+        assert isinstance(accepted, Accepted)
+        return accepted
+
+    async def recall(self, app: App, task_id: str, message: Message | None) -> None:
+        """Recall a task: raises `CallError` 90049 to 90053 and then changes nothing."""
+        decide = decide_recall(message, self._clock.now())
+        task = await self._store.recall(app.sdkappid, task_id, decide)
+        self._bus.publish(WORK)
+        await self._presence.revoke(task)
+
+
+def decide_push(ask: PushAsk, now: float, number: int) -> Callable[[AcceptView], AcceptEdit]:
+    """The decision behind `Accepting.push`; `number` is chance, for the TaskId."""
+
+    def decide(view: AcceptView) -> AcceptEdit:
+        if view.earlier is not None:
+            return AcceptEdit(result=Accepted(view.earlier.task_id, _unknown(ask, view)))
+        use: PushUse | int = view.use
+        if ask.kind != "batch":
+            use = use_push(view.use, view.app.limits, now)
+            if isinstance(use, int):
+                raise CallError(use)
+        task = _new_task(ask, view, now, number)
+        audience: bytes | None = None
+        body: Body = IndexBody()
+        if ask.kind == "batch":
+            frozen = BitMap([account.number for account in view.accounts.values()])
+            task = msgspec.structs.replace(task, phase=Phase.RUNNING, audience_size=len(frozen))
+            audience, body = frozen.serialize(), FanoutBody()
+        queue = "index" if audience is None else "fanout"
+        job = NewJob(task=task.number, queue=queue, lane=task.lane, body=body, not_before=now)
+        return AcceptEdit(
+            task=task,
+            audience=audience,
+            jobs=[job],
+            use=use if isinstance(use, PushUse) else None,
+            result=Accepted(task.task_id, _unknown(ask, view)),
+        )
+
+    return decide
+
+
+def _unknown(ask: PushAsk, view: AcceptView) -> tuple[Failure, ...]:
+    names = dict.fromkeys(ask.accounts)
+    return tuple((name, 70107) for name in names if name not in view.accounts)
+
+
+def _new_task(ask: PushAsk, view: AcceptView, now: float, number: int) -> Task:
+    ttl_s = view.app.ttl_s if ask.ttl_s is None else ask.ttl_s
+    sender = SENDER_ID + view.next_task
+    parts = (int(now), view.app.sdkappid, sender, number, ask.msg_random)
+    return Task(
+        app=view.app.sdkappid,
+        number=view.next_task,
+        task_id=make_task_id(ask.kind, parts),
+        kind=ask.kind,
+        sender=ask.sender or ask.identifier,
+        message=ask.message,
+        condition=None if ask.kind == "batch" else ask.condition,
+        data_id=ask.data_id,
+        msg_random=ask.msg_random,
+        msg_body=ask.msg_body,
+        accepted_at=now,
+        ttl_s=ttl_s,
+        expires_at=expiry(now, ttl_s),
+        lane=Lane.URGENT if ask.kind == "batch" else Lane.BULK,
+    )
+
+
+def decide_recall(message: Message | None, now: float) -> Callable[[RecallView], RecallEdit]:
+    """The decision behind `Accepting.recall`. Its order of checks is 90051 first."""
+
+    def decide(view: RecallView) -> RecallEdit:
+        use = use_recall(view.use, view.app.limits, now)
+        if isinstance(use, int):
+            raise CallError(use)
+        task = view.task
+        if task is None or task.overwrites is not None:
+            raise CallError(90049)
+        if task.is_recalled:
+            raise CallError(90050)
+        if now - task.accepted_at > RECALL_WINDOW_S:
+            raise CallError(90052)
+        if message is None:
+            raise CallError(90053)
+        recalled = msgspec.structs.replace(task, recalled_at=now)
+        edit = RecallEdit(task=recalled, use=use, result=recalled)
+        if not message.is_online_only:
+            edit.overwrite = _overwrite(task, message, view.next_task, now)
+            edit.jobs.append(
+                NewJob(
+                    task=view.next_task,
+                    queue="fanout",
+                    lane=Lane.URGENT,
+                    body=FanoutBody(),
+                    not_before=now,
+                )
+            )
+        return edit
+
+    return decide
+
+
+def _overwrite(task: Task, message: Message, number: int, now: float) -> Task:
+    return msgspec.structs.replace(
+        task,
+        number=number,
+        task_id=f"{task.task_id}_recall",
+        kind="overwrite",
+        message=message,
+        accepted_at=now,
+        expires_at=expiry(now, task.ttl_s),
+        lane=Lane.URGENT,
+        phase=Phase.RUNNING,
+        overwrites=task.number,
+    )

@@ -77,7 +77,8 @@ _QUERY = re.compile(r"\?[^\s?\"'<>]*=[^\s\"'<>]*")
 _NAMED = re.compile(
     r"(?i)\b(usersig|app_?key|access_token|token|secret|password|passphrase|authorization|"
     r"private_?key|key|title|desc|ext|body)"
-    r"(?P<mark>[\"']?\s*[=:]\s*)(?P<value>(?:bearer|basic)\s+\S+|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s&,;}]+)"
+    r"(?P<mark>[\"']?\s*[=:]\s*)"
+    r"(?:(?:bearer|basic)\s+\S+|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s&,;}]+)"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[^\s,;\"']+")
 _LONG = re.compile(r"[A-Za-z0-9_:*+=-]{64,}|eyJ[\w-]+\.[\w-]+\.[\w-]*")

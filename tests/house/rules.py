@@ -15,7 +15,7 @@ from tests.house.tree import Breach, Import, Source, dotted, imports, package, r
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("clock", "errors", "log", "metrics"),
     ("domain",),
-    ("ports",),
+    ("ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
     ("wiring",),
@@ -23,13 +23,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """The rooms of each floor, from the ground up."""
 
-NEIGHBOURLY = (0, 6)
+NEIGHBOURLY = (0, 2, 6)
 """Floors whose rooms are files side by side and may import each other."""
 
 PUBLIC_ONLY = ("client", "demo")
 """Rooms that speak the public API and so know nothing of how it is served."""
 
-INSIDE = ("adapters", "api", "channels", "config", "online", "pipeline", "ports", "wiring")
+INSIDE = ("adapters", "api", "channels", "config", "online", "pipeline", "ports", "store", "wiring")
 
 LIBRARY_ROOMS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("adapters/http", "client", "demo"),

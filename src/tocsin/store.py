@@ -101,6 +101,10 @@ class Store(Protocol):
         """
         ...
 
+    async def scan_accounts(self, app: int, after: int, limit: int) -> list[Account]:
+        """Accounts with numbers above `after`, in rising order: to derive the index anew."""
+        ...
+
     async def terms(self, app: int, keys: Sequence[TermKey]) -> dict[TermKey, Term]:
         """The terms that exist."""
         ...
@@ -166,7 +170,10 @@ class Store(Protocol):
     async def recall(
         self, app: int, task_id: str, decide: Callable[[RecallView], RecallEdit]
     ) -> Any:
-        """Recall a task; an overwrite gets the recalled task's frozen audience."""
+        """Recall a task; an overwrite gets the recalled task's frozen audience.
+
+        `wakes_jobs` sets `not_before` of the task's jobs that nobody holds to now.
+        """
         ...
 
     async def task(self, app: int, task_id: str) -> Task | None:

@@ -67,6 +67,8 @@ class Device(Struct, frozen=True, kw_only=True):
     secret_hash: bytes = b""
     """SHA-256 of the device secret that the first registration answered."""
     route: Route | None = None
+    route_at: float = 0.0
+    """When the route was registered: a token that died before lives again."""
     epoch: int = 0
     """Grows whenever the route changes: a late "token dead" must not kill its successor."""
     voip_token: str = ""
@@ -161,7 +163,7 @@ def register(ask: Registration, now: float) -> Callable[[DeviceView], DeviceEdit
         device, secret = _known_or_new(view, draft, ask)
         device = _with_facts(device, ask.facts, now)
         device = _with_user(draft, device, ask, now)
-        device = _with_tokens(device, ask)
+        device = _with_tokens(device, ask, now)
         devices = [device]
         holder = view.holder
         if ask.route is not None and holder is not None and holder.number != device.number:
@@ -250,12 +252,14 @@ def _with_user(draft: Draft, device: Device, ask: Registration, now: float) -> D
     return msgspec.structs.replace(device, user=user.number, user_name=user.name, login_at=now)
 
 
-def _with_tokens(device: Device, ask: Registration) -> Device:
+def _with_tokens(device: Device, ask: Registration, now: float) -> Device:
     if ask.voip_token is not None:
         device = msgspec.structs.replace(device, voip_token=ask.voip_token)
     if ask.live_tokens:
         live = {**device.live_tokens, **ask.live_tokens}
         device = msgspec.structs.replace(device, live_tokens=live)
     if ask.route is not None and ask.route != device.route:
-        device = msgspec.structs.replace(device, route=ask.route, epoch=device.epoch + 1)
+        device = msgspec.structs.replace(
+            device, route=ask.route, route_at=now, epoch=device.epoch + 1
+        )
     return device

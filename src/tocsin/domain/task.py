@@ -247,6 +247,8 @@ class RecallEdit(Struct):
     task: Task | None = None
     overwrite: Task | None = None
     """Its audience is the recalled task's."""
+    wakes_jobs: bool = False
+    """Whether the recalled task's parked jobs shall be ready at once."""
     jobs: list[NewJob] = []
     use: PushUse | None = None
     result: Any = None

@@ -176,7 +176,7 @@ def decide_recall(message: Message | None, now: float) -> Callable[[RecallView],
         if message is None:
             raise CallError(90053)
         recalled = msgspec.structs.replace(task, recalled_at=now)
-        edit = RecallEdit(task=recalled, use=use, result=recalled)
+        edit = RecallEdit(task=recalled, wakes_jobs=True, use=use, result=recalled)
         if not message.is_online_only:
             edit.overwrite = _overwrite(task, message, view.next_task, now)
             edit.jobs.append(

@@ -1,0 +1,95 @@
+"""Outgoing HTTP over libcurl: HTTP/2 and HTTP/1.1, many requests at once, none sent twice.
+
+libcurl repeats a request by itself when a reused connection dies before the answer begins, when a
+stream is refused, and when a server asks for HTTP/1.1; no option turns that off. Before each
+sending it must pass the pre-request hook, though, so the hook lets the first one through and stops
+the second. The same hook is what `unsent` rests on: a request that never came to it has not left
+us. Why this client, and what was measured: docs/adr/0003-http-client.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+
+import pycurl
+
+from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
+from tocsin.ports import Fault, Http, Request, Response
+
+
+class CurlHttp:
+    """The `Http` port. From `start` to the closing of its stack it belongs to one event loop."""
+
+    def __init__(self, limits: HttpLimits | None = None) -> None:
+        self._limits = limits or HttpLimits()
+        self._pools: dict[tuple[str | None, str | None, int], Pool] = {}
+        self._turns = itertools.count()
+        self._is_open = False
+
+    async def start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open until `stack` closes; whatever is under way then ends as a fault."""
+        self._is_open = True
+        stack.push_async_callback(self._close)
+
+    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
+        if not self._is_open:
+            return Fault("unsent", "the HTTP client is not open")
+        if deadline_s <= 0:
+            return Fault("unsent", "the deadline had passed before sending")
+        pool = await self._pool(request)
+        if pool is None:
+            return Fault("unsent", "too many different identities have requests under way")
+        try:
+            transfer = pool.take(request, deadline_s)
+        except (pycurl.error, TypeError, ValueError) as error:
+            return Fault("unsent", f"this request cannot be written: {error}")
+        return await self._perform(pool, transfer)
+
+    async def _perform(self, pool: Pool, transfer: Transfer) -> Response | Fault:
+        answer: Response | Fault
+        try:
+            await pool.multi.add_handle(transfer.handle)
+            answer = transfer.response()
+        except pycurl.error as error:
+            answer = transfer.fault(error)
+        except asyncio.CancelledError:
+            # Closing cancels the transfers under way, but their callers were not cancelled.
+            task = asyncio.current_task()
+            if self._is_open or task is None or task.cancelling():
+                raise
+            return Fault(transfer.kind(), "the HTTP client was closed")
+        finally:
+            pool.under_way -= 1
+        pool.give_back(transfer)
+        return answer
+
+    async def _pool(self, request: Request) -> Pool | None:
+        turn = next(self._turns)
+        lane = turn % self._limits.http2_connections if request.http2 else -1
+        key = (request.ca, request.identity, lane)
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= self._limits.pools_max and not await self._evict():
+                return None
+            pool = self._pools[key] = Pool(self._limits, request)
+        pool.turn = turn
+        return pool
+
+    async def _evict(self) -> bool:
+        """Close the group of connections that has been idle longest."""
+        idle = [key for key, pool in self._pools.items() if not pool.under_way]
+        if not idle:
+            return False
+        await self._pools.pop(min(idle, key=lambda key: self._pools[key].turn)).multi.aclose()
+        return True
+
+    async def _close(self) -> None:
+        self._is_open = False
+        while self._pools:
+            _, pool = self._pools.popitem()
+            await pool.multi.aclose()
+
+
+_fits_its_port: type[Http] = CurlHttp

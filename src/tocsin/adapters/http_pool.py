@@ -1,0 +1,231 @@
+"""libcurl's handles: groups of connections, and the transfer that is never repeated.
+
+See `http.py` for the promise that these two keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from typing import Final, Literal
+
+import pycurl
+from msgspec import Struct
+
+from tocsin.ports import Fault, Request, Response
+
+_REFUSED: Final = b" refused by server"
+"""How libcurl says that a server did not look at a stream: RST_STREAM with REFUSED_STREAM, or a
+GOAWAY with a lower stream id. Both are promises that the request was not acted on (RFC 9113, 8.7).
+"""
+_TEXT: Final = 0
+"""The kind of libcurl's own sentences among its debug messages (CURLINFO_TEXT)."""
+_UNWANTED: Final = (b"Accept:", b"Content-Type:", b"Expect:")
+"""Headers that libcurl leaves out when told so, unless the request names them itself."""
+
+
+class HttpLimits(Struct, frozen=True, kw_only=True):
+    """Bounds of the outgoing side."""
+
+    body_max_bytes: int = 1_048_576
+    """A longer answer is cut off and counts as none."""
+    http2_connections: int = 2
+    """Connections to an origin that speaks HTTP/2 only, used in turn."""
+    connections: int = 32
+    """Connections to any other origin."""
+    streams_max: int = 1_000
+    """Requests under way on one connection; a lower limit of the server is obeyed."""
+    connect_max_s: float = 10.0
+    """Time for one connection to come up, within the request's deadline."""
+    idle_max_s: int = 6 * 3_600
+    """An idle connection is kept this long: vendors take frequent reconnects for an attack."""
+    unacknowledged_max_s: float = 20.0
+    """A connection whose peer acknowledges nothing for this long is given up."""
+    pools_max: int = 256
+    """Groups of connections with the same authorities to trust and the same identity to show."""
+    spare_max: int = 2_048
+    """Handles that a group keeps for its next requests."""
+
+
+class Pool:
+    """Connections that trust the same authorities and show the same identity.
+
+    Where a vendor speaks HTTP/2 only, a pool is one lane: libcurl fills one connection before it
+    opens another, so lanes used in turn are what spreads the load. A lane may open one more
+    connection, the successor of one that was told to go away and still drains.
+    """
+
+    def __init__(self, limits: HttpLimits, request: Request) -> None:
+        self.under_way = 0
+        self.turn = 0
+        self._limits = limits
+        self._ca = request.ca
+        self._identity = request.identity
+        self._is_http2 = request.http2
+        self._spare: list[Transfer] = []
+        per_origin = 2 if request.http2 else limits.connections
+        self.multi = pycurl.AsyncCurlMulti()
+        self.multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
+        self.multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, limits.streams_max)
+        self.multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_origin)
+        # Without a number libcurl keeps four connections for each handle it knows at the moment,
+        # and so closes good ones whenever few requests are under way.
+        self.multi.setopt(pycurl.M_MAXCONNECTS, 1_024)
+
+    def take(self, request: Request, deadline_s: float) -> Transfer:
+        """A transfer made ready for `request`; raises where that cannot be put on the wire."""
+        spare = self._spare
+        transfer = spare.pop() if spare else Transfer(self._new_handle(), self._limits)
+        transfer.load(request, deadline_s)
+        self.under_way += 1
+        return transfer
+
+    def give_back(self, transfer: Transfer) -> None:
+        if len(self._spare) < self._limits.spare_max:
+            transfer.clear()
+            self._spare.append(transfer)
+
+    def _new_handle(self) -> pycurl.Curl:
+        """A handle with everything set that is the same for all requests of the pool."""
+        limits = self._limits
+        handle = pycurl.Curl()
+        version = (
+            pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+            if self._is_http2
+            else pycurl.CURL_HTTP_VERSION_2TLS
+        )
+        handle.setopt(pycurl.HTTP_VERSION, version)
+        handle.setopt(pycurl.PIPEWAIT, 1)
+        handle.setopt(pycurl.PATH_AS_IS, 1)
+        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        handle.setopt(pycurl.USERAGENT, "tocsin")
+        # The environment does not decide where notifications go.
+        handle.setopt(pycurl.PROXY, "")
+        handle.setopt(pycurl.NOSIGNAL, 1)
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(limits.connect_max_s))
+        handle.setopt(pycurl.MAXAGE_CONN, limits.idle_max_s)
+        handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.body_max_bytes)
+        handle.setopt(pycurl.TCP_KEEPALIVE, 1)
+        handle.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+        self._set_trust(handle)
+        return handle
+
+    def _set_trust(self, handle: pycurl.Curl) -> None:
+        if self._ca is not None:
+            handle.setopt(pycurl.CAINFO_BLOB, self._ca)
+        else:
+            paths = ssl.get_default_verify_paths()
+            handle.setopt(pycurl.CAINFO, paths.cafile or paths.openssl_cafile)
+        if self._identity is not None:
+            handle.setopt(pycurl.SSLCERT_BLOB, self._identity)
+            handle.setopt(pycurl.SSLKEY_BLOB, self._identity)
+
+
+class Transfer:
+    """One libcurl handle and what came back on it; used for one request after another."""
+
+    def __init__(self, handle: pycurl.Curl, limits: HttpLimits) -> None:
+        self.handle = handle
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._sendings = 0
+        self._is_refused = False
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        handle.setopt(pycurl.PREREQFUNCTION, self._before_sending)
+        handle.setopt(pycurl.DEBUGFUNCTION, self._overhear)
+        handle.setopt(pycurl.SOCKOPTFUNCTION, self._set_socket)
+        handle.setopt(pycurl.HEADERFUNCTION, self._head.append)
+        handle.setopt(pycurl.WRITEFUNCTION, self._body.append)
+
+    def load(self, request: Request, deadline_s: float) -> None:
+        """Make the handle ready to send `request`."""
+        handle = self.handle
+        handle.setopt(pycurl.URL, request.origin + request.path)
+        if request.body or request.method in ("POST", "PUT"):
+            handle.setopt(pycurl.POSTFIELDS, request.body)
+        else:
+            handle.setopt(pycurl.HTTPGET, 1)
+        handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+        handle.setopt(pycurl.HTTPHEADER, _header_lines(request))
+        handle.setopt(pycurl.TIMEOUT_MS, _milliseconds(deadline_s))
+
+    def clear(self) -> None:
+        self.handle.setopt(pycurl.VERBOSE, 0)
+        self._sendings = 0
+        self._is_refused = False
+        self._head.clear()
+        self._body.clear()
+
+    def response(self) -> Response:
+        status = int(self.handle.getinfo(pycurl.RESPONSE_CODE))
+        return Response(status, _headers(self._head), b"".join(self._body))
+
+    def kind(self) -> Literal["unsent", "maybe_sent"]:
+        """What a vendor can have seen of a request that got no answer."""
+        if self._sendings == 0 or (self._is_refused and not self._head):
+            return "unsent"
+        return "maybe_sent"
+
+    def fault(self, error: pycurl.error) -> Fault:
+        code = error.args[0]
+        if code == pycurl.E_FILESIZE_EXCEEDED:
+            reason = f"the answer is over {self._limits.body_max_bytes} bytes"
+        elif self._sendings > 1 or self._is_refused:
+            reason = "the server refused the stream" if self._is_refused else "the connection died"
+        else:
+            reason = self.handle.errstr() or pycurl.easy_strerror(int(code))
+        return Fault(self.kind(), f"{reason} (curl {code})")
+
+    def _before_sending(self, *_: object) -> int:
+        """Let the first sending pass and stop every further one: libcurl's own repeats."""
+        self._sendings += 1
+        if self._sendings > 1:
+            return pycurl.PREREQFUNC_ABORT
+        # Whether a stream was refused stands only in libcurl's debug messages. They are dear where
+        # they describe the request, so they are turned on when it has just been written.
+        self._loop.call_soon(self.handle.setopt, pycurl.VERBOSE, 1)
+        return pycurl.PREREQFUNC_OK
+
+    def _overhear(self, kind: int, text: bytes) -> None:
+        """Note a refusal. The messages hold secrets: nothing else of them is kept."""
+        if kind == _TEXT and _REFUSED in text:
+            self._is_refused = True
+
+    def _set_socket(self, number: int, _purpose: int) -> int:
+        """Let the kernel end a connection whose peer is gone without a word."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
+            milliseconds = _milliseconds(self._limits.unacknowledged_max_s)
+            copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        return pycurl.SOCKOPT_OK
+
+
+def _header_lines(request: Request) -> list[bytes]:
+    """The headers as libcurl takes them, without those that it would add by itself."""
+    # A header without a value is written with a semicolon; with a colon it would mean "leave out".
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]
+    text = "\n".join(lines)
+    if text.count("\n") != max(len(lines) - 1, 0) or "\r" in text:
+        raise ValueError("a header holds a line break")
+    return [*text.encode().split(b"\n"), *_UNWANTED] if lines else list(_UNWANTED)
+
+
+def _headers(lines: list[bytes]) -> dict[str, str]:
+    """What libcurl was told, of the last answer: informational ones (1xx) come before it."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, mark, value = line.partition(b":")
+        if mark:
+            key = name.decode("latin-1").lower()
+            text = value.decode("latin-1").strip()
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        elif line.startswith(b"HTTP/"):
+            headers.clear()
+    return headers
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1_000))

@@ -31,15 +31,17 @@ PUBLIC_ONLY = ("client", "demo")
 
 INSIDE = ("adapters", "api", "channels", "config", "online", "pipeline", "ports", "store", "wiring")
 
+HTTP_ROOMS = ("adapters/http", "adapters/http_pool", "client", "demo")
+
 LIBRARY_ROOMS: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("adapters/http", "client", "demo"),
+    "aiohttp": HTTP_ROOMS,
     "apsw": ("adapters/sqlite",),
-    "httpx": ("adapters/http", "client", "demo"),
-    "pycurl": ("adapters/http", "client", "demo"),
-    "pyreqwest": ("adapters/http", "client", "demo"),
-    "requests": ("adapters/http", "client", "demo"),
-    "urllib.request": ("adapters/http", "client", "demo"),
-    "http.client": ("adapters/http", "client", "demo"),
+    "httpx": HTTP_ROOMS,
+    "pycurl": HTTP_ROOMS,
+    "pyreqwest": HTTP_ROOMS,
+    "requests": HTTP_ROOMS,
+    "urllib.request": HTTP_ROOMS,
+    "http.client": HTTP_ROOMS,
 }
 """One room a technology: a client library is imported where it is listed and nowhere else."""
 

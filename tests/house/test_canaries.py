@@ -8,12 +8,48 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.house import rules, rules_tidy
+from tests.house import rules, rules_shapes, rules_tidy
 from tests.house.tree import Breach
 
 Rule = Callable[[Path], list[Breach]]
 
 LONG_FUNCTION = "def long() -> int:\n" + "    x = 1\n" * 70 + "    return x\n"
+VENDOR = '''"""Bell push. https://push.example.org/doc, read 2026-11; nothing special."""
+
+from tocsin.domain.outcome import Outcome
+from tocsin.ports import Limits
+
+NAME = "bell"
+
+LIMITS = Limits()
+
+PATH = "/send"
+
+
+class Settings: ...
+
+
+OUTCOMES = {}
+
+
+def authorize(settings, now): ...
+
+
+def request(settings, credential, delivery, now): ...
+
+
+def read(delivery, response): ...
+
+
+def _helper(): ...
+'''
+
+LIST_VENDOR = VENDOR.replace(
+    "def request(settings, credential, delivery, now): ...\n\n\ndef read(delivery, response): ...",
+    "def prepare(settings, credential, message, now): ...\n\n\n"
+    "def deliver(settings, credential, batch, now): ...",
+)
+
 SIX = "def six(a, b, c, d, e, f): ...\n"
 
 
@@ -156,6 +192,67 @@ CANARIES = (
     Planted(rules_tidy.nothing_is_left_over, src("log.py"), "x = 1  # TO" + "DO: later\n"),
     Planted(rules_tidy.no_dead_files, src("domain/unused.py"), "X = 1\n"),
 )
+
+
+def changed(
+    old: str, new: str, line: int, rule: Rule = rules_shapes.vendors_have_one_shape
+) -> Planted:
+    """The clean vendor with one thing wrong."""
+    assert old in VENDOR
+    return Planted(rule, src("channels/bell.py"), VENDOR.replace(old, new), line)
+
+
+VENDORS = (
+    changed(", read 2026-11", "", 1),
+    changed("https://push.example.org/doc", "the vendor's page", 1),
+    changed('NAME = "bell"', "", 1),
+    changed("OUTCOMES = {}", "", 1),
+    changed("def authorize", "def _authorize", 1),
+    changed("def read", "def _read", 1),
+    changed("def request", "def deliver", 1),
+    changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),
+    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 22),
+    changed("PATH =", "path =", 10),
+    changed("def _helper", "def helper", 28),
+    changed(
+        "(delivery, response)",
+        "(response, delivery)",
+        25,
+        rules_shapes.vendors_take_the_same_parameters,
+    ),
+    changed("(settings, now)", "(settings)", 19, rules_shapes.vendors_take_the_same_parameters),
+    changed("def request", "async def request", 22, rules_shapes.vendors_are_pure),
+    changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
+)
+
+
+@pytest.mark.parametrize("planted", VENDORS)
+def test_the_shape_of_a_vendor_is_kept(planted: Planted, tmp_path: Path) -> None:
+    plant(tmp_path, planted.path, planted.text)
+    lines = [breach.line for breach in planted.rule(tmp_path)]
+    assert planted.line in lines
+
+
+@pytest.mark.parametrize("vendor", [VENDOR, LIST_VENDOR])
+@pytest.mark.parametrize("rule", rules_shapes.SHAPE_RULES)
+def test_a_vendor_of_the_common_shape_passes(rule: Rule, vendor: str, tmp_path: Path) -> None:
+    plant(tmp_path, src("channels/bell.py"), vendor)
+    plant(tmp_path, src("channels/driver.py"), "async def drive(): ...\n")
+    plant(tmp_path, src("channels/registry.py"), "VENDORS: tuple[Vendor, ...] = (bell,)\n")
+    assert rule(tmp_path) == []
+
+
+@pytest.mark.parametrize("listed", ["(apns,)", "(bell, apns)", "()", "(apns, bell, chime)"])
+def test_a_registry_that_is_not_the_family_is_caught(listed: str, tmp_path: Path) -> None:
+    plant(tmp_path, src("channels/apns.py"), VENDOR)
+    plant(tmp_path, src("channels/bell.py"), VENDOR)
+    plant(tmp_path, src("channels/registry.py"), f"VENDORS = {listed}\n")
+    assert rules_shapes.the_registry_lists_every_vendor(tmp_path)
+
+
+def test_a_family_without_registry_is_caught(tmp_path: Path) -> None:
+    plant(tmp_path, src("channels/bell.py"), VENDOR)
+    assert rules_shapes.the_registry_lists_every_vendor(tmp_path)
 
 
 def plant(root: Path, path: str, text: str) -> None:

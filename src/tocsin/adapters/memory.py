@@ -1,0 +1,403 @@
+"""The store in memory: what the port means, said as plainly as it can be.
+
+Every verb is applied at once and whole. Nothing outlives the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+
+from tocsin.adapters.shelf import (
+    Journal,
+    Shelf,
+    Slot,
+    acked,
+    add_jobs,
+    audience,
+    create_task,
+    held,
+    owned,
+    replace_task,
+    step_view,
+    wake_jobs,
+    write_step,
+)
+from tocsin.clock import Clock
+from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.app import App, Credential
+from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.quota import PushUse
+from tocsin.domain.stats import TaskBooks
+from tocsin.domain.task import (
+    AcceptEdit,
+    AcceptView,
+    Block,
+    Job,
+    Lane,
+    RecallEdit,
+    RecallView,
+    Report,
+    StepEdit,
+    StepView,
+    StepWant,
+    Task,
+)
+from tocsin.errors import Stale
+from tocsin.store import Head, Store
+
+DEDUP_S = 1.0
+"""How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
+
+
+def no_fault(verb: str) -> None:
+    """Every write succeeds."""
+
+
+class MemoryStore:
+    """A `Store` that forgets when the process ends.
+
+    `fault` is called with the verb's name before each verb that writes; a test makes it raise
+    `StoreError` to see what a full disk would do.
+    """
+
+    def __init__(self, clock: Clock, fault: Callable[[str], None] = no_fault) -> None:
+        self._clock = clock
+        self._fault = fault
+        self._shelves: dict[int, Shelf] = {}
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Nothing to open, nothing to close."""
+
+    def _shelf(self, app: int) -> Shelf:
+        return self._shelves.get(app) or Shelf()
+
+    def _step(self, verb: str, app: int) -> Journal:
+        self._fault(verb)
+        return Journal(self._shelf(app))
+
+    # apps and credentials
+
+    async def app(self, app: int) -> App | None:
+        return self._shelf(app).row.get("app")
+
+    async def apps(self) -> list[int]:
+        return sorted(self._shelves)
+
+    async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
+        with self._step("update_app", app) as step:
+            row = change(step.shelf.row.get("app"))
+            assert row.sdkappid == app, row.sdkappid
+            step.put(step.shelf.row, "app", row)
+            step.put(self._shelves, app, step.shelf)
+        return row
+
+    async def credentials(self, app: int) -> list[Credential]:
+        rows = self._shelf(app).credentials
+        return [rows[number] for number in sorted(rows)]
+
+    async def update_credential(
+        self, app: int, number: int, change: Callable[[Credential | None, int], Credential | None]
+    ) -> Credential | None:
+        with self._step("update_credential", app) as step:
+            step.shelf.must_exist()
+            rows = step.shelf.credentials
+            known = rows.get(number)
+            row = change(known, step.shelf.last["credential"] + 1)
+            if row is None:
+                step.drop(rows, number)
+                return None
+            assert row.app == app, row.app
+            if known is None:
+                step.number("credential", row.number)
+            else:
+                assert row.number == number, row.number
+            step.put(rows, row.number, row)
+            return row
+
+    # accounts
+
+    async def accounts(self, app: int, names: Sequence[str]) -> list[Account | None]:
+        rows = self._shelf(app).accounts
+        return [rows.get(name) for name in names]
+
+    async def account_names(self, app: int, numbers: BitMap) -> dict[int, str]:
+        names = self._shelf(app).names
+        return {number: names[number] for number in numbers if number in names}
+
+    async def update_accounts(
+        self,
+        app: int,
+        names: Sequence[str],
+        keys: Sequence[TermKey],
+        change: Callable[[AccountsView], AccountsEdit],
+    ) -> Any:
+        with self._step("update_accounts", app) as step:
+            edit = change(step.shelf.accounts_view(list(names), list(keys)))
+            step.write_accounts(edit, self._clock.now())
+        return edit.result
+
+    async def scan_accounts(self, app: int, after: int, limit: int) -> list[Account]:
+        shelf = self._shelf(app)
+        numbers = sorted(number for number in shelf.names if number > after)
+        return [shelf.accounts[shelf.names[number]] for number in numbers[:limit]]
+
+    async def terms(self, app: int, keys: Sequence[TermKey]) -> dict[TermKey, Term]:
+        rows = self._shelf(app).terms
+        return {key: rows[key] for key in keys if key in rows}
+
+    async def retire_terms(self, app: int, limit: int) -> list[int]:
+        with self._step("retire_terms", app) as step:
+            rows = step.shelf.terms
+            empty = sorted((term.number, key) for key, term in rows.items() if not term.holders)
+            for _, key in empty[:limit]:
+                step.drop(rows, key)
+        return [number for number, _ in empty[:limit]]
+
+    # the change log
+
+    async def changes(self, app: int, after: int, limit: int) -> list[tuple[int, list[Change]]]:
+        rows = self._shelf(app).changes
+        positions = sorted(position for position in rows if position > after)
+        return [(position, list(rows[position])) for position in positions[:limit]]
+
+    async def last_change(self, app: int) -> int:
+        return self._shelf(app).last["change"]
+
+    async def cut_changes(self, app: int, upto: int) -> None:
+        with self._step("cut_changes", app) as step:
+            for position in [each for each in step.shelf.changes if each <= upto]:
+                step.drop(step.shelf.changes, position)
+
+    # devices
+
+    async def device(self, app: int, registration_id: str) -> Device | None:
+        shelf = self._shelf(app)
+        return shelf.devices.get(shelf.device_of.get(registration_id, 0))
+
+    async def devices(self, app: int, numbers: BitMap) -> dict[int, Device]:
+        rows = self._shelf(app).devices
+        return {number: rows[number] for number in numbers if number in rows}
+
+    async def devices_of(self, app: int, accounts: BitMap) -> list[Device]:
+        shelf = self._shelf(app)
+        return [shelf.devices[number] for number in owned(shelf, accounts)]
+
+    async def update_device(
+        self,
+        app: int,
+        registration_id: str,
+        user: str,
+        route: Route | None,
+        change: Callable[[DeviceView], DeviceEdit],
+    ) -> Any:
+        with self._step("update_device", app) as step:
+            shelf = step.shelf
+            holder = shelf.route_of.get(route.key(), 0) if route is not None else 0
+            view = DeviceView(
+                books=shelf.accounts_view([registration_id, *([user] if user else [])], []),
+                device=shelf.devices.get(shelf.device_of.get(registration_id, 0)),
+                holder=shelf.devices.get(holder),
+                next_device=shelf.last["device"] + 1,
+            )
+            edit = change(view)
+            step.write_accounts(edit.books, self._clock.now())
+            step.write_devices(edit.devices)
+        return edit.result
+
+    # tasks
+
+    async def accept(
+        self,
+        app: int,
+        dedup: str,
+        names: Sequence[str],
+        decide: Callable[[AcceptView], AcceptEdit],
+    ) -> Any:
+        with self._step("accept", app) as step:
+            shelf = step.shelf
+            now = self._clock.now()
+            accepted_at, earlier = shelf.dedups.get(dedup, (now - DEDUP_S, 0))
+            view = AcceptView(
+                app=shelf.app,
+                accounts={name: shelf.accounts[name] for name in names if name in shelf.accounts},
+                use=shelf.use.get("use", PushUse()),
+                earlier=shelf.tasks.get(earlier) if now - accepted_at < DEDUP_S else None,
+                next_task=shelf.last["task"] + 1,
+            )
+            edit = decide(view)
+            if edit.task is not None:
+                create_task(step, edit.task, edit.audience)
+                for key in [key for key, (at, _) in shelf.dedups.items() if now - at >= DEDUP_S]:
+                    step.drop(shelf.dedups, key)
+                step.put(shelf.dedups, dedup, (now, edit.task.number))
+            if edit.use is not None:
+                step.put(shelf.use, "use", edit.use)
+            add_jobs(step, edit.jobs)
+        return edit.result
+
+    async def recall(
+        self, app: int, task_id: str, decide: Callable[[RecallView], RecallEdit]
+    ) -> Any:
+        with self._step("recall", app) as step:
+            shelf = step.shelf
+            task = shelf.tasks.get(shelf.task_of.get(task_id, 0))
+            use = shelf.use.get("use", PushUse())
+            edit = decide(RecallView(shelf.app, task, use, shelf.last["task"] + 1))
+            if edit.task is not None:
+                assert task is not None
+                replace_task(step, task, edit.task)
+            if edit.overwrite is not None:
+                assert task is not None
+                create_task(step, edit.overwrite, shelf.audiences.get(task.number))
+            if edit.wakes_jobs and task is not None:
+                wake_jobs(step, task.number, self._clock.now())
+            if edit.use is not None:
+                step.put(shelf.use, "use", edit.use)
+            add_jobs(step, edit.jobs)
+        return edit.result
+
+    async def task(self, app: int, task_id: str) -> Task | None:
+        shelf = self._shelf(app)
+        return shelf.tasks.get(shelf.task_of.get(task_id, 0))
+
+    async def tasks(self, app: int, *, before: int = 0, limit: int = 100) -> list[Task]:
+        rows = self._shelf(app).tasks
+        numbers = sorted((each for each in rows if not before or each < before), reverse=True)
+        return [rows[number] for number in numbers[:limit]]
+
+    async def living(self, app: int) -> list[Task]:
+        rows = self._shelf(app).tasks
+        return [rows[number] for number in sorted(rows) if rows[number].ended_at is None]
+
+    async def recalled(self, app: int, since: float) -> set[int]:
+        rows = self._shelf(app).tasks.values()
+        times = ((task.number, task.recalled_at) for task in rows)
+        return {number for number, at in times if at is not None and at >= since}
+
+    async def audience(self, app: int, task: int) -> BitMap:
+        return audience(self._shelf(app), task)
+
+    async def books(self, app: int, task: int) -> TaskBooks | None:
+        shelf = self._shelf(app)
+        row = shelf.tasks.get(task)
+        if row is None:
+            return None
+        jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
+        return TaskBooks(
+            task=row,
+            audience=audience(shelf, task),
+            blocks=list(shelf.blocks.get(task, ())),
+            reports=list(shelf.reports.get(task, ())),
+            jobs=jobs,
+        )
+
+    async def acked(self, app: int, task: int) -> BitMap:
+        return acked(self._shelf(app), task)
+
+    async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
+        with self._step("append_reports", app) as step:
+            rows = step.shelf.reports
+            for report in reports:
+                if report.task in step.shelf.tasks:
+                    step.put(rows, report.task, (*rows.get(report.task, ()), report))
+
+    async def merge_books(
+        self, app: int, task: int, merge: Callable[[Sequence[Block]], list[Block]]
+    ) -> None:
+        with self._step("merge_books", app) as step:
+            row = step.shelf.tasks.get(task)
+            if row is not None and row.ended_at is not None:
+                blocks = tuple(merge(step.shelf.blocks.get(task, ())))
+                assert all(block.task == task for block in blocks)
+                step.put(step.shelf.blocks, task, blocks)
+
+    async def forget(self, app: int, before: float) -> int:
+        with self._step("forget", app) as step:
+            shelf = step.shelf
+            times = [(task, task.ended_at) for task in shelf.tasks.values()]
+            gone = [task for task, ended_at in times if ended_at is not None and ended_at < before]
+            for task in gone:
+                step.drop(shelf.tasks, task.number)
+                step.drop(shelf.task_of, task.task_id)
+                step.drop(shelf.audiences, task.number)
+                step.drop(shelf.blocks, task.number)
+                step.drop(shelf.reports, task.number)
+                for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:
+                    step.drop(shelf.jobs, number)
+        return len(gone)
+
+    # jobs
+
+    async def heads(self, now: float) -> list[Head]:
+        first: dict[tuple[int, str, Lane], float] = {}
+        for app, shelf in self._shelves.items():
+            for slot in shelf.jobs.values():
+                if slot.is_free(now):
+                    key = (app, slot.job.queue, slot.job.lane)
+                    first[key] = min(first.get(key, slot.ready_at), slot.ready_at)
+        return [Head(*key, ready_at) for key, ready_at in sorted(first.items())]
+
+    async def lease(
+        self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
+    ) -> list[Job]:
+        now = self._clock.now()
+        with self._step("lease", app) as step:
+            ready = [
+                (slot.job.not_before, number)
+                for number, slot in step.shelf.jobs.items()
+                if (slot.job.queue, slot.job.lane) == (queue, lane) and slot.ready_at <= now
+            ]
+            leased = []
+            for _, number in sorted(ready)[:limit]:
+                job = step.shelf.jobs[number].job
+                job = msgspec.structs.replace(job, generation=job.generation + 1)
+                step.put(step.shelf.jobs, number, Slot(job, holder, now + lease_s))
+                leased.append(job)
+        return leased
+
+    async def extend(self, app: int, jobs: Sequence[Job], *, lease_s: float) -> list[int]:
+        until = self._clock.now() + lease_s
+        with self._step("extend", app) as step:
+            ours = [job.number for job in jobs if held(step.shelf, app, job) is not None]
+            for number in ours:
+                slot = step.shelf.jobs[number]
+                step.put(step.shelf.jobs, number, msgspec.structs.replace(slot, until=until))
+        return ours
+
+    async def step(
+        self, app: int, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]
+    ) -> Any:
+        with self._step("step", app) as step:
+            slot = held(step.shelf, app, job)
+            if slot is None:
+                raise Stale
+            edit = decide(step_view(step.shelf, slot, want))
+            write_step(step, slot, edit)
+        return edit.result
+
+    async def release(self, holder: str) -> int:
+        self._fault("release")
+        count = 0
+        for shelf in self._shelves.values():
+            for number, slot in shelf.jobs.items():
+                if slot.holder == holder:
+                    shelf.jobs[number] = Slot(slot.job)
+                    count += 1
+        return count
+
+    async def depth(self) -> dict[tuple[int, str], int]:
+        counts: dict[tuple[int, str], int] = {}
+        for app, shelf in self._shelves.items():
+            for slot in shelf.jobs.values():
+                key = (app, slot.job.queue)
+                counts[key] = counts.get(key, 0) + 1
+        return counts
+
+
+def _fits(store: MemoryStore) -> Store:
+    return store

@@ -1,0 +1,325 @@
+"""What the memory store keeps of one app, and how a step that fails is taken back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.app import App, Credential
+from tocsin.domain.device import Device
+from tocsin.domain.quota import PushUse
+from tocsin.domain.task import (
+    Block,
+    Job,
+    NewJob,
+    Report,
+    Stage,
+    StepEdit,
+    StepView,
+    StepWant,
+    Task,
+)
+from tocsin.errors import CallError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Slot(Struct, frozen=True):
+    """A job row: the job, and who holds it until when."""
+
+    job: Job
+    holder: str | None = None
+    until: float = 0.0
+
+    def is_free(self, now: float) -> bool:
+        """Whether nobody holds it: never leased, given up, or lapsed."""
+        return self.holder is None or self.until <= now
+
+    @property
+    def ready_at(self) -> float:
+        """When it may be leased."""
+        return self.job.not_before if self.holder is None else self.until
+
+
+class Shelf:
+    """Every row of one app. Values are never changed in place, so an old one can be put back."""
+
+    def __init__(self) -> None:
+        self.row: dict[str, App] = {}
+        """The app itself, under one key, so that a journal can take it back."""
+        self.use: dict[str, PushUse] = {}
+        self.credentials: dict[int, Credential] = {}
+        self.accounts: dict[str, Account] = {}
+        self.names: dict[int, str] = {}
+        self.deleted_at: dict[str, float] = {}
+        self.terms: dict[TermKey, Term] = {}
+        self.changes: dict[int, list[Change]] = {}
+        self.devices: dict[int, Device] = {}
+        self.device_of: dict[str, int] = {}
+        self.route_of: dict[tuple[str, str, str], int] = {}
+        self.owned: dict[int, frozenset[int]] = {}
+        """Account number to the devices bound to it or registered under it."""
+        self.tasks: dict[int, Task] = {}
+        self.task_of: dict[str, int] = {}
+        self.audiences: dict[int, bytes] = {}
+        self.blocks: dict[int, tuple[Block, ...]] = {}
+        self.reports: dict[int, tuple[Report, ...]] = {}
+        self.jobs: dict[int, Slot] = {}
+        self.dedups: dict[str, tuple[float, int]] = {}
+        self.last: Counter[str] = Counter()
+        """The last number given, by noun: numbers are never reused."""
+
+    def must_exist(self) -> None:
+        """Refuse a call about an app that nobody has added."""
+        if "app" not in self.row:
+            raise CallError(70020)
+
+    @property
+    def app(self) -> App:
+        """The app; a call about one that does not exist is the caller's fault."""
+        self.must_exist()
+        return self.row["app"]
+
+    def tags_carried(self) -> int:
+        """Different tags that somebody carries."""
+        return sum(1 for term in self.terms.values() if term.kind == TAG and term.holders)
+
+    def accounts_view(self, names: list[str], keys: list[TermKey]) -> AccountsView:
+        """What a decision about these accounts has to know."""
+        accounts = {name: self.accounts[name] for name in names if name in self.accounts}
+        wanted = [*keys, *(key for account in accounts.values() for key in account.term_keys())]
+        gone = [name for name in names if name not in accounts and name in self.deleted_at]
+        return AccountsView(
+            app=self.app,
+            accounts=accounts,
+            terms={key: self.terms[key] for key in wanted if key in self.terms},
+            tags_carried=self.tags_carried(),
+            next_account=self.last["account"] + 1,
+            next_term=self.last["term"] + 1,
+            account_count=len(self.accounts),
+            deleted_at={name: self.deleted_at[name] for name in gone},
+        )
+
+
+class Journal:
+    """The writes of one step on one shelf, taken back when the step raises."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            return
+        for rows, key, before in reversed(self._undo):
+            if before is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = before
+
+    def put(self, rows: dict[K, V], key: K, value: V) -> None:
+        """Write a row."""
+        self._undo.append((rows, key, rows.get(key)))
+        rows[key] = value
+
+    def drop(self, rows: dict[K, V], key: K) -> None:
+        """Delete a row, if it exists."""
+        self._undo.append((rows, key, rows.get(key)))
+        rows.pop(key, None)
+
+    def number(self, noun: str, number: int) -> None:
+        """Take note that a number is given; it must be the next one."""
+        assert number == self.shelf.last[noun] + 1, f"{noun} {number} is not the next number"
+        self.put(self.shelf.last, noun, number)
+
+    def write_accounts(self, edit: AccountsEdit, now: float) -> None:
+        """Write what a decision about accounts says."""
+        shelf = self.shelf
+        for account in edit.deleted:
+            self.drop(shelf.accounts, account.name)
+            self.drop(shelf.names, account.number)
+            self.put(shelf.deleted_at, account.name, now)
+            for number in sorted(shelf.owned.get(account.number, ())):
+                self._unlink(shelf.devices[number])
+                self.drop(shelf.devices, number)
+        for account in sorted(edit.accounts, key=lambda account: account.number):
+            known = shelf.accounts.get(account.name)
+            if known is None:
+                self.number("account", account.number)
+                self.drop(shelf.deleted_at, account.name)
+                self.put(shelf.names, account.number, account.name)
+            else:
+                assert known.number == account.number, account.name
+            self.put(shelf.accounts, account.name, account)
+        for term in sorted(edit.terms, key=lambda term: term.number):
+            self._write_term(term)
+        if edit.changes:
+            position = shelf.last["change"] + 1
+            self.number("change", position)
+            self.put(shelf.changes, position, list(edit.changes))
+
+    def _write_term(self, term: Term) -> None:
+        key = (term.kind, term.name)
+        known = self.shelf.terms.get(key)
+        if known is None:
+            self.number("term", term.number)
+        else:
+            assert known.number == term.number, f"term {term.number} exists as {known.number}"
+        self.put(self.shelf.terms, key, term)
+
+    def write_devices(self, devices: list[Device]) -> None:
+        """Write whole device rows; a token that changes hands is first taken from everyone."""
+        shelf = self.shelf
+        for device in devices:
+            known = shelf.devices.get(device.number)
+            if known is not None:
+                self._unlink(known)
+        for device in sorted(devices, key=lambda device: device.number):
+            if device.number not in shelf.devices:
+                self.number("device", device.number)
+            assert device.registration_id not in shelf.device_of, "RegistrationID twice"
+            self.put(shelf.device_of, device.registration_id, device.number)
+            if device.route is not None:
+                assert device.route.key() not in shelf.route_of, "token twice"
+                self.put(shelf.route_of, device.route.key(), device.number)
+            for owner in {device.account, device.user} - {0}:
+                owned = shelf.owned.get(owner, frozenset())
+                self.put(shelf.owned, owner, owned | {device.number})
+            self.put(shelf.devices, device.number, device)
+
+    def _unlink(self, device: Device) -> None:
+        shelf = self.shelf
+        self.drop(shelf.device_of, device.registration_id)
+        if device.route is not None:
+            self.drop(shelf.route_of, device.route.key())
+        for owner in {device.account, device.user} - {0}:
+            self.put(shelf.owned, owner, shelf.owned[owner] - {device.number})
+
+
+def owned(shelf: Shelf, accounts: Iterable[int]) -> list[int]:
+    return sorted({number for each in accounts for number in shelf.owned.get(each, ())})
+
+
+def audience(shelf: Shelf, task: int) -> BitMap:
+    frozen = shelf.audiences.get(task)
+    return BitMap() if frozen is None else BitMap.deserialize(frozen)
+
+
+def acked(shelf: Shelf, task: int) -> BitMap:
+    members = BitMap()
+    for report in shelf.reports.get(task, ()):
+        if report.stage in (Stage.REACHED, Stage.CLICKED):
+            members |= BitMap.deserialize(report.members)
+    return members
+
+
+def create_task(step: Journal, task: Task, audience: bytes | None) -> None:
+    shelf = step.shelf
+    assert task.app == shelf.app.sdkappid, task.app
+    assert task.task_id not in shelf.task_of, task.task_id
+    step.number("task", task.number)
+    step.put(shelf.tasks, task.number, task)
+    step.put(shelf.task_of, task.task_id, task.number)
+    if audience is not None:
+        step.put(shelf.audiences, task.number, audience)
+
+
+def replace_task(step: Journal, known: Task, task: Task) -> None:
+    names = (known.app, known.number, known.task_id)
+    assert (task.app, task.number, task.task_id) == names, task.task_id
+    step.put(step.shelf.tasks, task.number, task)
+
+
+def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
+    shelf = step.shelf
+    for new in jobs:
+        assert new.task in shelf.tasks, new.task
+        number = shelf.last["job"] + 1
+        step.number("job", number)
+        job = Job(
+            app=shelf.app.sdkappid,
+            number=number,
+            task=new.task,
+            queue=new.queue,
+            lane=new.lane,
+            body=new.body,
+            not_before=new.not_before,
+            attempt=new.attempt,
+        )
+        step.put(shelf.jobs, number, Slot(job))
+
+
+def held(shelf: Shelf, app: int, job: Job) -> Slot | None:
+    """The row of a job whose lease is still the one that `job` came with."""
+    slot = shelf.jobs.get(job.number)
+    if slot is None or slot.holder is None or job.app != app:
+        return None
+    return slot if slot.job.generation == job.generation else None
+
+
+def step_view(shelf: Shelf, slot: Slot, want: StepWant) -> StepView:
+    job = slot.job
+    numbers = sorted({*want.devices, *owned(shelf, want.accounts)})
+    return StepView(
+        app=shelf.app,
+        task=shelf.tasks[job.task],
+        job=job,
+        devices={number: shelf.devices[number] for number in numbers if number in shelf.devices},
+        accounts=frozenset(number for number in want.accounts if number in shelf.names),
+        acked=acked(shelf, job.task) if want.with_acked else BitMap(),
+        has_other_jobs=any(
+            other.job.task == job.task
+            for number, other in shelf.jobs.items()
+            if number != job.number
+        ),
+    )
+
+
+def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
+    shelf, job = step.shelf, slot.job
+    if edit.task is not None:
+        replace_task(step, shelf.tasks[job.task], edit.task)
+    if edit.audience is not None:
+        step.put(shelf.audiences, job.task, edit.audience)
+    for block in edit.blocks:
+        assert block.task == job.task, block.task
+        step.put(shelf.blocks, job.task, (*shelf.blocks.get(job.task, ()), block))
+    step.write_devices(edit.devices)
+    add_jobs(step, edit.jobs)
+    if edit.is_done:
+        step.drop(shelf.jobs, job.number)
+        return
+    job = msgspec.structs.replace(
+        job,
+        begun_at=job.begun_at if edit.begun_at is None else edit.begun_at,
+        body=job.body if edit.body is None else edit.body,
+        not_before=job.not_before if edit.not_before is None else edit.not_before,
+    )
+    parked = edit.not_before is not None
+    step.put(
+        shelf.jobs, job.number, Slot(job) if parked else msgspec.structs.replace(slot, job=job)
+    )
+
+
+def wake_jobs(step: Journal, task: int, now: float) -> None:
+    """Make the task's parked jobs ready at once; those that somebody holds are left alone."""
+    for number, slot in list(step.shelf.jobs.items()):
+        job = slot.job
+        if job.task == task and slot.holder is None and job.not_before > now:
+            step.put(step.shelf.jobs, number, Slot(msgspec.structs.replace(job, not_before=now)))

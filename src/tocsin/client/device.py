@@ -1,0 +1,275 @@
+"""The device's side: the online channel over a WebSocket, and the same over plain HTTP.
+
+    device = DeviceClient(wire, Identity(1400000001, user="ann", usersig=sig), on_push=show)
+    async with device:
+        await device.registered()
+
+A connection that breaks is made again with growing waits; the RegistrationID and its secret are
+kept, so the service knows the device again and offers what it missed. A push that comes twice is
+acked twice and shown once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from tocsin.client.wire import Refused, Unreachable, Wire
+from tocsin.clock import Chance, Clock, SystemClock
+
+PATH = "/v4/online"
+REMEMBERED_MAX = 1000
+"""Pushes that a client remembers having shown."""
+WAIT_BASE_S = 0.5
+WAIT_MAX_S = 30.0
+FRAME_MAX_BYTES = 1 << 20
+RETRIED = frozenset({60007, 91000, 800102})
+"""Codes that pass by themselves; any other refusal of a hello is final."""
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """A vendor's token of this device, and the certificate ID it belongs to."""
+
+    channel: str
+    credential: int
+    token: str
+    environment: str = "production"
+
+
+class Identity(Struct, kw_only=True):
+    """Who a device is. RegistrationID and secret are filled in by the first registration."""
+
+    sdkappid: int
+    appkey: str = ""
+    """The app's client key: enough for a device that nobody is logged in on."""
+    user: str = ""
+    usersig: str = ""
+    registration_id: str = ""
+    secret: str = ""
+    route: Address | None = None
+    facts: dict[str, Any] = {}
+    """What the device tells about itself: `language`, `platform`, `model`, …"""
+
+    def hello(self) -> dict[str, Any]:
+        """The members of a hello frame, without those that are empty."""
+        said = {
+            "sdkappid": self.sdkappid,
+            "appkey": self.appkey,
+            "user": self.user,
+            "usersig": self.usersig,
+            "registration_id": self.registration_id,
+            "secret": self.secret,
+            "facts": self.facts,
+        }
+        if self.route is not None:
+            said["route"] = msgspec.to_builtins(self.route)
+        return {name: value for name, value in said.items() if value}
+
+
+class Push(Struct, frozen=True, kw_only=True):
+    """A push as a device gets it."""
+
+    id: str
+    """What acks and clicks name."""
+    task_id: str = ""
+    title: str = ""
+    desc: str = ""
+    ext: str = ""
+    more: dict[str, Any] = {}
+    """Every other member of the frame."""
+
+
+class DeviceClient:
+    """One device on the online channel, for as long as the `async with` lasts."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        identity: Identity,
+        *,
+        is_acking: bool = True,
+        on_push: Callable[[Push], None] | None = None,
+        on_revoke: Callable[[str], None] | None = None,
+        on_state: Callable[[str], None] | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        self.identity = identity
+        self._wire = wire
+        self._is_acking = is_acking
+        self._on_push = on_push
+        self._on_revoke = on_revoke
+        self._on_state = on_state
+        self._clock = clock or SystemClock()
+        self._chance = chance or Chance()
+        self._shown: OrderedDict[str, None] = OrderedDict()
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._registered = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._runner = asyncio.create_task(self.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+            self._runner = None
+
+    async def registered(self) -> Identity:
+        """Wait until the service knows this device; raises `Refused` where it will not."""
+        waiting = asyncio.create_task(self._registered.wait())
+        runners = set() if self._runner is None else {self._runner}
+        try:
+            await asyncio.wait({waiting, *runners}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._runner is not None and self._runner.done():
+            self._runner.result()
+        return self.identity
+
+    async def run(self) -> None:
+        """Stay connected until cancelled; raises `Refused` when the service turns us away."""
+        tries = 0
+        while True:
+            try:
+                wait_s = await self._serve_once()
+                tries = 0
+            except (Unreachable, aiohttp.ClientError, OSError, TimeoutError) as fault:
+                wait_s = None
+                self._tell(f"not connected: {fault}")
+            except Refused as fault:
+                if fault.code not in RETRIED:
+                    raise
+                wait_s = None
+                self._tell(str(fault))
+            if wait_s is None:
+                wait_s = min(WAIT_MAX_S, WAIT_BASE_S * 2.0**tries) * self._chance.fraction()
+                tries += 1
+            self._registered.clear()
+            await self._clock.sleep(wait_s)
+
+    async def ack(self, push: Push) -> None:
+        """Tell the service that a push arrived; done by itself unless `is_acking` is off."""
+        await self._send({"type": "ack", "id": push.id})
+
+    async def click(self, push: Push) -> None:
+        """Tell the service that somebody opened a push."""
+        await self._send({"type": "click", "id": push.id})
+
+    async def _serve_once(self) -> float | None:
+        """One connection, from hello to its end; answers how long the service asks us to wait."""
+        url = self._wire.base_url + PATH
+        try:
+            opening = self._wire.session.ws_connect(
+                url, max_msg_size=FRAME_MAX_BYTES, timeout=aiohttp.ClientWSTimeout(ws_close=2.0)
+            )
+            async with opening as socket:
+                self._socket = socket
+                await self._send({"type": "hello", **self.identity.hello()})
+                return await self._read(socket)
+        finally:
+            self._socket = None
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> float | None:
+        async for message in socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            wait_s = await self._take(msgspec.json.decode(message.data))
+            if wait_s is not None:
+                return wait_s
+        self._tell(f"connection closed ({socket.close_code})")
+        return 0.0 if self._registered.is_set() and socket.close_code == 1001 else None
+
+    async def _take(self, frame: dict[str, Any]) -> float | None:
+        match frame.get("type"):
+            case "registered":
+                self._take_registered(frame)
+            case "push":
+                await self._take_push(frame)
+            case "revoke":
+                if self._on_revoke is not None:
+                    self._on_revoke(str(frame.get("id") or frame.get("task_id", "")))
+            case "ping":
+                await self._send({"type": "pong"})
+            case "drain":
+                self._tell("the service asks us to connect anew")
+                return float(frame.get("after_s", 0.0)) + self._chance.fraction()
+            case "error":
+                code, info = int(frame.get("code", 0)), str(frame.get("info", ""))
+                raise Refused(code, info, PATH)
+        return None
+
+    def _take_registered(self, frame: dict[str, Any]) -> None:
+        self.identity.registration_id = frame["registration_id"]
+        # The secret is told once, at the first registration.
+        self.identity.secret = frame.get("secret") or self.identity.secret
+        self._registered.set()
+        self._tell(f"registered as {self.identity.registration_id}")
+
+    async def _take_push(self, frame: dict[str, Any]) -> None:
+        known = {"type", *Push.__struct_fields__}
+        more = {name: value for name, value in frame.items() if name not in known}
+        told = {name: frame[name] for name in Push.__struct_fields__ if name in frame}
+        push = Push(**told, more=more)
+        is_new = push.id not in self._shown
+        self._shown[push.id] = None
+        if len(self._shown) > REMEMBERED_MAX:
+            self._shown.popitem(last=False)
+        if is_new and self._on_push is not None:
+            self._on_push(push)
+        if self._is_acking:
+            await self.ack(push)
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        if self._socket is None:
+            raise Unreachable(self._wire.base_url, "not connected")
+        await self._socket.send_bytes(msgspec.json.encode(frame), compress=None)
+
+    def _tell(self, state: str) -> None:
+        if self._on_state is not None:
+            self._on_state(state)
+
+
+class DeviceDoor:
+    """The same for devices without sockets: one HTTP call each."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def register(self, identity: Identity) -> Identity:
+        """Register or register again; fills in RegistrationID and secret."""
+        answer = await self._wire.ask("POST", "/v1/devices/register", identity.hello())
+        identity.registration_id = answer["registration_id"]
+        identity.secret = answer.get("secret") or identity.secret
+        return identity
+
+    async def unregister(self, identity: Identity) -> None:
+        """Stop pushes to this device until it registers again."""
+        await self._wire.ask("POST", "/v1/devices/unregister", _proof(identity))
+
+    async def report(self, identity: Identity, task_id: str, stage: str) -> None:
+        """Tell that a push was `reached` or `clicked` on this device."""
+        body = {**_proof(identity), "task_id": task_id, "stage": stage}
+        await self._wire.ask("POST", "/v1/devices/report", body)
+
+
+def _proof(identity: Identity) -> dict[str, Any]:
+    return {
+        "sdkappid": identity.sdkappid,
+        "registration_id": identity.registration_id,
+        "secret": identity.secret,
+    }

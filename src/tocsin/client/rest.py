@@ -1,0 +1,369 @@
+"""The back end's side: every REST command as a method, and the books of a push.
+
+    async with Client(url, 1400000001, "admin", key=key) as client:
+        await client.add_tag({"ann": ["vip"]})
+        pushed = await client.push(notice("Hello", "Bob"), tags_and=["vip"])
+
+What the service refuses is raised as `Refused` with its ErrorCode and ErrorInfo; accounts that
+failed in an otherwise good call are answered, not raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from msgspec import Struct
+
+from tocsin.client.wire import CONNECTIONS_MAX, Wire
+from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.domain.usersig import sign
+
+Family = Literal["timpush", "all_member_push"]
+
+OLD_NAMES = {"push": "im_push", "clear_all_tags": "im_remove_all_tags"}
+"""Commands of the older family that are more than `im_` before the new name."""
+
+USERSIG_S = 86_400
+"""How long a UserSig that the client makes for itself lasts."""
+
+PAGE = 1000
+
+
+class AccountFault(Struct, frozen=True):
+    """One line of an ErrorList: an account that failed while others went through."""
+
+    account: str
+    code: int
+    info: str = ""
+
+
+class Pushed(Struct, frozen=True):
+    """An accepted push."""
+
+    task_id: str
+    failures: list[AccountFault]
+
+
+def notice(title: str, desc: str, *, ext: str = "", **more: Any) -> dict[str, Any]:
+    """An OfflinePushInfo; `more` are further members in their wire spelling (`ApnsInfo`, …)."""
+    info: dict[str, Any] = {"Title": title, "Desc": desc}
+    if ext:
+        info["Ext"] = ext
+    return {**info, **more}
+
+
+def condition(
+    *,
+    tags_or: Sequence[str] = (),
+    tags_and: Sequence[str] = (),
+    tags_not: Sequence[str] = (),
+    attrs_or: Mapping[str, str] | None = None,
+    attrs_and: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A Condition with the members that are asked about; empty means everyone."""
+    members: dict[str, Any] = {
+        "TagsOr": list(tags_or),
+        "TagsAnd": list(tags_and),
+        "TagsNot": list(tags_not),
+        "AttrsOr": dict(attrs_or or {}),
+        "AttrsAnd": dict(attrs_and or {}),
+    }
+    return {name: value for name, value in members.items() if value}
+
+
+def failures_of(answer: Mapping[str, Any]) -> list[AccountFault]:
+    """The ErrorList of an answer; absent means that every account went through."""
+    return [
+        AccountFault(line["To_Account"], line["ErrorCode"], line.get("ErrorInfo", ""))
+        for line in answer.get("ErrorList") or []
+    ]
+
+
+class Client:
+    """Calls the service as an administrator of one app.
+
+    Give `usersig`, or the app's `key` to have UserSigs made as needed. `family` chooses the
+    command set for push, tags and attributes: `timpush`, or the older `all_member_push`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        sdkappid: int,
+        identifier: str,
+        *,
+        usersig: str = "",
+        key: str = "",
+        family: Family = "timpush",
+        ca_file: Path | None = None,
+        connections_max: int = CONNECTIONS_MAX,
+        clock: Clock | None = None,
+    ) -> None:
+        if not usersig and not key:
+            raise ValueError("a Client needs a usersig, or the app's key to make one")
+        self.sdkappid = sdkappid
+        self.identifier = identifier
+        self.wire = Wire(base_url, ca_file=ca_file, connections_max=connections_max)
+        self._usersig = usersig
+        self._key = key
+        self._family = family
+        self._clock = clock or SystemClock()
+        self._chance = Chance()
+        self._renew_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        await self.wire.close()
+
+    @property
+    def usersig(self) -> str:
+        """The UserSig in use; made anew from the key before it runs out."""
+        now = self._clock.now()
+        if self._key and now >= self._renew_at:
+            self._usersig = sign(self.sdkappid, self._key, self.identifier, USERSIG_S, now)
+            self._renew_at = now + USERSIG_S / 2
+        return self._usersig
+
+    async def call(self, service: str, command: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Any command under `/v4/`, for what has no method here."""
+        params = {
+            "usersig": self.usersig,
+            "identifier": self.identifier,
+            "sdkappid": str(self.sdkappid),
+            "random": str(self._chance.bits(32)),
+            "contenttype": "json",
+        }
+        return await self.wire.ask("POST", f"/v4/{service}/{command}", body, params=params)
+
+    async def _push_call(self, command: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        if self._family == "timpush":
+            return await self.call("timpush", command, body)
+        name = OLD_NAMES.get(command, f"im_{command}")
+        return await self.call("all_member_push", name, body)
+
+    # push
+
+    async def push(
+        self,
+        info: Mapping[str, Any],
+        *,
+        sender: str = "",
+        msg_random: int | None = None,
+        data_id: str = "",
+        tags_or: Sequence[str] = (),
+        tags_and: Sequence[str] = (),
+        tags_not: Sequence[str] = (),
+        attrs_or: Mapping[str, str] | None = None,
+        attrs_and: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Pushed:
+        """Push to everyone, or to those whom the condition names.
+
+        `more` are further members in their wire spelling, such as `MsgBody` and `MsgLifeTime`.
+        """
+        body = self._message(info, sender, msg_random, data_id)
+        asked = condition(
+            tags_or=tags_or,
+            tags_and=tags_and,
+            tags_not=tags_not,
+            attrs_or=attrs_or,
+            attrs_and=attrs_and,
+        )
+        if asked:
+            body["Condition"] = asked
+        answer = await self._push_call("push", {**body, **more})
+        return Pushed(answer["TaskId"], failures_of(answer))
+
+    async def batch(
+        self,
+        accounts: Sequence[str],
+        info: Mapping[str, Any],
+        *,
+        sender: str = "",
+        msg_random: int | None = None,
+        data_id: str = "",
+    ) -> Pushed:
+        """Push to listed accounts, 500 at most."""
+        body = self._message(info, sender, msg_random, data_id)
+        body["To_Account"] = list(accounts)
+        answer = await self.call("timpush", "batch", body)
+        return Pushed(answer["TaskId"], failures_of(answer))
+
+    async def revoke(self, task_id: str, info: Mapping[str, Any] | None = None) -> None:
+        """Recall a push; `info` overwrites what was shown already."""
+        body: dict[str, Any] = {"TaskId": task_id}
+        if info is not None:
+            body["OfflinePushInfo"] = dict(info)
+        await self.call("timpush", "revoke", body)
+
+    def _message(
+        self, info: Mapping[str, Any], sender: str, msg_random: int | None, data_id: str
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "From_Account": sender or self.identifier,
+            "MsgRandom": self._chance.bits(32) if msg_random is None else msg_random,
+            "OfflinePushInfo": dict(info),
+        }
+        if data_id:
+            body["DataId"] = data_id
+        return body
+
+    # attributes
+
+    async def set_attr_name(
+        self, names: Mapping[str, str], types: Mapping[str, int] | None = None
+    ) -> None:
+        """Name attribute slots "0" to "9"; `types` fixes their account type (1: RegistrationID)."""
+        body: dict[str, Any] = {"AttrNames": dict(names)}
+        if types:
+            body["AttrTypes"] = dict(types)
+        await self._push_call("set_attr_name", body)
+
+    async def get_attr_name(self) -> dict[str, str]:
+        """Slot to attribute name."""
+        answer = await self._push_call("get_attr_name", {})
+        return dict(answer["AttrNames"])
+
+    async def set_attr(self, values: Mapping[str, Mapping[str, str]]) -> list[AccountFault]:
+        """Set attributes, account by account; those not named stay. 100 accounts at most."""
+        lines = [{"To_Account": name, "Attrs": dict(attrs)} for name, attrs in values.items()]
+        return failures_of(await self._push_call("set_attr", {"UserAttrs": lines}))
+
+    async def get_attr(
+        self, accounts: Sequence[str]
+    ) -> tuple[dict[str, dict[str, str]], list[AccountFault]]:
+        """The attributes of up to 100 accounts, and the accounts that failed."""
+        answer = await self._push_call("get_attr", {"To_Account": list(accounts)})
+        lines = answer.get("UserAttrs", [])
+        return {line["To_Account"]: line["Attrs"] for line in lines}, failures_of(answer)
+
+    async def remove_attr(self, names: Mapping[str, Sequence[str]]) -> list[AccountFault]:
+        """Remove attributes by name, account by account."""
+        lines = [{"To_Account": name, "Attrs": list(attrs)} for name, attrs in names.items()]
+        return failures_of(await self._push_call("remove_attr", {"UserAttrs": lines}))
+
+    # tags
+
+    async def add_tag(
+        self, tags: Mapping[str, Sequence[str]], *, is_replacing: bool = False
+    ) -> list[AccountFault]:
+        """Add tags, account by account; replacing drops every other tag of these accounts."""
+        body: dict[str, Any] = {"UserTags": _tag_lines(tags)}
+        if is_replacing:
+            body["Replace"] = 1
+        return failures_of(await self._push_call("add_tag", body))
+
+    async def get_tag(
+        self, accounts: Sequence[str]
+    ) -> tuple[dict[str, list[str]], list[AccountFault]]:
+        """The tags of up to 100 accounts, in the order first added, and those that failed."""
+        answer = await self._push_call("get_tag", {"To_Account": list(accounts)})
+        lines = answer.get("UserTags", [])
+        return {line["To_Account"]: line["Tags"] for line in lines}, failures_of(answer)
+
+    async def remove_tag(self, tags: Mapping[str, Sequence[str]]) -> list[AccountFault]:
+        """Remove tags, account by account."""
+        return failures_of(await self._push_call("remove_tag", {"UserTags": _tag_lines(tags)}))
+
+    async def clear_all_tags(self, accounts: Sequence[str]) -> list[AccountFault]:
+        """Remove every tag of up to 100 accounts."""
+        body = {"To_Account": list(accounts)}
+        return failures_of(await self._push_call("clear_all_tags", body))
+
+    # accounts
+
+    async def account_import(self, name: str, *, nick: str = "", face_url: str = "") -> None:
+        """Create one account; importing it again changes nothing but these two."""
+        body = {"UserID": name}
+        body.update({k: v for k, v in (("Nick", nick), ("FaceUrl", face_url)) if v})
+        await self.call("im_open_login_svc", "account_import", body)
+
+    async def multiaccount_import(self, names: Sequence[str]) -> list[str]:
+        """Create up to 100 accounts; answers those that failed."""
+        body = {"Accounts": list(names)}
+        answer = await self.call("im_open_login_svc", "multiaccount_import", body)
+        return list(answer.get("FailAccounts") or [])
+
+    async def account_delete(self, names: Sequence[str]) -> dict[str, int]:
+        """Delete up to 100 accounts; answers each one's code."""
+        return await self._account_codes("account_delete", "DeleteItem", names)
+
+    async def account_check(self, names: Sequence[str]) -> dict[str, bool]:
+        """Whether each of up to 100 accounts is known."""
+        body = {"CheckItem": [{"UserID": name} for name in names]}
+        answer = await self.call("im_open_login_svc", "account_check", body)
+        lines = answer["ResultItem"]
+        return {line["UserID"]: line.get("AccountStatus") == "Imported" for line in lines}
+
+    async def kick(self, name: str) -> None:
+        """Make every UserSig issued to this account so far worthless."""
+        await self.call("im_open_login_svc", "kick", {"UserID": name})
+
+    async def query_online_status(self, names: Sequence[str]) -> dict[str, str]:
+        """`Online`, `PushOnline` or `Offline` for up to 500 accounts that exist."""
+        body = {"To_Account": list(names)}
+        answer = await self.call("openim", "query_online_status", body)
+        return {line["To_Account"]: line["Status"] for line in answer.get("QueryResult", [])}
+
+    async def _account_codes(
+        self, command: str, field: str, names: Iterable[str]
+    ) -> dict[str, int]:
+        body = {field: [{"UserID": name} for name in names]}
+        answer = await self.call("im_open_login_svc", command, body)
+        return {line["UserID"]: line["ResultCode"] for line in answer["ResultItem"]}
+
+    # the books (ours, not Tencent's)
+
+    async def read(self, path: str, **params: str | int) -> dict[str, Any]:
+        """Any page under `/v1/apps/<sdkappid>/`, with the UserSig as a bearer."""
+        asked = {name: str(value) for name, value in params.items()}
+        # The service learns from the parameter whose UserSig the bearer is.
+        asked.setdefault("identifier", self.identifier)
+        headers = {"Authorization": f"Bearer {self.usersig}"}
+        where = f"/v1/apps/{self.sdkappid}/{path}"
+        return await self.wire.ask("GET", where, params=asked, headers=headers)
+
+    async def task(self, task_id: str) -> dict[str, Any]:
+        """One push: what it said, where it stands, and its books."""
+        return await self.read(f"tasks/{task_id}")
+
+    async def tasks(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest pushes first."""
+        answer = await self.read("tasks", limit=limit)
+        return list(answer["tasks"])
+
+    async def audience(self, task_id: str) -> AsyncIterator[str]:
+        """Every account whom a push was frozen for, page by page."""
+        async for name in self._pages(f"tasks/{task_id}/audience", "accounts"):
+            yield name
+
+    async def task_devices(self, task_id: str, **asked: str) -> AsyncIterator[str]:
+        """RegistrationIDs of a push: by `state`, by `leg` (a channel), or `mark` (`repeated`)."""
+        async for name in self._pages(f"tasks/{task_id}/devices", "devices", **asked):
+            yield name
+
+    async def _pages(self, path: str, member: str, **asked: str) -> AsyncIterator[str]:
+        after: int | None = 0
+        while after is not None:
+            answer = await self.read(path, after=after, limit=PAGE, **asked)
+            for name in answer[member]:
+                yield name
+            after = answer.get("next")
+
+
+def _tag_lines(tags: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    return [{"To_Account": name, "Tags": list(held)} for name, held in tags.items()]

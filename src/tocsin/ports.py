@@ -155,6 +155,10 @@ class Channel(Protocol):
         """
         ...
 
+    def repeat_replaces(self, message: Message) -> bool:
+        """Whether a second delivery of this message replaces the first on the device."""
+        ...
+
     def trip(self, reason: str) -> None:
         """Open the breaker: judgement found the credential at fault."""
         ...

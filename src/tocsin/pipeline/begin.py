@@ -1,0 +1,254 @@
+"""Begin: what of a leased job may still be sent, decided and written before the first byte."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.domain.device import Device
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import State
+from tocsin.domain.task import (
+    Block,
+    BlockKind,
+    Body,
+    NewJob,
+    SendBody,
+    StepEdit,
+    StepView,
+    Task,
+    WaitBody,
+    closes,
+    end,
+)
+from tocsin.ports import Batch, Delivery
+
+
+class Begun(Struct, frozen=True):
+    """A batch that may leave, as committed."""
+
+    task: Task
+    body: SendBody
+    devices: tuple[Device, ...]
+    """Beside `body.devices`."""
+
+
+class Settlement:
+    """What becomes of a job's devices, gathered into one edit."""
+
+    def __init__(self, view: StepView, now: float, channel: str) -> None:
+        self._view = view
+        self._now = now
+        self._channel = channel
+        self._booked: dict[tuple[BlockKind, str, str, str, str], list[int]] = {}
+        self.edit = StepEdit()
+
+    def settle(
+        self,
+        state: State,
+        devices: Iterable[int],
+        *,
+        code: str = "0",
+        info: str = "",
+        channel: str | None = None,
+    ) -> None:
+        """Book a final state."""
+        via = self._channel if channel is None else channel
+        self._booked.setdefault(("device", state, via, code, info), []).extend(devices)
+
+    def repeat(self, devices: Iterable[int]) -> None:
+        """Book that these devices may be served twice: a mark, not a state."""
+        self._booked.setdefault(("repeated", "", self._channel, "0", ""), []).extend(devices)
+
+    def requeue(self, job: NewJob) -> None:
+        """Hand devices on to another job, in the same transaction."""
+        self.edit.jobs.append(job)
+
+    def begun(self, result: Begun) -> StepEdit:
+        """The edit that lets the rest of the job begin."""
+        self.edit.begun_at = self._now
+        self.edit.body = result.body
+        self.edit.result = result
+        return self._written()
+
+    def done(self) -> StepEdit:
+        """The edit that acks the job, and ends the task if this was its last."""
+        self.edit.is_done = True
+        if not self.edit.jobs and not self._view.has_other_jobs:
+            self.edit.task = end(self._view.task, self._now)
+        return self._written()
+
+    def _written(self) -> StepEdit:
+        for (kind, state, channel, code, info), devices in self._booked.items():
+            if devices:
+                block = Block(
+                    task=self._view.task.number,
+                    job=self._view.job.number,
+                    at=self._now,
+                    kind=kind,
+                    state=state,
+                    channel=channel,
+                    code=code,
+                    info=info,
+                    members=BitMap(devices).serialize(),
+                )
+                self.edit.blocks.append(block)
+        return self.edit
+
+
+def decide_begin(
+    now: float, audience: BitMap, *, repeat_replaces: Callable[[Message], bool] | None
+) -> Callable[[StepView], StepEdit]:
+    """The decision that lets a send job begin: its `result` is a `Begun`, or None.
+
+    `repeat_replaces` is the channel's; None: there is no such credential any more.
+
+    Devices that acked online, moved to another account, lost their route or changed vendor are
+    taken out here, under the same transaction that reads them.
+    """
+
+    def decide(view: StepView) -> StepEdit:
+        body = view.job.body
+        assert isinstance(body, SendBody)
+        books = Settlement(view, now, body.channel)
+        over = closes(view.task, now)
+        if over is not None:
+            doubted = set(body.doubted)
+            books.settle(over, [number for number in body.devices if number not in doubted])
+            books.settle(State.IN_DOUBT, doubted)
+            return books.done()
+        lapsed = view.job.begun_at is not None
+        if lapsed and not (repeat_replaces and repeat_replaces(view.task.message)):
+            books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
+            return books.done()
+        rest = _Sorting(view, body, audience, now).sort(books)
+        if repeat_replaces is None:
+            books.settle(State.UNREACHABLE, rest.devices, code="-1", info="no such certificate")
+            return books.done()
+        if not rest.devices:
+            return books.done()
+        if lapsed:
+            books.repeat(rest.devices)
+            rest = msgspec.structs.replace(rest, doubted=rest.devices)
+        devices = tuple(view.devices[number] for number in rest.devices)
+        return books.begun(Begun(view.task, rest, devices))
+
+    return decide
+
+
+class _Sorting:
+    """Takes out of a job's devices those that this job must not serve any more."""
+
+    def __init__(self, view: StepView, body: SendBody, audience: BitMap, now: float) -> None:
+        self._view = view
+        self._body = body
+        self._audience = audience
+        self._now = now
+        self._doubted = frozenset(body.doubted)
+        self._moved: dict[str, list[Device]] = {}
+
+    def sort(self, books: Settlement) -> SendBody:
+        """The body with the devices that stay; the others are booked or handed on."""
+        numbers = enumerate(self._body.devices)
+        left = [at for at, number in numbers if self._stays(books, number)]
+        for queue, devices in self._moved.items():
+            books.requeue(self._job_elsewhere(queue, devices))
+        return narrowed(self._body, left)
+
+    def _stays(self, books: Settlement, number: int) -> bool:
+        device = self._view.devices.get(number)
+        if self._body.waits_for_ack and number in self._view.acked:
+            books.settle(State.SENT, [number], channel="online")
+        elif device is None or not device.is_registered:
+            books.settle(self._unserved(number), [number], code="-5", info="device gone")
+        elif not belongs(device, self._audience):
+            info = "moved to another account"
+            books.settle(self._unserved(number), [number], code="-6", info=info)
+        elif device.route is None or device.route.credential != self._body.credential:
+            route = device.route
+            queue = f"{route.channel}:{route.credential}" if route else "wait"
+            self._moved.setdefault(queue, []).append(device)
+        else:
+            return True
+        return False
+
+    def _unserved(self, number: int) -> State:
+        return State.IN_DOUBT if number in self._doubted else State.UNREACHABLE
+
+    def _job_elsewhere(self, queue: str, devices: list[Device]) -> NewJob:
+        """The job of devices whose route has changed since they were planned."""
+        numbers = tuple(sorted(device.number for device in devices))
+        route, language = devices[0].route, self._body.language
+        body: Body = WaitBody(language, numbers)
+        if route is not None:
+            doubted = tuple(number for number in numbers if number in self._doubted)
+            body = SendBody(route.channel, route.credential, language, numbers, doubted=doubted)
+        task = self._view.task
+        return NewJob(
+            task=task.number, queue=queue, lane=task.lane, body=body, not_before=self._now
+        )
+
+
+def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
+    """The body with only the devices at these places, in order."""
+    devices = tuple(body.devices[at] for at in left)
+    kept = frozenset(devices)
+    return msgspec.structs.replace(
+        body,
+        devices=devices,
+        badges=tuple(body.badges[at] for at in left) if body.badges else (),
+        doubted=tuple(number for number in body.doubted if number in kept),
+    )
+
+
+def belongs(device: Device, audience: BitMap) -> bool:
+    """Whether a device's account at this moment is in the frozen audience."""
+    if device.user:
+        return device.user in audience
+    return device.account in audience
+
+
+def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batch:
+    """The deliveries of a begun job."""
+    task, body = begun.task, begun.body
+    message = task.message.translated(body.language)
+    activity = message.apple.live_activity
+    ttl_s = int(min(task.ttl_s, max(0.0, task.expires_at - now)))
+    collapse = f"t{task.app:x}-{task.collapse_task:x}"
+    deliveries = []
+    for index, device in enumerate(begun.devices):
+        route = device.route
+        assert route is not None
+        deliveries.append(
+            Delivery(
+                device=device.number,
+                token=route.token,
+                message=message,
+                task_id=task.task_id,
+                correlation=correlation(correlation_key, task.app, task.number, device.number),
+                collapse=collapse,
+                badge=body.badges[index] if body.badges else None,
+                voip_token=device.voip_token,
+                live_token=device.live_tokens.get(activity.id, "") if activity else "",
+                epoch=device.epoch,
+                ttl_s=ttl_s,
+                expires_at=task.expires_at,
+            )
+        )
+    return Batch(app=task.app, task=task.number, job=job, deliveries=tuple(deliveries))
+
+
+def correlation(key: bytes, app: int, task: int, device: int) -> str:
+    """UUID text that names a delivery to a vendor: task, device and 8 bytes of proof.
+
+    Several vendors sign nothing, so a receipt is believed only for ids that we made.
+    """
+    name = task.to_bytes(4, "big") + device.to_bytes(4, "big")
+    proof = hmac.digest(key, app.to_bytes(8, "big") + name, hashlib.sha256)[:8]
+    return str(uuid.UUID(bytes=name + proof))

@@ -1,0 +1,185 @@
+"""Dispatch: leases what can begin now and gives it to the worker, lane by lane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+from msgspec import Struct
+
+from tocsin.domain.task import Job
+from tocsin.errors import Stale, StoreError
+from tocsin.pipeline.accept import WORK
+from tocsin.pipeline.work import Tools, Worker, channel_of
+from tocsin.ports import Bus, Channel
+from tocsin.store import Head
+
+JOB_DEVICES = 200
+"""Devices in a job of single sends: the in-flight window."""
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How much a dispatcher has under way, and how long it holds it."""
+
+    lease_s: float = 30.0
+    extend_every_s: float = 10.0
+    poll_s: float = 0.25
+    """Longest wait when no hint of new work comes."""
+    jobs_max: int = 64
+    """Jobs under way at once in this process."""
+    queue_jobs_max: int = 8
+    """Jobs of one queue under way at once."""
+    lane_jobs_max: int = 7
+    """Jobs of one lane of a queue: urgent work always finds room, and bulk keeps its tenth."""
+
+
+class Dispatcher:
+    """One worker: serves every app's queues until it is told to stop."""
+
+    def __init__(self, holder: str, tools: Tools, bus: Bus, pace: Pace) -> None:
+        self._holder = holder
+        self._store = tools.store
+        self._channels = tools.channels
+        self._clock = tools.clock
+        self._metrics = tools.metrics
+        self._bus = bus
+        self._pace = pace
+        self._worker = Worker(tools)
+        self._held: dict[tuple[int, int], Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hint = asyncio.Event()
+        self._log = structlog.get_logger("dispatch")
+
+    async def run(self) -> None:
+        """Serve until cancelled; what is under way then is left to its lease."""
+        stop = self._bus.subscribe(WORK, lambda _: self._hint.set())
+        extender = asyncio.create_task(self._extend_leases())
+        try:
+            while True:
+                wait_s = await self._guarded_turn()
+                await self._rest(wait_s)
+        finally:
+            stop()
+            extender.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(extender, *self._tasks, return_exceptions=True)
+
+    async def turn(self) -> float:
+        """Lease and start what can begin now; answers the seconds until the next look."""
+        now = self._clock.now()
+        wait_s = self._pace.poll_s
+        heads = await self._store.heads(now)
+        for head in sorted(heads, key=lambda head: head.lane):
+            if head.ready_at > now:
+                wait_s = min(wait_s, head.ready_at - now)
+            elif len(self._tasks) < self._pace.jobs_max:
+                await self._serve(head)
+        return wait_s
+
+    async def drain(self) -> None:
+        """Wait until nothing is under way: for tests and for a calm stop."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _guarded_turn(self) -> float:
+        try:
+            return await self.turn()
+        except StoreError as fault:
+            self._log.warning("store cannot be read", fault=str(fault))
+            return 1.0
+
+    async def _rest(self, wait_s: float) -> None:
+        self._hint.clear()
+        sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
+        hinted = asyncio.ensure_future(self._hint.wait())
+        await asyncio.wait({sleeping, hinted}, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (sleeping, hinted):
+            waiting.cancel()
+
+    async def _serve(self, head: Head) -> None:
+        """Lease as many jobs of a queue as can begin at once, and start them."""
+        room = await self._room(head)
+        if room <= 0:
+            return
+        jobs = await self._store.lease(
+            head.app,
+            head.queue,
+            head.lane,
+            holder=self._holder,
+            limit=room,
+            lease_s=self._pace.lease_s,
+        )
+        for job in jobs:
+            self._start(job)
+
+    async def _room(self, head: Head) -> int:
+        """How many jobs of this queue and lane may begin now."""
+        busy = [
+            job for job in self._held.values() if (job.app, job.queue) == (head.app, head.queue)
+        ]
+        in_lane = sum(1 for job in busy if job.lane == head.lane)
+        room = min(
+            self._pace.jobs_max - len(self._tasks),
+            self._pace.queue_jobs_max - len(busy),
+            self._pace.lane_jobs_max - in_lane,
+        )
+        if room <= 0 or ":" not in head.queue:
+            return room
+        channel = await self._channel(head.app, head.queue)
+        if channel is None:
+            return room
+        devices = channel.room(self._clock.now())
+        return min(room, -(-devices // JOB_DEVICES))
+
+    async def _channel(self, app: int, queue: str) -> Channel | None:
+        credential = queue.partition(":")[2]
+        return await self._channels.channel(app, int(credential))
+
+    def _start(self, job: Job) -> None:
+        key = (job.app, job.number)
+        self._held[key] = job
+        self._metrics.count("jobs_leased", channel=channel_of(job))
+        task = asyncio.create_task(self._guarded(job))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(job, done))
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._held.pop((job.app, job.number), None)
+        self._worker.gate.forget(job.app, job.number)
+        self._hint.set()
+
+    async def _guarded(self, job: Job) -> None:
+        """Run one job; a failure of ours is logged with its job and left to the lease."""
+        try:
+            await self._worker.run(job)
+        except Stale:
+            self._metrics.count("jobs_stale", channel=channel_of(job))
+            self._log.info("lease lost", app=job.app, job=job.number, queue=job.queue)
+        except StoreError as fault:
+            self._log.warning("store refused", app=job.app, job=job.number, fault=str(fault))
+        except Exception:  # noqa: BLE001 - one broken job must not stop the others
+            self._metrics.count("loop_errors", loop="dispatch")
+            self._log.exception("job failed", app=job.app, job=job.number, queue=job.queue)
+
+    async def _extend_leases(self) -> None:
+        while True:
+            await self._clock.sleep(self._pace.extend_every_s)
+            with contextlib.suppress(StoreError):
+                await self.extend()
+
+    async def extend(self) -> None:
+        """Extend every lease; what could not be extended begins nothing more."""
+        by_app: dict[int, list[Job]] = {}
+        for job in self._held.values():
+            by_app.setdefault(job.app, []).append(job)
+        for app, jobs in by_app.items():
+            try:
+                ours = set(await self._store.extend(app, jobs, lease_s=self._pace.lease_s))
+            except StoreError:
+                ours = set()
+            for job in jobs:
+                if job.number not in ours:
+                    self._worker.gate.lose(app, job.number)

@@ -1,0 +1,136 @@
+"""Fanout: walks a frozen audience in pages; each page, its cursor and its jobs are one step."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from pyroaring import BitMap
+
+from tocsin.clock import Clock
+from tocsin.domain.outcome import State
+from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, Scene, plan_page
+from tocsin.domain.stats import fold
+from tocsin.domain.task import FanoutBody, Job, SendBody, StepEdit, StepView, StepWant, Task, end
+from tocsin.ports import Channels, Presence
+from tocsin.store import Store
+
+AUDIENCES_MAX = 64
+OVERWRITE_WAIT_S = 0.5
+"""How long an overwrite waits before it looks again whether the recalled task has settled."""
+
+
+class Audiences:
+    """The frozen audiences in use; they never change, so a copy is as good as the row."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[tuple[int, int], BitMap] = OrderedDict()
+
+    async def of(self, app: int, task: int) -> BitMap:
+        """The frozen audience of a task. Read it, never change it."""
+        key = (app, task)
+        found = self._kept.get(key)
+        if found is None:
+            found = await self._store.audience(app, task)
+            self._kept[key] = found
+            if len(self._kept) > AUDIENCES_MAX:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return found
+
+
+class Fanout:
+    """Carries out fanout jobs, a page at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        channels: Channels,
+        presence: Presence,
+        audiences: Audiences,
+        clock: Clock,
+        page_accounts: int = PAGE_ACCOUNTS,
+    ) -> None:
+        self._store = store
+        self._channels = channels
+        self._presence = presence
+        self._audiences = audiences
+        self._clock = clock
+        self._page_accounts = page_accounts
+
+    async def run(self, job: Job) -> None:
+        """Walk to the end. Raises `Stale` when another worker took the job over."""
+        task = await self._task(job)
+        only = None
+        if task.overwrites is not None:
+            only = await self._reached(job.app, task.overwrites)
+            if only is None:
+                await self._park(job)
+                return
+        audience = await self._audiences.of(job.app, job.task)
+        body = job.body if isinstance(job.body, FanoutBody) else None
+        while body is not None:
+            facts = await self._channels.facts(job.app)
+            body = await self._page(job, body, audience, facts, only)
+
+    async def _page(
+        self,
+        job: Job,
+        body: FanoutBody,
+        audience: BitMap,
+        facts: Mapping[int, ChannelFacts],
+        only: BitMap | None,
+    ) -> FanoutBody | None:
+        start = audience.rank(body.cursor)
+        page = audience[start : start + self._page_accounts]
+        scene = Scene(
+            page=list(page),
+            is_last=start + len(page) >= len(audience),
+            audience=audience,
+            connected=self._presence.connected(job.app),
+            credentials=facts,
+            only=only,
+            now=self._clock.now(),
+        )
+        want = StepWant(accounts=page)
+        left = await self._store.step(job.app, job, want, decide_page(body, scene))
+        assert left is None or isinstance(left, FanoutBody)
+        return left
+
+    async def _reached(self, app: int, recalled: int) -> BitMap | None:
+        """Devices that a recalled task may have reached; None while some of it is under way."""
+        books = await self._store.books(app, recalled)
+        if books is None:
+            return BitMap()
+        if any(isinstance(job.body, SendBody) or job.queue in WALK for job in books.jobs):
+            return None
+        states = fold(books).states
+        return states[State.SENT] | states[State.IN_DOUBT]
+
+    async def _park(self, job: Job) -> None:
+        at = self._clock.now() + OVERWRITE_WAIT_S
+        await self._store.step(job.app, job, StepWant(), lambda _: StepEdit(not_before=at))
+
+    async def _task(self, job: Job) -> Task:
+        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
+        assert found, f"job {job.number} of app {job.app} has no task"
+        return found[0]
+
+
+WALK = frozenset({"index", "fanout"})
+
+
+def decide_page(body: FanoutBody, scene: Scene) -> Callable[[StepView], StepEdit]:
+    """Plan one page; the walk's end is the task's end where nothing is left to deliver."""
+
+    def decide(view: StepView) -> StepEdit:
+        edit = plan_page(view, body, scene)
+        edit.result = edit.body
+        if edit.is_done and not edit.jobs and not view.has_other_jobs:
+            edit.task = end(view.task, scene.now)
+        return edit
+
+    return decide

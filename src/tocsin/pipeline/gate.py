@@ -1,0 +1,78 @@
+"""The gate that every vendor request passes: recalls, expiry, lost leases and a sick store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tocsin.clock import Clock
+from tocsin.domain.outcome import Outcome
+from tocsin.domain.task import RECALL_WINDOW_S
+from tocsin.errors import StoreError
+from tocsin.ports import Batch
+from tocsin.store import Store
+
+COPY_MAX_S = 0.8
+"""Oldest copy of the recall set that a request may begin on: law 5 promises one second."""
+
+
+class Health:
+    """Whether the store's last write went through: if it did not, no vendor request begins."""
+
+    def __init__(self) -> None:
+        self.is_well = True
+
+
+class _Copy:
+    """One app's recalled tasks, as read at `read_at`."""
+
+    def __init__(self) -> None:
+        self.read_at = float("-inf")
+        self.tasks: set[int] = set()
+        self.lock = asyncio.Lock()
+
+
+class RecallGate:
+    """Answers whether a request of a batch may begin at this moment."""
+
+    def __init__(self, store: Store, clock: Clock, health: Health) -> None:
+        self._store = store
+        self._clock = clock
+        self._health = health
+        self._copies: dict[int, _Copy] = {}
+        self._lost: set[tuple[int, int]] = set()
+
+    def lose(self, app: int, job: int) -> None:
+        """A job's lease could not be extended: begin nothing more of it."""
+        self._lost.add((app, job))
+
+    def forget(self, app: int, job: int) -> None:
+        """The job is over for this worker."""
+        self._lost.discard((app, job))
+
+    async def may_begin(self, batch: Batch) -> Outcome | None:
+        """None: begin. Else the outcome to book, with nothing sent."""
+        if not self._health.is_well or (batch.app, batch.job) in self._lost:
+            return Outcome.HELD
+        copy = self._copies.setdefault(batch.app, _Copy())
+        if self._clock.monotonic() - copy.read_at > COPY_MAX_S and not await self._read(
+            batch.app, copy
+        ):
+            return Outcome.HELD
+        if batch.task in copy.tasks:
+            return Outcome.RECALLED
+        if self._clock.now() >= batch.deliveries[0].expires_at:
+            return Outcome.EXPIRED
+        return None
+
+    async def _read(self, app: int, copy: _Copy) -> bool:
+        async with copy.lock:
+            asked_at = self._clock.monotonic()
+            if asked_at - copy.read_at <= COPY_MAX_S:
+                return True
+            try:
+                since = self._clock.now() - RECALL_WINDOW_S - 1
+                copy.tasks = await self._store.recalled(app, since)
+            except StoreError:
+                return False
+            copy.read_at = asked_at
+            return True

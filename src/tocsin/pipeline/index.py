@@ -1,0 +1,150 @@
+"""Index: the condition becomes a frozen audience, and nothing later asks the condition again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from pyroaring import BitMap
+
+from tocsin.domain.audience import Condition, Index, expression
+from tocsin.domain.task import FanoutBody, Job, NewJob, Phase, StepEdit, StepView, StepWant
+from tocsin.ports import Snapshots
+from tocsin.store import Store
+
+CHANGES_PAGE = 2000
+"""Change log rows read at once."""
+ACCOUNTS_PAGE = 5000
+"""Accounts read at once when an index is derived anew."""
+LIVE = 0
+"""Key of the live set in a snapshot; terms are numbered from 1."""
+
+
+class Indexer:
+    """Holds each app's index. The process with the role `index` has one."""
+
+    def __init__(self, store: Store, snapshots: Snapshots) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._indexes: dict[int, Index] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._saved: dict[int, int] = {}
+
+    async def audience(self, app: int, condition: Condition) -> BitMap:
+        """Whom a condition names, with every change in it that was answered before the call."""
+        async with self._lock(app):
+            index = await self._caught_up(app)
+            if condition.is_everyone:
+                return BitMap(index.live)
+            terms = await self._store.terms(app, condition.keys())
+            numbers = {key: term.number for key, term in terms.items()}
+            return BitMap(index.evaluate(expression(condition), numbers))
+
+    async def freeze(self, job: Job) -> None:
+        """Carry out an index job: freeze the audience and queue the walk."""
+        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
+        task = next((task for task in found if task.number == job.task), None)
+        condition = task.condition if task is not None else None
+        frozen = await self.audience(job.app, condition or Condition())
+        await self._store.step(job.app, job, StepWant(), decide_freeze(frozen))
+
+    async def snapshot(self, app: int) -> int:
+        """Save what has changed since the last snapshot; answers the position that is durable."""
+        async with self._lock(app):
+            index = await self._caught_up(app)
+            if index.position == self._saved.get(app, -1):
+                return index.position
+            changed = {LIVE: index.live.serialize()}
+            for term in index.dirty:
+                if term in index.terms:
+                    changed[term] = index.terms[term].serialize()
+            gone = index.dirty - index.terms.keys()
+            await self._snapshots.save(app, index.position, changed, gone)
+            index.dirty.clear()
+            self._saved[app] = index.position
+            return index.position
+
+    async def retire(self, app: int, limit: int) -> int:
+        """Drop terms that nobody carries, from the store and from the index."""
+        async with self._lock(app):
+            index = await self._caught_up(app)
+            retired = await self._store.retire_terms(app, limit)
+            for term in retired:
+                index.terms.pop(term, None)
+                index.dirty.add(term)
+            return len(retired)
+
+    def positions(self) -> dict[int, int]:
+        """The log position of each app's index: for metrics."""
+        return {app: index.position for app, index in self._indexes.items()}
+
+    def _lock(self, app: int) -> asyncio.Lock:
+        return self._locks.setdefault(app, asyncio.Lock())
+
+    async def _caught_up(self, app: int) -> Index:
+        index = self._indexes.get(app)
+        if index is None:
+            index = self._indexes[app] = await self._load(app)
+        while True:
+            rows = await self._store.changes(app, index.position, CHANGES_PAGE)
+            for position, changes in rows:
+                index.apply(position, changes)
+            if len(rows) < CHANGES_PAGE:
+                return index
+
+    async def _load(self, app: int) -> Index:
+        position, bitmaps = await self._snapshots.load(app)
+        if position == 0:
+            return await self._derive(app)
+        index = Index(position)
+        for term, bitmap in bitmaps.items():
+            if term == LIVE:
+                index.live = BitMap.deserialize(bitmap)
+            else:
+                index.terms[term] = BitMap.deserialize(bitmap)
+        self._saved[app] = position
+        return index
+
+    async def _derive(self, app: int) -> Index:
+        """Build the index from the account rows, which are the truth.
+
+        The position is read first, so changes made meanwhile are applied again on top: a change
+        only adds or removes members, and doing that twice changes nothing.
+        """
+        position = await self._store.last_change(app)
+        index = Index(position)
+        members: dict[int, list[int]] = {}
+        after = 0
+        while True:
+            accounts = await self._store.scan_accounts(app, after, ACCOUNTS_PAGE)
+            if not accounts:
+                break
+            keys = list({key for account in accounts for key in account.term_keys()})
+            terms = await self._store.terms(app, keys)
+            for account in accounts:
+                index.live.add(account.number)
+                for key in account.term_keys():
+                    if key in terms:
+                        members.setdefault(terms[key].number, []).append(account.number)
+            after = accounts[-1].number
+        index.terms = {term: BitMap(numbers) for term, numbers in members.items()}
+        index.dirty = set(index.terms)
+        return index
+
+
+def decide_freeze(frozen: BitMap) -> Callable[[StepView], StepEdit]:
+    """Write the frozen audience and the walk's first job; the index job is done."""
+
+    def decide(view: StepView) -> StepEdit:
+        task = msgspec.structs.replace(view.task, phase=Phase.RUNNING, audience_size=len(frozen))
+        walk = NewJob(
+            task=task.number,
+            queue="fanout",
+            lane=task.lane,
+            body=FanoutBody(),
+            not_before=view.job.not_before,
+        )
+        return StepEdit(is_done=True, task=task, audience=frozen.serialize(), jobs=[walk])
+
+    return decide

@@ -1,0 +1,89 @@
+"""Tick: the housekeeping that nobody asks for: snapshots, merged books, retirement, retention."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from msgspec import Struct
+
+from tocsin.clock import Clock
+from tocsin.domain.stats import merge_blocks
+from tocsin.errors import StoreError
+from tocsin.metrics import Metrics
+from tocsin.pipeline.index import Indexer
+from tocsin.store import Store
+
+
+class Upkeep(Struct, frozen=True, kw_only=True):
+    """How often, and how long things are kept."""
+
+    every_s: float = 60.0
+    log_kept_s: float = 7 * 86_400.0
+    """Change log rows are kept at least so long, and never cut above the durable snapshot."""
+    tasks_kept_s: float = 7 * 86_400.0
+    """Ended tasks with their books, for records, loss and trace."""
+    retire_max: int = 1000
+    """Unused terms deleted in one round."""
+    tasks_max: int = 100
+    """Tasks looked at in one round for merging."""
+
+
+class Ticker:
+    """Does one round of housekeeping for every app, again and again."""
+
+    def __init__(
+        self, store: Store, indexer: Indexer, clock: Clock, metrics: Metrics, upkeep: Upkeep
+    ) -> None:
+        self._store = store
+        self._indexer = indexer
+        self._clock = clock
+        self._metrics = metrics
+        self._upkeep = upkeep
+        self._positions: dict[int, list[tuple[float, int]]] = {}
+        self._merged: dict[int, set[int]] = {}
+        self._log = structlog.get_logger("tick")
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await self._clock.sleep(self._upkeep.every_s)
+            try:
+                await self.turn()
+            except StoreError as fault:
+                self._log.warning("tick put off", fault=str(fault))
+
+    async def turn(self) -> None:
+        """One round."""
+        for app in await self._store.apps():
+            await self._indexer.retire(app, self._upkeep.retire_max)
+            durable = await self._indexer.snapshot(app)
+            await self._cut_log(app, durable)
+            await self._merge(app)
+            await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
+            await asyncio.sleep(0)
+
+    async def _cut_log(self, app: int, durable: int) -> None:
+        """Cut what is older than the time kept, as far as a snapshot seen then covers it.
+
+        Positions carry no time of their own, so each round notes where the log stood; after a
+        restart the time is counted anew, which only keeps more.
+        """
+        now = self._clock.now()
+        seen = self._positions.setdefault(app, [])
+        seen.append((now, durable))
+        old = [position for at, position in seen if at <= now - self._upkeep.log_kept_s]
+        if old:
+            await self._store.cut_changes(app, min(old[-1], durable))
+            self._positions[app] = seen[len(old) :]
+
+    async def _merge(self, app: int) -> None:
+        """Merge the books of tasks that have ended since the last round."""
+        for task in await self._store.tasks(app, limit=self._upkeep.tasks_max):
+            if task.ended_at is None or task.number in self._merged_of(app):
+                continue
+            await self._store.merge_books(app, task.number, merge_blocks)
+            self._merged_of(app).add(task.number)
+
+    def _merged_of(self, app: int) -> set[int]:
+        return self._merged.setdefault(app, set())

@@ -1,0 +1,168 @@
+"""Work: one leased job, from its begin in the books to its settle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.domain.outcome import Receipt
+from tocsin.domain.task import (
+    Job,
+    OnlineBody,
+    SendBody,
+    StepEdit,
+    StepView,
+    StepWant,
+    Task,
+    WaitBody,
+)
+from tocsin.errors import StoreError
+from tocsin.metrics import Metrics
+from tocsin.pipeline.begin import Begun, batch_of, decide_begin
+from tocsin.pipeline.fanout import Audiences, Fanout
+from tocsin.pipeline.gate import Health, RecallGate
+from tocsin.pipeline.index import Indexer
+from tocsin.pipeline.settle import decide_online, decide_settle, decide_wait, judge_batch
+from tocsin.ports import Channel, Channels, Presence
+from tocsin.store import Store
+
+SETTLE_RETRY_S = 0.5
+
+
+class Tools(Struct, frozen=True, kw_only=True):
+    """What a worker works with."""
+
+    store: Store
+    channels: Channels
+    presence: Presence
+    clock: Clock
+    chance: Chance
+    indexer: Indexer
+    metrics: Metrics
+    correlation_key: bytes
+    """Proves that a vendor's correlation id was made here."""
+
+
+class Worker:
+    """Carries out leased jobs. Every write goes through the job's lease."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._store = tools.store
+        self._channels = tools.channels
+        self._presence = tools.presence
+        self._clock = tools.clock
+        self._audiences = Audiences(tools.store)
+        self._fanout = Fanout(
+            store=tools.store,
+            channels=tools.channels,
+            presence=tools.presence,
+            audiences=self._audiences,
+            clock=tools.clock,
+        )
+        self._health = Health()
+        self.gate = RecallGate(tools.store, tools.clock, self._health)
+        self._log = structlog.get_logger("work")
+
+    async def run(self, job: Job) -> None:
+        """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides."""
+        match job.body:
+            case SendBody():
+                await self._send(job, job.body)
+            case OnlineBody() | WaitBody():
+                await self._push_online(job, job.body)
+            case _ if job.queue == "index":
+                await self._tools.indexer.freeze(job)
+            case _:
+                await self._fanout.run(job)
+
+    async def _send(self, job: Job, body: SendBody) -> None:
+        channel = await self._channels.channel(job.app, body.credential)
+        begun = await self._begin(job, body, channel)
+        if begun is None:
+            return
+        self._tools.metrics.count("jobs_begun", channel=channel_of(job))
+        assert channel is not None
+        batch = batch_of(begun, job.number, self._tools.correlation_key, self._clock.now())
+        receipts = await channel.deliver(batch, self.gate)
+        await self._settle(job, begun, channel, receipts)
+
+    async def _begin(self, job: Job, body: SendBody, channel: Channel | None) -> Begun | None:
+        audience = await self._audiences.of(job.app, job.task)
+        replaces = channel.repeat_replaces if channel is not None else None
+        decide = decide_begin(self._clock.now(), audience, repeat_replaces=replaces)
+        want = StepWant(devices=body.devices, with_acked=body.waits_for_ack)
+        begun = await self._write(job, want, decide)
+        assert begun is None or isinstance(begun, Begun)
+        return begun
+
+    async def _settle(
+        self, job: Job, begun: Begun, channel: Channel, receipts: list[Receipt]
+    ) -> None:
+        now = self._clock.now()
+        task = begun.task
+        verdict = judge_batch(
+            receipts,
+            begun.body,
+            attempt=job.attempt,
+            left_s=task.expires_at - now if task.ttl_s else 0.0,
+            fraction=self._tools.chance.fraction(),
+            repeat_replaces=channel.repeat_replaces(task.message),
+        )
+        if verdict.breaker:
+            channel.trip(verdict.breaker)
+        want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
+        decide = decide_settle(verdict, begun.body, now)
+        await self._write_until_it_holds(job, want, decide)
+        self._tools.metrics.count("jobs_settled", channel=channel_of(job))
+
+    async def _push_online(self, job: Job, body: OnlineBody | WaitBody) -> None:
+        task = await self._task(job)
+        audience = await self._audiences.of(job.app, job.task)
+        is_offered = isinstance(body, WaitBody) and body.is_offered
+        if not is_offered and not task.is_recalled:
+            await self._presence.push(task, body.language, body.devices)
+        now = self._clock.now()
+        if isinstance(body, OnlineBody):
+            await self._write(job, StepWant(), decide_online(now))
+            return
+        facts = await self._channels.facts(job.app)
+        want = StepWant(devices=body.devices, with_acked=True)
+        await self._write(job, want, decide_wait(now, audience, facts))
+
+    async def _write(self, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]) -> Any:
+        """One step; remembers whether the store is well, which every request depends on."""
+        try:
+            result = await self._store.step(job.app, job, want, decide)
+        except StoreError:
+            self._health.is_well = False
+            raise
+        self._health.is_well = True
+        return result
+
+    async def _write_until_it_holds(
+        self, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]
+    ) -> None:
+        """Settle, however long the store is sick: the outcome is known nowhere else."""
+        while True:
+            try:
+                await self._write(job, want, decide)
+            except StoreError as fault:
+                self._log.warning("settle waits", job=job.number, fault=str(fault))
+                await self._clock.sleep(SETTLE_RETRY_S)
+            else:
+                return
+
+    async def _task(self, job: Job) -> Task:
+        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
+        assert found, f"job {job.number} of app {job.app} has no task"
+        return found[0]
+
+
+def channel_of(job: Job) -> str:
+    """The label of a job in the metrics: its channel, or its queue."""
+    return job.queue.partition(":")[0]

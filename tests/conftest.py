@@ -1,0 +1,41 @@
+"""What every kind of test shares: a clock that stands still, chance from a seed, absent servers."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tocsin.clock import Chance, ManualClock
+
+# A slow machine is no fault of the code, and timed tests are none of ours: a failure is repeated
+# from what hypothesis prints, on every machine alike.
+settings.register_profile(
+    "tocsin",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tocsin")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves only when the test says so."""
+    return ManualClock()
+
+
+@pytest.fixture
+def chance() -> Chance:
+    """Chance from a fixed seed, so that a failure repeats."""
+    return Chance(seed=1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `server(name)` where that program is not installed."""
+    for marker in item.iter_markers("server"):
+        for name in marker.args:
+            if shutil.which(name) is None:
+                pytest.skip(f"{name} is not installed")

@@ -1,0 +1,33 @@
+"""Rate limits as vendors keep them: so many in a window that begins with its first request."""
+
+from __future__ import annotations
+
+BUCKETS_MAX = 100_000
+
+
+class Buckets:
+    """One window per key. Google says of its own that the minute is not clock-aligned."""
+
+    def __init__(self, limit: int | None, window_s: float) -> None:
+        self.limit = limit
+        self._window_s = window_s
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def take(self, key: str, now: float) -> bool:
+        """Count one request; False when it is over the limit, and then it does not count."""
+        if self.limit is None:
+            return True
+        began_at, used = self._windows.get(key, (now, 0))
+        if now - began_at >= self._window_s:
+            began_at, used = now, 0
+        if used >= self.limit:
+            return False
+        if key not in self._windows and len(self._windows) >= BUCKETS_MAX:
+            self._windows.clear()
+        self._windows[key] = (began_at, used + 1)
+        return True
+
+    def opens_in_s(self, key: str, now: float) -> float:
+        """Seconds until the window of `key` begins anew."""
+        began_at, _ = self._windows.get(key, (now, 0))
+        return max(0.0, began_at + self._window_s - now)

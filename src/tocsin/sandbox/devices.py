@@ -1,0 +1,145 @@
+"""The device book: what each token is, and what its screen shows.
+
+A token the book has never seen is a live device if it has the vendor's form, so that a load test
+needs no set-up; `knows_all=True` turns that round.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Literal, get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tocsin.clock import Clock
+
+State = Literal["live", "dead", "expired", "other_environment", "other_app", "off"]
+STATES: tuple[State, ...] = get_args(State)
+
+DEVICES_MAX = 1_000_000
+SHOWN_MAX = 24
+"""Android shows at most so many notifications of one app; the oldest goes."""
+
+
+class Shown(Struct):
+    """One notification on a screen, or one silent push taken in."""
+
+    key: str
+    """The collapse id or tag, else the message's own id."""
+    title: str
+    body: str
+    at: float
+    message_id: str
+    replaced: int = 0
+    """How often a later push with the same key has taken this place."""
+    is_silent: bool = False
+
+
+class Device(Struct):
+    """One installation, as its vendor knows it."""
+
+    token: str
+    state: State = "live"
+    since: float = 0.0
+    """When the state began; APNs tells it for dead tokens."""
+    app: str = ""
+    """Bundle id or project the token belongs to; empty: whichever asks."""
+    shown: dict[str, Shown] = {}
+    held: list[tuple[Shown, float | None]] = []
+    """What waits for a device that is switched off, with its expiry."""
+
+
+class DeviceBook:
+    """All devices of all vendors."""
+
+    def __init__(
+        self, clock: Clock, *, knows_all: bool = False, devices_max: int = DEVICES_MAX
+    ) -> None:
+        self._clock = clock
+        self._knows_all = knows_all
+        self._devices_max = devices_max
+        self._devices: dict[tuple[str, str], Device] = {}
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def put(
+        self,
+        vendor: str,
+        token: str,
+        state: State = "live",
+        *,
+        since: float | None = None,
+        app: str | None = None,
+    ) -> Device:
+        """Set a device's state. One that comes back to live shows what was held for it."""
+        assert state in STATES
+        device = self._devices.get((vendor, token))
+        if device is None:
+            device = self._devices[vendor, token] = Device(token, shown={}, held=[])
+        device.state = state
+        device.since = self._clock.now() if since is None else since
+        if app is not None:
+            device.app = app
+        if state == "live":
+            held, device.held = device.held, []
+            for shown, expires_at in held:
+                if expires_at is None or expires_at > self._clock.now():
+                    self._place(device, shown)
+        return device
+
+    def forget(self, vendor: str, token: str) -> bool:
+        """Remove a device from the book; True if it was there."""
+        return self._devices.pop((vendor, token), None) is not None
+
+    def look(self, vendor: str, token: str) -> Device | None:
+        """The device, or None where the vendor has never heard of it."""
+        device = self._devices.get((vendor, token))
+        if device is None and not self._knows_all:
+            device = Device(token, shown={}, held=[])
+            if len(self._devices) < self._devices_max:
+                self._devices[vendor, token] = device
+        return device
+
+    def known(self, vendor: str, token: str) -> Device | None:
+        """The device if it is in the book; unlike `look` it adds nothing."""
+        return self._devices.get((vendor, token))
+
+    def all_of(self, vendor: str) -> list[Device]:
+        """Every device of a vendor, in the order first seen."""
+        return [device for (name, _), device in self._devices.items() if name == vendor]
+
+    def show(self, device: Device, shown: Shown, expires_at: float | None) -> None:
+        """Deliver to a screen. A device that is off gets the newest of each key when it returns.
+
+        `expires_at` in the past or present means "now or never".
+        """
+        if device.state != "off":
+            self._place(device, shown)
+        elif expires_at is None or expires_at > self._clock.now():
+            device.held = [pair for pair in device.held if pair[0].key != shown.key]
+            device.held = [*device.held[1 - SHOWN_MAX :], (shown, expires_at)]
+
+    def clear(self) -> None:
+        """Forget every device."""
+        self._devices.clear()
+
+    def _place(self, device: Device, shown: Shown) -> None:
+        before = device.shown.pop(shown.key, None)
+        if before is not None:
+            shown = replace(shown, replaced=before.replaced + 1)
+        elif len(device.shown) >= SHOWN_MAX:
+            del device.shown[next(iter(device.shown))]
+        device.shown[shown.key] = shown
+
+
+def apns_token(number: int) -> str:
+    """A well-formed APNs device token; the same number always gives the same token."""
+    return sha256(b"apns %d" % number).hexdigest()
+
+
+def fcm_token(number: int) -> str:
+    """A well-formed FCM registration token; the same number always gives the same token."""
+    digest = sha256(b"fcm %d" % number).hexdigest()
+    return f"{digest[:22]}:APA91b{digest}{digest[22:]}"

@@ -1,0 +1,286 @@
+"""Google's FCM v1: `messages:send` and the token endpoint, on one port.
+
+Google, "FCM v1 REST reference" with its "ErrorCode" page and "Throttling and quotas" (read
+2026-11). What a message may contain stands in `fcm_message.py`, bearers in `fcm_oauth.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import fcm_message
+from tocsin.sandbox.buckets import Buckets
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.fcm_message import Message, Violation
+from tocsin.sandbox.fcm_oauth import ServiceAccount, TokenEndpoint
+
+NAME = "fcm"
+STREAMS = 100
+TOKEN_PATH = "/token"  # noqa: S105 - an address, not a secret
+PROJECT_PER_MINUTE = 600_000
+
+_PATH = re.compile(r"/v1/projects/(?P<project>[^/]+)/messages:send")
+_DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,}:[A-Za-z0-9_-]{32,}")
+_TOKEN_IN_BODY = re.compile(rb'"token"\s*:\s*"([^"\\]{1,4096})"')
+
+_FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+_ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+
+
+class ErrorCode(Struct, frozen=True):
+    """One of FCM's error codes, with what carries it."""
+
+    http: int
+    status: str
+    text: str
+
+
+CODES: dict[str, ErrorCode] = {
+    "UNSPECIFIED_ERROR": ErrorCode(500, "UNKNOWN", "No more information is available."),
+    "INVALID_ARGUMENT": ErrorCode(
+        400,
+        "INVALID_ARGUMENT",
+        "The registration token is not a valid FCM registration token",
+    ),
+    "UNREGISTERED": ErrorCode(404, "NOT_FOUND", "Requested entity was not found."),
+    "SENDER_ID_MISMATCH": ErrorCode(403, "PERMISSION_DENIED", "SenderId mismatch"),
+    "QUOTA_EXCEEDED": ErrorCode(
+        429, "RESOURCE_EXHAUSTED", "Quota exceeded for messages sent per minute."
+    ),
+    "UNAVAILABLE": ErrorCode(503, "UNAVAILABLE", "The service is currently unavailable."),
+    "INTERNAL": ErrorCode(500, "INTERNAL", "Internal error encountered."),
+    "THIRD_PARTY_AUTH_ERROR": ErrorCode(
+        401, "UNAUTHENTICATED", "The APNs certificate or web push key is invalid or missing."
+    ),
+    "UNAUTHENTICATED": ErrorCode(
+        401, "UNAUTHENTICATED", "Request had invalid authentication credentials."
+    ),
+    "PERMISSION_DENIED": ErrorCode(
+        403, "PERMISSION_DENIED", "Permission denied on resource project."
+    ),
+    "NOT_FOUND": ErrorCode(404, "NOT_FOUND", "The requested URL was not found."),
+}
+_WITHOUT_FCM_ERROR = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"}
+"""Refused before the message is looked at, so FCM itself has no say in the details."""
+
+
+class FcmSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this Google behaves where the pages leave it open."""
+
+    project_id: str = "tocsin-sandbox"
+    streams: int = STREAMS
+    """MAX_CONCURRENT_STREAMS; Google's front ends usually grant 100."""
+    project_per_minute: int | None = PROJECT_PER_MINUTE
+    """Messages per project and minute before 429; None: no limit."""
+    device_per_minute: int | None = None
+    """Messages per device and minute before 429; Google is said to use 240."""
+    retry_after: bool = True
+    """Whether a 429 for quota says when to come back."""
+
+
+class Fcm:
+    """One FCM with one project."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        settings: FcmSettings,
+        accounts: dict[str, ServiceAccount],
+        book: DeviceBook,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._projects = Buckets(settings.project_per_minute, 60.0)
+        self._devices = Buckets(settings.device_per_minute, 60.0)
+        self.oauth = TokenEndpoint(accounts, chance)
+
+    def opening_streams(self) -> int:
+        return self._settings.streams
+
+    def token_of(self, call: Call) -> str:
+        found = _TOKEN_IN_BODY.search(call.body)
+        return found[1].decode("latin-1") if found else ""
+
+    def judge(self, call: Call) -> Verdict:
+        now = self._clock.now()
+        path = call.path.split("?")[0]
+        if path == TOKEN_PATH:
+            return self.oauth.judge(call, now)
+        match = _PATH.fullmatch(path)
+        if match is None or call.method != "POST":
+            return self._refuse("NOT_FOUND")
+        bearer = self.oauth.bearer(dict(call.headers).get("authorization"), now)
+        if bearer is None:
+            return self._refuse("UNAUTHENTICATED")
+        if bearer.project_id != match["project"]:
+            return self._refuse("PERMISSION_DENIED")
+        # Google counts each message against the project, also one it refuses with a 4xx.
+        if not self._projects.take(bearer.project_id, now):
+            return self._over_quota(self._projects.opens_in_s(bearer.project_id, now))
+        return self._send(call.body, bearer.project_id, now)
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        if code == "BAD_REQUEST":
+            return _bad_request([Violation("message", "The message is invalid.")])
+        if call.path == TOKEN_PATH:
+            answer = {"error": code, "error_description": code}
+            return Verdict(400, _JSON, msgspec.json.encode(answer), reason=code, logged=False)
+        return self._refuse(code)
+
+    def _send(self, body: bytes, project_id: str, now: float) -> Verdict:
+        send = fcm_message.read(body)
+        if isinstance(send, Violation):
+            return _bad_request([send])
+        message = send.message
+        if fcm_message.target_count(message) != 1:
+            text = "Exactly one of token, topic or condition must be given."
+            return _described(_bad_request([Violation("message", text)]), message)
+        violations = list(fcm_message.faults(message))
+        if violations:
+            return _described(_bad_request(violations), message)
+        verdict = self._reach(message, project_id, now, is_trial=send.validate_only)
+        return _described(verdict, message)
+
+    def _reach(self, message: Message, project_id: str, now: float, *, is_trial: bool) -> Verdict:
+        device: Device | None = None
+        if isinstance(message.token, str):
+            if not _DEVICE_TOKEN.fullmatch(message.token):
+                return self._refuse("INVALID_ARGUMENT")
+            device = self._book.look(NAME, message.token)
+            if device is None or device.state in ("dead", "expired"):
+                return self._refuse("UNREGISTERED")
+            is_ours = device.app in ("", project_id)
+            if device.state in ("other_app", "other_environment") or not is_ours:
+                return self._refuse("SENDER_ID_MISMATCH")
+            if not self._devices.take(message.token, now):
+                return self._over_quota(self._devices.opens_in_s(message.token, now))
+        number = "fake_message_id" if is_trial else self._new_id(now)
+        name = f"projects/{project_id}/messages/{number}"
+        verdict = Verdict(200, _JSON, msgspec.json.encode({"name": name}), message_id=name)
+        if is_trial:
+            verdict.reason = "validate_only"
+            return verdict
+        verdict.accepted = True
+        if device is not None:
+            self._book.show(device, *_shown(message, name, now))
+        return verdict
+
+    def _refuse(self, code: str) -> Verdict:
+        known = CODES.get(code, CODES["UNSPECIFIED_ERROR"])
+        details: list[dict[str, Any]] = []
+        if code not in _WITHOUT_FCM_ERROR:
+            details = [{"@type": _FCM_ERROR, "errorCode": code}]
+        elif code == "UNAUTHENTICATED":
+            details = [
+                {
+                    "@type": _ERROR_INFO,
+                    "reason": "ACCESS_TOKEN_EXPIRED",
+                    "domain": "googleapis.com",
+                }
+            ]
+        verdict = _error(known, details)
+        verdict.reason = code
+        return verdict
+
+    def _over_quota(self, opens_in_s: float) -> Verdict:
+        verdict = self._refuse("QUOTA_EXCEEDED")
+        if self._settings.retry_after:
+            seconds = str(max(1, math.ceil(opens_in_s)))
+            verdict.headers = (*verdict.headers, ("retry-after", seconds))
+        return verdict
+
+    def _new_id(self, now: float) -> str:
+        return f"0:{int(now * 1_000_000)}%{self._chance.bits(64):016x}"
+
+
+_JSON = (("content-type", "application/json; charset=UTF-8"),)
+
+
+def _error(code: ErrorCode, details: list[dict[str, Any]], text: str = "") -> Verdict:
+    error: dict[str, Any] = {
+        "code": code.http,
+        "message": text or code.text,
+        "status": code.status,
+    }
+    if details:
+        error["details"] = details
+    return Verdict(code.http, _JSON, msgspec.json.encode({"error": error}))
+
+
+def _bad_request(violations: list[Violation]) -> Verdict:
+    """The other 400: same code and status as a bad token, told apart by the details' type."""
+    fields = [msgspec.to_builtins(violation) for violation in violations]
+    verdict = _error(
+        CODES["INVALID_ARGUMENT"],
+        [{"@type": _BAD_REQUEST, "fieldViolations": fields}],
+        violations[0].description,
+    )
+    verdict.reason = "BAD_REQUEST"
+    return verdict
+
+
+def _described(verdict: Verdict, message: Message) -> Verdict:
+    """The verdict with what the log wants to know of the message."""
+    verdict.token = _text(message.token)
+    verdict.topic = _text(message.topic) or _text(message.condition)
+    verdict.collapse = _collapse(message)
+    if isinstance(message.data, dict):
+        verdict.correlation = message.data.get("msgid", "")
+    has_notification = message.notification is not UNSET or (
+        isinstance(message.android, fcm_message.Android)
+        and message.android.notification is not UNSET
+    )
+    verdict.push_type = "notification" if has_notification else "data"
+    return verdict
+
+
+def _collapse(message: Message) -> str:
+    """What replaces: the notification's tag, else the collapse key."""
+    android = message.android
+    if not isinstance(android, fcm_message.Android):
+        return ""
+    if isinstance(android.notification, fcm_message.AndroidNotification):
+        tag = _text(android.notification.tag)
+        if tag:
+            return tag
+    return _text(android.collapse_key)
+
+
+def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None]:
+    title = body = ""
+    expires_at: float | None = None
+    if isinstance(message.notification, fcm_message.Notification):
+        title, body = _text(message.notification.title), _text(message.notification.body)
+    android = message.android
+    if isinstance(android, fcm_message.Android):
+        if isinstance(android.notification, fcm_message.AndroidNotification):
+            title = _text(android.notification.title) or title
+            body = _text(android.notification.body) or body
+        if isinstance(android.ttl, str):
+            expires_at = now + float(android.ttl[:-1])
+    shown = Shown(
+        key=_collapse(message) or name,
+        title=title,
+        body=body,
+        at=now,
+        message_id=name,
+        is_silent=not (title or body),
+    )
+    return shown, expires_at
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,144 @@
+"""One listening port: TLS, the choice of protocol by ALPN, and closing it all again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import Callable
+
+from tocsin.clock import Clock
+from tocsin.sandbox.exchange import Connection, Serve
+from tocsin.sandbox.http1 import Http1
+from tocsin.sandbox.http2 import Http2
+
+BACKLOG = 1024
+
+
+class Listener:
+    """Serves one vendor (or the admin door) on one loopback port.
+
+    `protocols` are the ALPN names it offers; with `h2` alone a client that speaks only HTTP/1.1
+    loses the connection, as at Apple. Without a TLS context it speaks plain HTTP/1.1.
+    """
+
+    def __init__(
+        self,
+        serve: Serve,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+        protocols: tuple[str, ...] = ("http/1.1",),
+        opening_streams: Callable[[], int] = lambda: 1000,
+    ) -> None:
+        self._serve = serve
+        self._clock = clock
+        self._tls = tls
+        self._protocols = protocols
+        self._opening_streams = opening_streams
+        self._numbers = itertools.count(1)
+        self._server: asyncio.Server | None = None
+        self._open: set[_Door] = set()
+        self._host = "127.0.0.1"
+        self.port = 0
+        self.connections_made = 0
+        self.connections_refused = 0
+        """Connections that offered no protocol of ours."""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one and keeps it when started again."""
+        loop = asyncio.get_running_loop()
+        self._host = host
+        self._server = await loop.create_server(
+            lambda: _Door(self), host, port or self.port, ssl=self._tls, backlog=BACKLOG
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Refuse new connections and drop the open ones."""
+        if self._server is None:
+            return
+        self._server.close()
+        for door in list(self._open):
+            door.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def start_again(self) -> None:
+        """Listen on the same port as before."""
+        if self._server is None:
+            await self.start(self._host, self.port)
+
+    @property
+    def is_listening(self) -> bool:
+        return self._server is not None
+
+    @property
+    def connections_open(self) -> int:
+        return len(self._open)
+
+    def drop_connections(self) -> int:
+        """Drop every open connection without a word, and go on listening."""
+        doors = list(self._open)
+        for door in doors:
+            door.abort()
+        return len(doors)
+
+    def opened(self, door: _Door, transport: asyncio.Transport) -> asyncio.Protocol | None:
+        """The protocol that this new connection speaks; None where it speaks none of ours."""
+        tls = transport.get_extra_info("ssl_object")
+        alpn = "http/1.1"
+        certificate = None
+        if tls is not None:
+            alpn = tls.selected_alpn_protocol() or "http/1.1"
+            certificate = tls.getpeercert() or None
+        if alpn not in self._protocols:
+            self.connections_refused += 1
+            return None
+        self.connections_made += 1
+        self._open.add(door)
+        connection = Connection(next(self._numbers), alpn, certificate)
+        if alpn == "h2":
+            return Http2(self._serve, connection, self._clock, self._opening_streams())
+        return Http1(self._serve, connection, self._clock)
+
+    def closed(self, door: _Door) -> None:
+        self._open.discard(door)
+
+
+class _Door(asyncio.Protocol):
+    """Stands at the transport until TLS has told which protocol is spoken, then hands on to it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport
+        self._inner: asyncio.Protocol | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._inner = self._listener.opened(self, transport)
+        if self._inner is None:
+            transport.abort()
+        else:
+            self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._inner is not None:
+            self._inner.data_received(data)
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.closed(self)
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+
+    def abort(self) -> None:
+        self._transport.abort()

@@ -1,0 +1,240 @@
+"""The sandbox put together: vendor servers, device book, faults, log and the admin door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.sandbox.admin import Admin
+from tocsin.sandbox.apns import Apns, ApnsSettings
+from tocsin.sandbox.apns_token import ApnsKey
+from tocsin.sandbox.desk import Desk
+from tocsin.sandbox.devices import DeviceBook
+from tocsin.sandbox.exchange import Vendor
+from tocsin.sandbox.faults import Faults
+from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
+from tocsin.sandbox.fcm_oauth import ServiceAccount
+from tocsin.sandbox.listener import Listener
+from tocsin.sandbox.log import Log
+from tocsin.sandbox.trust import (
+    ApnsCredential,
+    FcmCredential,
+    Keys,
+    issue_identity,
+    kept_keys,
+    make_keys,
+    server_context,
+)
+
+LOOPBACK = "127.0.0.1"
+SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
+
+
+class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a sandbox starts. Ports of 0 are chosen by the system."""
+
+    apns_port: int = 0
+    fcm_port: int = 0
+    admin_port: int = 0
+    folder: str = ""
+    """Keep keys and certificates here between starts; empty: fresh ones each time."""
+    log_path: str = ""
+    """Append each log entry to this file as a line of JSON; empty: memory only."""
+    log_entries_max: int = 1_000_000
+    """Entries kept in memory; older ones remain in the file only."""
+    seed: int | None = None
+    """Makes faults and made-up ids repeatable; None: the system's randomness."""
+    knows_all_devices: bool = False
+    """True: a token that was not put into the device book does not exist."""
+    apns: ApnsSettings = ApnsSettings()
+    fcm: FcmSettings = FcmSettings()
+
+
+class Sandbox:
+    """Every vendor's server on loopback. `async with Sandbox() as sandbox:` and send.
+
+    Addresses and credentials are there once it has started; `faults`, `devices` and `log` may be
+    used from the same event loop at any time.
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None, clock: Clock | None = None) -> None:
+        self.settings = settings or SandboxSettings()
+        self.clock: Clock = clock or SystemClock()
+        seed = self.settings.seed
+        self.faults = Faults(self.clock, seed)
+        self.devices = DeviceBook(self.clock, knows_all=self.settings.knows_all_devices)
+        path = Path(self.settings.log_path) if self.settings.log_path else None
+        self.log = Log(path, entries_max=self.settings.log_entries_max)
+        self.keys = self._make_keys()
+        self.apns = self._make_apns(Chance(seed))
+        self.fcm = self._make_fcm(Chance(seed))
+        tls = self.keys.trust
+        self.listeners: dict[str, Listener] = {
+            "apns": self._listener(self.apns, server_context(tls, ["h2"]), ("h2",)),
+            "fcm": self._listener(
+                self.fcm, server_context(tls, ["h2", "http/1.1"]), ("h2", "http/1.1")
+            ),
+        }
+        self._admin = Listener(Admin(self), self.clock)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen on every port. If one fails, those already open are closed again."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.log.close)
+            ports = {"apns": self.settings.apns_port, "fcm": self.settings.fcm_port}
+            for name, listener in self.listeners.items():
+                await listener.start(LOOPBACK, ports[name])
+                stack.push_async_callback(listener.stop)
+            await self._admin.start(LOOPBACK, self.settings.admin_port)
+            stack.push_async_callback(self._admin.stop)
+            self.fcm.oauth.audiences = frozenset(
+                f"https://{host}:{self.listeners['fcm'].port}{TOKEN_PATH}"
+                for host in (LOOPBACK, "localhost")
+            )
+            self._stack = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Close every port and connection, and the log."""
+        await self._stack.aclose()
+
+    # --- where it is and how to get in -----------------------------------------------------
+
+    @property
+    def apns_url(self) -> str:
+        return f"https://{LOOPBACK}:{self.listeners['apns'].port}"
+
+    @property
+    def fcm_url(self) -> str:
+        return f"https://{LOOPBACK}:{self.listeners['fcm'].port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._admin.port}"
+
+    @property
+    def ca_pem(self) -> str:
+        """The only authority a sender has to trust here."""
+        return self.keys.trust.ca_pem
+
+    @property
+    def apns_credential(self) -> ApnsCredential:
+        return self.keys.apns
+
+    @property
+    def fcm_credential(self) -> FcmCredential:
+        """The service-account file; its `token_uri` is the sandbox's own endpoint."""
+        project = self.settings.fcm.project_id
+        return FcmCredential(
+            project_id=project,
+            private_key_id=SERVICE_ACCOUNT_KEY_ID,
+            private_key=self.keys.fcm_private_key,
+            client_email=f"sender@{project}.iam.gserviceaccount.com",
+            client_id="100000000000000000001",
+            token_uri=f"{self.fcm_url}{TOKEN_PATH}",
+        )
+
+    def apns_identity(self, bundle_id: str) -> str:
+        """A client certificate with its key (PEM) for certificate-based sending."""
+        return issue_identity(self.keys.trust, bundle_id, self.clock.now())
+
+    def describe(self) -> dict[str, Any]:
+        """Everything a sender needs, as `GET /v1/sandbox` answers it."""
+        return {
+            "admin": {"url": self.admin_url},
+            "ca_pem": self.ca_pem,
+            "apns": {
+                "url": self.apns_url,
+                "environment": self.settings.apns.environment,
+                "credential": msgspec.to_builtins(self.apns_credential),
+                "is_listening": self.listeners["apns"].is_listening,
+                "connections": self.listeners["apns"].connections_open,
+            },
+            "fcm": {
+                "url": self.fcm_url,
+                "token_url": self.fcm_credential.token_uri,
+                "credential": msgspec.to_builtins(self.fcm_credential),
+                "is_listening": self.listeners["fcm"].is_listening,
+                "connections": self.listeners["fcm"].connections_open,
+            },
+        }
+
+    def reset(self) -> None:
+        """Forget faults, devices and the log in memory. Connections and bearers stay."""
+        self.faults.clear()
+        self.devices.clear()
+        self.log.clear()
+
+    # --- how it is put together ------------------------------------------------------------
+
+    def _make_keys(self) -> Keys:
+        bundle_id = self.settings.apns.bundle_ids[0]
+        if self.settings.folder:
+            folder = Path(self.settings.folder)
+            return kept_keys(folder, self.clock.now(), bundle_id=bundle_id)
+        return make_keys(self.clock.now(), bundle_id=bundle_id)
+
+    def _make_apns(self, chance: Chance) -> Apns:
+        credential = self.keys.apns
+        private = serialization.load_pem_private_key(credential.private_key.encode(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        key = ApnsKey(credential.key_id, credential.team_id, private.public_key())
+        return Apns(self.settings.apns, {credential.key_id: key}, self.devices, self.clock, chance)
+
+    def _make_fcm(self, chance: Chance) -> Fcm:
+        private = serialization.load_pem_private_key(self.keys.fcm_private_key.encode(), None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        project = self.settings.fcm.project_id
+        account = ServiceAccount(
+            client_email=f"sender@{project}.iam.gserviceaccount.com",
+            key_id=SERVICE_ACCOUNT_KEY_ID,
+            public_key=private.public_key(),
+            project_id=project,
+        )
+        accounts = {account.client_email: account}
+        return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
+
+    def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
+        desk = Desk(vendor, self.faults, self.log, self.clock)
+        return Listener(
+            desk,
+            self.clock,
+            tls=tls,
+            protocols=protocols,
+            opening_streams=vendor.opening_streams,
+        )
+
+
+async def run_sandbox(
+    settings: SandboxSettings,
+    *,
+    started: Callable[[dict[str, Any]], None],
+    ended: asyncio.Event,
+    clock: Clock | None = None,
+) -> None:
+    """Run until `ended` is set; `started` is told `describe()` once every port listens."""
+    async with Sandbox(settings, clock) as sandbox:
+        started(sandbox.describe())
+        await ended.wait()

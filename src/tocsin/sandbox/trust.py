@@ -1,0 +1,215 @@
+"""A throw-away certificate authority and throw-away vendor credentials.
+
+Made at each start, so that nobody needs a vendor account and no key is worth stealing. With a
+folder given they are kept there, so that a restarted sandbox still knows its senders.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
+
+LIFETIME_DAYS = 365
+RSA_BITS = 2048
+
+
+class Trust(Struct, frozen=True):
+    """PEM texts: the authority for clients, the servers' certificate and key."""
+
+    ca_pem: str
+    ca_key_pem: str
+    server_pem: str
+    server_key_pem: str
+
+
+class ApnsCredential(Struct, frozen=True):
+    """What a developer downloads from Apple for token-based sending."""
+
+    team_id: str
+    key_id: str
+    bundle_id: str
+    private_key: str
+    """The text of the `.p8` file: PKCS 8, EC P-256."""
+
+
+class FcmCredential(Struct, frozen=True):
+    """The members of a Google service-account file that a sender reads, and the usual rest."""
+
+    project_id: str
+    private_key_id: str
+    private_key: str
+    client_email: str
+    client_id: str
+    token_uri: str
+    type: str = "service_account"
+    auth_uri: str = "https://accounts.google.com/o/oauth2/auth"
+    universe_domain: str = "googleapis.com"
+
+
+class Keys(Struct, frozen=True):
+    """Everything secret that one sandbox made for itself."""
+
+    trust: Trust
+    apns: ApnsCredential
+    fcm_private_key: str
+
+
+def make_keys(now: float, *, bundle_id: str) -> Keys:
+    """Fresh keys and certificates, valid from the day before `now`."""
+    return Keys(
+        trust=make_trust(now),
+        apns=ApnsCredential(
+            team_id="SANDBOXTEA",
+            key_id="SANDBOXKEY",
+            bundle_id=bundle_id,
+            private_key=_pem(ec.generate_private_key(ec.SECP256R1())),
+        ),
+        fcm_private_key=_pem(rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)),
+    )
+
+
+def kept_keys(folder: Path, now: float, *, bundle_id: str) -> Keys:
+    """The keys kept in `folder`, made there at the first start (mode 0600)."""
+    path = folder / "keys.json"
+    if path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=Keys)
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = make_keys(now, bundle_id=bundle_id)
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(keys))
+    return keys
+
+
+def make_trust(now: float) -> Trust:
+    """A certificate authority and a server certificate for loopback names."""
+    day = dt.datetime.fromtimestamp(now, dt.UTC)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = _name("Tocsin sandbox authority")
+    ca = (
+        _draft(ca_name, ca_name, ca_key.public_key(), day)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    server_key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.IPAddress(ipaddress.ip_address("::1")),
+        ]
+    )
+    server = (
+        _draft(_name("localhost"), ca_name, server_key.public_key(), day)
+        .add_extension(names, critical=False)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_issuer_id(ca_key), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    return Trust(
+        ca_pem=_certificate_pem(ca),
+        ca_key_pem=_pem(ca_key),
+        server_pem=_certificate_pem(server),
+        server_key_pem=_pem(server_key),
+    )
+
+
+def issue_identity(trust: Trust, bundle_id: str, now: float) -> str:
+    """A client certificate with its key, as Apple issues for certificate-based sending.
+
+    The bundle id stands in the subject's UID, which is where APNs reads the topic from.
+    """
+    day = dt.datetime.fromtimestamp(now, dt.UTC)
+    ca = x509.load_pem_x509_certificate(trust.ca_pem.encode())
+    ca_key = serialization.load_pem_private_key(trust.ca_key_pem.encode(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.USER_ID, bundle_id),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Apple Push Services: {bundle_id}"),
+        ]
+    )
+    certificate = (
+        _draft(subject, ca.subject, key.public_key(), day)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(_issuer_id(ca_key), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    return _certificate_pem(certificate) + _pem(key)
+
+
+def server_context(trust: Trust, alpn: list[str]) -> ssl.SSLContext:
+    """TLS 1.2 and later with the protocols of `alpn`; a client certificate is asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(alpn)
+    context.load_verify_locations(cadata=trust.ca_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with tempfile.TemporaryDirectory() as folder:
+        # The standard library loads a key from a file only; it is gone a moment later.
+        path = Path(folder) / "server.pem"
+        path.touch(mode=0o600)
+        path.write_text(trust.server_pem + trust.server_key_pem)
+        context.load_cert_chain(path)
+    return context
+
+
+def _draft(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, day: dt.datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(day - dt.timedelta(days=1))
+        .not_valid_after(day + dt.timedelta(days=LIFETIME_DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _issuer_id(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _certificate_pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()

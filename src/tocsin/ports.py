@@ -83,6 +83,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Requests under way at once."""
     counts_badge_here: bool = False
     """Whether the vendor takes absolute badges only, so that we count."""
+    deadline_s: float = 10.0
+    """How long one request may take."""
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -133,6 +135,15 @@ class Authority(Struct, frozen=True):
     expires_at: float
 
 
+class Denied(Struct, frozen=True):
+    """What `authorize` yields where there is no authority to be had, and why."""
+
+    outcome: Outcome
+    code: str
+    info: str
+    retry_after_s: float | None = None
+
+
 class Gate(Protocol):
     """Asked before each vendor request begins: may it still?"""
 
@@ -161,6 +172,10 @@ class Channel(Protocol):
 
     def trip(self, reason: str) -> None:
         """Open the breaker: judgement found the credential at fault."""
+        ...
+
+    def repeat_replaces(self, message: Message) -> bool:
+        """Whether a second delivery of this message replaces the first on the device."""
         ...
 
 

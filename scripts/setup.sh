@@ -26,8 +26,10 @@ give_up() {
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         printf 'apt-get update && apt-get install -y %s' "$1"
-    else
+    elif command -v sudo >/dev/null 2>&1; then
         printf 'sudo sh -c "apt-get update && apt-get install -y %s"' "$1"
+    else
+        printf 'su -c "apt-get update && apt-get install -y %s"' "$1"
     fi
 }
 
@@ -84,7 +86,7 @@ with_downloaded_pip() {
             apt-get $own_lists download -qq python3-pip-whl >/dev/null 2>&1
         }
         for package in python3-pip-whl_*.deb; do dpkg-deb -x "$package" unpacked; done
-    ) || return 1
+    ) 2>/dev/null || return 1
     wheel=$(find "$PWD/$tools/unpacked/usr/share/python-wheels" -name 'pip-*.whl' | head -n 1)
     [ -n "$wheel" ] || return 1
     venv_pip="$venv/bin/python $wheel/pip"
@@ -119,7 +121,7 @@ fi
 say "preparing .venv with $("$python" -V) (once; a minute or so)"
 venv_pip=
 with_ensurepip || with_apt_as_root || with_system_pip || with_downloaded_pip || with_sudo ||
-    give_up "Python on this machine lacks the venv module's pip." "$(as_root python3-venv)"
+    give_up "this Python cannot make virtual environments and nothing here could help." "$(as_root python3-venv)"
 say "installing the locked packages"
 install || give_up "the locked packages could not be installed (see above); is there a network?" \
     "make setup"

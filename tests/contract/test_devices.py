@@ -1,0 +1,114 @@
+"""Devices: who they belong to, and that a token has one owner."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from pyroaring import BitMap
+
+from tests.contract.rows import NOW, add_accounts, add_device, peek_device
+from tocsin.domain.account import Account, AccountsEdit
+from tocsin.domain.device import DeviceEdit, DeviceView, Route, unregister
+from tocsin.store import Store
+
+ROUTE = Route("apns", 1, "t1")
+
+
+async def test_a_device_is_registered_with_its_account(store: Store) -> None:
+    device = await add_device(store, 1, "phone", token="t1")
+    assert (device.number, device.account, device.route) == (1, 1, ROUTE)
+    assert await store.device(1, "phone") == device
+    assert await store.accounts(1, ["phone"]) == [Account(1, "phone", 1)]
+    assert await store.device(1, "pad") is None
+    assert len(await store.changes(1, 0, 9)) == 1
+
+
+async def test_devices_are_found_by_number(store: Store) -> None:
+    made = [await add_device(store, 1, name) for name in ("a", "b", "c")]
+    found = await store.devices(1, BitMap([1, 3, 7]))
+    assert list(found.items()) == [(1, made[0]), (3, made[2])]
+    assert await store.devices(1, BitMap()) == {}
+
+
+async def test_devices_of_an_account_are_those_bound_to_it_or_registered_under_it(
+    store: Store,
+) -> None:
+    await add_accounts(store, 1, "ann", "bob")
+    phone = await add_device(store, 1, "phone", user="ann")
+    pad = await add_device(store, 1, "pad", user="ann")
+    other = await add_device(store, 1, "other", user="bob")
+    ann, bob = 1, 2
+    assert await store.devices_of(1, BitMap([ann])) == [phone, pad]
+    assert await store.devices_of(1, BitMap([phone.account, ann])) == [phone, pad]
+    assert await store.devices_of(1, BitMap([bob, other.account])) == [other]
+    assert await store.devices_of(1, BitMap([99])) == []
+
+
+async def test_another_login_moves_the_device(store: Store) -> None:
+    await add_device(store, 1, "phone", user="ann")
+    moved = await add_device(store, 1, "phone", user="bob")
+    ann, bob = await store.accounts(1, ["ann", "bob"])
+    assert ann is not None
+    assert bob is not None
+    assert await store.devices_of(1, BitMap([ann.number])) == []
+    assert await store.devices_of(1, BitMap([bob.number])) == [moved]
+
+
+async def test_a_view_shows_the_device_its_accounts_and_the_owner_of_the_token(
+    store: Store,
+) -> None:
+    await add_accounts(store, 1, "ann")
+    phone = await add_device(store, 1, "phone", user="ann", token="t1")
+    pad = await add_device(store, 1, "pad", token="t2")
+    view = await peek_device(store, 1, "pad", "ann", ROUTE)
+    assert view.device == pad
+    assert view.holder == phone
+    assert set(view.books.accounts) == {"pad", "ann"}
+    assert (view.next_device, view.books.next_account) == (3, 4)
+    view = await peek_device(store, 1, "fresh", "", Route("fcm", 1, "t1"))
+    assert (view.device, view.holder, dict(view.books.accounts)) == (None, None, {})
+    assert (await peek_device(store, 1, "pad")).holder is None
+
+
+async def test_registering_a_token_takes_it_from_whoever_had_it(store: Store) -> None:
+    before = await add_device(store, 1, "phone", token="t1")
+    pad = await add_device(store, 1, "pad", token="t1")
+    phone = await store.device(1, "phone")
+    assert phone is not None
+    assert (phone.route, phone.epoch) == (None, before.epoch + 1)
+    assert pad.route == ROUTE
+    assert (await peek_device(store, 1, "x", route=ROUTE)).holder == pad
+
+
+async def test_the_same_token_in_another_environment_is_another_token(store: Store) -> None:
+    phone = await add_device(store, 1, "phone", token="t1")
+    other = Route("apns", 2, "t1", "sandbox")
+    view = await peek_device(store, 1, "x", route=other)
+    assert view.holder is None
+    same = await peek_device(store, 1, "x", route=Route("apns", 2, "t1"))
+    assert same.holder == phone
+
+
+async def test_two_owners_of_a_token_are_refused_and_nothing_is_written(store: Store) -> None:
+    phone = await add_device(store, 1, "phone", token="t1")
+    pad = await add_device(store, 1, "pad", token="t2")
+
+    def steal(view: DeviceView) -> DeviceEdit:
+        born = Account(view.books.next_account, "new")
+        thief = msgspec.structs.replace(pad, route=ROUTE)
+        return DeviceEdit(AccountsEdit(accounts=[born]), [thief])
+
+    with pytest.raises(AssertionError):
+        await store.update_device(1, "pad", "", ROUTE, steal)
+    assert await store.device(1, "pad") == pad
+    assert await store.device(1, "phone") == phone
+    assert await store.accounts(1, ["new"]) == [None]
+    assert (await peek_device(store, 1, "x", route=ROUTE)).holder == phone
+
+
+async def test_an_unregistered_device_stays_and_has_no_route(store: Store) -> None:
+    await add_device(store, 1, "phone", user="ann", token="t1")
+    gone = await store.update_device(1, "phone", "", None, unregister("s", NOW + 1))
+    assert await store.device(1, "phone") == gone
+    assert gone.route is None
+    assert (await peek_device(store, 1, "x", route=ROUTE)).holder is None

@@ -1,0 +1,191 @@
+"""No verb of one app reads or writes another app's rows: each is called with another's ids."""
+
+from __future__ import annotations
+
+import pytest
+from pyroaring import BitMap
+
+from tests.contract.rows import (
+    NOW,
+    add_accounts,
+    add_device,
+    add_tags,
+    add_task,
+    block,
+    delete,
+    lease,
+    new_job,
+    peek,
+    peek_accept,
+    peek_device,
+    peek_recall,
+    recalled,
+    remove_tags,
+    report,
+    write,
+)
+from tocsin.domain.account import TAG, AccountsEdit
+from tocsin.domain.app import Credential
+from tocsin.domain.device import Route
+from tocsin.domain.quota import PushUse
+from tocsin.domain.stats import merge_blocks
+from tocsin.domain.task import AcceptEdit, Job, Lane, RecallEdit, StepEdit, StepWant
+from tocsin.errors import CallError, Stale
+from tocsin.store import Store
+
+THEIRS, OURS = 1, 2
+"""App 1 has one of everything; app 2 asks for it by the same ids and finds nothing."""
+
+
+@pytest.fixture
+async def held(store: Store) -> Job:
+    """Fill app 1; answers its job, leased."""
+    credential = Credential(app=THEIRS, number=1, channel="apns", settings=b"")
+    await store.update_credential(THEIRS, 0, lambda _, __: credential)
+    await add_accounts(store, THEIRS, "ann", "bob")
+    await add_tags(store, THEIRS, "ann", "red", "blue")
+    await remove_tags(store, THEIRS, "ann", "blue")
+    await add_device(store, THEIRS, "phone", user="ann", token="t1")
+    await delete(store, THEIRS, "bob")
+    await add_task(store, THEIRS, jobs=[new_job], audience=[1], dedup="d", text="t")
+    (job,) = await lease(store, THEIRS)
+    await write(store, job, StepEdit(blocks=[block(1, 1)]))
+    await store.append_reports(THEIRS, [report(1, 1)])
+    return job
+
+
+async def test_reads_find_nothing(store: Store, held: Job) -> None:
+    everyone = BitMap(range(1, 10))
+    red = [(TAG, "red")]
+    assert await store.credentials(OURS) == []
+    assert await store.accounts(OURS, ["ann", "phone"]) == [None, None]
+    assert await store.account_names(OURS, everyone) == {}
+    assert await store.scan_accounts(OURS, 0, 9) == []
+    assert await store.terms(OURS, red) == {}
+    assert await store.changes(OURS, 0, 9) == []
+    assert await store.last_change(OURS) == 0
+    assert await store.device(OURS, "phone") is None
+    assert await store.devices(OURS, everyone) == {}
+    assert await store.devices_of(OURS, everyone) == []
+    assert await store.task(OURS, "t") is None
+    assert await store.tasks(OURS) == []
+    assert await store.living(OURS) == []
+    assert await store.audience(OURS, 1) == BitMap()
+    assert await store.books(OURS, 1) is None
+    assert await store.acked(OURS, 1) == BitMap()
+    await store.recall(
+        THEIRS, "t", lambda view: RecallEdit(task=recalled(view.task, NOW) if view.task else None)
+    )
+    assert await store.recalled(THEIRS, 0) == {1}
+    assert await store.recalled(OURS, 0) == set()
+
+
+async def test_an_app_is_its_own(store: Store) -> None:
+    ours, theirs = await store.app(OURS), await store.app(THEIRS)
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.sdkappid, theirs.sdkappid) == (OURS, THEIRS)
+    assert await store.app(3) is None
+    with pytest.raises(AssertionError):
+        await store.update_app(3, lambda _: theirs)
+    assert await store.app(3) is None
+    assert await store.apps() == [1, 2]
+
+
+async def test_decisions_are_shown_nothing(store: Store, held: Job) -> None:
+    seen: list[object] = []
+
+    def look(row: Credential | None, number: int) -> None:
+        seen.extend((row, number))
+
+    assert await store.update_credential(OURS, 1, look) is None
+    assert seen == [None, 1]
+    assert len(await store.credentials(THEIRS)) == 1
+
+    view = await peek(store, OURS, ["ann", "bob"])
+    assert (view.accounts, view.terms, view.deleted_at) == ({}, {}, {})
+    assert (view.tags_carried, view.account_count) == (0, 0)
+    assert (view.next_account, view.next_term) == (1, 1)
+    terms = await store.update_accounts(
+        OURS, [], [(TAG, "red")], lambda view: AccountsEdit(result=view.terms)
+    )
+    assert terms == {}
+
+    device = await peek_device(store, OURS, "phone", "ann", Route("apns", 1, "t1"))
+    assert (device.device, device.holder, device.next_device) == (None, None, 1)
+
+    await store.accept(THEIRS, "d2", [], lambda _: AcceptEdit(use=PushUse(count=5)))
+    accept = await peek_accept(store, OURS, "d", ["ann"])
+    assert (accept.earlier, accept.accounts, accept.next_task) == (None, {}, 1)
+    assert accept.use == PushUse()
+    assert (await peek_accept(store, THEIRS, "d")).earlier is not None
+
+    recall = await peek_recall(store, OURS, "t")
+    assert (recall.task, recall.use, recall.next_task) == (None, PushUse(), 1)
+
+
+async def test_writes_touch_nothing(store: Store, held: Job) -> None:
+    before = await store.books(THEIRS, 1)
+    await add_accounts(store, OURS, "ann")
+    await add_device(store, OURS, "phone", user="ann", token="t1")
+    await delete(store, OURS, "ann", "phone")
+    assert await store.device(THEIRS, "phone") is not None
+    assert None not in await store.accounts(THEIRS, ["ann", "phone"])
+    assert await store.retire_terms(OURS, 9) == []
+    await store.cut_changes(OURS, 99)
+    assert len(await store.changes(THEIRS, 0, 99)) == 5
+    await store.append_reports(OURS, [report(1, 7)])
+    await store.merge_books(OURS, 1, merge_blocks)
+    assert await store.forget(OURS, NOW * 2) == 0
+    assert await store.books(THEIRS, 1) == before
+    assert await store.retire_terms(THEIRS, 9) == [2]
+
+
+async def test_jobs_are_out_of_reach(store: Store, held: Job) -> None:
+    assert await store.lease(OURS, "apns:1", Lane.BULK, holder="x", limit=9, lease_s=9) == []
+    assert await store.extend(OURS, [held], lease_s=30) == []
+    with pytest.raises(Stale):
+        await store.step(OURS, held, StepWant(), lambda _: StepEdit(is_done=True))
+    assert await store.extend(THEIRS, [held], lease_s=30) == [1]
+
+
+async def test_a_step_sees_only_its_own_apps_rows(store: Store, held: Job) -> None:
+    await add_task(store, OURS, jobs=[new_job], text="u")
+    (job,) = await lease(store, OURS)
+    want = StepWant(devices=(1,), accounts=BitMap([1, 2, 3]), with_acked=True)
+    view = await write(store, job, StepEdit(), want)
+    assert (dict(view.devices), view.accounts, view.acked) == ({}, frozenset(), BitMap())
+    assert not view.has_other_jobs
+    assert view.app.sdkappid == OURS
+    with pytest.raises(Stale):
+        await store.step(THEIRS, job, StepWant(), lambda _: StepEdit(is_done=True))
+
+
+async def test_rows_of_another_app_are_never_written(store: Store, held: Job) -> None:
+    alien = await store.task(THEIRS, "t")
+    assert alien is not None
+    with pytest.raises(AssertionError):
+        await store.accept(OURS, "d", [], lambda _: AcceptEdit(task=alien))
+    assert await store.tasks(OURS) == []
+    with pytest.raises(AssertionError):
+        await store.accept(OURS, "d", [], lambda _: AcceptEdit(jobs=[new_job(1)]))
+    credential = Credential(app=THEIRS, number=1, channel="apns", settings=b"")
+    with pytest.raises(AssertionError):
+        await store.update_credential(OURS, 0, lambda _, __: credential)
+    assert await store.credentials(OURS) == []
+
+
+async def test_unknown_apps_are_refused_or_empty(store: Store, held: Job) -> None:
+    with pytest.raises(CallError):
+        await peek(store, 3)
+    with pytest.raises(CallError):
+        await peek_device(store, 3, "phone")
+    with pytest.raises(CallError):
+        await peek_accept(store, 3)
+    with pytest.raises(CallError):
+        await peek_recall(store, 3, "t")
+    with pytest.raises(CallError):
+        await store.update_credential(3, 0, lambda _, __: None)
+    await store.append_reports(3, [report(1, 1)])
+    assert await store.books(3, 1) is None
+    assert await store.apps() == [1, 2]

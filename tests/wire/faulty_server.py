@@ -11,7 +11,7 @@ import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import h2.config
 import h2.connection
@@ -19,9 +19,10 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from hyperframe.frame import GoAwayFrame
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tests.wire.throwaway_ca import ThrowawayCa
+from tocsin.ports import Request
 
 ID_HEADER = "x-request-id"
 
@@ -101,6 +102,7 @@ class FaultyServer:
         link = (H2Link if is_http2 else H1Link)(self, writer, len(self.links))
         self.links.append(link)
         self._changed.set()
+        link.peer = _common_name(writer.get_extra_info("peercert"))
         link.begin()
         self.on_connect(link)
         with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
@@ -117,6 +119,12 @@ def answer_ok(server: FaultyServer, seen: Seen) -> None:
 
 def answer_never(server: FaultyServer, seen: Seen) -> None:
     pass
+
+
+def _common_name(certificate: dict[str, Any] | None) -> str:
+    """Who the client says it is, by the certificate that it showed."""
+    fields = [field for part in (certificate or {}).get("subject", ()) for field in part]
+    return str(dict(fields).get("commonName", ""))
 
 
 @contextlib.asynccontextmanager
@@ -137,12 +145,19 @@ async def faulty_server(
         await server.until(lambda: not any(link.is_open for link in server.links))
 
 
+def request_to(server: FaultyServer, request_id: str, **changes: Any) -> Request:
+    """A small POST with an id of its own, trusting the server's authority."""
+    asked = Request("POST", server.origin, "/x", ((ID_HEADER, request_id),), b"hello")
+    return structs.replace(asked, ca=server.ca.pem, **changes)
+
+
 class H2Link:
     """The HTTP/2 side: frames beyond what a well-behaved server library would send."""
 
     def __init__(self, server: FaultyServer, writer: asyncio.StreamWriter, number: int) -> None:
         self.number = number
         self.is_open = True
+        self.peer = ""
         self._server = server
         self._writer = writer
         config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
@@ -248,6 +263,7 @@ class H1Link:
     def __init__(self, server: FaultyServer, writer: asyncio.StreamWriter, number: int) -> None:
         self.number = number
         self.is_open = True
+        self.peer = ""
         self._server = server
         self._writer = writer
         self._data = bytearray()
@@ -263,8 +279,8 @@ class H1Link:
         if not mark:
             return
         first, *lines = head.decode().split("\r\n")
-        pairs = (line.split(": ", 1) for line in lines)
-        headers = {name.lower(): value for name, value in pairs}
+        pairs = (line.partition(":") for line in lines)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
         if is_head_new:
             self._server.open_request(headers)
         length = int(headers.get("content-length", "0"))

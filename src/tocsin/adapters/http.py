@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 
 import pycurl
 
@@ -24,8 +23,7 @@ class CurlHttp:
 
     def __init__(self, limits: HttpLimits | None = None) -> None:
         self._limits = limits or HttpLimits()
-        self._pools: dict[tuple[str | None, str | None, int], Pool] = {}
-        self._turns = itertools.count()
+        self._groups: dict[tuple[str | None, str | None, bool], tuple[Pool, ...]] = {}
         self._is_open = False
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
@@ -66,30 +64,43 @@ class CurlHttp:
         return answer
 
     async def _pool(self, request: Request) -> Pool | None:
-        turn = next(self._turns)
-        lane = turn % self._limits.http2_connections if request.http2 else -1
-        key = (request.ca, request.identity, lane)
-        pool = self._pools.get(key)
-        if pool is None:
-            if len(self._pools) >= self._limits.pools_max and not await self._evict():
+        """The least busy lane for `request`; None where no room for another group can be made."""
+        key = (request.ca, request.identity, request.http2)
+        lanes = self._groups.get(key)
+        if lanes is None:
+            if len(self._groups) >= self._limits.groups_max and not await self._evict():
                 return None
-            pool = self._pools[key] = Pool(self._limits, request)
-        pool.turn = turn
-        return pool
+            count = self._limits.http2_connections if request.http2 else 1
+            lanes = tuple(Pool(self._limits, request) for _ in range(count))
+        else:
+            del self._groups[key]
+        # Set anew, so that the order of the dictionary is the order of last use.
+        self._groups[key] = lanes
+        return lanes[0] if len(lanes) == 1 else min(lanes, key=_under_way)
 
     async def _evict(self) -> bool:
         """Close the group of connections that has been idle longest."""
-        idle = [key for key, pool in self._pools.items() if not pool.under_way]
-        if not idle:
-            return False
-        await self._pools.pop(min(idle, key=lambda key: self._pools[key].turn)).multi.aclose()
-        return True
+        for key, lanes in self._groups.items():
+            if not any(pool.under_way for pool in lanes):
+                del self._groups[key]
+                await _close_all(lanes)
+                return True
+        return False
 
     async def _close(self) -> None:
         self._is_open = False
-        while self._pools:
-            _, pool = self._pools.popitem()
-            await pool.multi.aclose()
+        while self._groups:
+            _, lanes = self._groups.popitem()
+            await _close_all(lanes)
+
+
+def _under_way(pool: Pool) -> int:
+    return pool.under_way
+
+
+async def _close_all(lanes: tuple[Pool, ...]) -> None:
+    for pool in lanes:
+        await pool.multi.aclose()
 
 
 _fits_its_port: type[Http] = CurlHttp

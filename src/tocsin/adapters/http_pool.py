@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final, Literal
 
 import pycurl
@@ -17,7 +19,7 @@ from msgspec import Struct
 
 from tocsin.ports import Fault, Request, Response
 
-_REFUSED: Final = b" refused by server"
+_REFUSED: Final = re.compile(rb"HTTP/2 stream \d+ refused by server")
 """How libcurl says that a server did not look at a stream: RST_STREAM with REFUSED_STREAM, or a
 GOAWAY with a lower stream id. Both are promises that the request was not acted on (RFC 9113, 8.7).
 """
@@ -33,7 +35,7 @@ class HttpLimits(Struct, frozen=True, kw_only=True):
     body_max_bytes: int = 1_048_576
     """A longer answer is cut off and counts as none."""
     http2_connections: int = 2
-    """Connections to an origin that speaks HTTP/2 only, used in turn."""
+    """Lanes to an origin that speaks HTTP/2 only; the least busy one takes the next request."""
     connections: int = 32
     """Connections to any other origin."""
     streams_max: int = 1_000
@@ -44,28 +46,28 @@ class HttpLimits(Struct, frozen=True, kw_only=True):
     """An idle connection is kept this long: vendors take frequent reconnects for an attack."""
     unacknowledged_max_s: float = 20.0
     """A connection whose peer acknowledges nothing for this long is given up."""
-    pools_max: int = 256
+    groups_max: int = 256
     """Groups of connections with the same authorities to trust and the same identity to show."""
     spare_max: int = 2_048
-    """Handles that a group keeps for its next requests."""
+    """Handles that a lane keeps for its next requests."""
 
 
 class Pool:
     """Connections that trust the same authorities and show the same identity.
 
     Where a vendor speaks HTTP/2 only, a pool is one lane: libcurl fills one connection before it
-    opens another, so lanes used in turn are what spreads the load. A lane may open one more
-    connection, the successor of one that was told to go away and still drains.
+    opens another, so the load is spread over lanes. A lane may open one more connection: the
+    successor of one that was told to go away and still drains.
     """
 
     def __init__(self, limits: HttpLimits, request: Request) -> None:
         self.under_way = 0
-        self.turn = 0
         self._limits = limits
         self._ca = request.ca
         self._identity = request.identity
         self._is_http2 = request.http2
         self._spare: list[Transfer] = []
+        self._waker = pycurl.Curl()
         per_origin = 2 if request.http2 else limits.connections
         self.multi = pycurl.AsyncCurlMulti()
         self.multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
@@ -78,7 +80,7 @@ class Pool:
     def take(self, request: Request, deadline_s: float) -> Transfer:
         """A transfer made ready for `request`; raises where that cannot be put on the wire."""
         spare = self._spare
-        transfer = spare.pop() if spare else Transfer(self._new_handle(), self._limits)
+        transfer = spare.pop() if spare else Transfer(self._new_handle(), self._limits, self._wake)
         transfer.load(request, deadline_s)
         self.under_way += 1
         return transfer
@@ -87,6 +89,16 @@ class Pool:
         if len(self._spare) < self._limits.spare_max:
             transfer.clear()
             self._spare.append(transfer)
+
+    def _wake(self) -> None:
+        """Let waiting requests look again, now that a new connection has told its protocol.
+
+        They wait to share it, but libcurl does not tell them when it turns out to be HTTP/1.1, and
+        one slow answer would hold all of them. Taking any handle away makes libcurl look.
+        """
+        if not self.multi.closed:
+            self.multi.add_handle(self._waker).cancel()
+            self.multi.remove_handle(self._waker)
 
     def _new_handle(self) -> pycurl.Curl:
         """A handle with everything set that is the same for all requests of the pool."""
@@ -127,9 +139,13 @@ class Pool:
 class Transfer:
     """One libcurl handle and what came back on it; used for one request after another."""
 
-    def __init__(self, handle: pycurl.Curl, limits: HttpLimits) -> None:
+    def __init__(
+        self, handle: pycurl.Curl, limits: HttpLimits, on_connected: Callable[[], None]
+    ) -> None:
         self.handle = handle
         self._limits = limits
+        self._on_connected = on_connected
+        self._is_connecting = False
         self._loop = asyncio.get_running_loop()
         self._sendings = 0
         self._is_refused = False
@@ -157,6 +173,7 @@ class Transfer:
         self.handle.setopt(pycurl.VERBOSE, 0)
         self._sendings = 0
         self._is_refused = False
+        self._is_connecting = False
         self._head.clear()
         self._body.clear()
 
@@ -188,15 +205,18 @@ class Transfer:
         # Whether a stream was refused stands only in libcurl's debug messages. They are dear where
         # they describe the request, so they are turned on when it has just been written.
         self._loop.call_soon(self.handle.setopt, pycurl.VERBOSE, 1)
+        if self._is_connecting:
+            self._loop.call_soon(self._on_connected)
         return pycurl.PREREQFUNC_OK
 
     def _overhear(self, kind: int, text: bytes) -> None:
         """Note a refusal. The messages hold secrets: nothing else of them is kept."""
-        if kind == _TEXT and _REFUSED in text:
+        if kind == _TEXT and _REFUSED.match(text):
             self._is_refused = True
 
     def _set_socket(self, number: int, _purpose: int) -> int:
         """Let the kernel end a connection whose peer is gone without a word."""
+        self._is_connecting = True
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
             milliseconds = _milliseconds(self._limits.unacknowledged_max_s)
             copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

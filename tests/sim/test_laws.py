@@ -1,0 +1,185 @@
+"""The laws of docs/ARCHITECTURE.md, each with a test that fails when it is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.checkers import books_add_up, everything
+from tests.sim.vendor import Trouble
+from tests.sim.world import APP, World
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import State
+from tocsin.domain.task import Phase
+from tocsin.errors import StoreError
+
+
+@pytest.mark.parametrize("nth", range(1, 14))
+async def test_law_1_state_and_the_job_that_follows_are_written_together(nth: int) -> None:
+    """Fail the n-th write, for every n: the push was refused, or it ends with its books right."""
+    world = await World(lease_s=5).open()
+    await world.people(30)
+    world.hire()
+    world.fault_after = world.writes + nth - 1
+    try:
+        task = await world.push()
+    except StoreError:
+        task = None
+    await world.run(1)
+    world.fault_after = None
+    await world.run(20)
+    if task is None:
+        assert await world.store.tasks(APP) == []
+    else:
+        assert await everything(world, task) == []
+        assert (await world.ledger(task)).states["sent"] == 30
+    await world.close()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+async def test_law_2_every_stage_is_safe_to_run_twice(replaces: bool) -> None:
+    """Kill the worker again and again: duplicates only where the books say so, nothing lost."""
+    world = await World(replaces=replaces, lease_s=2).open()
+    await world.people(400)
+    place = world.hire()
+    task = await world.push()
+    for _ in range(6):
+        await world.run(0.1)
+        await world.kill(place)
+        place = world.hire()
+    await world.run(30)
+    assert await everything(world, task) == []
+    sets = await world.fold(task)
+    assert sets.repeated if replaces else sets.states[State.IN_DOUBT]
+    await world.close()
+
+
+async def test_law_3_the_books_add_up_at_every_moment() -> None:
+    trouble = Trouble(lost_answer=0.1, server_error=0.2, throttled=0.1, refused_connection=0.1)
+    world = await World(trouble=trouble).open()
+    await world.people(300)
+    world.hire()
+    task = await world.push()
+    for _ in range(100):
+        await world.run(0.1)
+        assert await books_add_up(world, task) == []
+    await world.run(120)
+    assert await everything(world, task) == []
+    await world.close()
+
+
+async def test_law_4_an_answer_that_never_came_is_doubt_and_an_ack_ends_it() -> None:
+    world = await World(trouble=Trouble(lost_answer=1.0), replaces=False).open()
+    await world.people(5)
+    world.hire()
+    task = await world.push()
+    await world.run(3)
+    sets = await world.fold(task)
+    assert len(sets.states[State.IN_DOUBT]) == 5
+    assert len(world.vendor.log) == 5
+    device = sets.states[State.IN_DOUBT][0]
+    world.sockets.online.add(device)
+    await world.sockets.push(task, -1, [device])
+    sets = await world.fold(task)
+    assert len(sets.states[State.IN_DOUBT]) == 4
+    assert device in sets.states[State.SENT]
+    assert await books_add_up(world, task) == []
+    await world.close()
+
+
+async def test_law_5_after_a_recall_is_answered_nothing_begins_later_than_a_second() -> None:
+    """Eight dispatchers in the middle of a push, judged by the order in the vendor's log."""
+    world = await World().open()
+    world.vendor.latency_s = 0.4
+    await world.people(2000)
+    for _ in range(8):
+        world.hire()
+    task = await world.push()
+    await world.run(1)
+    await world.accepting.recall(world.app, task.task_id, Message(is_online_only=True))
+    answered_at = world.clock.now()
+    await world.run(30)
+    late = [at for at, _ in world.vendor.begun_at if at > answered_at + 1.0]
+    assert late == []
+    states = (await world.ledger(task)).states
+    assert states["sent"] > 0
+    assert states["recalled"] > 0
+    assert await everything(world, task) == []
+    await world.close()
+
+
+async def test_law_5_the_overwrite_goes_to_whoever_may_have_got_the_push() -> None:
+    world = await World(trouble=Trouble(lost_answer=0.2), replaces=False).open()
+    world.vendor.latency_s = 0.4
+    await world.people(1500)
+    world.hire()
+    task = await world.push()
+    await world.run(1.5)
+    await world.accepting.recall(world.app, task.task_id, Message(title="gone"))
+    world.vendor.trouble = Trouble()
+    await world.run(60)
+    sets = await world.fold(task)
+    reached = sets.states[State.SENT] | sets.states[State.IN_DOUBT]
+    overwrite = (await world.store.tasks(APP))[0]
+    assert overwrite.overwrites == task.number
+    assert (await world.fold(overwrite)).planned == reached
+    assert sets.states[State.RECALLED]
+    assert await books_add_up(world, overwrite) == []
+    assert (await world.task(overwrite.task_id)).phase is Phase.DONE
+    assert world.sockets.revoked == [task.task_id]
+    await world.close()
+
+
+async def test_law_6_a_dead_token_is_dropped_only_if_it_is_still_the_one() -> None:
+    world = await World(trouble=Trouble(dead=frozenset({"token-u1", "token-u2"}))).open()
+    world.vendor.latency_s = 0.5
+    await world.people(40)
+    world.hire()
+    task = await world.push()
+    await world.run(0.2)
+    await world.device("u2", "token-u2b")
+    await world.run(5)
+    one = await world.store.device(APP, "R-u1")
+    two = await world.store.device(APP, "R-u2")
+    assert one is not None
+    assert one.route is None
+    assert two is not None
+    assert two.route is not None
+    assert two.route.token == "token-u2b"
+    assert (await world.ledger(task)).states["failed"] == 2
+    assert await books_add_up(world, task) == []
+    await world.close()
+
+
+async def test_law_6_a_batch_of_dead_tokens_accuses_us_and_deletes_nothing() -> None:
+    dead = frozenset(f"token-u{number}" for number in range(1, 100))
+    world = await World(trouble=Trouble(dead=dead)).open()
+    await world.people(40)
+    world.hire()
+    await world.push()
+    await world.run(3)
+    assert world.channels.plain.trips
+    for number in range(1, 41):
+        device = await world.store.device(APP, f"R-u{number}")
+        assert device is not None
+        assert device.route is not None
+    await world.close()
+
+
+async def test_law_7_when_a_commit_fails_no_further_request_begins() -> None:
+    world = await World().open()
+    world.vendor.latency_s = 0.3
+    await world.people(1000)
+    world.hire()
+    task = await world.push()
+    await world.run(1)
+    world.fault_after = world.writes
+    await world.run(0.6)
+    begun = len(world.vendor.begun_at)
+    assert 0 < begun < 1000
+    await world.run(10)
+    assert len(world.vendor.begun_at) == begun
+    world.fault_after = None
+    await world.run(120)
+    assert await everything(world, task) == []
+    assert len(world.vendor.tokens(task.task_id)) == 1000
+    await world.close()

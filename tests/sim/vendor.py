@@ -1,0 +1,120 @@
+"""A vendor without a wire: devices, a log, and trouble drawn from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.plan import ChannelFacts
+from tocsin.ports import Batch, Channel, Delivery, Gate
+
+
+class Arrival(Struct, frozen=True):
+    """One request that the vendor took in."""
+
+    at: float
+    token: str
+    task_id: str
+
+
+class Trouble(Struct, kw_only=True):
+    """Shares of requests that end badly, each between 0 and 1."""
+
+    lost_answer: float = 0.0
+    """Taken in, but the answer never comes: maybe sent."""
+    refused_connection: float = 0.0
+    server_error: float = 0.0
+    throttled: float = 0.0
+    dead: frozenset[str] = frozenset()
+
+
+class Vendor:
+    """Keeps the log that proves no loss and no duplicate."""
+
+    def __init__(self, clock: Clock, chance: Chance, trouble: Trouble) -> None:
+        self.clock = clock
+        self.chance = chance
+        self.trouble = trouble
+        self.latency_s = 0.02
+        self.log: list[Arrival] = []
+        self.begun_at: list[tuple[float, str]] = []
+
+    async def take(self, delivery: Delivery) -> Receipt:
+        self.begun_at.append((self.clock.now(), delivery.task_id))
+        await self.clock.sleep(self.latency_s * (0.5 + self.chance.fraction()))
+        outcome, code = self._outcome(delivery)
+        return Receipt(device=delivery.device, outcome=outcome, code=code, epoch=delivery.epoch)
+
+    def _outcome(self, delivery: Delivery) -> tuple[Outcome, str]:
+        if delivery.token in self.trouble.dead:
+            return Outcome.TOKEN_DEAD, "410"
+        draw = self.chance.fraction()
+        for share, outcome, code in (
+            (self.trouble.refused_connection, Outcome.UNSENT, "-7"),
+            (self.trouble.server_error, Outcome.SERVER_ERROR, "503"),
+            (self.trouble.throttled, Outcome.THROTTLED, "429"),
+        ):
+            if draw < share:
+                return outcome, code
+            draw -= share
+        self.log.append(Arrival(self.clock.now(), delivery.token, delivery.task_id))
+        if draw < self.trouble.lost_answer:
+            return Outcome.UNKNOWN, "-8"
+        return Outcome.ACCEPTED, "0"
+
+    def twice(self, task_id: str) -> set[str]:
+        """Tokens that took in more than one delivery of a task."""
+        counts = Counter(item.token for item in self.log if item.task_id == task_id)
+        return {token for token, count in counts.items() if count > 1}
+
+    def tokens(self, task_id: str) -> set[str]:
+        """Tokens that took in a delivery of a task."""
+        return {item.token for item in self.log if item.task_id == task_id}
+
+
+class PlainChannel:
+    """A channel to a `Vendor`: many requests at once, each past the gate."""
+
+    def __init__(self, vendor: Vendor, *, replaces: bool, in_flight: int = 50) -> None:
+        self._vendor = vendor
+        self._replaces = replaces
+        self._slots = asyncio.Semaphore(in_flight)
+        self.trips: list[str] = []
+
+    def room(self, now: float) -> int:
+        return 400
+
+    def repeat_replaces(self, message: Message) -> bool:
+        return self._replaces
+
+    def trip(self, reason: str) -> None:
+        self.trips.append(reason)
+
+    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+        return list(await asyncio.gather(*(self._one(batch, it, gate) for it in batch.deliveries)))
+
+    async def _one(self, batch: Batch, delivery: Delivery, gate: Gate) -> Receipt:
+        async with self._slots:
+            refused = await gate.may_begin(batch)
+            if refused is not None:
+                return Receipt(device=delivery.device, outcome=refused, epoch=delivery.epoch)
+            return await self._vendor.take(delivery)
+
+
+class OneChannel:
+    """The `Channels` of a world with one credential, number 1."""
+
+    def __init__(self, channel: PlainChannel, batch_max: int = 200) -> None:
+        self.plain = channel
+        self._facts = ChannelFacts("apns", batch_max, counts_badge_here=True)
+
+    async def facts(self, app: int) -> dict[int, ChannelFacts]:
+        return {1: self._facts}
+
+    async def channel(self, app: int, credential: int) -> Channel | None:
+        return self.plain if credential == 1 else None

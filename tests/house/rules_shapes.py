@@ -10,13 +10,15 @@ from pathlib import Path
 from tests.house.tree import Breach, Source, imports, sources
 
 FAMILY = "src/tocsin/channels"
-NOT_VENDORS = ("__init__.py", "registry.py", "driver.py")
+NOT_VENDORS = ("__init__.py", "authority.py", "driver.py", "pace.py", "registry.py")
+"""The registry, and the driver with its parts."""
 
 ORDER = (
     "NAME",
     "LIMITS",
     "Settings",
     "OUTCOMES",
+    "replaces",
     "authorize",
     "prepare",
     "request",
@@ -27,9 +29,10 @@ ORDER = (
 )
 """Every public name of a vendor's file, in the order in which it stands there."""
 
-REQUIRED = ("NAME", "LIMITS", "Settings", "OUTCOMES", "authorize")
+REQUIRED = ("NAME", "LIMITS", "Settings", "OUTCOMES", "replaces", "authorize")
 
 PARAMETERS = {
+    "replaces": ("settings", "message"),
     "authorize": ("settings", "now"),
     "prepare": ("settings", "credential", "message", "now"),
     "request": ("settings", "credential", "delivery", "now"),
@@ -39,7 +42,7 @@ PARAMETERS = {
     "report": ("settings", "headers", "body"),
 }
 
-SOURCED = re.compile(r"https?://.*20\d\d-\d\d", re.DOTALL)
+SOURCED = re.compile(r"(?=.*https?://)(?=.*20\d\d-\d\d)", re.DOTALL)
 """A docstring that links the pages used and says when they were read."""
 
 Named = tuple[str, ast.stmt]
@@ -69,7 +72,7 @@ def vendors_have_one_shape(root: Path) -> list[Breach]:
         if pair not in (set(), {"request", "read"}) or bool(pair) == ("deliver" in names):
             breaches.append(source.breach(1, "either request and read, or deliver"))
         breaches += _out_of_order(source, named)
-        if not SOURCED.search(ast.get_docstring(source.tree) or ""):
+        if not SOURCED.match(ast.get_docstring(source.tree) or ""):
             breaches.append(source.breach(1, "the docstring links the pages used, with their date"))
     return breaches
 

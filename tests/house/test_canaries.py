@@ -32,6 +32,9 @@ class Settings: ...
 OUTCOMES = {}
 
 
+def replaces(settings, message): ...
+
+
 def authorize(settings, now): ...
 
 
@@ -208,20 +211,21 @@ VENDORS = (
     changed('NAME = "bell"', "", 1),
     changed("OUTCOMES = {}", "", 1),
     changed("def authorize", "def _authorize", 1),
+    changed("def replaces", "def _replaces", 1),
     changed("def read", "def _read", 1),
     changed("def request", "def deliver", 1),
     changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),
-    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 22),
+    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 25),
     changed("PATH =", "path =", 10),
-    changed("def _helper", "def helper", 28),
+    changed("def _helper", "def helper", 31),
     changed(
         "(delivery, response)",
         "(response, delivery)",
-        25,
+        28,
         rules_shapes.vendors_take_the_same_parameters,
     ),
-    changed("(settings, now)", "(settings)", 19, rules_shapes.vendors_take_the_same_parameters),
-    changed("def request", "async def request", 22, rules_shapes.vendors_are_pure),
+    changed("(settings, now)", "(settings)", 22, rules_shapes.vendors_take_the_same_parameters),
+    changed("def request", "async def request", 25, rules_shapes.vendors_are_pure),
     changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
 )
 

@@ -1,0 +1,81 @@
+"""Write the generated pages of docs/ from the tables in the code: `make docs`.
+
+A test compares each page with what this prints, so a table and its page cannot part. Tables are
+imported when their page is made, so that one that cannot be imported spoils only its own page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+class Page(NamedTuple):
+    """One generated page: its file, the table it is made from, and how."""
+
+    name: str
+    module: str
+    table: str
+    render: Callable[[Any], str]
+
+
+def errors_page(codes: Sequence[Any]) -> str:
+    rows = [(row.number, f"`{row.name}`", row.text, row.help) for row in codes]
+    return page(
+        "Error codes",
+        "Every `ErrorCode` that an answer can carry; 0 is OK. Numbers keep their meaning for ever, "
+        "texts may change. `ErrorInfo` says more where more is known.",
+        table(("Code", "Name", "Says", "What to do"), rows),
+    )
+
+
+def metrics_page(metrics: Sequence[Any]) -> str:
+    rows = [
+        (f"`{row.exported}`", row.kind, ", ".join(f"`{name}`" for name in row.labels), row.help)
+        for row in metrics
+    ]
+    return page(
+        "Metrics",
+        "What `GET /metrics` shows, in Prometheus' text format, beside the figures of the process "
+        "itself (`process_*`, `python_info`). Spans are in seconds, sizes in bytes.",
+        table(("Name", "Kind", "Labels", "Meaning"), rows),
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def page(title: str, about: str, *parts: str) -> str:
+    made = "<!-- Made by `make docs` from the tables in the code. Edit those instead. -->"
+    return "\n\n".join([f"# {title}", made, about, *parts]) + "\n"
+
+
+PAGES = (
+    Page("errors.md", "tocsin.errors", "CODES", errors_page),
+    Page("metrics.md", "tocsin.metrics", "TABLE", metrics_page),
+)
+
+
+def rendered(of: Page) -> str:
+    return of.render(getattr(import_module(of.module), of.table))
+
+
+def main() -> None:
+    for each in PAGES:
+        (DOCS / each.name).write_text(rendered(each), encoding="utf-8")
+        sys.stdout.write(f"docs/{each.name}\n")
+
+
+if __name__ == "__main__":
+    main()

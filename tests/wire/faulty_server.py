@@ -57,6 +57,7 @@ class FaultyServer:
     def __init__(self, ca: ThrowawayCa) -> None:
         self.ca = ca
         self.port = 0
+        self.listener: asyncio.Server | None = None
         self.links: list[H2Link | H1Link] = []
         self.opened: Counter[str] = Counter()
         """How often the headers of each request id were seen: the oracle for doubles."""
@@ -70,15 +71,27 @@ class FaultyServer:
         return f"https://localhost:{self.port}"
 
     def link_of(self, seen: Seen) -> H2Link:
-        link = self.links[seen.link]
+        return self.h2_link(seen.link)
+
+    def h2_link(self, number: int) -> H2Link:
+        link = self.links[number]
         assert isinstance(link, H2Link)
         return link
+
+    def stop_listening(self) -> None:
+        """Leave the open connections and take no new ones."""
+        assert self.listener is not None
+        self.listener.close()
 
     def reply(self, seen: Seen, status: int = 200, body: bytes = b"") -> None:
         self.links[seen.link].reply(seen.stream, status, body)
 
     def doubles(self) -> list[str]:
         return [request_id for request_id, count in self.opened.items() if count > 1]
+
+    def note(self) -> None:
+        """Wake those who wait for something to change."""
+        self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something that came in made `condition` true."""
@@ -89,11 +102,11 @@ class FaultyServer:
 
     def open_request(self, headers: dict[str, str]) -> None:
         self.opened[headers.get(ID_HEADER, "")] += 1
-        self._changed.set()
+        self.note()
 
     def close_request(self, seen: Seen) -> None:
         self.seen.append(seen)
-        self._changed.set()
+        self.note()
         self.answer(self, seen)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,14 +116,16 @@ class FaultyServer:
         self.links.append(link)
         self._changed.set()
         link.peer = _common_name(writer.get_extra_info("peercert"))
-        link.begin()
-        self.on_connect(link)
-        with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
-            while data := await reader.read(65_536):
-                link.feed(data)
-        link.is_open = False
-        self._changed.set()
-        writer.close()
+        try:
+            link.begin()
+            self.on_connect(link)
+            with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
+                while data := await reader.read(65_536):
+                    link.feed(data)
+        finally:
+            link.is_open = False
+            self._changed.set()
+            writer.close()
 
 
 def answer_ok(server: FaultyServer, seen: Seen) -> None:
@@ -135,6 +150,7 @@ async def faulty_server(
     server = FaultyServer(ca)
     tls = None if is_plain else ca.server_context(alpn=list(alpn), client_ca=client_ca)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    server.listener = listener
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -164,6 +180,9 @@ class H2Link:
         self._h2 = h2.connection.H2Connection(config)
         self._heads: dict[int, dict[str, str]] = {}
         self._bodies: dict[int, bytearray] = {}
+        self.acknowledged = 0
+        self.streams_most = 0
+        """The most requests that were under way at once."""
         self._unsent: dict[int, bytearray] = {}
 
     def begin(self) -> None:
@@ -218,8 +237,12 @@ class H2Link:
     def drop(self) -> None:
         self._writer.transport.abort()
 
+    def close(self) -> None:
+        self._writer.close()
+
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
+            self.streams_most = max(self.streams_most, self._h2.open_inbound_streams)
             self._heads[event.stream_id] = {str(k): str(v) for k, v in event.headers}
             self._bodies[event.stream_id] = bytearray()
             self._server.open_request(self._heads[event.stream_id])
@@ -228,6 +251,9 @@ class H2Link:
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             self._complete(event.stream_id)
+        elif isinstance(event, h2.events.SettingsAcknowledged):
+            self.acknowledged += 1
+            self._server.note()
         elif isinstance(event, h2.events.StreamReset):
             self._unsent.pop(event.stream_id, None)
         elif isinstance(event, h2.events.WindowUpdated):
@@ -275,6 +301,9 @@ class H1Link:
     def feed(self, data: bytes) -> None:
         is_head_new = b"\r\n\r\n" not in self._data
         self._data += data
+        if self._data.startswith(b"PRI * HTTP/2.0"):
+            self.drop()
+            return
         head, mark, rest = bytes(self._data).partition(b"\r\n\r\n")
         if not mark:
             return
@@ -306,3 +335,6 @@ class H1Link:
 
     def drop(self) -> None:
         self._writer.transport.abort()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,393 @@
+"""Law 4 against a server that misbehaves: what is in doubt, what surely is not, and never twice.
+
+The oracle is the server's own count of request ids: no fault may make the client send one twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pycurl
+import pytest
+
+from tests.wire.faulty_server import (
+    FaultyServer,
+    H1Link,
+    Seen,
+    answer_never,
+    answer_ok,
+    faulty_server,
+    request_to,
+)
+from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http_pool import HttpLimits, Transfer
+from tocsin.ports import Fault, Request, Response
+
+REFUSED_STREAM, INTERNAL_ERROR, HTTP_1_1_REQUIRED = 0x7, 0x2, 0xD
+BOTH = ("h2", "http/1.1")
+ONE_LANE = HttpLimits(http2_connections=1)
+
+Answer = Callable[[FaultyServer, Seen], None]
+
+
+@contextlib.asynccontextmanager
+async def house(
+    *alpn: str, limits: HttpLimits = ONE_LANE
+) -> AsyncIterator[tuple[FaultyServer, CurlHttp]]:
+    """A server and a client; on leaving, the server must not have seen any request twice."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(faulty_server(alpn=alpn or ("h2",)))
+        http = CurlHttp(limits)
+        await http.start(stack)
+        yield server, http
+        assert server.doubles() == []
+
+
+def kind(answer: Response | Fault) -> str:
+    return answer.kind if isinstance(answer, Fault) else str(answer.status)
+
+
+def bad(fault: Answer) -> Answer:
+    """Do `fault` to requests whose id begins with "bad", and answer the others."""
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        (fault if seen.request_id.startswith("bad") else answer_ok)(server, seen)
+
+    return answer
+
+
+def reset_with(code: int) -> Answer:
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        link = server.links[seen.link]
+        if isinstance(link, H1Link):
+            answer_ok(server, seen)
+        else:
+            link.reset(seen.stream, code)
+
+    return answer
+
+
+def drop(server: FaultyServer, seen: Seen) -> None:
+    server.links[seen.link].drop()
+
+
+def close(server: FaultyServer, seen: Seen) -> None:
+    server.links[seen.link].close()
+
+
+def half_answer(server: FaultyServer, seen: Seen) -> None:
+    link = server.links[seen.link]
+    if isinstance(link, H1Link):
+        link.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+        link.close()
+    else:
+        link.head(seen.stream, 200)
+        link.piece(seen.stream, b"half")
+        link.reset(seen.stream, REFUSED_STREAM)
+
+
+FAULTS = [
+    # A server that refuses a stream promises that it did nothing with it (RFC 9113, 8.7).
+    pytest.param(reset_with(REFUSED_STREAM), ("h2",), "unsent", id="refused"),
+    pytest.param(reset_with(INTERNAL_ERROR), ("h2",), "maybe_sent", id="internal-error"),
+    pytest.param(reset_with(HTTP_1_1_REQUIRED), BOTH, "maybe_sent", id="http11-required"),
+    pytest.param(drop, ("h2",), "maybe_sent", id="dropped-http2"),
+    pytest.param(drop, ("http/1.1",), "maybe_sent", id="dropped-http1"),
+    pytest.param(close, ("h2",), "maybe_sent", id="closed-http2"),
+    # On a kept connection this is the race with the server's idle timer.
+    pytest.param(close, ("http/1.1",), "maybe_sent", id="closed-http1"),
+    pytest.param(half_answer, ("h2",), "maybe_sent", id="half-http2"),
+    pytest.param(half_answer, ("http/1.1",), "maybe_sent", id="half-http1"),
+]
+
+
+@pytest.mark.parametrize(("fault", "alpn", "expected"), FAULTS)
+@pytest.mark.parametrize("body", [b"", b"x" * 400, b"x" * 200_000], ids=["empty", "400", "200k"])
+@pytest.mark.parametrize("is_kept", [False, True], ids=["new", "kept"])
+async def test_a_fault_after_sending_is_told_once_and_never_repeated(
+    fault: Answer, alpn: tuple[str, ...], expected: str, body: bytes, is_kept: bool
+) -> None:
+    method = "POST" if body else "GET"
+    async with house(*alpn) as (server, http):
+        server.answer = bad(fault)
+        if is_kept:
+            assert kind(await http.send(request_to(server, "first"), 5)) == "200"
+        asked = request_to(server, "bad", method=method, body=body)
+        assert kind(await http.send(asked, 5)) == expected
+        assert server.opened["bad"] == 1
+        # The client mends itself. One request may still meet the dying connection.
+        answers = [kind(await http.send(request_to(server, f"then-{n}"), 5)) for n in range(3)]
+        assert answers[1:] == ["200", "200"]
+
+
+@pytest.mark.parametrize("is_closing", [False, True], ids=["stays", "closes"])
+async def test_goaway_in_the_middle_tells_the_unseen_from_the_doubtful(is_closing: bool) -> None:
+    count = 21
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        if seen.link:
+            answer_ok(server, seen)
+        elif len(server.seen) == count:
+            # Streams are 1, 3, 5 and so on: the tenth is the last that the server looked at.
+            link = server.link_of(seen)
+            link.goaway(19)
+            for low in (3, 7, 11):
+                link.reply(low, 200)
+            if is_closing:
+                link.close()
+
+    async with house() as (server, http):
+        server.answer = answer
+        sent = [
+            asyncio.create_task(http.send(request_to(server, str(n), http2=True), 1.5))
+            for n in range(count)
+        ]
+        await server.until(lambda: len(server.seen) >= count)
+        # The successor is there before the old connection has drained.
+        later = await http.send(request_to(server, "later", http2=True), 1)
+        assert kind(later) == "200"
+        answers = {request.request_id: request.stream for request in server.seen[:count]}
+        kinds = {answers[str(n)]: kind(await task) for n, task in enumerate(sent)}
+        assert {stream for stream, told in kinds.items() if told == "unsent"} == set(
+            range(21, 42, 2)
+        )
+        told_low = {kinds[stream] for stream in (1, 5, 9, 13, 15, 17, 19)}
+        assert told_low == {"maybe_sent"}
+        # libcurl throws away an answer that it reads together with the end of the connection.
+        assert {kinds[stream] for stream in (3, 7, 11)} <= (
+            {"200", "maybe_sent"} if is_closing else {"200"}
+        )
+        assert len(server.links) == 2
+
+
+async def test_goaway_for_all_streams_yet_to_come_harms_nobody() -> None:
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        answer_ok(server, seen)
+        if seen.request_id == "10":
+            server.link_of(seen).goaway(2**31 - 1)
+
+    async with house() as (server, http):
+        server.answer = answer
+        for burst in range(0, 30, 10):
+            sent = [http.send(request_to(server, str(n)), 5) for n in range(burst, burst + 10)]
+            assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 10}
+
+
+@pytest.mark.parametrize("is_http2_only", [True, False])
+async def test_a_stream_limit_of_one_delays_and_loses_nothing(is_http2_only: bool) -> None:
+    """APNs lowers the limit to 1 after a rejected request and raises it after the next success."""
+    most = Counter[str]()
+    held: list[Seen] = []
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        held.append(seen)
+        most["under way"] = max(most["under way"], len(held))
+        asyncio.get_running_loop().call_soon(finish, server)
+
+    def finish(server: FaultyServer) -> None:
+        seen = held.pop()
+        answer_ok(server, seen)
+        if len(server.seen) == 20:
+            for link in server.links:
+                server.h2_link(link.number).limit(100)
+
+    limits = HttpLimits(http2_connections=1, connections=1)
+    async with house(limits=limits) as (server, http):
+        server.on_connect = lambda link: server.h2_link(link.number).limit(1)
+        server.answer = answer
+        sent = [http.send(request_to(server, str(n), http2=is_http2_only), 10) for n in range(100)]
+        answers = await asyncio.gather(*sent)
+        assert Counter(map(kind, answers)) == {"200": 100}
+        assert len(server.seen) == 100
+        assert len(server.links) <= 2
+
+
+async def test_a_limit_lowered_under_way_is_obeyed() -> None:
+    async with house() as (server, http):
+        served = 0
+
+        async def send_until_acknowledged(count: int) -> None:
+            """libcurl acknowledges SETTINGS together with what it sends next."""
+            nonlocal served
+            while not server.links or server.h2_link(0).acknowledged < count:
+                served += 1
+                assert (
+                    kind(await http.send(request_to(server, f"s{served}", http2=True), 5)) == "200"
+                )
+
+        await send_until_acknowledged(1)
+        server.h2_link(0).limit(1)
+        await send_until_acknowledged(2)
+        sent = [http.send(request_to(server, str(n), http2=True), 10) for n in range(50)]
+        assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 50}
+        assert server.h2_link(0).streams_most == 1
+        assert len(server.seen) == served + 50
+
+
+async def test_an_answer_without_body_is_an_answer() -> None:
+    async with house() as (server, http):
+        server.answer = lambda server, seen: server.reply(seen, 503)
+        answer = await http.send(request_to(server, "1"), 5)
+        assert answer == Response(503, {}, b"")
+
+
+async def test_a_slow_body_is_waited_for_until_the_deadline() -> None:
+    begun: list[Seen] = []
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        server.link_of(seen).head(seen.stream, 200)
+        server.link_of(seen).piece(seen.stream, b"first ")
+        begun.append(seen)
+
+    async with house() as (server, http):
+        server.answer = answer
+        slow = asyncio.create_task(http.send(request_to(server, "slow"), 10))
+        late = asyncio.create_task(http.send(request_to(server, "late"), 0.2))
+        await server.until(lambda: len(begun) == 2)
+        assert kind(await late) == "maybe_sent"
+        seen = next(seen for seen in begun if seen.request_id == "slow")
+        server.link_of(seen).piece(seen.stream, b"second", is_end=True)
+        assert await slow == Response(200, {}, b"first second")
+
+
+async def test_no_byte_leaves_before_a_connection_is_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        async with house() as (_, http):
+            for origin in (f"https://127.0.0.1:{port}", "https://name.invalid"):
+                sent = [http.send(Request("POST", origin, "/", body=b"x"), 5) for _ in range(20)]
+                assert Counter(map(kind, await asyncio.gather(*sent))) == {"unsent": 20}
+
+
+async def test_a_peer_that_never_greets_costs_the_deadline_and_no_doubt() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        origin = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        async with house() as (server, http):
+            for is_http2_only in (False, True):
+                sent = [
+                    http.send(Request("POST", origin, "/", body=b"x", http2=is_http2_only), 0.3)
+                    for _ in range(20)
+                ]
+                assert Counter(map(kind, await asyncio.gather(*sent))) == {"unsent": 20}
+            assert kind(await http.send(request_to(server, "other"), 5)) == "200"
+
+
+async def test_a_vendor_of_http2_only_is_not_spoken_to_in_http1() -> None:
+    async with house("http/1.1") as (server, http):
+        assert kind(await http.send(request_to(server, "1", http2=True), 5)) != "200"
+        assert not server.seen
+
+
+async def test_a_request_whose_repeat_cannot_connect_is_still_in_doubt() -> None:
+    """The trap: libcurl reports "could not connect" for a request that it had sent before."""
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        server.stop_listening()
+        close(server, seen)
+
+    async with house("http/1.1") as (server, http):
+        assert kind(await http.send(request_to(server, "first"), 5)) == "200"
+        server.answer = answer
+        assert kind(await http.send(request_to(server, "bad"), 5)) == "maybe_sent"
+        assert kind(await http.send(request_to(server, "later"), 5)) == "unsent"
+
+
+async def test_waiters_for_a_busy_http1_connection_are_unsent_at_their_deadline() -> None:
+    limits = HttpLimits(connections=2)
+    async with house("http/1.1", limits=limits) as (server, http):
+        server.answer = answer_never
+        answers = await asyncio.gather(
+            *[http.send(request_to(server, str(n)), 0.4) for n in range(10)]
+        )
+        assert Counter(map(kind, answers)) == {"maybe_sent": 2, "unsent": 8}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("alpn", [("h2",), ("http/1.1",), BOTH], ids="-".join)
+async def test_under_any_mixture_of_faults_no_request_is_seen_twice(
+    seed: int, alpn: tuple[str, ...]
+) -> None:
+    chance = random.Random(f"{seed}-{alpn}")
+    refused: set[str] = set()
+    tops, last_streams = Counter[int](), dict[int, int]()
+
+    def refuse(server: FaultyServer, seen: Seen) -> None:
+        refused.add(seen.request_id)
+        reset_with(REFUSED_STREAM)(server, seen)
+
+    def goaway(server: FaultyServer, seen: Seen) -> None:
+        last_streams[seen.link] = tops[seen.link]
+        server.link_of(seen).goaway(tops[seen.link])
+        answer_ok(server, seen)
+
+    common = [answer_ok] * 30 + [drop, close, half_answer, answer_never]
+    http2 = [refuse, goaway, reset_with(INTERNAL_ERROR), reset_with(HTTP_1_1_REQUIRED)]
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        is_http1 = isinstance(server.links[seen.link], H1Link)
+        if not is_http1 and seen.stream > last_streams.get(seen.link, seen.stream):
+            # It was under way when the GOAWAY went out, which says that it is not looked at.
+            refused.add(seen.request_id)
+            return
+        tops[seen.link] = max(tops[seen.link], seen.stream)
+        chance.choice(common if is_http1 else common + http2)(server, seen)
+
+    limits = HttpLimits(http2_connections=2, connections=4)
+    async with house(*alpn, limits=limits) as (server, http):
+        server.answer = answer
+        kinds: dict[str, str] = {}
+
+        async def worker(name: int) -> None:
+            for turn in range(15):
+                request_id = f"{name}-{turn}"
+                body = b"x" * chance.choice([0, 10, 400, 40_000])
+                asked = request_to(server, request_id, body=body, http2=alpn == ("h2",))
+                kinds[request_id] = kind(await http.send(asked, 0.5))
+
+        await asyncio.gather(*[worker(name) for name in range(12)])
+        answered = {request_id for request_id, told in kinds.items() if told == "200"}
+        acted_on = {seen.request_id for seen in server.seen} - refused
+        unsent = {request_id for request_id, told in kinds.items() if told == "unsent"}
+        assert answered
+        assert not unsent & acted_on
+
+
+@pytest.fixture
+def without_guard() -> Iterator[None]:
+    """Plant the fault that the hook is there against: let libcurl repeat as it likes."""
+    kept = Transfer._before_sending
+    Transfer._before_sending = lambda self, *_: pycurl.PREREQFUNC_OK  # type: ignore[method-assign]
+    yield
+    Transfer._before_sending = kept  # type: ignore[method-assign]
+
+
+@pytest.mark.usefixtures("without_guard")
+@pytest.mark.parametrize(
+    ("fault", "alpn"),
+    [
+        (reset_with(REFUSED_STREAM), ("h2",)),
+        (reset_with(HTTP_1_1_REQUIRED), BOTH),
+        (drop, ("h2",)),
+        (close, ("http/1.1",)),
+    ],
+    ids=["refused", "http11-required", "dropped-http2", "closed-http1"],
+)
+async def test_the_oracle_sees_libcurl_repeat_where_the_hook_is_missing(
+    fault: Answer, alpn: tuple[str, ...]
+) -> None:
+    async def break_the_law() -> None:
+        async with house(*alpn) as (server, http):
+            server.answer = bad(fault)
+            await http.send(request_to(server, "first"), 5)
+            await http.send(request_to(server, "bad"), 5)
+
+    with pytest.raises(AssertionError, match="bad"):
+        await break_the_law()

@@ -117,13 +117,16 @@ def decide_begin(
         body = view.job.body
         assert isinstance(body, SendBody)
         books = Settlement(view, now, body.channel)
+        lapsed = view.job.begun_at is not None
+        if lapsed:
+            # An earlier holder began this job and never settled it: it may have reached anyone.
+            body = msgspec.structs.replace(body, doubted=body.devices)
         over = closes(view.task, now)
         if over is not None:
             doubted = set(body.doubted)
             books.settle(over, [number for number in body.devices if number not in doubted])
             books.settle(State.IN_DOUBT, doubted)
             return books.done()
-        lapsed = view.job.begun_at is not None
         if lapsed and not (repeat_replaces and repeat_replaces(view.task.message)):
             books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
             return books.done()
@@ -135,7 +138,6 @@ def decide_begin(
             return books.done()
         if lapsed:
             books.repeat(rest.devices)
-            rest = msgspec.structs.replace(rest, doubted=rest.devices)
         devices = tuple(view.devices[number] for number in rest.devices)
         return books.begun(Begun(view.task, rest, devices))
 

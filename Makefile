@@ -6,7 +6,7 @@
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
 
-# Words handed on to the command, as in: make demo ARGS="--break lost-job"
+# Words handed on to the command, as in: make demo ARGS="--break wrong-bitmap"
 ARGS ?=
 # Where `make serve` keeps its data, and the port it listens on.
 DATA ?= data

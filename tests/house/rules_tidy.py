@@ -156,14 +156,24 @@ def no_type_checking_blocks(root: Path) -> list[Breach]:
 
 def time_and_chance_come_in(root: Path) -> list[Breach]:
     """Only clock.py reads the clock or the dice, so that a failure is a seed."""
-    return [
-        source.breach(node, f"{name}: {instead}")
-        for source in package(root)
-        if source.room != "clock"
-        for node, name in _names(source)
-        for banned, instead in UNREPEATABLE.items()
-        if name == banned or name.startswith(banned + ".")
-    ]
+    breaches = []
+    for source in package(root):
+        if source.room == "clock":
+            continue
+        yields = {id(call.func) for call, _ in _calls(source) if _waits_for_nothing(call)}
+        breaches += [
+            source.breach(node, f"{name}: {instead}")
+            for node, name in _names(source)
+            for banned, instead in UNREPEATABLE.items()
+            if (name == banned or name.startswith(banned + ".")) and id(node) not in yields
+        ]
+    return breaches
+
+
+def _waits_for_nothing(call: ast.Call) -> bool:
+    """`sleep(0)` only lets others run."""
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Constant) and first.value == 0
 
 
 def nothing_is_printed(root: Path) -> list[Breach]:
@@ -193,9 +203,7 @@ def tests_do_not_sleep(root: Path) -> list[Breach]:
         source.breach(call, "a test that sleeps to wait for something is late or flaky")
         for source in sources(root, "tests")
         for call, name in _calls(source)
-        if name in ("time.sleep", "asyncio.sleep")
-        # `sleep(0)` only lets others run, it waits for nothing.
-        if not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+        if name in ("time.sleep", "asyncio.sleep") and not _waits_for_nothing(call)
     ]
 
 

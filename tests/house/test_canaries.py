@@ -298,11 +298,12 @@ CLEAN = {
     src("clock.py"): "import random\nimport time\n\nNOW = time.time\n",
     src("domain/task.py"): '"""Tasks."""\n\nfrom tocsin.clock import NOW\n',
     src("domain/plan.py"): '"""Plans."""\n\nfrom tocsin.domain import task\n',
+    src("pipeline/x.py"): "import asyncio\n\nasyncio.sleep(0)\n",
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
     src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
     src("adapters/sqlite/store.py"): "import apsw\n",
     src("wiring.py"): (
-        "from tocsin.adapters import http\n\n\ndef build():\n"
+        "from tocsin.adapters import http\nfrom tocsin.pipeline import x\n\n\ndef build():\n"
         "    from tocsin.adapters.sqlite import store\n"
     ),
     src("cli.py"): "from tocsin import demo, wiring\n",

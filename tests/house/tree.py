@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
@@ -71,8 +71,14 @@ def sources(root: Path, *folders: str) -> list[Source]:
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             name = path.relative_to(root).as_posix()
-            found.append(Source(name, path.read_text(encoding="utf-8")))
+            found.append(_parsed_once(name, path.read_text(encoding="utf-8")))
     return found
+
+
+@cache
+def _parsed_once(name: str, text: str) -> Source:
+    # Every rule reads the whole tree; the same text under the same name is the same source.
+    return Source(name, text)
 
 
 def package(root: Path) -> list[Source]:

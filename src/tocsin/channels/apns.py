@@ -1,0 +1,324 @@
+"""Apple Push Notification service, by provider token.
+
+Pages, read 2026-11:
+https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
+https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
+https://developer.apple.com/documentation/usernotifications/establishing-a-token-based-connection-to-apns
+https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification
+
+What is special: HTTP/2 only; one device a request, and the answer is the receipt. We sign the
+token ourselves, and Apple wants it renewed no oftener than every 20 minutes and at least every
+60, so one is shared by everything that a credential sends. Badges are absolute, so we count. A
+VoIP push and a Live Activity go to tokens of their own: when such a token dies, the device's
+ordinary one is still good, so the outcome is "undeliverable" and not "token dead". Apple keeps
+one notification for a device that is off; the collapse id makes a second delivery of a task
+replace the first, also on the screen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import (
+    Authority,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
+
+NAME = "apns"
+
+LIMITS = Limits(
+    payload_max_bytes=4096,
+    devices_max=1,
+    lifetime_max_s=30 * 86_400,
+    in_flight_max=1000,
+    counts_badge_here=True,
+    deadline_s=10.0,
+)
+
+VOIP_PAYLOAD_MAX_BYTES = 5120
+TOKEN_LIFE_S = 3600
+TOKEN_RENEW_S = 2700
+"""Between Apple's 20 and 60 minutes, with room for the driver's jitter on both sides."""
+ORIGINS = {
+    "production": "https://api.push.apple.com",
+    "development": "https://api.sandbox.push.apple.com",
+}
+TOPIC_SUFFIXES = {
+    "alert": "",
+    "background": "",
+    "voip": ".voip",
+    "liveactivity": ".push-type.liveactivity",
+}
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the customer gets from Apple's developer site."""
+
+    private_key: Annotated[
+        str, Meta(description="Text of the .p8 signing key", extra={"is_secret": True})
+    ]
+    key_id: Annotated[str, Meta(description="Key ID of the signing key, ten characters")]
+    team_id: Annotated[str, Meta(description="Team ID that the key belongs to, ten characters")]
+    bundle_id: Annotated[str, Meta(description="Bundle ID of the app: the topic of its pushes")]
+    environment: Annotated[
+        Literal["production", "development"],
+        Meta(description="Which of Apple's services the app's tokens come from"),
+    ] = "production"
+
+    def __post_init__(self) -> None:
+        for name in ("key_id", "team_id", "bundle_id"):
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", getattr(self, name)):
+                raise ValueError(f"{name} holds letters, digits, '.', '-' and '_' only")
+        _signing_key(self.private_key)
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.ACCEPTED,
+    (400, ""): Outcome.BAD_REQUEST,
+    (400, "BadCollapseId"): Outcome.BAD_REQUEST,
+    (400, "BadDeviceToken"): Outcome.TOKEN_DEAD,
+    (400, "BadExpirationDate"): Outcome.BAD_REQUEST,
+    (400, "BadMessageId"): Outcome.BAD_REQUEST,
+    (400, "BadPriority"): Outcome.BAD_REQUEST,
+    (400, "BadTopic"): Outcome.NOT_PERMITTED,
+    # A wrong bundle id in our settings would look the same for every device: no token is dropped.
+    (400, "DeviceTokenNotForTopic"): Outcome.NOT_PERMITTED,
+    (400, "DuplicateHeaders"): Outcome.BAD_REQUEST,
+    # Apple closed the connection before it looked: the next one takes the request.
+    (400, "IdleTimeout"): Outcome.SERVER_ERROR,
+    (400, "InvalidPushType"): Outcome.BAD_REQUEST,
+    (400, "MissingDeviceToken"): Outcome.BAD_REQUEST,
+    (400, "MissingTopic"): Outcome.BAD_REQUEST,
+    (400, "PayloadEmpty"): Outcome.BAD_REQUEST,
+    (400, "TopicDisallowed"): Outcome.NOT_PERMITTED,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    (403, "BadCertificate"): Outcome.CREDENTIALS_WRONG,
+    (403, "BadCertificateEnvironment"): Outcome.CREDENTIALS_WRONG,
+    (403, "BadEnvironmentKeyIdInToken"): Outcome.CREDENTIALS_WRONG,
+    (403, "ExpiredProviderToken"): Outcome.AUTH_EXPIRED,
+    (403, "Forbidden"): Outcome.CREDENTIALS_WRONG,
+    (403, "InvalidProviderToken"): Outcome.CREDENTIALS_WRONG,
+    (403, "MissingProviderToken"): Outcome.CREDENTIALS_WRONG,
+    (403, "UnrelatedKeyIdInToken"): Outcome.CREDENTIALS_WRONG,
+    (404, ""): Outcome.BAD_REQUEST,
+    (404, "BadPath"): Outcome.BAD_REQUEST,
+    (405, ""): Outcome.BAD_REQUEST,
+    (405, "MethodNotAllowed"): Outcome.BAD_REQUEST,
+    # Without Apple's reason a 410 is somebody else's word, and no evidence against a token.
+    (410, ""): Outcome.UNDELIVERABLE,
+    (410, "ExpiredToken"): Outcome.TOKEN_DEAD,
+    (410, "Unregistered"): Outcome.TOKEN_DEAD,
+    (413, ""): Outcome.TOO_LARGE,
+    (413, "PayloadTooLarge"): Outcome.TOO_LARGE,
+    (429, ""): Outcome.THROTTLED,
+    (429, "TooManyProviderTokenUpdates"): Outcome.THROTTLED,
+    (429, "TooManyRequests"): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (500, "InternalServerError"): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.SERVER_ERROR,
+    (503, "ServiceUnavailable"): Outcome.SERVER_ERROR,
+    (503, "Shutdown"): Outcome.SERVER_ERROR,
+}
+"""Status and reason to outcome; an empty reason stands for every other one of its status."""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """Only what a screen shows under a collapse id is replaced; an app is woken each time."""
+    apple = message.apple
+    return not (apple.is_silent or apple.is_voip or apple.live_activity)
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    yield from ()
+    claims = {"iss": settings.team_id, "iat": int(now)}
+    key = _signing_key(settings.private_key)
+    token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": settings.key_id})
+    return Authority(f"bearer {token}", now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
+
+
+def request(
+    settings: Settings, credential: Authority, delivery: Delivery, now: float
+) -> Request | Receipt:
+    kind = _kind(delivery)
+    token = _token(kind, delivery)
+    if not token:
+        return _refused(delivery, Outcome.NO_TOKEN, "-2", "no token for this Live Activity")
+    body = msgspec.json.encode(_payload(kind, delivery, now))
+    limit = VOIP_PAYLOAD_MAX_BYTES if kind == "voip" else LIMITS.payload_max_bytes
+    if len(body) > limit:
+        return _refused(delivery, Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
+    return Request(
+        "POST",
+        ORIGINS[settings.environment],
+        "/3/device/" + (token if token.isalnum() else quote(token, safe="")),
+        _headers(settings, credential, kind, delivery),
+        body,
+        http2=True,
+    )
+
+
+def read(delivery: Delivery, response: Response) -> Receipt:
+    answer = _answer(response.body) if response.status != 200 else _NO_ANSWER
+    outcome = _outcome(response.status, answer.reason)
+    if outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(str(response.status), answer.reason)
+    if outcome is Outcome.TOKEN_DEAD and _kind(delivery) in ("voip", "liveactivity"):
+        outcome = Outcome.UNDELIVERABLE
+    return Receipt(
+        device=delivery.device,
+        outcome=outcome,
+        code="0" if outcome is Outcome.ACCEPTED else str(response.status),
+        info=answer.reason[:100],
+        retry_after_s=retry_after_s(response.headers),
+        died_at=None if answer.timestamp is None else answer.timestamp / 1000,
+        epoch=delivery.epoch,
+    )
+
+
+def _kind(delivery: Delivery) -> str:
+    """Apple's push type. Without a VoIP token a call is told by an ordinary alert."""
+    apple = delivery.message.apple
+    if apple.live_activity is not None:
+        return "liveactivity"
+    if apple.is_voip and delivery.voip_token:
+        return "voip"
+    return "background" if apple.is_silent else "alert"
+
+
+def _token(kind: str, delivery: Delivery) -> str:
+    if kind == "liveactivity":
+        return delivery.live_token
+    return delivery.voip_token if kind == "voip" else delivery.token
+
+
+def _headers(
+    settings: Settings, credential: Authority, kind: str, delivery: Delivery
+) -> tuple[tuple[str, str], ...]:
+    headers = (
+        ("authorization", credential.value),
+        ("apns-topic", settings.bundle_id + TOPIC_SUFFIXES[kind]),
+        ("apns-push-type", kind),
+        ("apns-priority", "5" if kind == "background" else "10"),
+        ("apns-expiration", str(int(delivery.expires_at)) if delivery.ttl_s else "0"),
+        ("apns-id", delivery.correlation),
+    )
+    if kind in ("alert", "background"):
+        return (*headers, ("apns-collapse-id", delivery.collapse))
+    return headers
+
+
+def _payload(kind: str, delivery: Delivery, now: float) -> dict[str, Any]:
+    message = delivery.message
+    ext = {"ext": message.ext} if message.ext else {}
+    match kind:
+        case "liveactivity":
+            return {"aps": _live(message, now)}
+        case "background":
+            return {"aps": {"content-available": 1}, **ext}
+        case "voip":
+            return {"aps": _with_alert({}, message), **ext}
+        case _:
+            image = {"image": message.apple.image} if message.apple.image else {}
+            return {"aps": _alert(message, delivery.badge), **image, **ext}
+
+
+def _alert(message: Message, badge: int | None) -> dict[str, Any]:
+    apple = message.apple
+    aps = _with_alert({}, message)
+    if badge is not None:
+        aps["badge"] = badge
+    if apple.interruption_level:
+        aps["interruption-level"] = apple.interruption_level
+    if apple.interruption_level == "critical":
+        # The level alone does not sound in silent mode: that takes the dictionary.
+        aps["sound"] = {"critical": 1, "name": apple.sound or "default", "volume": 1.0}
+    elif apple.sound:
+        aps["sound"] = apple.sound
+    if apple.is_mutable or apple.image:
+        # The picture is fetched by the app's service extension, which runs only if asked for.
+        aps["mutable-content"] = 1
+    return aps
+
+
+def _with_alert(aps: dict[str, Any], message: Message) -> dict[str, Any]:
+    parts = {
+        "title": message.apple.title or message.title,
+        "subtitle": message.apple.subtitle,
+        "body": message.desc,
+    }
+    alert = {name: text for name, text in parts.items() if text}
+    if alert:
+        aps["alert"] = alert
+    return aps
+
+
+def _live(message: Message, now: float) -> dict[str, Any]:
+    activity = message.apple.live_activity
+    assert activity is not None
+    aps: dict[str, Any] = {
+        "timestamp": int(now),
+        "event": activity.event,
+        "content-state": activity.content_state,
+    }
+    if activity.event == "end":
+        at = activity.dismissal_at
+        aps["dismissal-date"] = int(now) if at is None else at
+    return _with_alert(aps, message)
+
+
+def _refused(delivery: Delivery, outcome: Outcome, code: str, info: str) -> Receipt:
+    return Receipt(
+        device=delivery.device, outcome=outcome, code=code, info=info, epoch=delivery.epoch
+    )
+
+
+def _outcome(status: int, reason: str) -> Outcome:
+    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _answer(body: bytes) -> _Answer:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _NO_ANSWER
+
+
+def _signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (TypeError, ValueError):
+        # The library's message quotes parts of the text, so it is not passed on.
+        raise ValueError("private_key is not the text of a .p8 file") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise ValueError("private_key is not an EC key on P-256")
+    return key
+
+
+class _Answer(Struct, frozen=True):
+    reason: str = ""
+    timestamp: int | None = None
+    """Milliseconds; when Apple knew the token dead."""
+
+
+_NO_ANSWER = _Answer()
+_DECODER = msgspec.json.Decoder(_Answer)

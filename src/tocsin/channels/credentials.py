@@ -1,0 +1,157 @@
+"""The `Channels` port: each credential of an app as one long-lived driver.
+
+A credential's record lives in the store, its settings sealed. Records are read again when the
+copy is older than `FRESH_S`; a new version of a record gets a new driver, while what the old one
+has under way ends where it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.registry import Vendor, find
+from tocsin.domain.app import Credential
+from tocsin.domain.plan import ChannelFacts
+from tocsin.log import get_logger
+from tocsin.ports import Channels, Vault
+from tocsin.store import Store
+
+FRESH_S = 1.0
+SINGLE_SENDS_MAX = 200
+"""Devices in one job of a vendor that takes one a request: the in-flight window."""
+
+
+class Shelf(Struct):
+    """One app's credentials as last read."""
+
+    lock: asyncio.Lock
+    read_at: float = float("-inf")
+    drivers: dict[int, Stand] = {}
+
+
+class Stand(Struct, frozen=True):
+    """One version of a credential, with its driver if its settings can be used."""
+
+    version: int
+    driver: Driver | None
+    facts: ChannelFacts | None
+
+
+class VendorChannels:
+    """Drivers by app and certificate ID."""
+
+    def __init__(self, store: Store, vault: Vault, tools: Tools) -> None:
+        self._store = store
+        self._vault = vault
+        self._tools = tools
+        self._shelves: dict[int, Shelf] = {}
+        self._log = get_logger(__name__)
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Serve until `stack` closes; deliveries must have ended by then."""
+        stack.push_async_callback(self._close)
+
+    async def facts(self, app: int) -> Mapping[int, ChannelFacts]:
+        stands = (await self._fresh(app)).drivers
+        return {number: it.facts for number, it in stands.items() if it.facts is not None}
+
+    async def channel(self, app: int, credential: int) -> Driver | None:
+        stand = (await self._fresh(app)).drivers.get(credential)
+        return stand.driver if stand is not None else None
+
+    def forget(self, app: int) -> None:
+        """Read this app's credentials anew before they are used next."""
+        shelf = self._shelves.get(app)
+        if shelf is not None:
+            shelf.read_at = float("-inf")
+
+    async def _fresh(self, app: int) -> Shelf:
+        shelf = self._shelves.get(app)
+        if shelf is None:
+            shelf = self._shelves[app] = Shelf(asyncio.Lock())
+        if self._is_old(shelf):
+            async with shelf.lock:
+                if self._is_old(shelf):
+                    await self._read(app, shelf)
+        return shelf
+
+    def _is_old(self, shelf: Shelf) -> bool:
+        return self._tools.clock.monotonic() - shelf.read_at >= FRESH_S
+
+    async def _read(self, app: int, shelf: Shelf) -> None:
+        began_at = self._tools.clock.monotonic()
+        records = await self._store.credentials(app)
+        enabled = {record.number: record for record in records if record.is_enabled}
+        drivers = {}
+        for number, record in enabled.items():
+            known = shelf.drivers.get(number)
+            if known is None or known.version != record.version:
+                known = self._stand(record)
+            drivers[number] = known
+        shelf.drivers = drivers
+        shelf.read_at = began_at
+
+    def _stand(self, record: Credential) -> Stand:
+        try:
+            vendor = _vendor(record.channel)
+            settings = open_settings(self._vault, record, vendor)
+        except ValueError as error:
+            self._log.error(
+                "credential cannot be used",
+                app=record.app,
+                certificate=record.number,
+                why=str(error),
+            )
+            return Stand(record.version, None, None)
+        limits = vendor.LIMITS
+        batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
+        facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here)
+        return Stand(record.version, Driver(vendor, record, settings, self._tools), facts)
+
+    async def _close(self) -> None:
+        for shelf in self._shelves.values():
+            for stand in shelf.drivers.values():
+                if stand.driver is not None:
+                    await stand.driver.close()
+        self._shelves.clear()
+
+
+def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
+    """The settings as the JSON that is sealed, if they are right.
+
+    Raises `ValueError` with a sentence that quotes no secret.
+    """
+    return msgspec.json.encode(msgspec.convert(dict(values), _vendor(channel).Settings))
+
+
+def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any]) -> bytes:
+    """What `Credential.settings` holds; raises `ValueError` like `check_settings`."""
+    return vault.seal(check_settings(channel, values), _context(app, channel))
+
+
+def open_settings(vault: Vault, record: Credential, vendor: Vendor) -> Any:
+    """A record's settings; raises `ValueError` when they cannot be read."""
+    plain = vault.open(record.settings, _context(record.app, record.channel))
+    return msgspec.json.decode(plain, type=vendor.Settings)
+
+
+def _vendor(channel: str) -> Vendor:
+    vendor = find(channel)
+    if vendor is None:
+        raise ValueError(f"no such channel: {channel}")
+    return vendor
+
+
+def _context(app: int, channel: str) -> str:
+    return f"{app}/credential/{channel}"
+
+
+def _fits(channels: VendorChannels) -> Channels:
+    return channels

@@ -1,0 +1,385 @@
+"""Firebase Cloud Messaging, HTTP v1, by service account.
+
+Pages, read 2026-11:
+https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
+https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
+https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas
+https://firebase.google.com/docs/cloud-messaging/customize-messages/setting-message-priority
+https://developers.google.com/identity/protocols/oauth2/service-account
+https://trtc.io/document/60547
+
+What is special: a bearer is fetched with an assertion that we sign and lives about an hour. A
+message is sent in one of two modes: Android draws a notification itself, or the app gets data and
+draws. In notification mode the tag makes a second delivery replace the first, and the collapse
+key keeps one waiting message a task instead of one an app; Google keeps at most four keys for a
+device that is off. In data mode there is no collapse key, since Google then keeps a hundred
+messages, and nothing replaces a repeat. There are two shapes of error with the same status: the
+type of the details tells a bad token from a bad message. Badges can be set but not added to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import (
+    Authority,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
+
+NAME = "fcm"
+
+LIMITS = Limits(
+    payload_max_bytes=4096,
+    devices_max=1,
+    lifetime_max_s=28 * 86_400,
+    # 600,000 messages a minute and project is Google's default quota.
+    rate_per_s=10_000.0,
+    in_flight_max=1000,
+    deadline_s=15.0,
+)
+
+ORIGIN = "https://fcm.googleapis.com"
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+ASSERTION_LIFE_S = 3600
+RENEW_SHARE = 0.8
+"""The share of a bearer's life after which a new one is fetched."""
+QUOTA_WAIT_S = 60.0
+"""Google: without a Retry-After, wait at least a minute after a 429."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The members of a service account's JSON file, and how its messages are sent."""
+
+    private_key: Annotated[
+        str, Meta(description="private_key of the service account", extra={"is_secret": True})
+    ]
+    client_email: Annotated[str, Meta(description="client_email of the service account")]
+    project_id: Annotated[str, Meta(description="Firebase project that the app belongs to")]
+    private_key_id: Annotated[str, Meta(description="private_key_id of the service account")] = ""
+    token_uri: Annotated[
+        str, Meta(description="Where bearers are fetched: token_uri of the service account")
+    ] = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+    mode: Annotated[
+        Literal["notification", "data"],
+        Meta(description="Whether Android draws the notification, or the app from data"),
+    ] = "notification"
+    android_channel_id: Annotated[
+        str, Meta(description="Android notification channel of pushes that name none")
+    ] = ""
+    click_action: Annotated[
+        str, Meta(description="Intent action that a click starts; empty opens the app")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9.:-]+", self.project_id):
+            raise ValueError("project_id holds lower-case letters, digits and '-' only")
+        if urlsplit(self.token_uri).scheme != "https":
+            raise ValueError("token_uri is not an https address")
+        _signing_key(self.private_key)
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.ACCEPTED,
+    (400, ""): Outcome.BAD_REQUEST,
+    (400, "BAD_REQUEST"): Outcome.BAD_REQUEST,
+    (400, "INVALID_ARGUMENT"): Outcome.BAD_REQUEST,
+    (400, "INVALID_ARGUMENT token"): Outcome.TOKEN_DEAD,
+    (401, ""): Outcome.AUTH_EXPIRED,
+    (401, "THIRD_PARTY_AUTH_ERROR"): Outcome.CREDENTIALS_WRONG,
+    (401, "UNAUTHENTICATED"): Outcome.AUTH_EXPIRED,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    (403, "PERMISSION_DENIED"): Outcome.CREDENTIALS_WRONG,
+    (403, "SENDER_ID_MISMATCH"): Outcome.TOKEN_DEAD,
+    # Google names no device: the address is wrong, and so is the project in our settings.
+    (404, ""): Outcome.CREDENTIALS_WRONG,
+    (404, "UNREGISTERED"): Outcome.TOKEN_DEAD,
+    (413, ""): Outcome.TOO_LARGE,
+    (429, ""): Outcome.THROTTLED,
+    (429, "QUOTA_EXCEEDED"): Outcome.THROTTLED,
+    (429, "RESOURCE_EXHAUSTED"): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (500, "INTERNAL"): Outcome.SERVER_ERROR,
+    (500, "UNSPECIFIED_ERROR"): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.SERVER_ERROR,
+    (503, "UNAVAILABLE"): Outcome.SERVER_ERROR,
+}
+"""Status and reason to outcome; an empty reason stands for every other one of its status.
+
+The reason is FCM's errorCode, else the answer's status. `BAD_REQUEST` is an error whose details
+name fields of the message; `token` behind a reason says that the text names the token.
+"""
+
+
+def replaces(settings: Settings, message: Message) -> bool:
+    """A notification replaces by its tag; data only wakes the app, in whichever language."""
+    languages = range(-1, len(message.translations))
+    return all(_is_notification(settings, message.translated(it)) for it in languages)
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    address = urlsplit(settings.token_uri)
+    form = {"grant_type": GRANT_TYPE, "assertion": _assertion(settings, now)}
+    response = yield Request(
+        "POST",
+        f"{address.scheme}://{address.netloc}",
+        address.path or "/",
+        (("content-type", "application/x-www-form-urlencoded"),),
+        urlencode(form).encode(),
+    )
+    try:
+        answer = _TOKEN_DECODER.decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = _TokenAnswer()
+    if response.status != 200 or not answer.access_token:
+        return _denied(response, answer.error)
+    life_s = max(60, answer.expires_in)
+    return Authority(f"Bearer {answer.access_token}", now + RENEW_SHARE * life_s, now + life_s)
+
+
+def request(
+    settings: Settings,
+    credential: Authority,
+    delivery: Delivery,
+    now: float,  # noqa: ARG001 - the common shape
+) -> Request | Receipt:
+    message = _message(settings, delivery)
+    if _payload_bytes(message) > LIMITS.payload_max_bytes:
+        return Receipt(
+            device=delivery.device,
+            outcome=Outcome.TOO_LARGE,
+            code="-7",
+            info=f"payload over {LIMITS.payload_max_bytes} bytes",
+            epoch=delivery.epoch,
+        )
+    return Request(
+        "POST",
+        ORIGIN,
+        f"/v1/projects/{settings.project_id}/messages:send",
+        (("authorization", credential.value), ("content-type", "application/json")),
+        msgspec.json.encode({"message": message}),
+    )
+
+
+def read(delivery: Delivery, response: Response) -> Receipt:
+    if response.status == 200:
+        return Receipt(device=delivery.device, outcome=Outcome.ACCEPTED, epoch=delivery.epoch)
+    error = _error(response.body)
+    reason = _reason(error)
+    outcome = _outcome(response.status, reason)
+    if outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(str(response.status), reason)
+    wait_s = retry_after_s(response.headers)
+    if outcome is Outcome.THROTTLED and wait_s is None:
+        wait_s = QUOTA_WAIT_S
+    return Receipt(
+        device=delivery.device,
+        outcome=outcome,
+        code=str(response.status),
+        info=" ".join([reason, *_fields(error)]).strip()[:100],
+        retry_after_s=wait_s,
+        epoch=delivery.epoch,
+    )
+
+
+def _is_notification(settings: Settings, message: Message) -> bool:
+    """The mode: the message's own wish inside Ext, else the credential's.
+
+    Nothing to show makes it data in any case: Android would draw an empty notification.
+    """
+    if not (message.title or message.desc):
+        return False
+    wish = -1
+    # Ext is opaque: it is read only where it can hold the wish.
+    if "fcmPushType" in message.ext:
+        try:
+            wish = _EXT_DECODER.decode(message.ext).features.push_type
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            wish = -1
+    return wish == 1 if wish in (0, 1) else settings.mode == "notification"
+
+
+def _message(settings: Settings, delivery: Delivery) -> dict[str, Any]:
+    message = delivery.message
+    android: dict[str, Any] = {"ttl": f"{min(delivery.ttl_s, LIMITS.lifetime_max_s)}s"}
+    if message.android.google_priority:
+        android["priority"] = message.android.google_priority.lower()
+    data = {"msgid": delivery.correlation, "taskid": delivery.task_id}
+    if message.ext:
+        data["ext"] = message.ext
+    if not _is_notification(settings, message):
+        data |= _data(settings, message)
+        return {"token": delivery.token, "data": data, "android": android}
+    android["collapse_key"] = delivery.collapse
+    android["notification"] = _drawn(settings, message, delivery.collapse)
+    shown = {"title": message.title, "body": message.desc}
+    shown = {name: text for name, text in shown.items() if text}
+    return {
+        "token": delivery.token,
+        "notification": shown,
+        "data": data,
+        "android": android,
+    }
+
+
+def _drawn(settings: Settings, message: Message, tag: str) -> dict[str, Any]:
+    """What Android is told about the notification besides its text."""
+    part = message.android
+    found: dict[str, Any] = {
+        "channel_id": part.google_channel_id or settings.android_channel_id,
+        "image": part.google_image,
+        "sound": part.sound,
+        "click_action": settings.click_action,
+    }
+    drawn = {name: value for name, value in found.items() if value}
+    drawn["tag"] = tag
+    if message.badge_set is not None:
+        drawn["notification_count"] = message.badge_set
+    return drawn
+
+
+def _data(settings: Settings, message: Message) -> dict[str, str]:
+    """The same for an app that draws by itself; Google takes texts only."""
+    part = message.android
+    found = {
+        "title": message.title,
+        "desc": message.desc,
+        "channelid": part.google_channel_id or settings.android_channel_id,
+        "image": part.google_image,
+        "sound": part.sound,
+        "badge": "" if message.badge_set is None else str(message.badge_set),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _payload_bytes(message: dict[str, Any]) -> int:
+    """What travels to the device, names and values in UTF-8."""
+    parts = (message.get("notification"), message["data"], message["android"].get("notification"))
+    return sum(
+        len(name) + len(str(value).encode())
+        for part in parts
+        if part
+        for name, value in part.items()
+    )
+
+
+def _assertion(settings: Settings, now: float) -> str:
+    claims = {
+        "iss": settings.client_email,
+        "scope": SCOPE,
+        "aud": settings.token_uri,
+        "iat": int(now),
+        "exp": int(now) + ASSERTION_LIFE_S,
+    }
+    headers = {"kid": settings.private_key_id} if settings.private_key_id else None
+    key = _signing_key(settings.private_key)
+    return jwt.encode(claims, key, algorithm="RS256", headers=headers)
+
+
+def _denied(response: Response, error: str) -> Denied:
+    if response.status == 429:
+        outcome = Outcome.THROTTLED
+    elif response.status in (400, 401, 403, 404):
+        outcome = Outcome.CREDENTIALS_WRONG
+    else:
+        outcome = Outcome.SERVER_ERROR
+    info = f"token service {error}".strip()[:100]
+    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
+
+
+def _outcome(status: int, reason: str) -> Outcome:
+    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _reason(error: _Error) -> str:
+    for detail in error.details:
+        if detail.errorCode:
+            # An argument that FCM itself refuses may be the token or something else.
+            names_token = "registration token" in error.message.lower()
+            is_argument = detail.errorCode == "INVALID_ARGUMENT"
+            return detail.errorCode + (" token" if is_argument and names_token else "")
+    if any(detail.type.endswith("google.rpc.BadRequest") for detail in error.details):
+        return "BAD_REQUEST"
+    return error.status
+
+
+def _fields(error: _Error) -> list[str]:
+    """The names of the fields that are wrong; their values stay out of books and logs."""
+    return [it.field for detail in error.details for it in detail.fieldViolations if it.field]
+
+
+def _error(body: bytes) -> _Error:
+    try:
+        return _DECODER.decode(body).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Error()
+
+
+def _signing_key(pem: str) -> rsa.RSAPrivateKey:
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (TypeError, ValueError):
+        # The library's message quotes parts of the text, so it is not passed on.
+        raise ValueError("private_key is not a PEM private key") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
+    return key
+
+
+class _Violation(Struct, frozen=True):
+    field: str = ""
+
+
+class _Detail(Struct, frozen=True):
+    type: str = msgspec.field(name="@type", default="")
+    errorCode: str = ""  # noqa: N815 - Google's spelling
+    fieldViolations: tuple[_Violation, ...] = ()  # noqa: N815 - Google's spelling
+
+
+class _Error(Struct, frozen=True):
+    status: str = ""
+    message: str = ""
+    details: tuple[_Detail, ...] = ()
+
+
+class _Answer(Struct, frozen=True):
+    error: _Error = _Error()
+
+
+class _TokenAnswer(Struct, frozen=True):
+    access_token: str = ""
+    expires_in: int = 3599
+    error: str = ""
+
+
+class _Features(Struct, frozen=True):
+    push_type: int = msgspec.field(name="fcmPushType", default=-1)
+
+
+class _Ext(Struct, frozen=True):
+    features: _Features = msgspec.field(name="timPushFeatures", default=_Features())
+
+
+_DECODER = msgspec.json.Decoder(_Answer)
+_TOKEN_DECODER = msgspec.json.Decoder(_TokenAnswer)
+_EXT_DECODER = msgspec.json.Decoder(_Ext)

@@ -1,0 +1,124 @@
+"""How fast a credential may send, and when it may not send at all.
+
+Pure: every question takes `now`, so a test walks through an hour of outage without waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+from tocsin.domain.outcome import Outcome
+
+WINDOW_S = 30.0
+"""Outcomes of so many seconds are looked at together."""
+SHARE_MAX = 0.5
+COUNT_MIN = 20
+"""Fewer outcomes than this are luck, not a share."""
+OPEN_S = 15.0
+"""How long the breaker stays open at first; each failed probe doubles it."""
+OPEN_MAX_S = 600.0
+CALM_S = 300.0
+"""After so long without opening, the next outage counts as a first one again."""
+
+FAILING = frozenset((Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.THROTTLED))
+"""The vendor is down, or the way to it, or it wants most of what we send later."""
+ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
+"""One of these opens the breaker at once: the next request would fare no better."""
+
+State = Literal["closed", "half_open", "open"]
+Leave = Literal["go", "probe", "hold"]
+
+
+class Breaker:
+    """Closed it lets everything through, open nothing, and half open one probe."""
+
+    def __init__(self) -> None:
+        self._open_until = 0.0
+        self._is_open = False
+        self._is_probing = False
+        self._level = 0
+        self._closed_at = 0.0
+        self._seconds: deque[list[int]] = deque()
+        """[second, outcomes, failures] of the window, oldest first."""
+        self._count = 0
+        self._failures = 0
+
+    def state(self, now: float) -> State:
+        """Where it stands."""
+        if not self._is_open:
+            return "closed"
+        return "open" if now < self._open_until else "half_open"
+
+    def leave(self, now: float) -> Leave:
+        """May a request begin? A probe must be followed by `record_probe` or `release`."""
+        if not self._is_open:
+            return "go"
+        if now < self._open_until or self._is_probing:
+            return "hold"
+        self._is_probing = True
+        return "probe"
+
+    def room(self, now: float) -> int | None:
+        """How many may begin as far as the breaker is concerned; None: any number."""
+        if not self._is_open:
+            return None
+        return 0 if now < self._open_until or self._is_probing else 1
+
+    def wait_s(self, now: float) -> float:
+        """How long whoever is held should wait before asking again."""
+        return max(1.0, self._open_until - now) if self._is_open else 1.0
+
+    def release(self) -> None:
+        """The probe was not sent after all: the next request may be it."""
+        self._is_probing = False
+
+    def record(self, outcome: Outcome, now: float) -> str:
+        """Take in what a request came to; answers why that opened it, or nothing."""
+        if self._is_open:
+            # An answer to what had begun before it opened: it says nothing new.
+            return ""
+        if outcome in ACCUSING:
+            return self._open(now, f"the vendor answers {outcome}")
+        self._add(int(now), is_bad=outcome in FAILING)
+        if self._count >= COUNT_MIN and self._failures > SHARE_MAX * self._count:
+            return self._open(now, f"{self._failures} of {self._count} requests failed")
+        return ""
+
+    def record_probe(self, outcome: Outcome, now: float) -> str:
+        """Take in what the probe came to: it closes the breaker, or opens it for longer."""
+        self._is_probing = False
+        if outcome in ACCUSING or outcome in FAILING:
+            return self._open(now, f"the probe came to {outcome}")
+        self._is_open = False
+        self._closed_at = now
+        return ""
+
+    def trip(self, now: float) -> bool:
+        """Open it from outside; False if it was not closed."""
+        if self._is_open:
+            return False
+        self._open(now, "")
+        return True
+
+    def _open(self, now: float, reason: str) -> str:
+        if not self._is_open and now - self._closed_at > CALM_S:
+            self._level = 0
+        self._is_open = True
+        self._open_until = now + min(OPEN_MAX_S, OPEN_S * 2**self._level)
+        self._level += 1
+        self._seconds.clear()
+        self._count = self._failures = 0
+        return reason
+
+    def _add(self, second: int, *, is_bad: bool) -> None:
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0, 0])
+            while self._seconds[0][0] <= second - WINDOW_S:
+                _, count, failures = self._seconds.popleft()
+                self._count -= count
+                self._failures -= failures
+        self._seconds[-1][1] += 1
+        self._seconds[-1][2] += is_bad
+        self._count += 1
+        self._failures += is_bad

@@ -1,0 +1,33 @@
+"""When a vendor wants to be asked again: the Retry-After header, for all vendors alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+RETRY_AFTER_MAX_S = 86_400.0
+"""A vendor that names more than a day means "not today": the task's life decides then."""
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks us to wait; None where it does not say, or not readably.
+
+    RFC 9110, 10.2.3: a number of seconds, or a date. A date is measured against the answer's own
+    Date header, so a clock of ours that is wrong does not matter.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), RETRY_AFTER_MAX_S)
+    at, sent_at = _date(value), _date(headers.get("date", ""))
+    if at is None or sent_at is None:
+        return None
+    return min(max(0.0, (at - sent_at).total_seconds()), RETRY_AFTER_MAX_S)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -97,7 +97,8 @@ class World:
         self.vendor = Vendor(self.clock, Chance(seed + 1), trouble or Trouble())
         self.channels = OneChannel(PlainChannel(self.vendor, replaces=replaces))
         self.sockets = Sockets(self.store, self.clock)
-        self.indexer = Indexer(self.store, Shelved())
+        self.snapshots = Shelved()
+        self.indexer = Indexer(self.store, self.snapshots)
         self.accepting = Accepting(self.store, self.bus, self.sockets, self.clock, Chance(seed + 2))
         self.app = App(
             sdkappid=APP, key=b"", appkey=b"", admins=("admin",), profile="unlimited", ack_s=2

@@ -132,7 +132,9 @@ def decide_begin(
             return books.done()
         rest = _Sorting(view, body, audience, now).sort(books)
         if repeat_replaces is None:
-            books.settle(State.UNREACHABLE, rest.devices, code="-1", info="no such certificate")
+            books.settle(State.IN_DOUBT, rest.doubted, code="-1", info="no such certificate")
+            sure = set(rest.devices).difference(rest.doubted)
+            books.settle(State.UNREACHABLE, sure, code="-1", info="no such certificate")
             return books.done()
         if not rest.devices:
             return books.done()

@@ -1,0 +1,57 @@
+"""What travels with a job: badges decided once, a device's language, the ids of a delivery."""
+
+from __future__ import annotations
+
+from tests.sim.vendor import Trouble
+from tests.sim.world import APP, World
+from tocsin.domain.message import ApplePart, Translation
+from tocsin.domain.task import SendBody
+
+
+async def badge_of(world: World, name: str) -> int:
+    device = await world.store.device(APP, f"R-{name}")
+    assert device is not None
+    return device.badge
+
+
+async def test_a_badge_is_added_once_however_often_the_send_is_tried() -> None:
+    world = await World(trouble=Trouble(server_error=0.6)).open()
+    await world.people(20)
+    world.hire()
+    await world.push(badge_add=3)
+    await world.run(120, step_s=0.25)
+    assert len(world.vendor.begun_at) > 20
+    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == {3}
+    await world.push(badge_add=4)
+    await world.run(120, step_s=0.25)
+    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == {7}
+    await world.close()
+
+
+async def test_set_beats_add_and_a_push_alone_counts_nothing() -> None:
+    world = await World().open()
+    await world.people(1)
+    world.hire()
+    await world.push(badge_add=2, badge_set=9)
+    await world.run(2)
+    assert await badge_of(world, "u1") == 9
+    await world.push()
+    await world.run(2)
+    assert await badge_of(world, "u1") == 9
+    await world.push(apple=ApplePart(counts_badge=True))
+    await world.run(2)
+    assert await badge_of(world, "u1") == 10
+    await world.close()
+
+
+async def test_devices_of_one_language_travel_together() -> None:
+    world = await World().open()
+    await world.people(10)
+    task = await world.push(translations=(Translation("de", "Hallo"), Translation("en", "Hello")))
+    world.channels.plain.room = lambda now: 0  # type: ignore[method-assign]
+    world.hire()
+    await world.run(1)
+    bodies = [job.body for job in (await world.books(task)).jobs]
+    assert [body.language for body in bodies if isinstance(body, SendBody)] == [1]
+    assert task.message.translated(1).title == "Hello"
+    await world.close()

@@ -118,6 +118,8 @@ def choose_language(translations: tuple[Translation, ...], device_language: str)
     Exact first, then with the device's subtags dropped from the end: `zh-Hans-CN` takes
     `zh-hans` before `zh`. Case and `_` do not matter.
     """
+    if not translations:
+        return -1
     known = {_tag(item.language): index for index, item in reversed(list(enumerate(translations)))}
     parts = _tag(device_language).split("-")
     while parts:

@@ -22,6 +22,12 @@ class Code(Struct, frozen=True):
 
 
 CODES: tuple[Code, ...] = (
+    Code(
+        40601,
+        "PROFILE_TOO_LONG",
+        "a profile field is over 500 bytes",
+        "shorten Nick or FaceUrl",
+    ),
     Code(60002, "BAD_REQUEST_LINE", "HTTP request cannot be served", "POST a body under 1 MiB"),
     Code(60003, "GATEWAY_BAD_JSON", "request body is not valid JSON", "send one JSON object"),
     Code(60007, "TOO_MANY_CALLS", "call frequency limit exceeded", "slow down and retry"),

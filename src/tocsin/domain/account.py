@@ -412,3 +412,22 @@ def kick_account(name: str, now: float) -> Callable[[AccountsView], AccountsEdit
         return draft.edit([])
 
     return decide
+
+
+def strictly(
+    decide: Callable[[AccountsView], AccountsEdit],
+) -> Callable[[AccountsView], AccountsEdit]:
+    """The same decision, where one account's fault other than 70107 refuses the whole call.
+
+    So it is in the older family, whose answers cannot name the accounts that failed.
+    """
+
+    def strict(view: AccountsView) -> AccountsEdit:
+        edit = decide(view)
+        failures: list[Failure] = edit.result
+        for _, code in failures:
+            if code != 70107:
+                raise CallError(code)
+        return edit
+
+    return strict

@@ -1,0 +1,156 @@
+"""Accounts and who is online (trtc.io/document/34953 to 34957, 35477)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import UNSET
+from pyroaring import BitMap
+
+from tocsin.api.commands.call import KICKED, Call, Desk, change_accounts
+from tocsin.api.wire import Answer, FailedAccount
+from tocsin.api.wire_accounts import (
+    NO_ACCOUNT_INFO,
+    ImportAnswer,
+    OnlineAnswer,
+    OnlineAsk,
+    OnlineStatus,
+    PlatformStatus,
+    ResultAnswer,
+    ResultItem,
+    is_fitting,
+    is_user_id,
+    read_items,
+    read_online_ask,
+    read_profile,
+    read_profiles,
+    read_user_id,
+)
+from tocsin.domain.account import (
+    Account,
+    delete_accounts,
+    import_accounts,
+    kick_account,
+    strictly,
+)
+from tocsin.domain.device import Device
+from tocsin.domain.presence import Status, account_status, device_status
+from tocsin.errors import TEXTS
+
+UNKNOWN_PLATFORM = "Unknown"
+
+
+async def account_import(desk: Desk, call: Call) -> Answer:
+    profile = read_profile(call.body)
+    decide = strictly(import_accounts([profile], desk.clock.now()))
+    await change_accounts(desk, call, [profile.name], decide)
+    return Answer()
+
+
+async def multiaccount_import(desk: Desk, call: Call) -> ImportAnswer:
+    profiles = read_profiles(call.body)
+    good = [each for each in profiles if is_user_id(each.name) and is_fitting(each)]
+    failed: set[str] = set()
+    if good:
+        decide = import_accounts(good, desk.clock.now())
+        failures = await change_accounts(desk, call, [each.name for each in good], decide)
+        failed = {name for name, _ in failures}
+    names = [each.name for each in profiles if each.name in failed or each not in good]
+    return ImportAnswer(failed=list(dict.fromkeys(names)))
+
+
+async def account_delete(desk: Desk, call: Call) -> ResultAnswer:
+    names = read_items(call.body, "DeleteItem")
+    # Without its account an administrator could not call any more: none is deleted this way.
+    doomed = list(dict.fromkeys(name for name in names if name not in call.app.admins))
+    failures = await change_accounts(desk, call, doomed, delete_accounts(doomed))
+    codes = dict(failures) | dict.fromkeys(call.app.admins, 70402)
+    return ResultAnswer(items=[_result(name, codes.get(name, 0)) for name in names])
+
+
+def _result(name: str, code: int) -> ResultItem:
+    info = NO_ACCOUNT_INFO if code == 70107 else TEXTS.get(code, "")
+    return ResultItem(name=name, code=code, info=info)
+
+
+async def account_check(desk: Desk, call: Call) -> ResultAnswer:
+    names = read_items(call.body, "CheckItem")
+    accounts = await desk.store.accounts(call.app.sdkappid, names)
+    return ResultAnswer(
+        items=[
+            ResultItem(name=name, status="NotImported" if account is None else "Imported")
+            for name, account in zip(names, accounts, strict=True)
+        ]
+    )
+
+
+async def kick(desk: Desk, call: Call) -> Answer:
+    name = read_user_id(call.body)
+    await change_accounts(desk, call, [name], kick_account(name, desk.clock.now()))
+    desk.bus.publish(KICKED, f"{call.app.sdkappid}/{name}".encode())
+    return Answer()
+
+
+async def query_online_status(desk: Desk, call: Call) -> OnlineAnswer:
+    return await _states(
+        desk,
+        call,
+        lambda name, status, detail: OnlineStatus(account=name, status=status, detail=detail),
+    )
+
+
+async def querystate(desk: Desk, call: Call) -> OnlineAnswer:
+    return await _states(
+        desk,
+        call,
+        lambda name, status, detail: OnlineStatus(account=name, state=status, detail=detail),
+    )
+
+
+Detail = list[PlatformStatus]
+
+
+async def _states(
+    desk: Desk, call: Call, say: Callable[[str, Status, Detail], OnlineStatus]
+) -> OnlineAnswer:
+    ask = read_online_ask(call.body)
+    accounts = await desk.store.accounts(call.app.sdkappid, ask.accounts)
+    owned = await _devices_by_owner(desk, call, [each for each in accounts if each is not None])
+    connected = desk.presence.connected(call.app.sdkappid)
+    now = desk.clock.now()
+    results: list[OnlineStatus] = []
+    failures: list[FailedAccount] = []
+    for name, account in zip(ask.accounts, accounts, strict=True):
+        if account is None:
+            failures.append(FailedAccount(70107, name))
+            continue
+        devices = owned.get(account.number, [])
+        statuses = [device_status(device, connected, now) for device in devices]
+        said = say(name, account_status(statuses), _detail(ask, devices, statuses))
+        if not ask.with_detail:
+            said.detail = UNSET
+        results.append(said)
+    return OnlineAnswer(results=results, failures=failures)
+
+
+async def _devices_by_owner(
+    desk: Desk, call: Call, accounts: Sequence[Account]
+) -> dict[int, list[Device]]:
+    """The devices of each account: those it is logged in on, or the one registered under it."""
+    numbers = BitMap([account.number for account in accounts])
+    owned: dict[int, list[Device]] = {}
+    for device in await desk.store.devices_of(call.app.sdkappid, numbers):
+        for owner in {device.user, device.account} & set(numbers):
+            owned.setdefault(owner, []).append(device)
+    return owned
+
+
+def _detail(ask: OnlineAsk, devices: Sequence[Device], statuses: Sequence[Status]) -> Detail:
+    return [
+        PlatformStatus(
+            platform=device.platform or UNKNOWN_PLATFORM,
+            status=status,
+            instance=device.number if ask.with_instance else UNSET,
+        )
+        for device, status in zip(devices, statuses, strict=True)
+    ]

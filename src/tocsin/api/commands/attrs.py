@@ -1,0 +1,78 @@
+"""Attributes: their names in the app, their values in accounts (1047/60562 to 60566)."""
+
+from __future__ import annotations
+
+from tocsin.api.commands.call import Call, Desk, change_accounts
+from tocsin.api.wire import Answer, ListedAnswer, error_list
+from tocsin.api.wire_labels import (
+    AttrsAnswer,
+    NamesAnswer,
+    UserAttrs,
+    read_accounts,
+    read_attr_names,
+    read_attr_types,
+    read_removed_attrs,
+    read_set_attrs,
+)
+from tocsin.domain.account import Failure, attr_keys, remove_attrs, set_attrs
+from tocsin.domain.app import App
+from tocsin.domain.attribute import name_attrs
+from tocsin.errors import CallError
+
+
+async def set_attr_name(desk: Desk, call: Call) -> Answer:
+    await name_slots(desk, call, read_attr_names(call.body), read_attr_types(call.body))
+    return Answer()
+
+
+async def get_attr_name(_desk: Desk, call: Call) -> NamesAnswer:
+    app = call.app
+    types = {slot: app.attr_types.get(slot, 0) for slot in app.attr_names}
+    return NamesAnswer(names=app.attr_names, types=types)
+
+
+async def set_attr(desk: Desk, call: Call) -> ListedAnswer:
+    entries = read_set_attrs(call.body)
+    names = [name for name, _ in entries]
+    keys = attr_keys(call.app, entries)
+    failures = await change_accounts(desk, call, names, set_attrs(entries), keys)
+    return ListedAnswer(failures=error_list(failures))
+
+
+async def get_attr(desk: Desk, call: Call) -> AttrsAnswer:
+    found, failures = await find_attrs(desk, call)
+    return AttrsAnswer(user_attrs=found, failures=error_list(failures))
+
+
+async def remove_attr(desk: Desk, call: Call) -> ListedAnswer:
+    entries = read_removed_attrs(call.body)
+    names = [name for name, _ in entries]
+    failures = await change_accounts(desk, call, names, remove_attrs(entries))
+    return ListedAnswer(failures=error_list(failures))
+
+
+async def name_slots(desk: Desk, call: Call, names: dict[str, str], types: dict[str, int]) -> None:
+    """Name slots of the app."""
+
+    def change(app: App | None) -> App:
+        if app is None:
+            raise CallError(70020)
+        return name_attrs(app, names, types)
+
+    await desk.store.update_app(call.app.sdkappid, change)
+
+
+async def find_attrs(desk: Desk, call: Call) -> tuple[list[UserAttrs], list[Failure]]:
+    """The attributes of those who exist, in the order asked, and those who do not."""
+    names = read_accounts(call.body)
+    accounts = await desk.store.accounts(call.app.sdkappid, names)
+    known = call.app.attr_names
+    found: list[UserAttrs] = []
+    failures: list[Failure] = []
+    for name, account in zip(names, accounts, strict=True):
+        if account is None:
+            failures.append((name, 70107))
+        else:
+            attrs = {known[slot]: value for slot, value in account.attrs.items() if slot in known}
+            found.append(UserAttrs(name, attrs))
+    return found, failures

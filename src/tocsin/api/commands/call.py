@@ -1,0 +1,51 @@
+"""What a command is handed, and what it may reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from tocsin.clock import Clock
+from tocsin.domain.account import AccountsEdit, AccountsView, Failure, TermKey
+from tocsin.domain.app import App
+from tocsin.pipeline.accept import Accepting
+from tocsin.ports import Bus, Presence
+from tocsin.store import Store
+
+KICKED = "kicked"
+"""Bus subject: a UserID's earlier logins are void. Payload: `<sdkappid>/<UserID>`."""
+
+
+class Call(Struct, frozen=True):
+    """A call whose caller is an administrator and whose body is a JSON object."""
+
+    app: App
+    identifier: str
+    body: dict[str, Any]
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """What commands are carried out with."""
+
+    store: Store
+    accepting: Accepting
+    presence: Presence
+    bus: Bus
+    clock: Clock
+
+
+async def change_accounts(
+    desk: Desk,
+    call: Call,
+    names: Sequence[str],
+    decide: Callable[[AccountsView], AccountsEdit],
+    keys: Sequence[TermKey] = (),
+) -> list[Failure]:
+    """Carry out a decision about the named accounts; answers those that it failed for."""
+    app = call.app.sdkappid
+    failures: list[Failure] = await desk.store.update_accounts(
+        app, list(dict.fromkeys(names)), keys, decide
+    )
+    return failures

@@ -1,0 +1,75 @@
+"""Tags of accounts: add, read, remove, clear (tencentcloud.com/document/product/1047/60567 ff)."""
+
+from __future__ import annotations
+
+from tocsin.api.commands.call import Call, Desk, change_accounts
+from tocsin.api.wire import ListedAnswer, error_list
+from tocsin.api.wire_labels import (
+    Entries,
+    TagsAnswer,
+    UserTags,
+    read_accounts,
+    read_added_tags,
+    read_removed_tags,
+    read_replace,
+)
+from tocsin.domain.account import (
+    TAG,
+    Failure,
+    TermKey,
+    change_tags,
+    with_tags_added,
+    with_tags_removed,
+    with_tags_replaced,
+)
+
+
+async def add_tag(desk: Desk, call: Call) -> ListedAnswer:
+    is_replacing = read_replace(call.body)
+    entries = read_added_tags(call.body, is_replacing=is_replacing)
+    decide = change_tags(entries, with_tags_replaced if is_replacing else with_tags_added)
+    failures = await change_accounts(desk, call, names_of(entries), decide, tag_keys(entries))
+    return ListedAnswer(failures=error_list(failures))
+
+
+async def get_tag(desk: Desk, call: Call) -> TagsAnswer:
+    found, failures = await find_tags(desk, call)
+    return TagsAnswer(user_tags=found, failures=error_list(failures))
+
+
+async def remove_tag(desk: Desk, call: Call) -> ListedAnswer:
+    entries = read_removed_tags(call.body)
+    decide = change_tags(entries, with_tags_removed)
+    failures = await change_accounts(desk, call, names_of(entries), decide)
+    return ListedAnswer(failures=error_list(failures))
+
+
+async def clear_all_tags(desk: Desk, call: Call) -> ListedAnswer:
+    names = read_accounts(call.body)
+    decide = change_tags([(name, ()) for name in names], with_tags_replaced)
+    failures = await change_accounts(desk, call, names, decide)
+    return ListedAnswer(failures=error_list(failures))
+
+
+async def find_tags(desk: Desk, call: Call) -> tuple[list[UserTags], list[Failure]]:
+    """The tags of those who exist, in the order asked, and those who do not."""
+    names = read_accounts(call.body)
+    accounts = await desk.store.accounts(call.app.sdkappid, names)
+    found: list[UserTags] = []
+    failures: list[Failure] = []
+    for name, account in zip(names, accounts, strict=True):
+        if account is None:
+            failures.append((name, 70107))
+        else:
+            found.append(UserTags(name, account.tags))
+    return found, failures
+
+
+def names_of(entries: Entries[list[str]]) -> list[str]:
+    """The accounts of a call, with repetitions."""
+    return [name for name, _ in entries]
+
+
+def tag_keys(entries: Entries[list[str]]) -> list[TermKey]:
+    """The terms that a call may need."""
+    return [(TAG, tag) for tag in dict.fromkeys(tag for _, tags in entries for tag in tags)]

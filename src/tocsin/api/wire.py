@@ -1,0 +1,155 @@
+"""How the wire spells what every command shares: the URL, the envelope, and how bodies are read.
+
+Members are spelled as the documents spell them (trtc.io/document/34620, read 2026-11); the other
+`wire_*` files hold what belongs to one family of commands. Nothing outside them knows a spelling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+from tocsin.domain.account import Failure
+from tocsin.errors import CallError
+
+DEPTH_MAX = 32
+"""Levels of nesting in what is kept as it came (ContentState, MsgBody)."""
+
+OK = "OK"
+FAIL = "FAIL"
+
+# --- answers --------------------------------------------------------------------------------
+
+
+class Answer(Struct, kw_only=True):
+    """The envelope that every answer is."""
+
+    status: str = field(name="ActionStatus", default=OK)
+    info: str = field(name="ErrorInfo", default="")
+    code: int = field(name="ErrorCode", default=0)
+
+
+class FailedAccount(Struct):
+    """One row of ErrorList. The samples carry no ErrorInfo, so neither do we."""
+
+    code: int = field(name="ErrorCode")
+    account: str = field(name="To_Account")
+
+
+class ListedAnswer(Answer, kw_only=True):
+    """An answer that may name accounts which failed."""
+
+    failures: list[FailedAccount] | UnsetType = field(name="ErrorList", default=UNSET)
+
+
+def refusal(form: type[Answer], error: CallError) -> Answer:
+    """The answer to a call that is refused, in the form its command answers in."""
+    return form(status=FAIL, info=error.info, code=error.code)
+
+
+def error_list(failures: list[Failure]) -> list[FailedAccount] | UnsetType:
+    """ErrorList, absent when nothing failed."""
+    if not failures:
+        return UNSET
+    return [FailedAccount(code, account) for account, code in failures]
+
+
+# --- the URL --------------------------------------------------------------------------------
+
+
+def read_query(query: bytes) -> dict[str, str]:
+    """The parameters of a URL; of one that is given twice, the first. Unknown ones are kept."""
+    found: dict[str, str] = {}
+    for pair in query.decode("latin-1").split("&"):
+        name, _, value = pair.partition("=")
+        if name not in found:
+            plain = "%" not in value and "+" not in value
+            found[name] = value if plain else unquote(value.replace("+", " "))
+    return found
+
+
+# --- bodies ---------------------------------------------------------------------------------
+
+
+def read_body(raw: bytes, bad_json: int, *, is_fieldless: bool = False) -> dict[str, Any]:
+    """The JSON object of a call, without its null members; `bad_json` is the code for others.
+
+    Where no field is asked for, `[]` is read as the empty object that PHP cannot spell.
+    """
+    try:
+        body = msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as fault:
+        raise CallError(bad_json) from fault
+    if is_fieldless and body == []:
+        return {}
+    if not isinstance(body, dict):
+        raise CallError(bad_json)
+    return present(body)
+
+
+def present(members: dict[str, Any]) -> dict[str, Any]:
+    """The members that are not null: several client libraries send null for "not given"."""
+    if None in members.values():
+        return {name: value for name, value in members.items() if value is not None}
+    return members
+
+
+def bad_field(name: str) -> CallError:
+    """What a field of the wrong form is answered, in the words of the documents' sample."""
+    return CallError(90001, f"Invalid format of {name}")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a JSON value is an integer; `true` is none."""
+    return type(value) is int
+
+
+def read_flag(members: dict[str, Any], name: str) -> bool:
+    """A 0 or 1 that may be absent."""
+    value = members.get(name, 0)
+    if not is_integer(value) or value not in (0, 1):
+        raise bad_field(name)
+    return bool(value)
+
+
+def read_object(value: object, wrong: CallError) -> dict[str, Any]:
+    """A JSON object without its null members; `[]` is an empty one."""
+    if value == []:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong
+    return present(value)
+
+
+def read_account(value: object) -> str:
+    """An account in a body."""
+    if not isinstance(value, str):
+        raise CallError(60015)
+    return value
+
+
+def read_text(value: object) -> str | None:
+    """A text, or a number as its text; None when it is neither."""
+    if isinstance(value, str):
+        return value
+    if is_integer(value) or isinstance(value, float):
+        return msgspec.json.encode(value).decode()
+    return None
+
+
+def is_within(text: str, bytes_max: int) -> bool:
+    """Whether a text has at most so many bytes as UTF-8."""
+    return len(text) <= bytes_max and (text.isascii() or len(text.encode()) <= bytes_max)
+
+
+def is_shallow(value: object, levels: int = DEPTH_MAX) -> bool:
+    """Whether a JSON value is nested at most `levels` deep, so that it can be written again."""
+    if not isinstance(value, dict | list):
+        return True
+    if not levels:
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return all(is_shallow(part, levels - 1) for part in parts)

@@ -141,6 +141,11 @@ class DeviceClient:
             self._runner.result()
         return self.identity
 
+    async def ended(self) -> None:
+        """Wait for the day the service turns us away for good; raises its `Refused`."""
+        if self._runner is not None:
+            await asyncio.shield(self._runner)
+
     async def run(self) -> None:
         """Stay connected until cancelled; raises `Refused` when the service turns us away."""
         tries = 0

@@ -5,7 +5,8 @@ Whoever may read the data folder is the operator; there is no password on the so
 
 from __future__ import annotations
 
-import stat
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +17,15 @@ SOCKET_NAME = "admin.sock"
 
 
 def admin_socket(data: Path) -> Path | None:
-    """The admin socket of a data folder, if a service has left one there."""
+    """The admin socket of a data folder, if a service listens there."""
     path = data / SOCKET_NAME
-    try:
-        return path if stat.S_ISSOCK(path.stat().st_mode) else None
-    except OSError:
-        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            # A killed service leaves its socket file behind, and nobody answers there.
+            return None
+    return path
 
 
 class AdminSocket:
@@ -41,6 +45,36 @@ class AdminSocket:
     ) -> None:
         await self._wire.close()
 
-    async def do(self, verb: str, **told: Any) -> Any:
-        """One verb with its arguments; raises `Refused` with the reason."""
-        return (await self._wire.ask("POST", f"/{verb}", told)).get("result")
+    async def status(self) -> dict[str, Any]:
+        """Where the running service listens (`url`), its `pid` and `version`."""
+        return await self._wire.ask("GET", "/v1/status")
+
+    async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an app, or change one: members not named in `facts` stay. Answers the app."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}", facts)
+
+    async def app_list(self) -> list[dict[str, Any]]:
+        """Every app, without its keys."""
+        return list((await self._wire.ask("GET", "/v1/apps"))["apps"])
+
+    async def app_show(self, sdkappid: int) -> dict[str, Any]:
+        """One app, with its client key for devices."""
+        return await self._wire.ask("GET", f"/v1/apps/{sdkappid}")
+
+    async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
+        """A UserSig for any name of the app."""
+        body = {"name": name, "expire_s": expire_s}
+        return str((await self._wire.ask("POST", f"/v1/apps/{sdkappid}/usersig", body))["usersig"])
+
+    async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a vendor credential; answers it with its certificate ID, without its secrets."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/credentials", facts)
+
+    async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
+        """The app's credentials, without their secrets."""
+        answer = await self._wire.ask("GET", f"/v1/apps/{sdkappid}/credentials")
+        return list(answer["credentials"])
+
+    async def credential_delete(self, sdkappid: int, number: int) -> None:
+        """Delete a credential; its devices have no way to the vendor any more."""
+        await self._wire.ask("DELETE", f"/v1/apps/{sdkappid}/credentials/{number}")

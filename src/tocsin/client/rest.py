@@ -2,7 +2,7 @@
 
     async with Client(url, 1400000001, "admin", key=key) as client:
         await client.add_tag({"ann": ["vip"]})
-        pushed = await client.push(notice("Hello", "Bob"), tags_and=["vip"])
+        pushed = await client.push(notice("Hello", "Bob"), condition(tags_and=["vip"]))
 
 What the service refuses is raised as `Refused` with its ErrorCode and ErrorInfo; accounts that
 failed in an otherwise good call are answered, not raised.
@@ -160,31 +160,20 @@ class Client:
     async def push(
         self,
         info: Mapping[str, Any],
+        whom: Mapping[str, Any] | None = None,
         *,
         sender: str = "",
         msg_random: int | None = None,
         data_id: str = "",
-        tags_or: Sequence[str] = (),
-        tags_and: Sequence[str] = (),
-        tags_not: Sequence[str] = (),
-        attrs_or: Mapping[str, str] | None = None,
-        attrs_and: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Pushed:
-        """Push to everyone, or to those whom the condition names.
+        """Push to everyone, or to those whom `condition(...)` names.
 
         `more` are further members in their wire spelling, such as `MsgBody` and `MsgLifeTime`.
         """
         body = self._message(info, sender, msg_random, data_id)
-        asked = condition(
-            tags_or=tags_or,
-            tags_and=tags_and,
-            tags_not=tags_not,
-            attrs_or=attrs_or,
-            attrs_and=attrs_and,
-        )
-        if asked:
-            body["Condition"] = asked
+        if whom:
+            body["Condition"] = dict(whom)
         answer = await self._push_call("push", {**body, **more})
         return Pushed(answer["TaskId"], failures_of(answer))
 

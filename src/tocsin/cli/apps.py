@@ -1,0 +1,117 @@
+"""`tocsin app` and `tocsin usersig`: who may call, and what they sign with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
+from tocsin.cli.screen import Json, Screen, run
+
+SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", min=1, help="The app's number.")]
+
+
+def app_add(
+    sdkappid: SdkAppId,
+    *,
+    key: Annotated[
+        str,
+        typer.Option(envvar="TOCSIN_KEY", help="Secret that signs UserSigs; default: a new one."),
+    ] = "",
+    admin: Annotated[
+        list[str] | None, typer.Option(help="Account that may call the REST API; may repeat.")
+    ] = None,
+    profile: Annotated[
+        Literal["compatible", "unlimited"] | None,
+        typer.Option(help="Limits: Tencent's standard edition, or none. Default: compatible."),
+    ] = None,
+    device_policy: Annotated[
+        Literal["last", "all"] | None,
+        typer.Option(help="Push to the newest login only, or to all devices. Default: last."),
+    ] = None,
+    ack_s: Annotated[
+        int | None,
+        typer.Option(help="Seconds an online push may stay unacked before the vendor leg."),
+    ] = None,
+    ttl_s: Annotated[int | None, typer.Option(help="Seconds a push lives.")] = None,
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """Add an app, or change one: what is not named stays as it is.
+
+    It takes effect at once, in a running service too.
+    """
+    screen = Screen(is_json=is_json)
+    told: dict[str, Any] = {
+        "key": key or None,
+        "admins": admin,
+        "profile": profile,
+        "device_policy": device_policy,
+        "ack_s": ack_s,
+        "ttl_s": ttl_s,
+    }
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            facts = {name: value for name, value in told.items() if value is not None}
+            app = await operator.app_add(sdkappid, facts)
+
+        def show() -> None:
+            screen.facts(app)
+            name = next(iter(app["admins"]), "NAME")
+            screen.note(f"\n[dim]next:[/]  tocsin usersig {sdkappid} {name} --data {data}")
+
+        screen.result(app, show)
+
+    run(screen, work())
+
+
+def app_list(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:
+    """List the apps."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            apps = await operator.app_list()
+        rows = [(it["sdkappid"], it["profile"], it["admins"], it["is_enabled"]) for it in apps]
+        columns = ("SDKAPPID", "PROFILE", "ADMINISTRATORS", "ENABLED")
+        screen.result(apps, lambda: screen.table(columns, rows))
+
+    run(screen, work())
+
+
+def app_show(sdkappid: SdkAppId, *, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:
+    """Show one app, with the client key (appKey) that its devices register with."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            app = await operator.app_show(sdkappid)
+        screen.result(app, lambda: screen.facts(app))
+
+    run(screen, work())
+
+
+def usersig(
+    sdkappid: SdkAppId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Administrator or UserID.")],
+    *,
+    expire_s: Annotated[int, typer.Option(help="Seconds it lasts.", min=1)] = 180 * 86_400,
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """Make a UserSig: what the REST API and the devices of a user sign in with.
+
+    It is printed alone on a line, so that a shell can take it.
+    """
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            sig = await operator.usersig(sdkappid, name, expire_s)
+        told = {"sdkappid": sdkappid, "identifier": name, "usersig": sig}
+        screen.result(told, lambda: screen.line(escape(sig)))
+
+    run(screen, work())

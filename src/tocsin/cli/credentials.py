@@ -1,0 +1,206 @@
+"""`tocsin credential`: what proves us to a vendor.
+
+There is one `add` command per vendor, made from its `Settings`, so that a new vendor's options
+appear by themselves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from tocsin.channels.registry import VENDORS, Vendor
+from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
+from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.client.sandbox import SandboxDoor, credential_facts
+
+AppOption = Annotated[
+    int,
+    typer.Option("--app", envvar="TOCSIN_APP", help="SDKAPPID; default: the only app there is."),
+]
+SandboxUrl = Annotated[
+    str,
+    typer.Option("--sandbox", help="Take credentials and addresses from this running sandbox."),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", exists=True, dir_okay=False, help="JSON file with the settings as the vendor "
+        "gives it out, a service account for instance."
+    ),
+]  # fmt: skip
+Origin = Annotated[str, typer.Option(help="Another base URL than the vendor's own.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca", exists=True, help="PEM file to trust instead of the system's."),
+]
+Rate = Annotated[float, typer.Option(help="Targets per second; 0: the vendor's default.", min=0)]
+
+COMMON: dict[str, tuple[Any, Any]] = {
+    "app": (AppOption, 0),
+    "sandbox": (SandboxUrl, ""),
+    "file": (JsonFile, None),
+    "origin": (Origin, ""),
+    "ca": (CaFile, None),
+    "rate_per_s": (Rate, 0.0),
+    "data": (Data, DEFAULT_DATA),
+    "is_json": (Json, False),
+}
+"""Options of every vendor's `add`, after those of its own settings."""
+
+
+def add_command(vendor: Vendor) -> Callable[..., None]:
+    """The function behind `tocsin credential add <vendor>`, with an option per setting."""
+
+    def command(**told: Any) -> None:
+        _add(vendor, told)
+
+    options: dict[str, tuple[Any, Any]] = {
+        field.name: (_option(vendor, field.name), "")
+        for field in msgspec.structs.fields(vendor.Settings)
+    }
+    options.update(COMMON)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, keyword, default=default, annotation=annotation)
+        for name, (annotation, default) in options.items()
+    ]
+    # The command line reads a function's signature; this one is written from the settings.
+    command.__dict__["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
+    command.__name__ = f"credential_add_{vendor.NAME}"
+    command.__doc__ = (
+        f"Add a credential of {vendor.NAME}. It is in force at once, in a running service too.\n\n"
+        "A value that begins with @ names a file to read it from: keep secrets out of the history."
+    )
+    return command
+
+
+def _option(vendor: Vendor, name: str) -> Any:
+    hint = typing.get_type_hints(vendor.Settings, include_extras=True)[name]
+    metas = [it for it in getattr(hint, "__metadata__", ()) if isinstance(it, msgspec.Meta)]
+    text = next((it.description for it in metas if it.description), "")
+    field = next(it for it in msgspec.structs.fields(vendor.Settings) if it.name == name)
+    if field.default is msgspec.NODEFAULT:
+        text = f"{text}. Required, unless --sandbox or --file gives it."
+    elif field.default not in ("", None):
+        text = f"{text}. Default: {field.default}."
+    return Annotated[str, typer.Option(help=text, show_default=False)]
+
+
+def _add(vendor: Vendor, told: dict[str, Any]) -> None:
+    screen = Screen(is_json=told["is_json"])
+
+    async def work() -> None:
+        facts = await _facts(vendor, told)
+        async with operator_of(told["data"]) as operator:
+            sdkappid = told["app"] or await _only_app(operator)
+            added = await operator.credential_add(sdkappid, facts)
+
+        def show() -> None:
+            screen.facts(added)
+            screen.note(
+                f"\n[dim]devices name it in their route:[/]  channel {vendor.NAME}, "
+                f"credential {added['number']}"
+            )
+
+        screen.result(added, show)
+
+    run(screen, work())
+
+
+async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a credential: the sandbox's, then the file's, then the options'."""
+    facts: dict[str, Any] = {"channel": vendor.NAME, "settings": {}}
+    if told["sandbox"]:
+        async with SandboxDoor(told["sandbox"]) as door:
+            facts = credential_facts(vendor.NAME, await door.describe())
+    names = {field.name for field in msgspec.structs.fields(vendor.Settings)}
+    if told["file"] is not None:
+        given = msgspec.json.decode(told["file"].read_bytes(), type=dict[str, Any])
+        facts["settings"].update({name: it for name, it in given.items() if name in names})
+    facts["settings"].update({name: _value(told[name]) for name in names if told[name]})
+    if told["origin"]:
+        facts["origin"] = told["origin"]
+    if told["ca"] is not None:
+        facts["ca"] = told["ca"].read_text()
+    if told["rate_per_s"]:
+        facts["rate_per_s"] = told["rate_per_s"]
+    try:
+        msgspec.convert(facts["settings"], vendor.Settings)
+    except msgspec.ValidationError as fault:
+        advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
+        raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
+    return facts
+
+
+def _value(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except OSError as fault:
+        raise Fault(f"{text[1:]}: {fault.strerror}", exit_code=EXIT_USAGE) from fault
+
+
+async def _only_app(operator: Any) -> int:
+    apps = await operator.app_list()
+    if len(apps) != 1:
+        known = ", ".join(str(app["sdkappid"]) for app in apps) or "none"
+        raise Fault(f"which app? there are: {known}", "name it with --app", exit_code=EXIT_USAGE)
+    return int(apps[0]["sdkappid"])
+
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "apns": (
+        (
+            "tocsin credential add apns --private-key @AuthKey.p8 --key-id ABC123DEFG"
+            " --team-id DEF123GHIJ --bundle-id com.example.app --data data"
+        ),
+    ),
+    "fcm": ("tocsin credential add fcm --file service-account.json --data data",),
+}
+ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
+
+
+def credential_list(
+    *, app: AppOption = 0, data: Data = DEFAULT_DATA, is_json: Json = False
+) -> None:
+    """List an app's credentials, without their secrets."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            sdkappid = app or await _only_app(operator)
+            listed = await operator.credential_list(sdkappid)
+        rows = [(it["number"], it["channel"], it["origin"], it["is_enabled"]) for it in listed]
+        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED")
+        screen.result(listed, lambda: screen.table(columns, rows))
+
+    run(screen, work())
+
+
+def credential_delete(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Certificate ID.")],
+    *,
+    app: AppOption = 0,
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """Delete a credential. Devices that use it cannot be reached through the vendor any more."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            sdkappid = app or await _only_app(operator)
+            await operator.credential_delete(sdkappid, number)
+        screen.result({}, lambda: screen.line(f"deleted credential {escape(str(number))}"))
+
+    run(screen, work())

@@ -1,0 +1,89 @@
+"""`tocsin demo`: the command around the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.clock import SystemClock
+from tocsin.demo.run import BREAKS, Outcome, run_demo
+from tocsin.demo.stage import StageFault
+from tocsin.demo.world import SMALL, Sizes
+
+NARROW = 110
+"""Columns the table of the demo needs; a pipe gets as many."""
+
+
+def demo(
+    *,
+    broken: Annotated[
+        str,
+        typer.Option(
+            "--break",
+            metavar="NAME",
+            help=f"Plant a fault in the service, to see it caught: {', '.join(BREAKS)}.",
+        ),
+    ] = "",
+    small: Annotated[
+        bool, typer.Option("--small", help="A twentieth of the size: for tests.")
+    ] = False,
+    is_json: Json = False,
+) -> None:
+    """See the main job done on real protocols, and the books checked against what really happened.
+
+    It starts a sandbox and a service of its own on loopback, imports 10,000 accounts, registers
+    9,200 devices (200 of them on WebSockets), pushes to all, by tags, by attributes and by list,
+    and recalls one push half way. Exit code 0 means that every check held.
+    """
+    screen = Screen(is_json=is_json)
+    if broken and broken not in BREAKS:
+        fault = Fault(
+            f"no fault is called {broken!r}", f"one of: {', '.join(BREAKS)}", exit_code=EXIT_USAGE
+        )
+        screen.fail(fault)
+    found: list[Outcome] = []
+
+    async def work() -> None:
+        _end_on_terminate()
+        console = _console(screen)
+        try:
+            sizes = SMALL if small else Sizes()
+            found.append(await run_demo(console, SystemClock(), sizes, broken=broken))
+        except StageFault as fault:
+            raise Fault(str(fault), "the lines above are the end of its own log") from fault
+
+    run(screen, work())
+    if is_json:
+        screen.json(_told(found[0]))
+    if not found[0].is_right:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _end_on_terminate() -> None:
+    """Let SIGTERM end the demo as Ctrl-C does: its children are ended with it."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def _console(screen: Screen) -> Console:
+    """The picture for people: on stderr where stdout is for machines, and never too narrow."""
+    console = screen.err if screen.is_json else screen.out
+    if not console.is_terminal and console.width < NARROW:
+        console.width = NARROW
+    return console
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "is_right": outcome.is_right,
+        "findings": [
+            {"check": it.check, "push": it.where, "what": it.what} for it in outcome.findings
+        ],
+        "pushes": [{"push": it.act.label, "ledger": it.ledger} for it in outcome.evidence],
+    }

@@ -1,0 +1,205 @@
+"""The command line put together: every command, with the examples its help ends in, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import typer
+from msgspec import Struct
+
+from tocsin.cli import apps, certificates, credentials, demo, listen, push, sandbox, serve
+
+INTRO = """Tocsin: a self-hosted push service, wire-compatible with Tencent's Push REST API.
+
+Exit codes: 0 done; 1 refused, or a check failed; 2 wrong usage; 3 nobody answered.
+"""
+
+FIRST_STEPS = (
+    "tocsin demo                                        see it work (a minute)",
+    "tocsin serve --data data --port 8080               run it",
+    "tocsin app add 1400000001 --admin admin --data data",
+    "tocsin usersig 1400000001 admin --data data        sign in for curl",
+)
+
+GROUPS: dict[str, str] = {
+    "app": "Apps: who may call, and what they sign with.",
+    "credential": "Credentials: what proves us to a vendor.",
+    "credential add": "Add a credential; one command per vendor.",
+    "task": "Pushes, and what became of them.",
+    "sandbox": "",
+    "sandbox faults": "Make the sandbox's vendors fail, by rule.",
+    "tls": "Certificates for HTTPS.",
+}
+
+
+class Row(Struct, frozen=True):
+    """One command: its words, what runs, and examples that parse (a test sees to that)."""
+
+    words: str
+    run: Callable[..., None]
+    examples: tuple[str, ...] = ()
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "serve",
+        serve.serve,
+        (
+            "tocsin serve --data data --port 8080",
+            "tocsin serve --data data --port 8443 --tls-cert tls-cert.pem --tls-key tls-key.pem",
+            "tocsin serve --data data --config tocsin.toml",
+        ),
+    ),
+    Row(
+        "app add",
+        apps.app_add,
+        (
+            "tocsin app add 1400000001 --key KEY --admin admin --data data",
+            "tocsin app add 1400000001 --profile unlimited --data data",
+        ),
+    ),
+    Row("app list", apps.app_list, ("tocsin app list --data data",)),
+    Row("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
+    Row(
+        "usersig",
+        apps.usersig,
+        (
+            "tocsin usersig 1400000001 admin --data data",
+            "SIG=$(tocsin usersig 1400000001 admin --expire-s 3600 --data data)",
+        ),
+    ),
+    *(
+        Row(
+            f"credential add {name}",
+            command,
+            (
+                f"tocsin credential add {name} --sandbox http://127.0.0.1:8090 --data data",
+                *credentials.EXAMPLES.get(name, ()),
+            ),
+        )
+        for name, command in credentials.ADD_COMMANDS
+    ),
+    Row(
+        "credential list",
+        credentials.credential_list,
+        ("tocsin credential list --app 1400000001 --data data",),
+    ),
+    Row(
+        "credential delete",
+        credentials.credential_delete,
+        ("tocsin credential delete 2 --app 1400000001 --data data",),
+    ),
+    Row(
+        "send",
+        push.send,
+        (
+            'tocsin send --all --title "Maintenance" --desc "Tonight 23:00"',
+            'tocsin send --tag vip --tag beta --not muted --title "Preview" --watch',
+            'tocsin send --to ann --to bob --title "Parcel" --desc "Arrived"',
+            'tocsin send --attr city=Oslo --attr plan=pro --title "Snow" --json',
+        ),
+    ),
+    Row(
+        "task show",
+        push.task_show,
+        (
+            "tocsin task show 68d0a1c0_53724e01_2000000000000001_1f0c3a77_498c3b9",
+            "tocsin task show TASKID --json | jq .ledger.states",
+        ),
+    ),
+    Row("task list", push.task_list, ("tocsin task list --limit 5",)),
+    Row(
+        "listen",
+        listen.listen,
+        (
+            "tocsin listen --data data --user ann",
+            "tocsin listen --data data --keep device.json --json",
+            "tocsin listen --url https://push.example.com --app 1400000001 --appkey APPKEY",
+        ),
+    ),
+    Row("check-config", serve.check_config, ("tocsin check-config tocsin.toml",)),
+    Row("show-config", serve.show_config, ("tocsin show-config --config tocsin.toml",)),
+    Row(
+        "sandbox faults list",
+        sandbox.faults_list,
+        ("tocsin sandbox faults list",),
+    ),
+    Row(
+        "sandbox faults add",
+        sandbox.faults_add,
+        (
+            "tocsin sandbox faults add status --vendor fcm --status 503 --share 0.2",
+            "tocsin sandbox faults add vendor_code --vendor apns --code TooManyRequests --times 9",
+            "tocsin sandbox faults add slow_first_byte --delay-s 2 --for-s 30",
+        ),
+    ),
+    Row(
+        "sandbox faults clear",
+        sandbox.faults_clear,
+        ("tocsin sandbox faults clear", "tocsin sandbox faults clear 3"),
+    ),
+    Row(
+        "tls self-signed",
+        certificates.self_signed,
+        ("tocsin tls self-signed", "tocsin tls self-signed --name push.test --out certificates"),
+    ),
+    Row(
+        "demo",
+        demo.demo,
+        ("tocsin demo", "tocsin demo --small", "tocsin demo --break wrong-bitmap"),
+    ),
+    Row("version", serve.version, ("tocsin version",)),
+)
+"""Every command but `sandbox` itself, which is a group that also runs alone."""
+
+SANDBOX_EXAMPLES = (
+    "tocsin sandbox",
+    "tocsin sandbox --port 8090 --folder sandbox-keys --log sandbox.jsonl",
+)
+
+Markup = Literal["rich", "markdown"] | None
+
+
+def build(markup: Markup = "rich") -> typer.Typer:
+    """The whole command line; without markup its help is plain text."""
+
+    def group(help_text: str, epilog: str, **more: Any) -> typer.Typer:
+        return typer.Typer(
+            help=help_text,
+            epilog=epilog,
+            rich_markup_mode=markup,
+            no_args_is_help=not more,
+            add_completion=False,
+            pretty_exceptions_enable=False,
+            **more,
+        )
+
+    root = group(INTRO, _examples(FIRST_STEPS))
+    groups: dict[str, typer.Typer] = {"": root}
+    for words, help_text in GROUPS.items():
+        above, _, name = words.rpartition(" ")
+        is_sandbox = words == "sandbox"
+        epilog = _examples(SANDBOX_EXAMPLES) if is_sandbox else ""
+        more = {"invoke_without_command": True} if is_sandbox else {}
+        groups[words] = group(help_text, epilog, **more)
+        groups[above].add_typer(groups[words], name=name)
+    groups["sandbox"].callback(invoke_without_command=True)(sandbox.sandbox)
+    for row in ROWS:
+        above, _, name = row.words.rpartition(" ")
+        groups[above].command(name, epilog=_examples(row.examples))(row.run)
+    return root
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    """Examples as an epilog; a blank line keeps each on a line of its own."""
+    return "\n\n".join(("Examples:", *(f"  {line}" for line in lines))) if lines else ""
+
+
+def main() -> None:
+    """The console script."""
+    build()()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The operator's verbs, whoever carries them out: the running service, or this very process.
+
+With a service running on the data folder they go through its admin socket and are in force at
+once. Without one this process opens the folder itself, under the same lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from tocsin.client.operator import AdminSocket, admin_socket
+from tocsin.config import load
+from tocsin.wiring import open_service
+
+DEFAULT_DATA = Path("data")
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", envvar="TOCSIN_DATA", help="The service's data folder.", file_okay=False
+    ),
+]
+
+
+class Operator(Protocol):
+    """What an operator can do; a refusal is raised with its code and reason."""
+
+    async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an app, or change one: members not named in `facts` stay. Answers the app."""
+        ...
+
+    async def app_list(self) -> list[dict[str, Any]]:
+        """Every app, without its keys."""
+        ...
+
+    async def app_show(self, sdkappid: int) -> dict[str, Any]:
+        """One app, with its client key for devices."""
+        ...
+
+    async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
+        """A UserSig for any name of the app."""
+        ...
+
+    async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a vendor credential; answers it with its certificate ID, without its secrets."""
+        ...
+
+    async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
+        """The app's credentials, without their secrets."""
+        ...
+
+    async def credential_delete(self, sdkappid: int, number: int) -> None:
+        """Delete a credential; its devices have no way to the vendor any more."""
+        ...
+
+
+@asynccontextmanager
+async def operator_of(data: Path) -> AsyncIterator[Operator]:
+    """The operator of a data folder."""
+    path = admin_socket(data)
+    if path is not None:
+        async with AdminSocket(path) as admin:
+            yield admin
+        return
+    async with open_service(load(data=data)) as service:
+        yield service.operator

@@ -1,0 +1,189 @@
+"""`tocsin sandbox`: the vendors' servers on loopback, and the faults they are told to have."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from tocsin.cli.screen import Json, Screen, run
+from tocsin.client.sandbox import SandboxDoor
+from tocsin.sandbox.faults import KINDS
+from tocsin.sandbox.fcm import FcmSettings
+from tocsin.sandbox.server import SandboxSettings, run_sandbox
+
+ADMIN_PORT = 8090
+
+Door = Annotated[
+    str,
+    typer.Option(
+        "--sandbox",
+        envvar="TOCSIN_SANDBOX",
+        help="Admin URL of the running sandbox, as it printed it.",
+    ),
+]
+DEFAULT_DOOR = f"http://127.0.0.1:{ADMIN_PORT}"
+
+
+def sandbox(
+    context: typer.Context,
+    *,
+    port: Annotated[
+        int, typer.Option("--port", help="Port of the admin door; 0: any free one.")
+    ] = ADMIN_PORT,
+    apns_port: Annotated[int, typer.Option(help="Port of APNs; 0: any free one.")] = 0,
+    fcm_port: Annotated[int, typer.Option(help="Port of FCM; 0: any free one.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep keys and certificates here between starts.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Append one JSON line per vendor request to this file.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Make faults repeatable.")] = None,
+    knows_all: Annotated[
+        bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
+    ] = False,
+    project: Annotated[str, typer.Option(help="FCM project id.")] = FcmSettings().project_id,
+    is_json: Json = False,
+) -> None:
+    """Run APNs and FCM on loopback: real TLS, real signature checks, no vendor account needed.
+
+    It makes its own certificate authority and credentials at each start (or keeps them in
+    --folder); `tocsin credential add apns --sandbox URL` takes them over.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    screen = Screen(is_json=is_json)
+    settings = SandboxSettings(
+        apns_port=apns_port,
+        fcm_port=fcm_port,
+        admin_port=port,
+        folder="" if folder is None else str(folder),
+        log_path="" if log is None else str(log),
+        seed=seed,
+        knows_all_devices=knows_all,
+        fcm=FcmSettings(project_id=project),
+    )
+
+    async def work() -> None:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        await run_sandbox(settings, started=lambda told: _started(screen, told), ended=ended)
+
+    run(screen, work())
+
+
+def _started(screen: Screen, told: dict[str, Any]) -> None:
+    def show() -> None:
+        url = told["admin"]["url"]
+        screen.facts({"apns": told["apns"]["url"], "fcm": told["fcm"]["url"], "admin": url})
+        screen.note("\n[dim]next, in another terminal:[/]")
+        for channel in ("apns", "fcm"):
+            screen.note(f"  tocsin credential add {channel} --sandbox {url} --data DIR")
+        screen.note("[dim]Ctrl-C ends it.[/]")
+
+    screen.result(told, show)
+
+
+def faults_list(*, door: Door = DEFAULT_DOOR, is_json: Json = False) -> None:
+    """List the faults in force, with how often each was asked and hit."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with SandboxDoor(door) as sandbox_door:
+            faults = await sandbox_door.faults()
+        rows = [
+            (it["number"], it["rule"]["kind"], it["seen"], it["hits"], _narrowed(it["rule"]))
+            for it in faults
+        ]
+        columns = ("NUMBER", "KIND", "SEEN", "HITS", "RULE")
+        screen.result(faults, lambda: screen.table(columns, rows))
+
+    run(screen, work())
+
+
+def _narrowed(rule: dict[str, Any]) -> dict[str, Any]:
+    """What a rule says beyond its kind and the defaults."""
+    usual: dict[str, Any] = {
+        "vendor": "*", "token": "*", "path": "*", "share": 1.0, "every": 1, "first": 1,
+        "from_s": 0.0, "code": "", "body": "", "goaway_offset": 0, "reset_code": 2, "streams": 1,
+    }  # fmt: skip
+    return {
+        name: value
+        for name, value in rule.items()
+        if name != "kind" and value is not None and value != usual.get(name)
+    }
+
+
+def faults_add(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")],
+    *,
+    vendor: Annotated[str, typer.Option(help="apns or fcm; default: both.")] = "*",
+    token: Annotated[str, typer.Option(help="Shell pattern of device tokens.")] = "*",  # noqa: S107
+    path: Annotated[str, typer.Option(help="Shell pattern of request paths.")] = "*",
+    share: Annotated[float, typer.Option(help="Hit this share of them.", min=0, max=1)] = 1.0,
+    every: Annotated[int, typer.Option(help="Hit each n-th of them.", min=1)] = 1,
+    first: Annotated[int, typer.Option(help="Begin with the k-th of them.", min=1)] = 1,
+    times: Annotated[int | None, typer.Option(help="Hit so often, then no more.")] = None,
+    for_s: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
+    status: Annotated[
+        int | None, typer.Option(help="HTTP status of `status`, `html_page`.")
+    ] = None,
+    code: Annotated[str, typer.Option(help="The vendor's own error, for `vendor_code`.")] = "",
+    retry_after_s: Annotated[int | None, typer.Option(help="Adds Retry-After.")] = None,
+    delay_s: Annotated[float | None, typer.Option(help="How slow `slow_…` is.")] = None,
+    streams: Annotated[int, typer.Option(help="The limit that `stream_limit` sets.")] = 1,
+    door: Door = DEFAULT_DOOR,
+    is_json: Json = False,
+) -> None:
+    """Make some requests go wrong. The first rule that matches a request wins."""
+    screen = Screen(is_json=is_json)
+    rule = {
+        "kind": kind,
+        "vendor": vendor,
+        "token": token,
+        "path": path,
+        "share": share,
+        "every": every,
+        "first": first,
+        "times": times,
+        "until_s": for_s,
+        "status": status,
+        "code": code,
+        "retry_after_s": retry_after_s,
+        "delay_s": delay_s,
+        "streams": streams,
+    }
+
+    async def work() -> None:
+        async with SandboxDoor(door) as sandbox_door:
+            number = await sandbox_door.add_fault(**rule)
+        screen.result(
+            {"number": number},
+            lambda: screen.line(f"fault [bold]{number}[/] in force: {escape(kind)}"),
+        )
+
+    run(screen, work())
+
+
+def faults_clear(
+    number: Annotated[int | None, typer.Argument(help="Which; default: all.")] = None,
+    *,
+    door: Door = DEFAULT_DOOR,
+    is_json: Json = False,
+) -> None:
+    """Take one fault, or all of them, out of force."""
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with SandboxDoor(door) as sandbox_door:
+            await sandbox_door.clear_faults(number)
+        screen.result({}, lambda: screen.line("cleared"))
+
+    run(screen, work())

@@ -1,0 +1,129 @@
+"""What a command says and how it ends: tables for people, JSON for machines, advice for both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tocsin.client.wire import Refused, Unreachable
+from tocsin.errors import CODES
+
+EXIT_REFUSED = 1
+"""The service, or a check, said no."""
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+"""Nobody answered."""
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON value instead of text, for machines.")
+]
+
+
+class Fault(Exception):
+    """A command cannot go on: what is wrong, what to do about it, and the exit code."""
+
+    def __init__(self, what: str, advice: str = "", *, exit_code: int = EXIT_REFUSED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+        self.exit_code = exit_code
+
+
+class Screen:
+    """Where a command's result goes. Notes and faults go to stderr, so a pipe gets results only."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self.is_json = is_json
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def result(self, value: Any, show: Callable[[], None]) -> None:
+        """Print `value` as JSON, or have it shown to a person."""
+        if self.is_json:
+            self.json(value)
+        else:
+            show()
+
+    def json(self, value: Any) -> None:
+        """One JSON value on one line."""
+        typer.echo(msgspec.json.encode(value).decode())
+
+    def line(self, text: str) -> None:
+        """A line of markup on stdout."""
+        self.out.print(text)
+
+    def note(self, text: str) -> None:
+        """A line of markup beside the result; nothing for machines."""
+        if not self.is_json:
+            self.err.print(text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table whose numbers stand to the right."""
+        listed = [list(row) for row in rows]
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for index, name in enumerate(columns):
+            is_number = bool(listed) and all(isinstance(row[index], int) for row in listed)
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        for row in listed:
+            table.add_row(*(escape(_cell(value)) for value in row))
+        self.out.print(table)
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """Names and values, one pair a line."""
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for name, value in facts.items():
+            table.add_row(name.replace("_", " "), escape(_cell(value)))
+        self.out.print(table)
+
+    def fail(self, fault: Fault) -> NoReturn:
+        """Say what is wrong and what to do, and end the command."""
+        if self.is_json:
+            told = {"error": fault.what, "advice": fault.advice}
+            typer.echo(msgspec.json.encode(told).decode(), err=True)
+        else:
+            self.err.print(f"[bold red]error:[/] {escape(fault.what)}")
+            if fault.advice:
+                self.err.print(f"[dim]try:[/]   {escape(fault.advice)}")
+        raise typer.Exit(fault.exit_code)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(map(str, value)) or "-"
+        case dict():
+            return ", ".join(f"{name}={each}" for name, each in value.items()) or "-"
+        case _:
+            return str(value)
+
+
+def run(screen: Screen, work: Coroutine[Any, Any, None]) -> None:
+    """Run a command to its end, turning every expected fault into words and an exit code."""
+    try:
+        asyncio.run(work)
+    except Refused as fault:
+        screen.fail(Fault(str(fault), _help_of(fault.code)))
+    except Unreachable as fault:
+        advice = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
+        screen.fail(Fault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
+    except Fault as fault:
+        screen.fail(fault)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _help_of(code: int) -> str:
+    return next((row.help for row in CODES if row.number == code), "")

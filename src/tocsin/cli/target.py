@@ -1,0 +1,125 @@
+"""Which service a command talks to, and as whom: told outright, or found by the data folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec import Struct
+
+from tocsin.cli.screen import EXIT_USAGE, Fault
+from tocsin.client.operator import AdminSocket, admin_socket
+from tocsin.client.rest import Client
+
+USERSIG_S = 3600
+"""Commands are short; what they sign with need not outlive them by much."""
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="TOCSIN_URL", help="Base URL of the service; default: ask the data folder."
+    ),
+]
+AppId = Annotated[
+    int,
+    typer.Option("--app", envvar="TOCSIN_APP", help="SDKAPPID; default: the only app there is."),
+]
+As = Annotated[
+    str,
+    typer.Option(
+        "--as", envvar="TOCSIN_IDENTIFIER", help="Administrator to call as; default: the first."
+    ),
+]
+Sig = Annotated[
+    str,
+    typer.Option(
+        "--usersig", envvar="TOCSIN_USERSIG", help="UserSig of that administrator; else made."
+    ),
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="TOCSIN_CA", help="PEM file to trust instead of the system's."),
+]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """What the options said."""
+
+    data: Path
+    url: str = ""
+    sdkappid: int = 0
+    identifier: str = ""
+    usersig: str = ""
+    ca: Path | None = None
+
+
+@asynccontextmanager
+async def connect(target: Target) -> AsyncIterator[Client]:
+    """A client for the target; what was not told is asked from the running service."""
+    if not (target.url and target.sdkappid and target.identifier and target.usersig):
+        target = await _complete(target)
+    async with Client(
+        target.url,
+        target.sdkappid,
+        target.identifier,
+        usersig=target.usersig,
+        ca_file=target.ca,
+    ) as client:
+        yield client
+
+
+async def find(target: Target) -> tuple[str, dict[str, Any]]:
+    """The base URL of the running service, and the app as its operator sees it."""
+    async with _admin(target) as admin:
+        url = target.url or str((await admin.status())["url"])
+        return url, await _app(admin, target.sdkappid)
+
+
+async def _complete(target: Target) -> Target:
+    async with _admin(target) as admin:
+        url = target.url or str((await admin.status())["url"])
+        app = await _app(admin, target.sdkappid)
+        admins = app["admins"]
+        if not target.identifier and not admins:
+            raise Fault(
+                f"app {app['sdkappid']} has no administrator",
+                f"tocsin app add {app['sdkappid']} --admin NAME --data {target.data}",
+            )
+        identifier = target.identifier or str(admins[0])
+        usersig = target.usersig or await admin.usersig(app["sdkappid"], identifier, USERSIG_S)
+    return Target(
+        data=target.data,
+        url=url,
+        sdkappid=app["sdkappid"],
+        identifier=identifier,
+        usersig=usersig,
+        ca=target.ca,
+    )
+
+
+def _admin(target: Target) -> AdminSocket:
+    path = admin_socket(target.data)
+    if path is None:
+        raise Fault(
+            f"no service is running on the data folder {target.data}",
+            f"tocsin serve --data {target.data} --port 8080   (or name another service with "
+            "--url --app --as --usersig)",
+        )
+    return AdminSocket(path)
+
+
+async def _app(admin: AdminSocket, sdkappid: int) -> dict[str, Any]:
+    if sdkappid:
+        return await admin.app_show(sdkappid)
+    apps = await admin.app_list()
+    if not apps:
+        raise Fault(
+            "there is no app yet", "tocsin app add 1400000001 --key KEY --admin admin --data DIR"
+        )
+    if len(apps) > 1:
+        known = ", ".join(str(app["sdkappid"]) for app in apps)
+        raise Fault(f"there are several apps: {known}", "name one: --app", exit_code=EXIT_USAGE)
+    return await admin.app_show(apps[0]["sdkappid"])

@@ -1,0 +1,98 @@
+"""The sandbox's admin door, for the command line and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from tocsin.client.wire import Method, Refused, Wire
+
+DEVICES_MAX = 5000
+"""Device states set in one call."""
+PAGE = 10_000
+
+
+class SandboxDoor:
+    """Speaks to a running sandbox: its credentials, device book, faults and log."""
+
+    def __init__(self, url: str) -> None:
+        self._wire = Wire(url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._wire.close()
+
+    async def describe(self) -> dict[str, Any]:
+        """Addresses, authority and credentials: everything a sender needs."""
+        return await self._ask("GET", "/v1/sandbox")
+
+    async def faults(self) -> list[dict[str, Any]]:
+        """The rules in force with their counters."""
+        return list((await self._ask("GET", "/v1/faults"))["faults"])
+
+    async def add_fault(self, **rule: Any) -> int:
+        """Put a rule in force; answers its number."""
+        return int((await self._ask("POST", "/v1/faults", rule))["number"])
+
+    async def clear_faults(self, number: int | None = None) -> None:
+        """Take one rule, or all of them, out of force."""
+        await self._ask("DELETE", "/v1/faults" if number is None else f"/v1/faults/{number}")
+
+    async def put_devices(self, devices: Iterable[Mapping[str, Any]]) -> None:
+        """Set device states: items with `vendor`, `token` and `state`."""
+        listed = list(devices)
+        for start in range(0, len(listed), DEVICES_MAX):
+            body = {"devices": listed[start : start + DEVICES_MAX]}
+            await self._ask("POST", "/v1/devices", body)
+
+    async def counts(self) -> dict[str, Any]:
+        """Totals over the log."""
+        return await self._ask("GET", "/v1/log/counts")
+
+    async def log(self, *, after: int = 0, **asked: str) -> AsyncIterator[dict[str, Any]]:
+        """Log entries in order, later than the sequence `after`."""
+        reached: int | None = after
+        while reached is not None:
+            params = {"after": str(reached), "count": str(PAGE), **asked}
+            answer = await self._ask("GET", "/v1/log", params=params)
+            for entry in answer["entries"]:
+                yield entry
+            reached = answer["after"]
+
+    async def _ask(
+        self, method: Method, path: str, body: Any = None, *, params: Any = None
+    ) -> dict[str, Any]:
+        answer = await self._wire.call(method, path, body, params=params)
+        if not isinstance(answer, dict) or "error" in answer:
+            why = answer.get("error", "") if isinstance(answer, dict) else "no JSON object"
+            raise Refused(0, str(why), path)
+        return answer
+
+
+def credential_facts(channel: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What `credential_add` is told for a channel, from what the sandbox describes.
+
+    The same settings as for the vendor itself; only the address and the authority differ.
+    """
+    vendor = told[channel]
+    known = vendor["credential"]
+    return {
+        "channel": channel,
+        "settings": {name: known[name] for name in _SETTINGS[channel]},
+        "origin": vendor["url"],
+        "ca": told["ca_pem"],
+    }
+
+
+_SETTINGS = {
+    "apns": ("private_key", "key_id", "team_id", "bundle_id"),
+    "fcm": ("private_key", "client_email", "project_id", "private_key_id", "token_uri"),
+}

@@ -1,0 +1,167 @@
+"""The pushes themselves: sent, followed, one of them recalled, and everything read afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from tocsin.client.rest import Client, notice
+from tocsin.client.sandbox import SandboxDoor
+from tocsin.clock import Clock
+from tocsin.demo.checks import Evidence, LogLine
+from tocsin.demo.show import Show, progress_of
+from tocsin.demo.stage import Stage, StageFault
+from tocsin.demo.world import Act, World
+
+POLL_S = 0.1
+QUICK_POLL_S = 0.02
+STUCK_S = 90.0
+"""A push that has not moved on by then never will."""
+SLOW_S = 1.0
+"""How slow the vendors are made for the push that is recalled."""
+OVERWRITE_SUFFIX = "_recall"
+STATES = ("open", "unreachable", "sent", "failed", "expired", "recalled", "in_doubt")
+CHANNELS = ("online", "apns", "fcm")
+
+
+class Played(Struct, frozen=True):
+    """A push that was sent."""
+
+    act: Act
+    task_id: str
+
+
+class Director:
+    """Sends the pushes one after another and reads what became of them."""
+
+    def __init__(
+        self, stage: Stage, client: Client, sandbox: SandboxDoor, show: Show, clock: Clock
+    ) -> None:
+        self._stage = stage
+        self._client = client
+        self._sandbox = sandbox
+        self._show = show
+        self._clock = clock
+
+    async def play(self, world: World, act: Act) -> Played:
+        """Send one push and wait until only devices that must wait are still open."""
+        if act.is_recalled:
+            await self._sandbox.add_fault(kind="slow_first_byte", delay_s=SLOW_S)
+        before = await self._accepted()
+        info = notice(act.label, "A push of the demo.", ext='{"demo":true}')
+        if act.accounts:
+            pushed = await self._client.batch(act.accounts, info)
+        else:
+            pushed = await self._client.push(info, act.condition)
+        if act.is_recalled:
+            await self._recall(pushed.task_id, before)
+        await self._follow(pushed.task_id, act.label, 0 if act.is_recalled else waiters(world, act))
+        return Played(act, pushed.task_id)
+
+    async def _recall(self, task_id: str, before: int) -> None:
+        """Recall as soon as the vendors have taken something, and let them be quick again."""
+        give_up_at = self._clock.monotonic() + STUCK_S
+        while await self._accepted() <= before:
+            self._still_time(give_up_at, "the recalled push")
+            await self._clock.sleep(QUICK_POLL_S)
+        text = notice("Withdrawn", "Please ignore the last one.")
+        await self._client.revoke(task_id, text)
+        await self._sandbox.clear_faults()
+
+    async def _follow(self, task_id: str, label: str, waiting: int) -> None:
+        give_up_at = self._clock.monotonic() + STUCK_S
+        task = await self._client.task(task_id)
+        while not task["ledger"]["is_walked"] and task["phase"] != "done":
+            self._still_time(give_up_at, label)
+            await self._clock.sleep(POLL_S)
+            task = await self._client.task(task_id)
+        with self._show.step(label, task["ledger"]["planned"]) as moved:
+            shown = 0
+            while True:
+                done, planned = progress_of(task)
+                moved(done - shown)
+                shown = done
+                if planned - done <= waiting or task["phase"] == "done":
+                    break
+                self._still_time(give_up_at, label)
+                await self._clock.sleep(POLL_S)
+                task = await self._client.task(task_id)
+
+    async def finish(self, played: Sequence[Played]) -> None:
+        """Wait until every push has ended: the last devices that wait do so for its life."""
+        ids = [one.task_id for one in played]
+        ids += [f"{one.task_id}{OVERWRITE_SUFFIX}" for one in played if one.act.is_recalled]
+        give_up_at = self._clock.monotonic() + STUCK_S
+        with self._show.step("waiting for the last to expire", len(ids)) as moved:
+            for task_id in ids:
+                while (await self._client.task(task_id))["phase"] != "done":
+                    self._still_time(give_up_at, task_id)
+                    await self._clock.sleep(POLL_S)
+                moved(1)
+
+    async def read(self, played: Played) -> Evidence:
+        """Everything the service says about a push."""
+        evidence = await self._read(played.act, played.task_id)
+        if played.act.is_recalled:
+            act = Act(label="its overwrite", expected=played.act.expected)
+            overwrite = f"{played.task_id}{OVERWRITE_SUFFIX}"
+            evidence.overwrite = await self._read(act, overwrite)
+        return evidence
+
+    async def _read(self, act: Act, task_id: str) -> Evidence:
+        task: dict[str, Any] = await self._client.task(task_id)
+        counts = task["ledger"]["states"]
+        return Evidence(
+            act=act,
+            ledger=task["ledger"],
+            audience=[name async for name in self._client.audience(task_id)],
+            states={
+                state: await self._devices(task_id, state=state)
+                for state in STATES
+                if counts.get(state)
+            },
+            legs={
+                channel: await self._devices(task_id, leg=channel)
+                for channel in CHANNELS
+                if task["ledger"]["legs"].get(channel)
+            },
+            repeated=await self._devices(task_id, mark="repeated"),
+        )
+
+    async def _devices(self, task_id: str, **asked: str) -> set[str]:
+        return {name async for name in self._client.task_devices(task_id, **asked)}
+
+    async def log(self) -> list[LogLine]:
+        """Everything the vendors saw."""
+        return [
+            LogLine(
+                it["sequence"],
+                it["vendor"],
+                it["token"],
+                it["correlation"],
+                it["collapse"],
+                it["accepted"],
+            )
+            async for it in self._sandbox.log()
+        ]
+
+    async def _accepted(self) -> int:
+        return int((await self._sandbox.counts())["accepted"])
+
+    def _still_time(self, give_up_at: float, what: str) -> None:
+        self._stage.check()
+        if self._clock.monotonic() > give_up_at:
+            words = self._stage.service.last_words()
+            raise StageFault(f"{what} has not moved on for {STUCK_S:.0f} s; the service:\n{words}")
+
+
+def waiters(world: World, act: Act) -> int:
+    """Devices of a push that nobody can reach until it expires: at most so many stay open."""
+    return sum(
+        1
+        for gadget in world.gadgets
+        if (gadget.user in act.expected or gadget.registration_id in act.expected)
+        and (gadget.is_dead or (gadget.is_silent and not gadget.token))
+    )

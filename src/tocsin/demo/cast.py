@@ -1,0 +1,207 @@
+"""Bringing the demo's world into the service, through its public API and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from tocsin.client.device import Address, DeviceClient, DeviceDoor, Identity, Push
+from tocsin.client.rest import Client
+from tocsin.client.sandbox import SandboxDoor
+from tocsin.client.wire import Wire
+from tocsin.clock import SystemClock
+from tocsin.demo.world import SLOTS, Gadget, World
+from tocsin.domain.usersig import sign
+
+ACCOUNTS_PER_CALL = 100
+CALLS_AT_ONCE = 8
+REGISTRATIONS_AT_ONCE = 32
+SOCKETS_AT_ONCE = 50
+USERSIG_S = 3600
+
+Item = TypeVar("Item")
+Moved = Callable[[int], None]
+"""Told how many more items are done, for the progress bar."""
+
+
+class App(Struct, frozen=True, kw_only=True):
+    """The demo's app in the service."""
+
+    sdkappid: int
+    key: str
+    admin: str
+    credentials: dict[str, int]
+    """Channel to certificate ID."""
+
+
+class Seen(Struct):
+    """What the socket devices remember, per push title."""
+
+    shown: dict[str, Counter[str]] = {}
+    """Title to RegistrationID to how often it was shown."""
+    acked: dict[str, set[str]] = {}
+    clicked: dict[str, set[str]] = {}
+
+
+async def each(
+    items: Sequence[Item], at_once: int, work: Callable[[Item], Awaitable[None]], moved: Moved
+) -> None:
+    """Do `work` for every item, `at_once` of them at a time; the first fault ends it all."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+            moved(1)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(items))):
+            group.create_task(worker())
+
+
+def in_calls(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Split into slices that fit one call."""
+    return [
+        items[start : start + ACCOUNTS_PER_CALL]
+        for start in range(0, len(items), ACCOUNTS_PER_CALL)
+    ]
+
+
+async def import_accounts(client: Client, world: World, moved: Moved) -> None:
+    """Import every account, a hundred a call."""
+
+    async def one(names: Sequence[str]) -> None:
+        failed = await client.multiaccount_import(names)
+        assert not failed, failed
+        moved(len(names) - 1)
+
+    await each(in_calls([it.name for it in world.people]), CALLS_AT_ONCE, one, moved)
+
+
+async def name_attributes(client: Client) -> None:
+    """Name the attribute slots and read the names back."""
+    await client.set_attr_name(SLOTS)
+    assert await client.get_attr_name() == SLOTS
+
+
+async def set_attributes(client: Client, world: World, moved: Moved) -> None:
+    """Set every account's attributes, a hundred accounts a call."""
+
+    async def one(people: Sequence[Any]) -> None:
+        faults = await client.set_attr({it.name: it.attrs for it in people})
+        assert not faults, faults
+        moved(len(people) - 1)
+
+    await each(in_calls(world.people), CALLS_AT_ONCE, one, moved)
+
+
+async def add_tags(client: Client, world: World, moved: Moved) -> None:
+    """Add every account's tags, a hundred accounts a call."""
+    tagged = [it for it in world.people if it.tags]
+
+    async def one(people: Sequence[Any]) -> None:
+        faults = await client.add_tag({it.name: it.tags for it in people})
+        assert not faults, faults
+        moved(len(people) - 1)
+
+    await each(in_calls(tagged), CALLS_AT_ONCE, one, moved)
+    moved(len(world.people) - len(tagged))
+
+
+async def read_tags(client: Client, world: World, moved: Moved) -> dict[str, list[str]]:
+    """Read every account's tags back."""
+    read: dict[str, list[str]] = {}
+
+    async def one(names: Sequence[str]) -> None:
+        tags, faults = await client.get_tag(names)
+        assert not faults, faults
+        read.update(tags)
+        moved(len(names) - 1)
+
+    await each(in_calls([it.name for it in world.people]), CALLS_AT_ONCE, one, moved)
+    return read
+
+
+async def register_devices(wire: Wire, app: App, gadgets: Sequence[Gadget], moved: Moved) -> None:
+    """Register devices over plain HTTP, each with its user logged in and its vendor token."""
+    door = DeviceDoor(wire)
+    now = SystemClock().now()
+
+    async def one(gadget: Gadget) -> None:
+        identity = await door.register(_identity(app, gadget, now))
+        gadget.registration_id, gadget.secret = identity.registration_id, identity.secret
+
+    await each(gadgets, REGISTRATIONS_AT_ONCE, one, moved)
+
+
+def _identity(app: App, gadget: Gadget, now: float) -> Identity:
+    route = None
+    if gadget.channel:
+        credential = app.credentials[gadget.channel]
+        route = Address(channel=gadget.channel, credential=credential, token=gadget.token)
+    return Identity(
+        sdkappid=app.sdkappid,
+        user=gadget.user,
+        usersig=sign(app.sdkappid, app.key, gadget.user, USERSIG_S, now),
+        registration_id=gadget.registration_id,
+        secret=gadget.secret,
+        route=route,
+        facts={"language": "en", "platform": _PLATFORMS[gadget.channel]},
+    )
+
+
+_PLATFORMS = {"apns": "iPhone", "fcm": "Android", "": "Web"}
+
+
+async def connect_sockets(
+    stack: AsyncExitStack, wire: Wire, app: App, gadgets: Sequence[Gadget], moved: Moved
+) -> Seen:
+    """Connect devices over WebSockets until the stack is left; they note what they are shown."""
+    seen = Seen()
+    now = SystemClock().now()
+
+    async def one(gadget: Gadget) -> None:
+        device = _Socket(wire, _identity(app, gadget, now), gadget, seen)
+        await stack.enter_async_context(device.client)
+        identity = await device.client.registered()
+        gadget.registration_id, gadget.secret = identity.registration_id, identity.secret
+
+    await each(gadgets, SOCKETS_AT_ONCE, one, moved)
+    return seen
+
+
+class _Socket:
+    """One connected device of the demo: acks unless it is a silent one, and may click."""
+
+    def __init__(self, wire: Wire, identity: Identity, gadget: Gadget, seen: Seen) -> None:
+        self._identity = identity
+        self._gadget = gadget
+        self._seen = seen
+        self._clicks: set[asyncio.Task[None]] = set()
+        self.client = DeviceClient(
+            wire, identity, is_acking=not gadget.is_silent, on_push=self._take
+        )
+
+    def _take(self, push: Push) -> None:
+        name = self._identity.registration_id
+        self._seen.shown.setdefault(push.title, Counter())[name] += 1
+        if self._gadget.is_silent:
+            return
+        self._seen.acked.setdefault(push.title, set()).add(name)
+        if self._gadget.clicks:
+            self._seen.clicked.setdefault(push.title, set()).add(name)
+            click = asyncio.create_task(self.client.click(push))
+            self._clicks.add(click)
+            click.add_done_callback(self._clicks.discard)
+
+
+async def tell_vendors(sandbox: SandboxDoor, gadgets: Iterable[Gadget]) -> None:
+    """Make the dead tokens dead at their vendors, behind the service's back."""
+    dead = [it for it in gadgets if it.is_dead]
+    states = [{"vendor": it.channel, "token": it.token, "state": "dead"} for it in dead]
+    await sandbox.put_devices(states)

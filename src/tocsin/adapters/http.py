@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TypeAlias
 
 import pycurl
 
 from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
 from tocsin.ports import Fault, Http, Request, Response
+
+_GroupKey: TypeAlias = tuple[str | None, str | None, bool]
+"""Authorities, identity, and whether the vendor speaks HTTP/2 only."""
 
 
 class CurlHttp:
@@ -23,7 +27,7 @@ class CurlHttp:
 
     def __init__(self, limits: HttpLimits | None = None) -> None:
         self._limits = limits or HttpLimits()
-        self._groups: dict[tuple[str | None, str | None, bool], tuple[Pool, ...]] = {}
+        self._groups: dict[_GroupKey, tuple[Pool, ...]] = {}
         self._is_open = False
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
@@ -36,9 +40,11 @@ class CurlHttp:
             return Fault("unsent", "the HTTP client is not open")
         if deadline_s <= 0:
             return Fault("unsent", "the deadline had passed before sending")
-        pool = await self._pool(request)
-        if pool is None:
+        key = (request.ca, request.identity, request.http2)
+        lanes = self._groups.get(key) or await self._open_group(key, request)
+        if not lanes:
             return Fault("unsent", "too many different identities have requests under way")
+        pool = lanes[0] if len(lanes) == 1 else min(lanes, key=_under_way)
         try:
             transfer = pool.take(request, deadline_s)
         except (pycurl.error, TypeError, ValueError) as error:
@@ -63,23 +69,17 @@ class CurlHttp:
         pool.give_back(transfer)
         return answer
 
-    async def _pool(self, request: Request) -> Pool | None:
-        """The least busy lane for `request`; None where no room for another group can be made."""
-        key = (request.ca, request.identity, request.http2)
-        lanes = self._groups.get(key)
-        if lanes is None:
-            if len(self._groups) >= self._limits.groups_max and not await self._evict():
-                return None
-            count = self._limits.http2_connections if request.http2 else 1
-            lanes = tuple(Pool(self._limits, request) for _ in range(count))
-        else:
-            del self._groups[key]
-        # Set anew, so that the order of the dictionary is the order of last use.
+    async def _open_group(self, key: _GroupKey, request: Request) -> tuple[Pool, ...]:
+        """New lanes for `key`; none where all the groups that there may be are busy."""
+        if len(self._groups) >= self._limits.groups_max and not await self._evict():
+            return ()
+        count = self._limits.http2_connections if request.http2 else 1
+        lanes = tuple(Pool(self._limits, request) for _ in range(count))
         self._groups[key] = lanes
-        return lanes[0] if len(lanes) == 1 else min(lanes, key=_under_way)
+        return lanes
 
     async def _evict(self) -> bool:
-        """Close the group of connections that has been idle longest."""
+        """Close one group of connections that is idle."""
         for key, lanes in self._groups.items():
             if not any(pool.under_way for pool in lanes):
                 del self._groups[key]

@@ -147,6 +147,7 @@ class Transfer:
         self._on_connected = on_connected
         self._is_connecting = False
         self._loop = asyncio.get_running_loop()
+        self._method = ""
         self._sendings = 0
         self._is_refused = False
         self._head: list[bytes] = []
@@ -165,7 +166,9 @@ class Transfer:
             handle.setopt(pycurl.POSTFIELDS, request.body)
         else:
             handle.setopt(pycurl.HTTPGET, 1)
-        handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+        if request.method != self._method:
+            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+            self._method = request.method
         handle.setopt(pycurl.HTTPHEADER, _header_lines(request))
         handle.setopt(pycurl.TIMEOUT_MS, _milliseconds(deadline_s))
 
@@ -236,13 +239,12 @@ def _header_lines(request: Request) -> list[bytes]:
 def _headers(lines: list[bytes]) -> dict[str, str]:
     """What libcurl was told, of the last answer: informational ones (1xx) come before it."""
     headers: dict[str, str] = {}
-    for line in lines:
-        name, mark, value = line.partition(b":")
+    for line in b"".join(lines).decode("latin-1").split("\r\n"):
+        name, mark, value = line.partition(":")
         if mark:
-            key = name.decode("latin-1").lower()
-            text = value.decode("latin-1").strip()
+            key, text = name.lower(), value.strip()
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        elif line.startswith(b"HTTP/"):
+        elif line.startswith("HTTP/"):
             headers.clear()
     return headers
 

@@ -61,7 +61,13 @@ def page(title: str, about: str, *parts: str) -> str:
     return "\n\n".join([f"# {title}", made, about, *parts]) + "\n"
 
 
+def made_there(made: Callable[[], str]) -> str:
+    """A page that the room of its table words by itself."""
+    return made()
+
+
 PAGES = (
+    Page("commands.md", "tocsin.api.commands.table", "page", made_there),
     Page("errors.md", "tocsin.errors", "CODES", errors_page),
     Page("metrics.md", "tocsin.metrics", "TABLE", metrics_page),
 )

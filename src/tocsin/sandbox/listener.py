@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Connection, Serve
@@ -115,11 +116,11 @@ class _Door(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._inner = self._listener.opened(self, transport)
+        # uvloop's transports fulfil the interface without deriving from it.
+        self._transport = cast(asyncio.Transport, transport)
+        self._inner = self._listener.opened(self, self._transport)
         if self._inner is None:
-            transport.abort()
+            self._transport.abort()
         else:
             self._inner.connection_made(transport)
 

@@ -158,7 +158,7 @@ class Sandbox:
 
     def apns_identity(self, bundle_id: str) -> str:
         """A client certificate with its key (PEM) for certificate-based sending."""
-        return issue_identity(self.keys.trust, bundle_id, self.clock.now())
+        return issue_identity(self.keys.trust, bundle_id)
 
     def describe(self) -> dict[str, Any]:
         """Everything a sender needs, as `GET /v1/sandbox` answers it."""
@@ -193,8 +193,8 @@ class Sandbox:
         bundle_id = self.settings.apns.bundle_ids[0]
         if self.settings.folder:
             folder = Path(self.settings.folder)
-            return kept_keys(folder, self.clock.now(), bundle_id=bundle_id)
-        return make_keys(self.clock.now(), bundle_id=bundle_id)
+            return kept_keys(folder, bundle_id=bundle_id)
+        return make_keys(bundle_id=bundle_id)
 
     def _make_apns(self, chance: Chance) -> Apns:
         credential = self.keys.apns

@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
-LIFETIME_DAYS = 365
+VALID_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+VALID_UNTIL = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+"""Wide, since a client judges by the machine's clock and the sandbox may run on a manual one."""
 RSA_BITS = 2048
 
 
@@ -64,10 +66,10 @@ class Keys(Struct, frozen=True):
     fcm_private_key: str
 
 
-def make_keys(now: float, *, bundle_id: str) -> Keys:
-    """Fresh keys and certificates, valid from the day before `now`."""
+def make_keys(*, bundle_id: str) -> Keys:
+    """Fresh keys and certificates."""
     return Keys(
-        trust=make_trust(now),
+        trust=make_trust(),
         apns=ApnsCredential(
             team_id="SANDBOXTEA",
             key_id="SANDBOXKEY",
@@ -78,25 +80,24 @@ def make_keys(now: float, *, bundle_id: str) -> Keys:
     )
 
 
-def kept_keys(folder: Path, now: float, *, bundle_id: str) -> Keys:
+def kept_keys(folder: Path, *, bundle_id: str) -> Keys:
     """The keys kept in `folder`, made there at the first start (mode 0600)."""
     path = folder / "keys.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=Keys)
     folder.mkdir(parents=True, exist_ok=True)
-    keys = make_keys(now, bundle_id=bundle_id)
+    keys = make_keys(bundle_id=bundle_id)
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(keys))
     return keys
 
 
-def make_trust(now: float) -> Trust:
+def make_trust() -> Trust:
     """A certificate authority and a server certificate for loopback names."""
-    day = dt.datetime.fromtimestamp(now, dt.UTC)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = _name("Tocsin sandbox authority")
     ca = (
-        _draft(ca_name, ca_name, ca_key.public_key(), day)
+        _draft(ca_name, ca_name, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(ca_key, hashes.SHA256())
@@ -110,7 +111,7 @@ def make_trust(now: float) -> Trust:
         ]
     )
     server = (
-        _draft(_name("localhost"), ca_name, server_key.public_key(), day)
+        _draft(_name("localhost"), ca_name, server_key.public_key())
         .add_extension(names, critical=False)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -125,12 +126,11 @@ def make_trust(now: float) -> Trust:
     )
 
 
-def issue_identity(trust: Trust, bundle_id: str, now: float) -> str:
+def issue_identity(trust: Trust, bundle_id: str) -> str:
     """A client certificate with its key, as Apple issues for certificate-based sending.
 
     The bundle id stands in the subject's UID, which is where APNs reads the topic from.
     """
-    day = dt.datetime.fromtimestamp(now, dt.UTC)
     ca = x509.load_pem_x509_certificate(trust.ca_pem.encode())
     ca_key = serialization.load_pem_private_key(trust.ca_key_pem.encode(), password=None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
@@ -142,7 +142,7 @@ def issue_identity(trust: Trust, bundle_id: str, now: float) -> str:
         ]
     )
     certificate = (
-        _draft(subject, ca.subject, key.public_key(), day)
+        _draft(subject, ca.subject, key.public_key())
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(_issuer_id(ca_key), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -167,7 +167,7 @@ def server_context(trust: Trust, alpn: list[str]) -> ssl.SSLContext:
 
 
 def _draft(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, day: dt.datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -175,8 +175,8 @@ def _draft(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(day - dt.timedelta(days=1))
-        .not_valid_after(day + dt.timedelta(days=LIFETIME_DAYS))
+        .not_valid_before(VALID_FROM)
+        .not_valid_after(VALID_UNTIL)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

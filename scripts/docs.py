@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/ from the tables in the code: `make docs`.
+"""Write the generated pages and the example of settings from the tables in the code: `make docs`.
 
 A test compares each page with what this prints, so a table and its page cannot part. Tables are
 imported when their page is made, so that one that cannot be imported spoils only its own page.
@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Page(NamedTuple):
-    """One generated page: its file, the table it is made from, and how."""
+    """One generated file: its path, the table it is made from, and how."""
 
     name: str
     module: str
@@ -67,9 +67,11 @@ def made_there(made: Callable[[], str]) -> str:
 
 
 PAGES = (
-    Page("commands.md", "tocsin.api.commands.table", "page", made_there),
-    Page("errors.md", "tocsin.errors", "CODES", errors_page),
-    Page("metrics.md", "tocsin.metrics", "TABLE", metrics_page),
+    Page("docs/commands.md", "tocsin.api.commands.table", "page", made_there),
+    Page("docs/errors.md", "tocsin.errors", "CODES", errors_page),
+    Page("docs/metrics.md", "tocsin.metrics", "TABLE", metrics_page),
+    Page("docs/settings.md", "tocsin.config", "page", made_there),
+    Page("tocsin.example.toml", "tocsin.config", "example", made_there),
 )
 
 
@@ -79,8 +81,8 @@ def rendered(of: Page) -> str:
 
 def main() -> None:
     for each in PAGES:
-        (DOCS / each.name).write_text(rendered(each), encoding="utf-8")
-        sys.stdout.write(f"docs/{each.name}\n")
+        (ROOT / each.name).write_text(rendered(each), encoding="utf-8")
+        sys.stdout.write(f"{each.name}\n")
 
 
 if __name__ == "__main__":

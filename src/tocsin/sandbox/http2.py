@@ -9,6 +9,7 @@ stream; a sandbox must be able to do what a vendor's server does. Sections are t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import struct
 from collections import deque
@@ -19,7 +20,7 @@ import msgspec
 from jh2 import events  # type: ignore[import-untyped]
 from jh2.config import H2Configuration  # type: ignore[import-untyped]
 from jh2.connection import H2Connection  # type: ignore[import-untyped]
-from jh2.exceptions import ProtocolError  # type: ignore[import-untyped]
+from jh2.exceptions import ProtocolError, StreamClosedError  # type: ignore[import-untyped]
 from jh2.hpack import (  # type: ignore[import-untyped]
     HeaderTuple,
     NeverIndexedHeaderTuple,
@@ -145,7 +146,7 @@ class Http2(asyncio.Protocol):
         self._last_seen = stream
         if len(self._open) >= self._streams_now:
             self.streams_refused += 1
-            self._h2.reset_stream(stream, _REFUSED_STREAM)
+            self._reset(stream, _REFUSED_STREAM)
             return
         self._open[stream] = _Inbound(event.headers)
 
@@ -161,8 +162,8 @@ class Http2(asyncio.Protocol):
         if len(inbound.body) >= BODY_BYTES_MAX and not inbound.is_answered:
             # Section 8.1: an early answer is followed by RST_STREAM without error.
             self._judge(event.stream_id, inbound)
-            if event.stream_id not in self._open:
-                self._h2.reset_stream(event.stream_id, 0)
+            if event.stream_id not in self._open and event.stream_ended is None:
+                self._reset(event.stream_id, 0)
 
     def _on_ended(self, event: Any) -> None:
         inbound = self._open.get(event.stream_id)
@@ -232,7 +233,7 @@ class Http2(asyncio.Protocol):
             return
         if effect.reset_code is not None:
             self._open.pop(stream, None)
-            self._h2.reset_stream(stream, effect.reset_code)
+            self._reset(stream, effect.reset_code)
         elif effect.first_byte_s or effect.body_s:
             self._later(self._send_slowly(stream, reply, effect))
         else:
@@ -252,7 +253,12 @@ class Http2(asyncio.Protocol):
         # Never indexed: ids differ in each answer and would only churn the client's table.
         headers = [NeverIndexedHeaderTuple(name, value) for name, value in reply.headers]
         headers.insert(0, HeaderTuple(":status", str(reply.status)))
-        self._h2.send_headers(stream, headers, end_stream=not reply.body)
+        try:
+            self._h2.send_headers(stream, headers, end_stream=not reply.body)
+        except StreamClosedError:
+            # The client has given the stream up in the same breath.
+            self._open.pop(stream, None)
+            return
         if not reply.body:
             self._finish(stream)
 
@@ -268,6 +274,10 @@ class Http2(asyncio.Protocol):
             self._h2.send_data(stream, piece, end_stream=not body)
             if not body:
                 self._finish(stream)
+
+    def _reset(self, stream: int, code: int) -> None:
+        with contextlib.suppress(StreamClosedError):
+            self._h2.reset_stream(stream, code)
 
     def _finish(self, stream: int) -> None:
         self._open.pop(stream, None)

@@ -72,6 +72,7 @@ PAGES = (
     Page("docs/metrics.md", "tocsin.metrics", "TABLE", metrics_page),
     Page("docs/settings.md", "tocsin.config", "page", made_there),
     Page("tocsin.example.toml", "tocsin.config", "example", made_there),
+    Page("docs/cli.md", "tocsin.cli.page", "page", made_there),
 )
 
 

@@ -194,6 +194,7 @@ CANARIES = (
     Planted(rules_tidy.modules_hold_no_state, src("log.py"), "def f():\n    global x\n", 2),
     Planted(rules_tidy.nothing_is_left_over, src("log.py"), "x = 1  # TO" + "DO: later\n"),
     Planted(rules_tidy.no_dead_files, src("domain/unused.py"), "X = 1\n"),
+    Planted(rules_tidy.no_dead_files, src("cli/unused.py"), "X = 1\n"),
 )
 
 
@@ -306,7 +307,7 @@ CLEAN = {
         "from tocsin.adapters import http\nfrom tocsin.pipeline import x\n\n\ndef build():\n"
         "    from tocsin.adapters.sqlite import store\n"
     ),
-    src("cli.py"): "from tocsin import demo, wiring\n",
+    src("cli/main.py"): "from tocsin import demo, wiring\n",
     src("demo.py"): "import aiohttp\n\nfrom tocsin import client\n",
     src("client.py"): "import aiohttp\n",
     "tests/unit/test_task.py": "import asyncio\nasyncio.sleep(0)\n",

@@ -21,7 +21,8 @@ def app_add(
         typer.Option(envvar="TOCSIN_KEY", help="Secret that signs UserSigs; default: a new one."),
     ] = "",
     admin: Annotated[
-        list[str] | None, typer.Option(help="Account that may call the REST API; may repeat.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Account that may call the REST API; may repeat."),
     ] = None,
     profile: Annotated[
         Literal["compatible", "unlimited"] | None,
@@ -102,7 +103,7 @@ def usersig(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Make a UserSig: what the REST API and the devices of a user sign in with.
+    """Make a UserSig: what administrators and users sign in with.
 
     It is printed alone on a line, so that a shell can take it.
     """

@@ -23,7 +23,9 @@ def self_signed(
     *,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Host name or address it is for; may repeat. Default: localhost."),
+        typer.Option(
+            metavar="HOST", help="Name or address it is for; may repeat. Default: localhost."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write into.", file_okay=False)] = Path(),
     days: Annotated[int, typer.Option(help="How long it is valid.", min=1, max=825)] = DAYS,

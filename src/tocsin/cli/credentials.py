@@ -23,7 +23,13 @@ from tocsin.client.sandbox import SandboxDoor, credential_facts
 
 AppOption = Annotated[
     int,
-    typer.Option("--app", envvar="TOCSIN_APP", help="SDKAPPID; default: the only app there is."),
+    typer.Option(
+        "--app",
+        envvar="TOCSIN_APP",
+        metavar="SDKAPPID",
+        show_default=False,
+        help="Which app; default: the only one there is.",
+    ),
 ]
 SandboxUrl = Annotated[
     str,
@@ -41,7 +47,10 @@ CaFile = Annotated[
     Path | None,
     typer.Option("--ca", exists=True, help="PEM file to trust instead of the system's."),
 ]
-Rate = Annotated[float, typer.Option(help="Targets per second; 0: the vendor's default.", min=0)]
+Rate = Annotated[
+    float,
+    typer.Option(help="Targets per second; 0: as the vendor allows.", min=0, show_default=False),
+]
 
 COMMON: dict[str, tuple[Any, Any]] = {
     "app": (AppOption, 0),

@@ -34,7 +34,7 @@ def demo(
     ] = False,
     is_json: Json = False,
 ) -> None:
-    """See the main job done on real protocols, and the books checked against what really happened.
+    """See the main job done on real protocols, and every book checked.
 
     It starts a sandbox and a service of its own on loopback, imports 10,000 accounts, registers
     9,200 devices (200 of them on WebSockets), pushes to all, by tags, by attributes and by list,

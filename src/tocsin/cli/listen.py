@@ -50,7 +50,10 @@ def listen(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Be a device: register on the online channel and show what arrives, until Ctrl-C."""
+    """Be a device in the terminal, and show what arrives.
+
+    It registers on the online channel, acks what it is sent, and stays until Ctrl-C.
+    """
     screen = Screen(is_json=is_json)
     target = Target(data=data, url=url, sdkappid=app, ca=ca)
 

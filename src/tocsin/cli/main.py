@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import typer
 from msgspec import Struct
@@ -16,10 +16,11 @@ Exit codes: 0 done; 1 refused, or a check failed; 2 wrong usage; 3 nobody answer
 """
 
 FIRST_STEPS = (
-    "tocsin demo                                        see it work (a minute)",
-    "tocsin serve --data data --port 8080               run it",
-    "tocsin app add 1400000001 --admin admin --data data",
-    "tocsin usersig 1400000001 admin --data data        sign in for curl",
+    "tocsin demo",
+    "tocsin serve --data data --port 8080",
+    "tocsin app add 1400000001 --key KEY --admin admin --data data",
+    "tocsin usersig 1400000001 admin --data data",
+    'tocsin send --all --title "Hello" --desc "from Tocsin" --watch',
 )
 
 GROUPS: dict[str, str] = {
@@ -27,7 +28,7 @@ GROUPS: dict[str, str] = {
     "credential": "Credentials: what proves us to a vendor.",
     "credential add": "Add a credential; one command per vendor.",
     "task": "Pushes, and what became of them.",
-    "sandbox": "",
+    "sandbox": "The vendors' servers on loopback, to push to without a vendor account.",
     "sandbox faults": "Make the sandbox's vendors fail, by rule.",
     "tls": "Certificates for HTTPS.",
 }
@@ -164,27 +165,25 @@ Markup = Literal["rich", "markdown"] | None
 def build(markup: Markup = "rich") -> typer.Typer:
     """The whole command line; without markup its help is plain text."""
 
-    def group(help_text: str, epilog: str, **more: Any) -> typer.Typer:
+    def group(help_text: str, epilog: str = "", *, no_args_is_help: bool = True) -> typer.Typer:
         return typer.Typer(
             help=help_text,
             epilog=epilog,
             rich_markup_mode=markup,
-            no_args_is_help=not more,
+            no_args_is_help=no_args_is_help,
             add_completion=False,
             pretty_exceptions_enable=False,
-            **more,
         )
 
     root = group(INTRO, _examples(FIRST_STEPS))
     groups: dict[str, typer.Typer] = {"": root}
     for words, help_text in GROUPS.items():
         above, _, name = words.rpartition(" ")
-        is_sandbox = words == "sandbox"
-        epilog = _examples(SANDBOX_EXAMPLES) if is_sandbox else ""
-        more = {"invoke_without_command": True} if is_sandbox else {}
-        groups[words] = group(help_text, epilog, **more)
+        groups[words] = group(help_text, no_args_is_help=words != "sandbox")
         groups[above].add_typer(groups[words], name=name)
-    groups["sandbox"].callback(invoke_without_command=True)(sandbox.sandbox)
+    groups["sandbox"].callback(invoke_without_command=True, epilog=_examples(SANDBOX_EXAMPLES))(
+        sandbox.sandbox
+    )
     for row in ROWS:
         above, _, name = row.words.rpartition(" ")
         groups[above].command(name, epilog=_examples(row.examples))(row.run)
@@ -198,7 +197,7 @@ def _examples(lines: tuple[str, ...]) -> str:
 
 def main() -> None:
     """The console script."""
-    build()()
+    build()(prog_name="tocsin")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ once. Without one this process opens the folder itself, under the same lock.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,5 +68,5 @@ async def operator_of(data: Path) -> AsyncIterator[Operator]:
         async with AdminSocket(path) as admin:
             yield admin
         return
-    async with open_service(load(data=data)) as service:
+    async with open_service(load(data=data, environment=os.environ)) as service:
         yield service.operator

@@ -30,21 +30,28 @@ def send(
     ext: Annotated[str, typer.Option(help="Text handed through to the app; best a JSON.")] = "",
     to_all: Annotated[bool, typer.Option("--all", help="To every account of the app.")] = False,
     tag: Annotated[
-        list[str] | None, typer.Option(help="To accounts with any of these tags; may repeat.")
+        list[str] | None,
+        typer.Option(metavar="TAG", help="To accounts with any of these tags; may repeat."),
     ] = None,
     tag_and: Annotated[
-        list[str] | None, typer.Option("--and", help="Only those with this tag too; may repeat.")
+        list[str] | None,
+        typer.Option("--and", metavar="TAG", help="Only those with this tag too; may repeat."),
     ] = None,
     tag_not: Annotated[
-        list[str] | None, typer.Option("--not", help="Not those with this tag; may repeat.")
+        list[str] | None,
+        typer.Option("--not", metavar="TAG", help="Not those with this tag; may repeat."),
     ] = None,
     attr: Annotated[
-        list[str] | None, typer.Option(help="Only those with NAME=VALUE; may repeat.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only those with this attribute; may repeat."),
     ] = None,
     to: Annotated[
-        list[str] | None, typer.Option("--to", help="To this account; may repeat, 500 at most.")
+        list[str] | None,
+        typer.Option("--to", metavar="ACCOUNT", help="To this account; may repeat, 500 at most."),
     ] = None,
-    watch: Annotated[bool, typer.Option(help="Follow the push until it has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the push until it has ended.")
+    ] = False,
     data: Data = DEFAULT_DATA,
     url: Url = "",
     app: AppId = 0,
@@ -53,7 +60,7 @@ def send(
     ca: Ca = None,
     is_json: Json = False,
 ) -> None:
-    """Push to everyone, to those with tags or attributes, or to listed accounts.
+    """Push to everyone, by tags, by attributes, or to listed accounts.
 
     Say whom with --all, with --tag, --and, --not and --attr, or with --to.
     """

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from tocsin.cli.screen import Json, Screen, run
+from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
@@ -105,7 +105,7 @@ def faults_list(*, door: Door = DEFAULT_DOOR, is_json: Json = False) -> None:
         columns = ("NUMBER", "KIND", "SEEN", "HITS", "RULE")
         screen.result(faults, lambda: screen.table(columns, rows))
 
-    run(screen, work())
+    run(screen, work(), advice=START_SANDBOX)
 
 
 def _narrowed(rule: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def faults_add(
             lambda: screen.line(f"fault [bold]{number}[/] in force: {escape(kind)}"),
         )
 
-    run(screen, work())
+    run(screen, work(), advice=START_SANDBOX)
 
 
 def faults_clear(
@@ -186,4 +186,4 @@ def faults_clear(
             await sandbox_door.clear_faults(number)
         screen.result({}, lambda: screen.line("cleared"))
 
-    run(screen, work())
+    run(screen, work(), advice=START_SANDBOX)

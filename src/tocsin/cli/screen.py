@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tocsin.client.wire import Refused, Unreachable
-from tocsin.errors import CODES
+from tocsin.errors import CODES, CallError
 
 EXIT_REFUSED = 1
 """The service, or a check, said no."""
@@ -81,7 +81,7 @@ class Screen:
         table.add_column(style="dim")
         table.add_column(overflow="fold")
         for name, value in facts.items():
-            table.add_row(name.replace("_", " "), escape(_cell(value)))
+            table.add_row(escape(name), escape(_cell(value)))
         self.out.print(table)
 
     def fail(self, fault: Fault) -> NoReturn:
@@ -110,14 +110,22 @@ def _cell(value: object) -> str:
             return str(value)
 
 
-def run(screen: Screen, work: Coroutine[Any, Any, None]) -> None:
-    """Run a command to its end, turning every expected fault into words and an exit code."""
+START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
+START_SANDBOX = "is the sandbox running there? Start one: tocsin sandbox"
+
+
+def run(screen: Screen, work: Coroutine[Any, Any, None], *, advice: str = START_SERVICE) -> None:
+    """Run a command to its end, turning every expected fault into words and an exit code.
+
+    `advice` is what to do when nobody answers.
+    """
     try:
         asyncio.run(work)
     except Refused as fault:
         screen.fail(Fault(str(fault), _help_of(fault.code)))
+    except CallError as fault:
+        screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
     except Unreachable as fault:
-        advice = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
         screen.fail(Fault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
     except Fault as fault:
         screen.fail(fault)

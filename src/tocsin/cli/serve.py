@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from tocsin.cli.operator import DEFAULT_DATA, Data
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.config import Config, ConfigError, check, load
+from tocsin.config import show as show_tree
+from tocsin.wiring import run_service
 
 ConfigFile = Annotated[
     Path | None,
@@ -24,10 +29,133 @@ ConfigFile = Annotated[
         dir_okay=False,
     ),
 ]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", file_okay=False, help="Folder of everything durable. Default: data."),
+]
+
+
+def serve(
+    *,
+    data: DataFolder = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0: any free one. Default: 8080.", min=0, max=65535)
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM certificate chain: speak HTTPS."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM private key of the certificate."),
+    ] = None,
+    config: ConfigFile = None,
+    is_json: Json = False,
+) -> None:
+    """Run the service. One process and one folder; nothing else is needed.
+
+    It prints where it listens and runs until Ctrl-C or SIGTERM; what was answered by then is kept.
+    Options win over the environment (TOCSIN_SERVER_PORT, …), that over the file.
+    """
+    screen = Screen(is_json=is_json)
+    told = {
+        "server.port": port,
+        "server.host": host,
+        "server.tls_cert": None if tls_cert is None else str(tls_cert),
+        "server.tls_key": None if tls_key is None else str(tls_key),
+    }
+
+    async def work() -> None:
+        settings = load_config(config, data, told)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        await run_service(
+            settings, started=lambda url: _started(screen, url, settings), ended=ended
+        )
+
+    run(screen, work())
+
+
+def _started(screen: Screen, url: str, settings: Config) -> None:
+    def show() -> None:
+        screen.line(f"listening on [bold]{escape(url)}[/]  [dim]data in {settings.data}[/]")
+        screen.note(
+            f"[dim]next:[/]  tocsin app add 1400000001 --admin admin --data {settings.data}"
+        )
+
+    screen.result({"url": url, "pid": os.getpid(), "data": settings.data}, show)
+
+
+def check_config(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="TOML file to check."),
+    ] = None,
+    *,
+    is_json: Json = False,
+) -> None:
+    """Say what is wrong with a configuration, setting by setting.
+
+    Exit code 0 means that nothing is. The environment (TOCSIN_…) is taken in as `serve` would.
+    """
+    screen = Screen(is_json=is_json)
+    faults = check(file, os.environ)
+
+    def show() -> None:
+        for fault in faults:
+            screen.line(f"[red]wrong[/]  {escape(fault)}")
+        if not faults:
+            screen.line("nothing wrong")
+
+    screen.result({"faults": faults}, show)
+    if faults:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def show_config(
+    *, data: DataFolder = None, config: ConfigFile = None, is_json: Json = False
+) -> None:
+    """Print the settings in force, secrets masked.
+
+    They are the defaults, the file and the environment put together.
+    """
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        tree = show_tree(load_config(config, data, {}))
+        screen.result(tree, lambda: screen.facts(dict(_flat(tree, ""))))
+
+    run(screen, work())
+
+
+def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def load_config(file: Path | None, data: Path | None, told: Mapping[str, object]) -> Config:
+    """The settings from defaults, file, environment and options, or what is wrong with them."""
+    said = {path: value for path, value in told.items() if value is not None}
+    try:
+        return load(data=data, file=file, environment=os.environ, told=said)
+    except ConfigError as fault:
+        advice = "docs/settings.md and tocsin.example.toml list every setting"
+        raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
 
 
 def version(*, is_json: Json = False) -> None:
     """Print the version."""
     screen = Screen(is_json=is_json)
-    number = installed_version("tocsin")
+    try:
+        number = installed_version("tocsin")
+    except PackageNotFoundError:
+        number = "of a source tree that is not installed"
     screen.result({"version": number}, lambda: screen.line(f"tocsin {number}"))

@@ -25,7 +25,13 @@ Url = Annotated[
 ]
 AppId = Annotated[
     int,
-    typer.Option("--app", envvar="TOCSIN_APP", help="SDKAPPID; default: the only app there is."),
+    typer.Option(
+        "--app",
+        envvar="TOCSIN_APP",
+        metavar="SDKAPPID",
+        show_default=False,
+        help="Which app; default: the only one there is.",
+    ),
 ]
 As = Annotated[
     str,

@@ -1,0 +1,149 @@
+"""The command line as its readers meet it: help that teaches, faults that advise, JSON for all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from tocsin.cli.main import FIRST_STEPS, ROWS, SANDBOX_EXAMPLES, build
+from tocsin.cli.page import helps
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Screen
+from tocsin.sandbox.server import Sandbox
+
+EXAMPLES = [*FIRST_STEPS, *SANDBOX_EXAMPLES, *(it for row in ROWS for it in row.examples)]
+NOWHERE = ("--url", "http://127.0.0.1:9", "--app", "1", "--as", "admin", "--usersig", "x")
+"""Port 9 is `discard`: nothing listens there."""
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(build(), list(words), prog_name="tocsin")
+
+
+def parse(words: list[str]) -> None:
+    """Parse without running anything; raises what the command line would complain of."""
+    command: Any = typer.main.get_command(build())
+    context = command.make_context("tocsin", list(words))
+    while rest := [*context._protected_args, *context.args]:
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_help_parses(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inner = re.search(r"\$\((.*)\)", example)
+    words = shlex.split((inner.group(1) if inner else example).partition("|")[0])
+    for word in words:
+        if re.fullmatch(r"[\w-]+\.(pem|toml|json|p8)", word) and "--keep" not in words:
+            Path(word).write_text("")
+    assert words.pop(0) == "tocsin"
+    parse(words)
+
+
+def test_every_command_says_what_it_does_and_shows_how() -> None:
+    for words, text in helps():
+        first = text.split("\n\n")[1].strip()
+        assert len(first) > 10, words
+        if words.count(" ") and not re.search(r"^Commands:", text, re.MULTILINE):
+            assert "Examples:" in text, words
+            assert "--json" in text, words
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "says"),
+    [
+        (("send", "--title", "T"), EXIT_USAGE, "--to ACCOUNT"),
+        (("send", "--title", "T", "--all", "--tag", "x"), EXIT_USAGE, "in one way"),
+        (("send", "--title", "T", "--attr", "city"), EXIT_USAGE, "NAME=VALUE"),
+        (("send", "--title", "T", "--all", *NOWHERE), EXIT_UNREACHABLE, "tocsin serve"),
+        (("sandbox", "faults", "list", "--sandbox", "http://127.0.0.1:9"), 3, "tocsin sandbox"),
+        (("task", "list", "--data", "nowhere"), EXIT_REFUSED, "tocsin serve --data nowhere"),
+        (("demo", "--break", "everything"), EXIT_USAGE, "lost-job"),
+        (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "private_key"),
+        (("credential", "add", "apns", "--private-key", "@nowhere.p8"), EXIT_USAGE, "nowhere.p8"),
+    ],
+)
+def test_a_fault_says_what_to_do_and_has_its_exit_code(
+    words: tuple[str, ...], exit_code: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    result = call(*words)
+    assert result.exit_code == exit_code, result.output
+    assert says in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_fault_is_json_too_where_json_was_asked_for() -> None:
+    result = call("send", "--title", "T", "--json")
+    told = msgspec.json.decode(result.stderr)
+    assert told["error"] == "say whom the push is for, in one way"
+    assert "--all" in told["advice"]
+
+
+def test_check_config_names_the_setting_and_its_neighbour(tmp_path: Path) -> None:
+    file = tmp_path / "tocsin.toml"
+    file.write_text("[server]\nprot = 1\n")
+    result = call("check-config", str(file), "--json")
+    assert result.exit_code == EXIT_REFUSED
+    assert "server.port" in msgspec.json.decode(result.stdout)["faults"][0]
+    file.write_text("[server]\nport = 1\n")
+    assert call("check-config", str(file)).exit_code == 0
+
+
+def test_show_config_masks_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "tocsin.toml"
+    key = "ab" * 32
+    file.write_text(f'[secret]\nkey = "{key}"\n[server]\nport = 1234\n')
+    told = call("show-config", "--config", str(file), "--json").stdout
+    assert msgspec.json.decode(told)["server"]["port"] == 1234
+    assert key not in told
+    assert key not in call("show-config", "--config", str(file)).output
+
+
+def test_a_self_signed_certificate_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    words = ("tls", "self-signed", "--out", str(tmp_path), "--name", "push.test", "--json")
+    told = msgspec.json.decode(call(*words).stdout)
+    key = Path(told["key"])
+    assert key.stat().st_mode & 0o777 == 0o600
+    before = key.read_bytes()
+    assert call(*words).exit_code == EXIT_USAGE
+    assert key.read_bytes() == before
+    assert call(*words, "--force").exit_code == 0
+    assert key.read_bytes() != before
+
+
+async def test_faults_are_added_listed_and_cleared_in_a_running_sandbox() -> None:
+    async with Sandbox() as sandbox:
+        door = ("--sandbox", sandbox.admin_url, "--json")
+        added = await on_thread("sandbox", "faults", "add", "status", "--status", "503", *door)
+        number = msgspec.json.decode(added.stdout)["number"]
+        assert [it.rule.status for it in sandbox.faults.armed()] == [503]
+        listed = msgspec.json.decode((await on_thread("sandbox", "faults", "list", *door)).stdout)
+        assert [it["number"] for it in listed] == [number]
+        wrong = await on_thread("sandbox", "faults", "add", "earthquake", *door)
+        assert wrong.exit_code == EXIT_REFUSED
+        await on_thread("sandbox", "faults", "clear", str(number), *door)
+        assert sandbox.faults.armed() == []
+
+
+async def on_thread(*words: str) -> Result:
+    """A command beside the event loop that serves it."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, lambda: call(*words))
+
+
+def test_tables_align_and_show_markup_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(is_json=False)
+    screen.table(("NAME", "COUNT"), [("[bold]x", 5), ("long name", 12_000)])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["NAME       COUNT", "[bold]x        5", "long name  12000"]

@@ -20,7 +20,7 @@ import msgspec
 from jh2 import events  # type: ignore[import-untyped]
 from jh2.config import H2Configuration  # type: ignore[import-untyped]
 from jh2.connection import H2Connection  # type: ignore[import-untyped]
-from jh2.exceptions import ProtocolError, StreamClosedError  # type: ignore[import-untyped]
+from jh2.exceptions import ProtocolError  # type: ignore[import-untyped]
 from jh2.hpack import (  # type: ignore[import-untyped]
     HeaderTuple,
     NeverIndexedHeaderTuple,
@@ -255,7 +255,7 @@ class Http2(asyncio.Protocol):
         headers.insert(0, HeaderTuple(":status", str(reply.status)))
         try:
             self._h2.send_headers(stream, headers, end_stream=not reply.body)
-        except StreamClosedError:
+        except ProtocolError:
             # The client has given the stream up in the same breath.
             self._open.pop(stream, None)
             return
@@ -276,7 +276,7 @@ class Http2(asyncio.Protocol):
                 self._finish(stream)
 
     def _reset(self, stream: int, code: int) -> None:
-        with contextlib.suppress(StreamClosedError):
+        with contextlib.suppress(ProtocolError):
             self._h2.reset_stream(stream, code)
 
     def _finish(self, stream: int) -> None:

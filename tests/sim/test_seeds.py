@@ -15,7 +15,7 @@ from tocsin.domain.message import Message
 from tocsin.domain.task import Task
 from tocsin.errors import CallError, StoreError
 
-SEEDS = [int(seed) for seed in os.environ.get("TOCSIN_SEEDS", "").split(",") if seed]
+SEEDS = [int(seed) for seed in os.environ.get("TOCSIN_SEED", "").split(",") if seed]
 
 
 def draw_trouble(chance: Chance) -> Trouble:

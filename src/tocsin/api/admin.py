@@ -1,0 +1,106 @@
+"""The admin socket: the operator's verbs over HTTP, served on a Unix socket in the data folder.
+
+Whoever may open the socket is the operator. It is never served on a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tocsin.api import pages
+from tocsin.api.operator import Operator
+from tocsin.api.pages import answer, read_json
+from tocsin.api.v1 import Books
+from tocsin.domain.app import App
+from tocsin.errors import CallError
+from tocsin.ports import Presence
+from tocsin.store import Store
+
+NUMBER_MAX = 2**32 - 1
+
+Status = Callable[[], dict[str, Any]]
+"""Where the service listens (`url`), its `pid` and its `version`."""
+
+
+class AdminPages:
+    """One page per verb."""
+
+    def __init__(self, operator: Operator, status: Status) -> None:
+        self._operator = operator
+        self._status = status
+
+    def routes(self) -> list[Route]:
+        """Where the verbs are."""
+        app = "/v1/apps/{sdkappid:int}"
+        return [
+            Route("/v1/status", self.status),
+            Route("/v1/apps", self.app_list),
+            Route(app, self.app_show),
+            Route(app, self.app_add, methods=["POST"]),
+            Route(f"{app}/usersig", self.usersig, methods=["POST"]),
+            Route(f"{app}/credentials", self.credential_list),
+            Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
+            Route(f"{app}/credentials/{{number:int}}", self.credential_delete, methods=["DELETE"]),
+        ]
+
+    async def status(self, _: Request) -> Response:
+        return answer(self._status())
+
+    async def app_list(self, _: Request) -> Response:
+        return answer({"apps": await self._operator.app_list()})
+
+    async def app_show(self, request: Request) -> Response:
+        return answer(await self._operator.app_show(_app(request)))
+
+    async def app_add(self, request: Request) -> Response:
+        facts = await read_json(request)
+        return answer(await self._operator.app_add(_app(request), facts))
+
+    async def usersig(self, request: Request) -> Response:
+        told = await read_json(request)
+        name, expire_s = told.get("name"), told.get("expire_s")
+        if not isinstance(name, str) or not isinstance(expire_s, int):
+            raise CallError(70402, "name and expire_s are needed")
+        return answer({"usersig": await self._operator.usersig(_app(request), name, expire_s)})
+
+    async def credential_list(self, request: Request) -> Response:
+        return answer({"credentials": await self._operator.credential_list(_app(request))})
+
+    async def credential_add(self, request: Request) -> Response:
+        facts = await read_json(request)
+        return answer(await self._operator.credential_add(_app(request), facts))
+
+    async def credential_delete(self, request: Request) -> Response:
+        await self._operator.credential_delete(_app(request), _number(request, "number"))
+        return answer({})
+
+
+def create(operator: Operator, store: Store, presence: Presence, status: Status) -> Starlette:
+    """The application to serve on the admin socket, and nowhere else."""
+
+    async def admit(request: Request) -> App:
+        text = request.path_params["sdkappid"]
+        app = await store.app(int(text)) if text.isdecimal() and len(text) <= 10 else None
+        if app is None:
+            raise CallError(70020)
+        return app
+
+    books = Books(store, presence, admit)
+    return pages.create([*AdminPages(operator, status).routes(), *books.routes()])
+
+
+def _app(request: Request) -> int:
+    return _number(request, "sdkappid")
+
+
+def _number(request: Request, name: str) -> int:
+    number: int = request.path_params[name]
+    if number > NUMBER_MAX:
+        raise CallError(70402, f"{name} must be at most {NUMBER_MAX}")
+    return number

@@ -1,0 +1,230 @@
+"""The operator's verbs: apps, their administrators, credentials, UserSigs.
+
+They belong to whoever may read the data folder, never to an app's administrator: the command line
+carries them out itself, or through the admin socket of the running service (`api/admin.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.api.wire_accounts import is_user_id
+from tocsin.channels.credentials import seal_settings
+from tocsin.clock import Clock, secret_bytes
+from tocsin.domain import usersig
+from tocsin.domain.account import Profile, import_accounts
+from tocsin.domain.app import App, Credential
+from tocsin.domain.quota import Limits
+from tocsin.errors import CallError
+from tocsin.ports import Vault
+from tocsin.store import Store
+
+ADMINS_MAX = 10
+"""Administrators of an app (trtc.io/document/50301, read 2026-11)."""
+SDKAPPID_MAX = 2**32 - 1
+EXPIRE_MAX_S = 100 * 365 * 86_400
+
+Facts = TypeVar("Facts")
+Spell = Annotated[int, Meta(ge=1, le=30 * 86_400)]
+
+
+class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be said of an app. Absent: as it is, or the default of a new one."""
+
+    key: Annotated[str, Meta(min_length=8, max_length=256)] | None = None
+    admins: tuple[str, ...] | None = None
+    profile: Literal["compatible", "unlimited", "own"] | None = None
+    own_limits: Limits | None = None
+    device_policy: Literal["last", "all"] | None = None
+    ack_s: Annotated[int, Meta(ge=1, le=3600)] | None = None
+    ttl_s: Spell | None = None
+    is_enabled: bool | None = None
+    is_push_enabled: bool | None = None
+    can_delete_accounts: bool | None = None
+    reimport_after_s: Annotated[int, Meta(ge=0)] | None = None
+
+
+class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A credential to be added: the vendor's settings, and what the operator alone may say."""
+
+    channel: str
+    settings: dict[str, Any]
+    origin: str = ""
+    auth_origin: str = ""
+    ca: str | None = None
+    rate_per_s: Annotated[float, Meta(ge=0)] = 0.0
+
+
+SHOWN = (
+    "sdkappid",
+    "admins",
+    "profile",
+    "own_limits",
+    "device_policy",
+    "ack_s",
+    "ttl_s",
+    "is_enabled",
+    "is_push_enabled",
+    "can_delete_accounts",
+    "reimport_after_s",
+    "attr_names",
+    "attr_types",
+)
+"""What of an app is shown; its keys only where they are asked for."""
+
+
+class Operator:
+    """Carries out what an operator says. Each verb is durable when it answers."""
+
+    def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an app, or change one: what is not told stays. Answers it.
+
+        A key that was made here is in the answer, this once.
+        """
+        told = _convert(facts, AppFacts)
+        if not 1 <= sdkappid <= SDKAPPID_MAX:
+            raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
+        _check_admins(told.admins or ())
+        made_key = ""
+        if told.key is None and await self._store.app(sdkappid) is None:
+            made_key = secret_bytes(32).hex()
+        app = await self._store.update_app(sdkappid, self._change(sdkappid, told, made_key))
+        await self._import_admins(app)
+        shown = shown_app(app)
+        return {**shown, "key": made_key} if made_key else shown
+
+    def _change(self, sdkappid: int, told: AppFacts, made_key: str) -> Callable[[App | None], App]:
+        # Sealing draws a nonce, so it happens here and not in the decision.
+        key = self._vault.seal((told.key or made_key).encode(), f"{sdkappid}/key")
+        appkey = self._vault.seal(secret_bytes(32).hex().encode(), f"{sdkappid}/appkey")
+
+        def change(app: App | None) -> App:
+            said = {name: getattr(told, name) for name in AppFacts.__struct_fields__}
+            said = {name: value for name, value in said.items() if value is not None}
+            said.pop("key", None)
+            if app is None:
+                app = App(sdkappid=sdkappid, key=key, appkey=appkey)
+            elif told.key is not None:
+                said["key"] = key
+            return msgspec.structs.replace(app, **said)
+
+        return change
+
+    async def _import_admins(self, app: App) -> None:
+        if not app.admins:
+            return
+        profiles = [Profile(name) for name in app.admins]
+        decide = import_accounts(profiles, self._clock.now())
+        failures = await self._store.update_accounts(app.sdkappid, app.admins, (), decide)
+        for name, code in failures:
+            raise CallError(code, f"{name} cannot be an administrator")
+
+    async def app_list(self) -> list[dict[str, Any]]:
+        """Every app, without its keys."""
+        apps = [await self._store.app(number) for number in await self._store.apps()]
+        return [shown_app(app) for app in apps if app is not None]
+
+    async def app_show(self, sdkappid: int) -> dict[str, Any]:
+        """One app, with the client key that its devices register with."""
+        app = await self._app(sdkappid)
+        appkey = self._vault.open(app.appkey, f"{sdkappid}/appkey").decode()
+        return {**shown_app(app), "appkey": appkey}
+
+    async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
+        """A UserSig for any name of the app."""
+        app = await self._app(sdkappid)
+        if not is_user_id(name):
+            raise CallError(70402, "a name has 1 to 32 printable ASCII characters")
+        if not 1 <= expire_s <= EXPIRE_MAX_S:
+            raise CallError(70402, f"expire_s must be 1 to {EXPIRE_MAX_S}")
+        key = self._vault.open(app.key, f"{sdkappid}/key").decode()
+        return usersig.sign(sdkappid, key, name, expire_s, self._clock.now())
+
+    async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
+        await self._app(sdkappid)
+        told = _convert(facts, CredentialFacts)
+        try:
+            sealed = seal_settings(self._vault, sdkappid, told.channel, told.settings)
+        except ValueError as fault:
+            raise CallError(70402, str(fault)) from None
+
+        def change(_: Credential | None, number: int) -> Credential:
+            return Credential(
+                app=sdkappid,
+                number=number,
+                channel=told.channel,
+                settings=sealed,
+                origin=told.origin,
+                auth_origin=told.auth_origin,
+                ca=told.ca,
+                rate_per_s=told.rate_per_s,
+            )
+
+        added = await self._store.update_credential(sdkappid, 0, change)
+        assert added is not None
+        return shown_credential(added)
+
+    async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
+        """The app's credentials, without their secrets."""
+        await self._app(sdkappid)
+        return [shown_credential(each) for each in await self._store.credentials(sdkappid)]
+
+    async def credential_delete(self, sdkappid: int, number: int) -> None:
+        """Delete a credential; its devices have no way to the vendor any more."""
+        await self._app(sdkappid)
+
+        def change(known: Credential | None, _: int) -> None:
+            if known is None:
+                raise CallError(70402, f"no credential {number}")
+
+        await self._store.update_credential(sdkappid, number, change)
+
+    async def _app(self, sdkappid: int) -> App:
+        app = await self._store.app(sdkappid)
+        if app is None:
+            raise CallError(70020)
+        return app
+
+
+def shown_app(app: App) -> dict[str, Any]:
+    """An app as it is shown, without its keys."""
+    return {name: msgspec.to_builtins(getattr(app, name)) for name in SHOWN}
+
+
+def shown_credential(record: Credential) -> dict[str, Any]:
+    """A credential as it is shown, without its secrets."""
+    return {
+        "number": record.number,
+        "channel": record.channel,
+        "origin": record.origin,
+        "auth_origin": record.auth_origin,
+        "has_ca": record.ca is not None,
+        "rate_per_s": record.rate_per_s,
+        "is_enabled": record.is_enabled,
+        "version": record.version,
+    }
+
+
+def _check_admins(names: tuple[str, ...]) -> None:
+    if len(names) > ADMINS_MAX:
+        raise CallError(70402, f"an app has at most {ADMINS_MAX} administrators")
+    for name in names:
+        if not is_user_id(name):
+            raise CallError(70402, "a name has 1 to 32 printable ASCII characters")
+
+
+def _convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
+    try:
+        return msgspec.convert(dict(facts), form)
+    except msgspec.ValidationError as fault:
+        raise CallError(70402, str(fault)) from None

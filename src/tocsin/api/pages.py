@@ -1,0 +1,112 @@
+"""What the pages under `/v1/` have in common: JSON answers, and faults in the one envelope.
+
+`/v1/` is ours, so HTTP statuses mean there what they mean elsewhere; the envelope is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from tocsin.api.wire import Answer, refusal
+from tocsin.errors import CallError, StoreError
+
+BODY_MAX_BYTES = 1 << 20
+
+STATUSES = {
+    60007: 429,
+    60009: 404,
+    60016: 403,
+    70016: 403,
+    70020: 404,
+    70050: 429,
+    70107: 404,
+    90009: 403,
+    90049: 404,
+    91000: 503,
+    800101: 401,
+    800102: 429,
+}
+SIGNATURES = frozenset((70001, 70002, 70003, 70009, 70013, 70014, 70052))
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create(routes: Sequence[BaseRoute]) -> Starlette:
+    """An application over these routes whose every fault is the envelope."""
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            CallError: _refuse,
+            StoreError: _store_failed,
+            HTTPException: _no_page,
+            Exception: _failed,
+        },
+    )
+
+
+def answer(body: Any) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body; an absent body is an empty one."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > BODY_MAX_BYTES:
+            raise CallError(60002)
+    try:
+        body = msgspec.json.decode(raw) if raw else {}
+    except (ValueError, RecursionError) as fault:
+        raise CallError(90001) from fault
+    if not isinstance(body, dict):
+        raise CallError(90001)
+    return body
+
+
+def number(members: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """A whole number among the parameters, from 0 to `most`."""
+    text = members.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= most):
+        raise CallError(70402, f"{name} must be 0 to {most}")
+    return int(text)
+
+
+def refused(error: CallError, status: int | None = None) -> Response:
+    """The envelope of a refusal, with the HTTP status that fits its code."""
+    if status is None:
+        status = 401 if error.code in SIGNATURES else STATUSES.get(error.code, 400)
+    return Response(
+        msgspec.json.encode(refusal(Answer, error)), status, media_type="application/json"
+    )
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, CallError)
+    return refused(error)
+
+
+async def _store_failed(_: Request, _error: Exception) -> Response:
+    return refused(CallError(91000))
+
+
+async def _no_page(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = 60002 if error.status_code == 405 else 60009
+    return refused(CallError(code), error.status_code)
+
+
+async def _failed(_: Request, _error: Exception) -> Response:
+    # The server logs the exception, through our masks, when this answer is out.
+    return refused(CallError(91000), 500)

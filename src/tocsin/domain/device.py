@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from pyroaring import BitMap
 
 from tocsin.domain.account import (
     REGISTRATION,
@@ -143,6 +144,14 @@ class Registered(Struct, frozen=True):
     device: Device
     secret: str
     """The new secret, or empty when the device had one."""
+
+
+def is_addressed(device: Device, audience: BitMap) -> bool:
+    """Whether a frozen audience names this device as it is now: its user, or the device itself.
+
+    A RegistrationID is an address of its own, whoever is logged in.
+    """
+    return device.user in audience or device.account in audience
 
 
 def hash_secret(secret: str) -> bytes:

@@ -29,9 +29,19 @@ REMEMBERED_MAX = 1000
 """Pushes that a client remembers having shown."""
 WAIT_BASE_S = 0.5
 WAIT_MAX_S = 30.0
+KNOWN_MAX = 100
+"""The newest of them, told to the service when a connection is made again."""
 FRAME_MAX_BYTES = 1 << 20
 RETRIED = frozenset({60007, 91000, 800102})
 """Codes that pass by themselves; any other refusal of a hello is final."""
+
+
+_ENDS = (
+    aiohttp.WSMsgType.CLOSE,
+    aiohttp.WSMsgType.CLOSING,
+    aiohttp.WSMsgType.CLOSED,
+    aiohttp.WSMsgType.ERROR,
+)
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -112,6 +122,7 @@ class DeviceClient:
         self._shown: OrderedDict[str, None] = OrderedDict()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._registered = asyncio.Event()
+        self._silence_max_s: float | None = None
         self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,6 +186,10 @@ class DeviceClient:
         """Tell the service that somebody opened a push."""
         await self._send({"type": "click", "id": push.id})
 
+    async def leave(self, *, unregister: bool = False, logout: bool = False) -> None:
+        """Say goodbye: unregistered, no push at all comes until the device registers again."""
+        await self._send({"type": "bye", "unregister": unregister, "logout": logout})
+
     async def _serve_once(self) -> float | None:
         """One connection, from hello to its end; answers how long the service asks us to wait."""
         url = self._wire.base_url + PATH
@@ -184,20 +199,24 @@ class DeviceClient:
             )
             async with opening as socket:
                 self._socket = socket
-                await self._send({"type": "hello", **self.identity.hello()})
+                known = list(self._shown)[-KNOWN_MAX:]
+                hello = {"type": "hello", **self.identity.hello()}
+                await self._send({**hello, "known": known} if known else hello)
                 return await self._read(socket)
         finally:
             self._socket = None
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> float | None:
-        async for message in socket:
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                continue
+        while True:
+            # A silent service pings, so silence for twice as long is a dead connection.
+            message = await socket.receive(timeout=self._silence_max_s)
+            if message.type in _ENDS:
+                break
             wait_s = await self._take(msgspec.json.decode(message.data))
             if wait_s is not None:
                 return wait_s
         self._tell(f"connection closed ({socket.close_code})")
-        return 0.0 if self._registered.is_set() and socket.close_code == 1001 else None
+        return None
 
     async def _take(self, frame: dict[str, Any]) -> float | None:
         match frame.get("type"):
@@ -207,7 +226,7 @@ class DeviceClient:
                 await self._take_push(frame)
             case "revoke":
                 if self._on_revoke is not None:
-                    self._on_revoke(str(frame.get("id") or frame.get("task_id", "")))
+                    self._on_revoke(str(frame["task_id"]))
             case "ping":
                 await self._send({"type": "pong"})
             case "drain":
@@ -222,6 +241,8 @@ class DeviceClient:
         self.identity.registration_id = frame["registration_id"]
         # The secret is told once, at the first registration.
         self.identity.secret = frame.get("secret") or self.identity.secret
+        if "idle_s" in frame:
+            self._silence_max_s = 2 * float(frame["idle_s"])
         self._registered.set()
         self._tell(f"registered as {self.identity.registration_id}")
 
@@ -242,7 +263,7 @@ class DeviceClient:
     async def _send(self, frame: dict[str, Any]) -> None:
         if self._socket is None:
             raise Unreachable(self._wire.base_url, "not connected")
-        await self._socket.send_bytes(msgspec.json.encode(frame), compress=None)
+        await self._socket.send_str(msgspec.json.encode(frame).decode())
 
     def _tell(self, state: str) -> None:
         if self._on_state is not None:

@@ -174,10 +174,6 @@ class Channel(Protocol):
         """Open the breaker: judgement found the credential at fault."""
         ...
 
-    def repeat_replaces(self, message: Message) -> bool:
-        """Whether a second delivery of this message replaces the first on the device."""
-        ...
-
 
 class Channels(Protocol):
     """The channels of every app's credentials."""

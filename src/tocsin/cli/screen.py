@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tocsin.client.wire import Refused, Unreachable
-from tocsin.errors import CODES, CallError
+from tocsin.errors import CODES, CallError, StoreError
 
 EXIT_REFUSED = 1
 """The service, or a check, said no."""
@@ -110,6 +110,7 @@ def _cell(value: object) -> str:
             return str(value)
 
 
+FREE_FOLDER = "end the process that has it (fuser DIR/*), or name another --data folder"
 START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
 START_SANDBOX = "is the sandbox running there? Start one: tocsin sandbox"
 
@@ -125,6 +126,8 @@ def run(screen: Screen, work: Coroutine[Any, Any, None], *, advice: str = START_
         screen.fail(Fault(str(fault), _help_of(fault.code)))
     except CallError as fault:
         screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
+    except StoreError as fault:
+        screen.fail(Fault(f"the data folder cannot be used: {fault}", FREE_FOLDER))
     except Unreachable as fault:
         screen.fail(Fault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
     except Fault as fault:

@@ -17,7 +17,7 @@ from rich.markup import escape
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.config import Config, ConfigError, check, load
 from tocsin.config import show as show_tree
-from tocsin.wiring import run_service
+from tocsin.wiring import serve as serve_config
 
 ConfigFile = Annotated[
     Path | None,
@@ -74,9 +74,16 @@ def serve(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        await run_service(
-            settings, started=lambda url: _started(screen, url, settings), ended=ended
-        )
+
+        def started(url: str) -> None:
+            _started(screen, url, settings)
+
+        try:
+            await serve_config(settings, started=started, ended=ended)
+        except OSError as fault:
+            where = f"{settings.server.host}:{settings.server.port}"
+            advice = "another --port, or 0 for any free one"
+            raise Fault(f"cannot listen on {where}: {fault.strerror or fault}", advice) from fault
 
     run(screen, work())
 

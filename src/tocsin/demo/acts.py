@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -10,9 +10,9 @@ from msgspec import Struct
 from tocsin.client.rest import Client, notice
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.clock import Clock
-from tocsin.demo.checks import Evidence, LogLine
+from tocsin.demo.checks import Evidence, Finding, LogLine
 from tocsin.demo.show import Show, progress_of
-from tocsin.demo.stage import Stage, StageFault
+from tocsin.demo.stage import Stage
 from tocsin.demo.world import Act, World
 
 POLL_S = 0.1
@@ -44,6 +44,8 @@ class Director:
         self._sandbox = sandbox
         self._show = show
         self._clock = clock
+        self.findings: list[Finding] = []
+        """Pushes that did not move on."""
 
     async def play(self, world: World, act: Act) -> Played:
         """Send one push and wait until only devices that must wait are still open."""
@@ -63,18 +65,17 @@ class Director:
     async def _recall(self, task_id: str, before: int) -> None:
         """Recall as soon as the vendors have taken something, and let them be quick again."""
         give_up_at = self._clock.monotonic() + STUCK_S
-        while await self._accepted() <= before:
-            self._still_time(give_up_at, "the recalled push")
+        while await self._accepted() <= before and self._is_time_left(give_up_at, task_id):
             await self._clock.sleep(QUICK_POLL_S)
         text = notice("Withdrawn", "Please ignore the last one.")
         await self._client.revoke(task_id, text)
         await self._sandbox.clear_faults()
 
     async def _follow(self, task_id: str, label: str, waiting: int) -> None:
+        """Show a push until no more than `waiting` of its devices are open."""
         give_up_at = self._clock.monotonic() + STUCK_S
         task = await self._client.task(task_id)
-        while not task["ledger"]["is_walked"] and task["phase"] != "done":
-            self._still_time(give_up_at, label)
+        while not _is_walked(task) and self._is_time_left(give_up_at, label):
             await self._clock.sleep(POLL_S)
             task = await self._client.task(task_id)
         with self._show.step(label, task["ledger"]["planned"]) as moved:
@@ -84,8 +85,9 @@ class Director:
                 moved(done - shown)
                 shown = done
                 if planned - done <= waiting or task["phase"] == "done":
-                    break
-                self._still_time(give_up_at, label)
+                    return
+                if not self._is_time_left(give_up_at, label):
+                    return
                 await self._clock.sleep(POLL_S)
                 task = await self._client.task(task_id)
 
@@ -97,7 +99,8 @@ class Director:
         with self._show.step("waiting for the last to expire", len(ids)) as moved:
             for task_id in ids:
                 while (await self._client.task(task_id))["phase"] != "done":
-                    self._still_time(give_up_at, task_id)
+                    if not self._is_time_left(give_up_at, task_id):
+                        return
                     await self._clock.sleep(POLL_S)
                 moved(1)
 
@@ -150,11 +153,16 @@ class Director:
     async def _accepted(self) -> int:
         return int((await self._sandbox.counts())["accepted"])
 
-    def _still_time(self, give_up_at: float, what: str) -> None:
+    def _is_time_left(self, give_up_at: float, where: str) -> bool:
         self._stage.check()
-        if self._clock.monotonic() > give_up_at:
-            words = self._stage.service.last_words()
-            raise StageFault(f"{what} has not moved on for {STUCK_S:.0f} s; the service:\n{words}")
+        if self._clock.monotonic() <= give_up_at:
+            return True
+        self.findings.append(Finding("end", where, f"has not moved on for {STUCK_S:.0f} s"))
+        return False
+
+
+def _is_walked(task: Mapping[str, Any]) -> bool:
+    return bool(task["ledger"]["is_walked"]) or task["phase"] == "done"
 
 
 def waiters(world: World, act: Act) -> int:

@@ -44,8 +44,6 @@ from tocsin.demo.world import Sizes, World, make_acts, make_world
 SDKAPPID = 1_400_000_001
 ADMIN = "admin"
 ACK_S = 2
-TTL_S = 15
-"""A push of the demo lives so long: then devices that never answer have expired."""
 BREAKS = ("lost-job", "double-send", "wrong-bitmap")
 SOCKETS_SPARE = 50
 
@@ -70,7 +68,7 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         show.say(f"  planted on purpose: [bold red]{broken}[/]\n")
     async with set_stage(broken=broken) as stage, AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(SandboxDoor(stage.sandbox_url))
-        app = await _add_app(stage, sandbox)
+        app = await _add_app(stage, sandbox, sizes)
         client = Client(stage.url, app.sdkappid, app.admin, key=app.key)
         await stack.enter_async_context(client)
         world = make_world(sizes)
@@ -88,13 +86,13 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         evidence = [await director.read(one) for one in played]
         log = await director.log()
     show.table(evidence)
-    findings = judge(evidence, log, world, seen, tags)
+    findings = [*director.findings, *judge(evidence, log, world, seen, tags)]
     show.verdict(findings, _compared(evidence, log, world, seen))
     _close(show, findings)
     return Outcome(findings, evidence)
 
 
-async def _add_app(stage: Stage, sandbox: SandboxDoor) -> App:
+async def _add_app(stage: Stage, sandbox: SandboxDoor, sizes: Sizes) -> App:
     """What an operator does: an app, and the sandbox's credentials for it."""
     path = admin_socket(stage.data)
     if path is None:
@@ -109,7 +107,7 @@ async def _add_app(stage: Stage, sandbox: SandboxDoor) -> App:
                 "admins": [ADMIN],
                 "profile": "unlimited",
                 "ack_s": ACK_S,
-                "ttl_s": TTL_S,
+                "ttl_s": sizes.ttl_s,
             },
         )
         numbers = {}
@@ -186,6 +184,7 @@ def _compared(
 ) -> dict[str, int]:
     """How much each check had to look at: a check over nothing would prove nothing."""
     return {
+        "end": len(evidence),
         "tags": len(world.people),
         "audience": sum(len(one.audience) for one in evidence),
         "ledger": sum(one.ledger["planned"] for one in evidence),

@@ -47,10 +47,20 @@ class Sizes(Struct, frozen=True, kw_only=True):
     batch: int = 500
     throttled: int = 60
     """Vendor requests that are answered "too many" once."""
+    ttl_s: int = 15
+    """A push lives so long: then devices that never answer have expired."""
 
 
 SMALL = Sizes(
-    accounts=500, apns=300, fcm=150, sockets=10, sockets_with_fcm=5, silent=2, batch=25, throttled=4
+    accounts=500,
+    apns=300,
+    fcm=150,
+    sockets=10,
+    sockets_with_fcm=5,
+    silent=2,
+    batch=25,
+    throttled=4,
+    ttl_s=6,
 )
 """One twentieth: for tests and slow machines."""
 

@@ -1,0 +1,83 @@
+"""The demo, a twentieth of it, on real processes: it holds when right and fails when broken."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tocsin.clock import SystemClock
+from tocsin.demo.run import BREAKS, Outcome, run_demo
+from tocsin.demo.stage import StageFault, set_stage
+from tocsin.demo.world import SMALL
+
+pytestmark = pytest.mark.slow
+
+
+async def play(broken: str = "") -> tuple[Outcome, str]:
+    screen = io.StringIO()
+    console = Console(file=screen, width=150)
+    outcome = await run_demo(console, SystemClock(), SMALL, broken=broken)
+    return outcome, screen.getvalue()
+
+
+async def test_the_demo_adds_up() -> None:
+    outcome, printed = await play()
+    assert outcome.findings == [], printed
+    assert "Everything adds up" in printed
+    by_label = {it.act.label: it.ledger for it in outcome.evidence}
+    assert len(by_label) == 6
+    recalled = by_label["everyone, recalled"]["states"]
+    assert recalled["sent"] > 0
+    assert recalled["recalled"] > 0
+    first = by_label["everyone"]
+    assert first["states"]["failed"] > 0
+    assert first["states"]["expired"] > 0
+    assert first["reached"] > first["clicked"] > 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [("lost-job", "ledger"), ("double-send", "vendor log"), ("wrong-bitmap", "audience")],
+)
+async def test_a_planted_fault_is_caught_by_its_check(broken: str, check: str) -> None:
+    outcome, printed = await play(broken)
+    assert check in {finding.check for finding in outcome.findings}, printed
+    assert "FAILED" in printed
+
+
+def test_every_planted_fault_is_tried() -> None:
+    assert set(BREAKS) == {"lost-job", "double-send", "wrong-bitmap"}
+
+
+async def test_the_children_end_when_the_demo_is_cancelled() -> None:
+    set_up: asyncio.Queue[tuple[int, int, Path]] = asyncio.Queue()
+
+    async def hold() -> None:
+        async with set_stage() as stage:
+            pids = (stage.service.process.pid, stage.sandbox.process.pid)
+            set_up.put_nowait((*pids, stage.folder))
+            await asyncio.Event().wait()
+
+    holding = asyncio.create_task(hold())
+    *pids, folder = await set_up.get()
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    assert not folder.exists()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_child_that_does_not_start_is_heard(tmp_path: Path) -> None:
+    config = tmp_path / "tocsin.toml"
+    config.write_text("[server]\nprot = 1\n")
+    with pytest.raises(StageFault, match="did not start") as fault:
+        async with set_stage(config=config):
+            pass
+    assert "prot" in str(fault.value)

@@ -201,6 +201,19 @@ def unregister(secret: str, now: float) -> Callable[[DeviceView], DeviceEdit]:
     return decide
 
 
+def note_seen(now: float) -> Callable[[DeviceView], DeviceEdit]:
+    """A decision that writes down when a device was last seen, if it is still there."""
+
+    def decide(view: DeviceView) -> DeviceEdit:
+        books = Draft(view.books).edit([])
+        if view.device is None:
+            return DeviceEdit(books)
+        seen = msgspec.structs.replace(view.device, seen_at=now)
+        return DeviceEdit(books, [seen], seen)
+
+    return decide
+
+
 def without_route(device: Device) -> Device:
     """The device with its token given up; the epoch tells late answers apart."""
     return msgspec.structs.replace(device, route=None, epoch=device.epoch + 1)

@@ -1,0 +1,327 @@
+"""Register: devices at the door, whichever door it is, and what they report."""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+from collections import OrderedDict
+
+import msgspec
+from msgspec import Struct
+from pyroaring import BitMap
+
+from tocsin.clock import Chance, Clock, secret_bytes
+from tocsin.domain import device as rules
+from tocsin.domain import usersig
+from tocsin.domain.account import NAME_MAX_BYTES
+from tocsin.domain.app import App
+from tocsin.domain.device import (
+    REGISTRATION_ID_MAX_BYTES,
+    TOKEN_MAX_BYTES,
+    Device,
+    DeviceFacts,
+    Registered,
+    Registration,
+    Route,
+    has_secret,
+    is_addressed,
+)
+from tocsin.domain.quota import Bucket
+from tocsin.domain.stats import fold
+from tocsin.domain.task import Stage, Task
+from tocsin.errors import CallError
+from tocsin.metrics import Metrics
+from tocsin.pipeline.reports import Reports
+from tocsin.ports import Bus, Hello, Registrar, Vault
+from tocsin.store import Store
+
+DEVICE = "device"
+"""Bus subject: a device changed hands or left. Payload: `DeviceHint` as JSON."""
+
+SECRET_BYTES = 32
+ADDRESSES_MAX = 10_000
+TASKS_MAX = 1024
+SEEN_EVERY_S = 3600.0
+"""A device that comes back unchanged is written anew at most this often."""
+
+
+class DeviceHint(Struct, frozen=True, array_like=True):
+    """What connections of a device must know at once, by whichever door it came."""
+
+    app: int
+    device: int
+    user: int
+    user_name: str
+    is_registered: bool
+
+
+class DoorSettings(Struct, frozen=True, kw_only=True):
+    """How freely devices may register."""
+
+    new_per_minute: float = 60.0
+    """New devices and failed hellos a minute, of one address and app; 0 means no limit."""
+
+
+class Registering:
+    """A `Registrar` over the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        vault: Vault,
+        bus: Bus,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        settings: DoorSettings | None = None,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._bus = bus
+        self._clock = clock
+        self._chance = chance
+        self._metrics = metrics
+        self._limit = _Limit((settings or DoorSettings()).new_per_minute)
+        self._reports = Reports(store, clock)
+        self._opened: OrderedDict[tuple[str, bytes], str] = OrderedDict()
+        self._tasks: OrderedDict[tuple[int, str], tuple[Task, BitMap]] = OrderedDict()
+
+    async def register(self, hello: Hello) -> Registered:
+        """Check the proof, then write the device; a device that only came back is not written."""
+        app = await self._app(hello.sdkappid)
+        known = await self._known(app, hello)
+        if known is None:
+            # Who shows no device secret, or a wrong one, is new here or guessing.
+            self._limit.take(app.sdkappid, hello.address, self._clock.now())
+        await self._check_proof(app, hello, known)
+        await self._check_words(app, hello)
+        if known is not None and _changes_nothing(known, hello):
+            return Registered(await self._seen(app, known), "")
+        registered = await self._write(app, hello)
+        self._tell(app, registered.device)
+        return registered
+
+    async def authenticate(self, app: int, registration_id: str, secret: str) -> Device:
+        """The registered device that shows its secret."""
+        device = await self._store.device(app, registration_id)
+        if device is None:
+            raise CallError(70107)
+        if not has_secret(device, secret):
+            raise CallError(800101)
+        return device
+
+    async def unregister(self, app: int, registration_id: str, secret: str) -> None:
+        """Stop pushes to a device until it registers again."""
+        decide = rules.unregister(secret, self._clock.now())
+        gone = await self._store.update_device(app, registration_id, "", None, decide)
+        assert isinstance(gone, Device)
+        self._tell(await self._app(app), gone)
+
+    async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
+        """Book it durably; a task that we no longer have, or never sent it, is acknowledged."""
+        task = await self._task_for(app, task_id, device)
+        if task is None:
+            return
+        await self._reports.append(app, task.number, stage, via, device.number)
+        if stage is Stage.REACHED and via == "online":
+            self._metrics.count("acks")
+
+    # proofs
+
+    async def _app(self, sdkappid: int) -> App:
+        app = await self._store.app(sdkappid)
+        if app is None:
+            raise CallError(70020)
+        if not app.is_enabled:
+            raise CallError(60016)
+        return app
+
+    async def _known(self, app: App, hello: Hello) -> Device | None:
+        if not (hello.registration_id and hello.secret):
+            return None
+        device = await self._store.device(app.sdkappid, hello.registration_id)
+        return device if device is not None and has_secret(device, hello.secret) else None
+
+    async def _check_proof(self, app: App, hello: Hello, known: Device | None) -> None:
+        """UserSig for a UserID; else the appKey. To log out, the device secret is enough."""
+        if hello.user or hello.usersig:
+            await self._check_usersig(app, hello)
+        elif not (hello.is_logout and known is not None):
+            appkey = self._open(app.appkey, f"{app.sdkappid}/appkey")
+            if not appkey or not hmac.compare_digest(appkey.encode(), hello.appkey.encode()):
+                raise CallError(800001)
+
+    async def _check_usersig(self, app: App, hello: Hello) -> None:
+        if not hello.user or len(hello.user.encode()) > NAME_MAX_BYTES:
+            raise CallError(70402, "UserID is empty or longer than 32 bytes")
+        if not hello.user.isprintable() or not hello.user.isascii():
+            raise CallError(70402, "UserID is not printable ASCII")
+        key = self._open(app.key, f"{app.sdkappid}/key")
+        if not key:
+            raise CallError(70016)
+        (account,) = await self._store.accounts(app.sdkappid, [hello.user])
+        usersig.verify(
+            hello.usersig,
+            sdkappid=app.sdkappid,
+            identifier=hello.user,
+            key=key,
+            now=self._clock.now(),
+            valid_after=account.sig_valid_after if account is not None else 0,
+        )
+
+    def _open(self, sealed: bytes, context: str) -> str:
+        """The plain secret; a changed one is sealed anew and so opened anew."""
+        if not sealed:
+            return ""
+        name = (context, sealed)
+        plain = self._opened.get(name)
+        if plain is None:
+            plain = self._opened[name] = self._vault.open(sealed, context).decode()
+            if len(self._opened) > TASKS_MAX:
+                self._opened.popitem(last=False)
+        return plain
+
+    async def _check_words(self, app: App, hello: Hello) -> None:
+        name = hello.registration_id
+        if len(name.encode()) > REGISTRATION_ID_MAX_BYTES or not (
+            name.isascii() and name.isprintable()
+        ):
+            raise CallError(70402, "RegistrationID is over 64 bytes or not printable ASCII")
+        if hello.user and hello.user == name:
+            raise CallError(70402, "RegistrationID is the UserID")
+        tokens = [hello.voip_token or "", *hello.live_tokens.values()]
+        if hello.route is not None:
+            tokens.append(hello.route.token)
+            await self._check_route(app, hello.route)
+        if any(len(token.encode()) > TOKEN_MAX_BYTES for token in tokens):
+            raise CallError(70402, "a token is over 1024 bytes")
+
+    async def _check_route(self, app: App, route: Route) -> None:
+        found = await self._store.credentials(app.sdkappid)
+        channels = {credential.number: credential.channel for credential in found}
+        if channels.get(route.credential) != route.channel:
+            raise CallError(70402, "no such certificate ID for this channel")
+        if not route.token:
+            raise CallError(70402, "token is empty")
+
+    # writing
+
+    async def _write(self, app: App, hello: Hello) -> Registered:
+        ask = Registration(
+            registration_id=hello.registration_id or self._new_id(),
+            secret=hello.secret,
+            fresh_secret=secret_bytes(SECRET_BYTES).hex(),
+            user=hello.user,
+            is_logout=hello.is_logout,
+            route=hello.route,
+            voip_token=hello.voip_token,
+            live_tokens=hello.live_tokens,
+            facts=hello.facts,
+        )
+        registered = await self._store.update_device(
+            app.sdkappid,
+            ask.registration_id,
+            ask.user,
+            ask.route,
+            rules.register(ask, self._clock.now()),
+        )
+        assert isinstance(registered, Registered)
+        return registered
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._chance.bits(128), version=4)).upper()
+
+    async def _seen(self, app: App, device: Device) -> Device:
+        now = self._clock.now()
+        if now - device.seen_at < SEEN_EVERY_S:
+            return device
+        decide = rules.note_seen(now)
+        name = device.registration_id
+        seen = await self._store.update_device(app.sdkappid, name, "", None, decide)
+        return seen if isinstance(seen, Device) else device
+
+    def _tell(self, app: App, device: Device) -> None:
+        hint = DeviceHint(
+            app.sdkappid, device.number, device.user, device.user_name, device.is_registered
+        )
+        self._bus.publish(DEVICE, msgspec.json.encode(hint))
+
+    # reports
+
+    async def _task_for(self, app: int, task_id: str, device: Device) -> Task | None:
+        """The task, if this device has anything to say about it."""
+        found = await self._task(app, task_id)
+        if found is None:
+            return None
+        task, audience = found
+        if is_addressed(device, audience):
+            return task
+        # It may have been sent there before another user logged in.
+        books = await self._store.books(app, task.number)
+        if books is None or device.number not in fold(books).planned:
+            return None
+        return task
+
+    async def _task(self, app: int, task_id: str) -> tuple[Task, BitMap] | None:
+        """A task and its frozen audience, neither of whose names and members ever change."""
+        name = (app, task_id)
+        found = self._tasks.get(name)
+        if found is not None:
+            self._tasks.move_to_end(name)
+            return found
+        task = await self._store.task(app, task_id)
+        if task is None:
+            return None
+        found = (task, await self._store.audience(app, task.number))
+        if found[1]:
+            self._tasks[name] = found
+            if len(self._tasks) > TASKS_MAX:
+                self._tasks.popitem(last=False)
+        return found
+
+
+class _Limit:
+    """A bucket for each address of each app, the least recent forgotten first."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._per_minute = per_minute
+        self._buckets: OrderedDict[tuple[int, str], Bucket] = OrderedDict()
+
+    def take(self, app: int, address: str, now: float) -> None:
+        """Count one; 800102 when it is one too many."""
+        if not self._per_minute or not address:
+            return
+        name = (app, address)
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(self._per_minute / 60, self._per_minute, now)
+            if len(self._buckets) > ADDRESSES_MAX:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(name)
+        if not bucket.take(now):
+            raise CallError(800102)
+
+
+def _changes_nothing(device: Device, hello: Hello) -> bool:
+    """Whether a device has only come back: the same user, tokens and facts as stored."""
+    if not device.is_registered or (hello.is_logout and device.user):
+        return False
+    if hello.user and hello.user != device.user_name:
+        return False
+    if hello.route is not None and hello.route != device.route:
+        return False
+    if hello.voip_token is not None and hello.voip_token != device.voip_token:
+        return False
+    if any(device.live_tokens.get(name) != token for name, token in hello.live_tokens.items()):
+        return False
+    return all(
+        value is None or value == getattr(device, name)
+        for name, value in zip(
+            DeviceFacts.__struct_fields__, msgspec.structs.astuple(hello.facts), strict=True
+        )
+    )
+
+
+def _fits(registering: Registering) -> Registrar:
+    return registering

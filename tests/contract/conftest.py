@@ -10,13 +10,18 @@ import pytest
 
 from tests.contract.rows import add_app
 from tocsin.adapters.memory import MemoryStore
+from tocsin.adapters.sqlite.store import SqliteStore
 from tocsin.clock import ManualClock
 from tocsin.store import Store
 
-STORES = ("memory",)
+STORES = ("memory", "sqlite")
 
 
 async def open_store(name: str, folder: Path, clock: ManualClock, stack: AsyncExitStack) -> Store:
+    if name == "sqlite":
+        opened = SqliteStore(folder, clock)
+        await opened.start(stack)
+        return opened
     store = MemoryStore(clock)
     await store.start(stack)
     return store

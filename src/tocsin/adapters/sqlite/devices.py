@@ -1,0 +1,124 @@
+"""Devices: whole documents, found by number, by name, by token and by account."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from tocsin.adapters.sqlite.tables import Tables, integers, json_text
+from tocsin.domain.device import Device, Route
+
+_BY_NAME = "SELECT doc FROM device WHERE app = ? AND registration_id = ?"
+_BY_ROUTE = "SELECT doc FROM device WHERE app = ? AND route = ?"
+_BY_NUMBER = """
+SELECT '[' || group_concat(d.doc) || ']' FROM carray(?2) AS asked
+CROSS JOIN device AS d ON d.app = ?1 AND d.number = asked.value
+"""
+_BY_ACCOUNT = """
+SELECT '[' || group_concat(d.doc) || ']' FROM carray(?2) AS asked
+CROSS JOIN device AS d INDEXED BY device_account ON d.app = ?1 AND d.account = asked.value
+"""
+_BY_USER = """
+SELECT '[' || group_concat(d.doc) || ']' FROM carray(?2) AS asked
+CROSS JOIN device AS d INDEXED BY device_user
+ON d.app = ?1 AND d.user = asked.value AND d.user <> 0
+"""
+_DELETE_BY_ACCOUNT = """
+DELETE FROM device WHERE app = ?1 AND account IN (SELECT value FROM carray(?2))
+"""
+_DELETE_BY_USER = """
+DELETE FROM device WHERE app = ?1 AND user <> 0 AND user IN (SELECT value FROM carray(?2))
+"""
+_DELETE = "DELETE FROM device WHERE app = ? AND number = ?"
+_CREATE = """
+INSERT INTO device (app, number, registration_id, account, user, route, doc)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_REPLACE = """
+UPDATE device SET registration_id = ?3, account = ?4, user = ?5, route = ?6, doc = ?7
+WHERE app = ?1 AND number = ?2
+"""
+_LEAVE_ROUTE = """
+UPDATE device SET route = NULL WHERE app = ?1 AND number = ?2 AND route IS NOT ?3
+"""
+
+PAGE = 10_000
+"""Devices in one answer of SQLite."""
+
+
+def find_device(tables: Tables, app: int, registration_id: str) -> Device | None:
+    return _decode(tables.value(_BY_NAME, app, registration_id))
+
+
+def find_holder(tables: Tables, app: int, route: Route) -> Device | None:
+    """The device that owns this token."""
+    return _decode(tables.value(_BY_ROUTE, app, digest(route)))
+
+
+def _decode(doc: str | None) -> Device | None:
+    return None if doc is None else msgspec.json.decode(doc, type=Device)
+
+
+def devices_by_number(tables: Tables, app: int, numbers: Iterable[int]) -> dict[int, Device]:
+    """Devices in rising order of their numbers."""
+    return _read(tables, app, numbers, (_BY_NUMBER,))
+
+
+def devices_of(tables: Tables, app: int, accounts: Iterable[int]) -> dict[int, Device]:
+    """Devices bound to these accounts or registered under them, in rising order."""
+    return _read(tables, app, accounts, (_BY_ACCOUNT, _BY_USER))
+
+
+def _read(
+    tables: Tables, app: int, numbers: Iterable[int], statements: Sequence[str]
+) -> dict[int, Device]:
+    found: dict[int, Device] = {}
+    asked = array("q", numbers)
+    for start in range(0, len(asked), PAGE):
+        page = integers(asked[start : start + PAGE])
+        for statement in statements:
+            docs = tables.value(statement, app, page)
+            for device in msgspec.json.decode(docs, type=list[Device]) if docs else ():
+                found[device.number] = device
+    return {number: found[number] for number in sorted(found)}
+
+
+def delete_devices_of(tables: Tables, app: int, accounts: Sequence[int]) -> None:
+    tables.run(_DELETE_BY_ACCOUNT, app, integers(accounts))
+    tables.run(_DELETE_BY_USER, app, integers(accounts))
+
+
+def write_devices(tables: Tables, app: int, devices: Sequence[Device]) -> None:
+    """Write whole rows; a token that changes hands is first taken from everyone named."""
+    last = tables.tally(app).device
+    born = [_row(app, device) for device in devices if device.number > last]
+    known = [_row(app, device) for device in devices if device.number <= last]
+    if len(devices) > 1:
+        tables.many(_LEAVE_ROUTE, [(app, row[1], row[5]) for row in known])
+    if known:
+        changed = tables.many(_REPLACE, known)
+        assert changed == len(known), "a device that does not exist"
+    if born:
+        tables.give(app, "device", (row[1] for row in born))
+        tables.many(_CREATE, born)
+
+
+def _row(app: int, device: Device) -> tuple[Any, ...]:
+    return (
+        app,
+        device.number,
+        device.registration_id,
+        device.account,
+        device.user,
+        None if device.route is None else digest(device.route),
+        json_text(device),
+    )
+
+
+def digest(route: Route) -> bytes:
+    """What is unique in an app, in 16 bytes: tokens are long and stand in the document already."""
+    return hashlib.blake2b(msgspec.msgpack.encode(route.key()), digest_size=16).digest()

@@ -1,0 +1,83 @@
+"""The data folder: one process at a time, one database, and the schema it has grown to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+import apsw
+
+DATABASE = "tocsin.db"
+LOCK = "lock"
+PAGES_CACHED_KIB = 16_384
+PACKAGE = "tocsin.adapters.sqlite"
+
+
+class FolderInUse(Exception):
+    """Another process has the data folder open."""
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold the folder until the answered file is closed, even if by the death of the process."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (folder / LOCK).open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise FolderInUse(
+            f"{folder} is in use by process {holder}; only one process may open a data folder"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def open_writer(path: Path, *, vfs: str | None, busy_s: float) -> apsw.Connection:
+    """The connection that writes: commits survive a power cut, checkpoints are its own work."""
+    connection = _open(path, vfs)
+    connection.set_busy_timeout(int(busy_s * 1000))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", 0)
+    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+    migrate(connection)
+    return connection
+
+
+def open_reader(path: Path, *, vfs: str | None) -> apsw.Connection:
+    """A connection that cannot write."""
+    connection = _open(path, vfs)
+    connection.pragma("query_only", 1)
+    return connection
+
+
+def _open(path: Path, vfs: str | None) -> apsw.Connection:
+    connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=200)
+    connection.pragma("cache_size", -PAGES_CACHED_KIB)
+    connection.pragma("temp_store", "memory")
+    return connection
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Run the schema files that this database has not seen, each in a transaction.
+
+    A database that has seen more than we know is used as it is: files are only ever added to,
+    and the previous release runs on the next one's schema.
+    """
+    schema = resources.files(PACKAGE).joinpath("schema")
+    files = sorted(entry.name for entry in schema.iterdir() if entry.name.endswith(".sql"))
+    seen = int(connection.pragma("user_version"))
+    for name in files:
+        number = int(name.split("_")[0])
+        if number > seen:
+            text = schema.joinpath(name).read_text("utf-8")
+            with connection:
+                connection.execute(text).fetchall()
+                connection.pragma("user_version", number)

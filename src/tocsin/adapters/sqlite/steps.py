@@ -1,0 +1,147 @@
+"""Steps that join several nouns: an app's row, a device with its accounts, a leased job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+
+from tocsin.adapters.sqlite.accounts import existing_accounts, view_accounts, write_accounts
+from tocsin.adapters.sqlite.books import append_blocks, find_acked
+from tocsin.adapters.sqlite.devices import (
+    devices_by_number,
+    devices_of,
+    find_device,
+    find_holder,
+    write_devices,
+)
+from tocsin.adapters.sqlite.queue import add_jobs, has_other_jobs, held_job, write_job
+from tocsin.adapters.sqlite.tables import Tables
+from tocsin.adapters.sqlite.tasks import remembered_task, replace_task, write_audience
+from tocsin.domain.account import AccountsEdit, AccountsView
+from tocsin.domain.app import App, Credential
+from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.task import Job, StepEdit, StepView, StepWant
+
+_APPS = "SELECT app, doc FROM app ORDER BY app"
+_SET_APP = "INSERT OR REPLACE INTO app (app, doc) VALUES (?, ?)"
+_CREDENTIALS = "SELECT doc FROM credential WHERE app = ? ORDER BY number"
+_CREDENTIAL = "SELECT doc FROM credential WHERE app = ? AND number = ?"
+_SET_CREDENTIAL = "INSERT OR REPLACE INTO credential (app, number, doc) VALUES (?, ?, ?)"
+_DELETE_CREDENTIAL = "DELETE FROM credential WHERE app = ? AND number = ?"
+
+
+def read_apps(tables: Tables) -> dict[int, App]:
+    return {app: msgspec.msgpack.decode(doc, type=App) for app, doc in tables.all(_APPS)}
+
+
+def change_app(tables: Tables, app: int, change: Callable[[App | None], App]) -> App:
+    row = change(tables.find_app(app))
+    assert row.sdkappid == app, row.sdkappid
+    tables.forget_app(app)
+    tables.run(_SET_APP, app, msgspec.msgpack.encode(row))
+    return row
+
+
+def read_credentials(tables: Tables, app: int) -> list[Credential]:
+    rows = tables.all(_CREDENTIALS, app)
+    return [msgspec.msgpack.decode(doc, type=Credential) for (doc,) in rows]
+
+
+def change_credential(
+    tables: Tables,
+    app: int,
+    number: int,
+    change: Callable[[Credential | None, int], Credential | None],
+) -> Credential | None:
+    assert tables.app(app).sdkappid == app
+    doc = tables.value(_CREDENTIAL, app, number)
+    known = None if doc is None else msgspec.msgpack.decode(doc, type=Credential)
+    row = change(known, tables.tally(app).credential + 1)
+    if row is None:
+        tables.run(_DELETE_CREDENTIAL, app, number)
+        return None
+    assert row.app == app, row.app
+    if known is None:
+        tables.give(app, "credential", [row.number])
+    else:
+        assert row.number == number, row.number
+    tables.run(_SET_CREDENTIAL, app, row.number, msgspec.msgpack.encode(row))
+    return row
+
+
+def change_accounts(
+    tables: Tables,
+    app: int,
+    view: AccountsView,
+    change: Callable[[AccountsView], AccountsEdit],
+    now: float,
+) -> Any:
+    edit = change(view)
+    write_accounts(tables, app, edit, now)
+    return edit.result
+
+
+def view_device(
+    tables: Tables, app: int, registration_id: str, user: str, route: Route | None
+) -> DeviceView:
+    """What a decision about this device has to know."""
+    names = [registration_id, user] if user else [registration_id]
+    return DeviceView(
+        books=view_accounts(tables, app, names, []),
+        device=find_device(tables, app, registration_id),
+        holder=None if route is None else find_holder(tables, app, route),
+        next_device=tables.tally(app).device + 1,
+    )
+
+
+def change_device(
+    tables: Tables,
+    app: int,
+    view: DeviceView,
+    change: Callable[[DeviceView], DeviceEdit],
+    now: float,
+) -> Any:
+    edit = change(view)
+    write_accounts(tables, app, edit.books, now)
+    write_devices(tables, app, edit.devices)
+    return edit.result
+
+
+def step_job(
+    tables: Tables, app: int, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]
+) -> Any:
+    row = held_job(tables, app, job)
+    edit = decide(_view_step(tables, app, row, want))
+    if edit.task is not None:
+        replace_task(tables, app, row.task, edit.task)
+    if edit.audience is not None:
+        write_audience(tables, app, row.task, edit.audience)
+    append_blocks(tables, app, row.task, edit.blocks)
+    write_devices(tables, app, edit.devices)
+    add_jobs(tables, app, edit.jobs)
+    write_job(tables, row, edit)
+    return edit.result
+
+
+def _view_step(tables: Tables, app: int, job: Job, want: StepWant) -> StepView:
+    return StepView(
+        app=tables.app(app),
+        task=remembered_task(tables, app, job.task),
+        job=job,
+        devices=_wanted_devices(tables, app, want),
+        accounts=existing_accounts(tables, app, want.accounts),
+        acked=find_acked(tables, app, job.task) if want.with_acked else BitMap(),
+        has_other_jobs=has_other_jobs(tables, job),
+    )
+
+
+def _wanted_devices(tables: Tables, app: int, want: StepWant) -> dict[int, Device]:
+    owned = devices_of(tables, app, want.accounts) if want.accounts else {}
+    named = devices_by_number(tables, app, want.devices) if want.devices else {}
+    if not owned or not named:
+        return owned or named
+    both = {**owned, **named}
+    return {number: both[number] for number in sorted(both)}

@@ -1,0 +1,198 @@
+"""Tasks, what is accepted with them, and their frozen audiences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+
+from tocsin.adapters.sqlite.accounts import find_accounts
+from tocsin.adapters.sqlite.queue import add_jobs, wake_jobs
+from tocsin.adapters.sqlite.tables import TASKS_MAX, Tables
+from tocsin.domain.quota import PushUse
+from tocsin.domain.task import AcceptEdit, AcceptView, RecallEdit, RecallView, Task
+
+DEDUP_S = 1.0
+"""How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
+
+_BY_ID = "SELECT doc FROM task WHERE app = ? AND task_id = ?"
+_BY_NUMBER = "SELECT doc FROM task WHERE app = ? AND number = ?"
+_LATEST = """
+SELECT doc FROM task WHERE app = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3
+"""
+_LIVING = """
+SELECT doc FROM task INDEXED BY task_living WHERE app = ? AND ended_at IS NULL ORDER BY number
+"""
+_RECALLED = """
+SELECT number FROM task INDEXED BY task_recalled
+WHERE app = ? AND recalled_at >= ? AND recalled_at IS NOT NULL
+"""
+_CREATE = """
+INSERT INTO task (app, number, task_id, ended_at, recalled_at, doc) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_REPLACE = """
+UPDATE task SET ended_at = ?4, recalled_at = ?5, doc = ?6
+WHERE app = ?1 AND number = ?2 AND task_id = ?3
+"""
+_AUDIENCE = "SELECT members FROM audience WHERE app = ? AND task = ?"
+_SET_AUDIENCE = "INSERT OR REPLACE INTO audience (app, task, members) VALUES (?, ?, ?)"
+_COPY_AUDIENCE = """
+INSERT INTO audience (app, task, members)
+SELECT app, ?3, members FROM audience WHERE app = ?1 AND task = ?2
+"""
+_USE = "SELECT doc FROM push_use WHERE app = ?"
+_SET_USE = "INSERT OR REPLACE INTO push_use (app, doc) VALUES (?, ?)"
+_EARLIER = "SELECT task FROM dedup WHERE app = ? AND key = ? AND at > ?"
+_SET_DEDUP = "INSERT OR REPLACE INTO dedup (app, key, at, task) VALUES (?, ?, ?, ?)"
+_CLEAN_DEDUPS = "DELETE FROM dedup WHERE app = ? AND at <= ?"
+_FORGET = (
+    "DELETE FROM audience WHERE app = ? AND task = ?",
+    "DELETE FROM block WHERE app = ? AND task = ?",
+    "DELETE FROM report WHERE app = ? AND task = ?",
+    "DELETE FROM job WHERE app = ? AND task = ?",
+    "DELETE FROM task WHERE app = ? AND number = ?",
+)
+_ENDED = """
+SELECT number FROM task INDEXED BY task_ended
+WHERE app = ? AND ended_at < ? AND ended_at IS NOT NULL
+"""
+
+_decoder = msgspec.msgpack.Decoder(Task)
+
+
+def find_task(tables: Tables, app: int, task_id: str) -> Task | None:
+    return _decode(tables.value(_BY_ID, app, task_id))
+
+
+def task_by_number(tables: Tables, app: int, number: int) -> Task | None:
+    """The task, from memory where the writer knows it."""
+    task = tables.tasks.get((app, number))
+    return task or _decode(tables.value(_BY_NUMBER, app, number))
+
+
+def remembered_task(tables: Tables, app: int, number: int) -> Task:
+    """A task that is known to exist; remembered for the next step: for the writer."""
+    task = task_by_number(tables, app, number)
+    assert task is not None, number
+    return tables.remember(tables.tasks, (app, number), task, TASKS_MAX)
+
+
+def _decode(doc: bytes | None) -> Task | None:
+    return None if doc is None else _decoder.decode(doc)
+
+
+def latest_tasks(tables: Tables, app: int, before: int, limit: int) -> list[Task]:
+    rows = tables.all(_LATEST, app, before or 2**62, limit)
+    return [_decoder.decode(doc) for (doc,) in rows]
+
+
+def living_tasks(tables: Tables, app: int) -> list[Task]:
+    return [_decoder.decode(doc) for (doc,) in tables.all(_LIVING, app)]
+
+
+def recalled_tasks(tables: Tables, app: int, since: float) -> set[int]:
+    return {number for (number,) in tables.all(_RECALLED, app, since)}
+
+
+def read_audience(tables: Tables, app: int, task: int) -> BitMap:
+    members = tables.value(_AUDIENCE, app, task)
+    return BitMap() if members is None else BitMap.deserialize(members)
+
+
+def write_audience(tables: Tables, app: int, task: int, members: bytes) -> None:
+    tables.run(_SET_AUDIENCE, app, task, members)
+
+
+def create_task(tables: Tables, app: int, task: Task) -> None:
+    assert task.app == app, task.app
+    tables.give(app, "task", [task.number])
+    tables.run(_CREATE, *_row(task))
+
+
+def replace_task(tables: Tables, app: int, number: int, task: Task) -> None:
+    assert (task.app, task.number) == (app, number), task.number
+    app_, number_, task_id, ended_at, recalled_at, doc = _row(task)
+    changed = tables.run(_REPLACE, app_, number_, task_id, ended_at, recalled_at, doc)
+    assert changed == 1, task_id
+    tables.remember(tables.tasks, (app, number), task, TASKS_MAX)
+
+
+def _row(task: Task) -> tuple[Any, ...]:
+    doc = msgspec.msgpack.encode(task)
+    return (task.app, task.number, task.task_id, task.ended_at, task.recalled_at, doc)
+
+
+def accept(
+    tables: Tables,
+    app: int,
+    ask: tuple[str, Sequence[str]],
+    decide: Callable[[AcceptView], AcceptEdit],
+    now: float,
+) -> Any:
+    dedup, names = ask
+    row = tables.app(app)
+    earlier = tables.value(_EARLIER, app, dedup, now - DEDUP_S)
+    view = AcceptView(
+        app=row,
+        accounts=find_accounts(tables, app, names),
+        use=_use(tables, app),
+        earlier=None if earlier is None else task_by_number(tables, app, earlier),
+        next_task=tables.tally(app).task + 1,
+    )
+    edit = decide(view)
+    if edit.task is not None:
+        create_task(tables, app, edit.task)
+        if edit.audience is not None:
+            write_audience(tables, app, edit.task.number, edit.audience)
+        tables.run(_CLEAN_DEDUPS, app, now - DEDUP_S)
+        tables.run(_SET_DEDUP, app, dedup, now, edit.task.number)
+    if edit.use is not None:
+        _write_use(tables, app, edit.use)
+    add_jobs(tables, app, edit.jobs)
+    return edit.result
+
+
+def recall(
+    tables: Tables,
+    app: int,
+    task_id: str,
+    decide: Callable[[RecallView], RecallEdit],
+    now: float,
+) -> Any:
+    row = tables.app(app)
+    task = find_task(tables, app, task_id)
+    edit = decide(RecallView(row, task, _use(tables, app), tables.tally(app).task + 1))
+    if edit.task is not None:
+        assert task is not None
+        replace_task(tables, app, task.number, edit.task)
+    if edit.overwrite is not None:
+        assert task is not None
+        create_task(tables, app, edit.overwrite)
+        tables.run(_COPY_AUDIENCE, app, task.number, edit.overwrite.number)
+    if edit.wakes_jobs and task is not None:
+        wake_jobs(tables, app, task.number, now)
+    if edit.use is not None:
+        _write_use(tables, app, edit.use)
+    add_jobs(tables, app, edit.jobs)
+    return edit.result
+
+
+def _use(tables: Tables, app: int) -> PushUse:
+    doc = tables.value(_USE, app)
+    return PushUse() if doc is None else msgspec.msgpack.decode(doc, type=PushUse)
+
+
+def _write_use(tables: Tables, app: int, use: PushUse) -> None:
+    tables.run(_SET_USE, app, msgspec.msgpack.encode(use))
+
+
+def forget_tasks(tables: Tables, app: int, before: float) -> int:
+    gone = [number for (number,) in tables.all(_ENDED, app, before)]
+    for number in gone:
+        for statement in _FORGET:
+            tables.run(statement, app, number)
+        tables.tasks.pop((app, number), None)
+        tables.acked.pop((app, number), None)
+    return len(gone)

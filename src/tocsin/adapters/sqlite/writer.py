@@ -1,0 +1,311 @@
+"""The one thread that writes: it takes what has queued, most urgent first, and commits it as one.
+
+There is no timer. While one commit is on its way to the disk the next ones queue up, so a commit
+carries as much as there is to carry and a lone step waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import apsw
+
+from tocsin.adapters.sqlite.tables import Tables
+from tocsin.clock import Clock
+from tocsin.errors import StoreError
+from tocsin.metrics import Metrics
+
+GROUP_BYTES_MAX = 2 * 1024 * 1024
+"""What one commit writes at most, one step's overshoot aside."""
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""What may wait for the writer; beyond that steps are refused at once."""
+PASSED_OVER_MAX = 8
+"""Commits that bulk work lets pass before it takes a turn."""
+PAGE_BYTES = 4096
+PAGES_IDLE = 1000
+"""Pages in the write-ahead log from which an idle writer checkpoints."""
+PAGES_BUSY = 8192
+"""Pages from which it checkpoints although work waits: 32 MiB."""
+PAGES_MAX = 32_768
+"""Pages from which it waits for readers, to start the log anew: 128 MiB."""
+
+_OUTSIDE = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.InterruptError,
+    apsw.ProtocolError,
+    apsw.PermissionsError,
+)
+"""Faults of the disk, the file or whoever else has it open, and not of a statement."""
+
+T = TypeVar("T")
+
+
+class Rank(IntEnum):
+    """Who is served first."""
+
+    CALL = 0
+    """Somebody waits for an answer."""
+    SEND = 1
+    """Leases and settlements: vendors wait."""
+    BULK = 2
+    """Pages of fanout, and housekeeping."""
+
+
+class Ticket:
+    """A step that waits to be written, and who waits for it."""
+
+    __slots__ = ("error", "future", "rank", "result", "weight", "work")
+
+    def __init__(
+        self,
+        rank: Rank,
+        weight: int,
+        work: Callable[[Tables], Any],
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.rank = rank
+        self.weight = weight
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Take what the step raised: its caller is in another thread, and gets it there."""
+        if isinstance(error, Exception):
+            self.error = explained(error)
+        return self.error is not None
+
+    def resolve(self) -> None:
+        """Tell whoever waits, in the event loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Owns the writing connection from `start` to `stop`."""
+
+    def __init__(self, tables: Tables, clock: Clock, metrics: Metrics | None) -> None:
+        self._tables = tables
+        self._connection = tables.connection
+        self._clock = clock
+        self._metrics = metrics
+        self._queues: tuple[deque[Ticket], ...] = (deque(), deque(), deque())
+        self._waits = threading.Condition()
+        self._group: list[Ticket] = []
+        """Those in the transaction under way."""
+        self._bytes = 0
+        self._is_closing = False
+        self._passed_over = 0
+        self._pages = 0
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        # Set after every pragma: SQLite's own automatic checkpoint is a hook like this one.
+        self._connection.set_wal_hook(self._count_pages)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what has queued and end. Blocks."""
+        with self._waits:
+            self._is_closing = True
+            self._waits.notify()
+        self._thread.join()
+
+    async def write(self, rank: Rank, weight: int, work: Callable[[Tables], T]) -> T:
+        """Run `work` inside a transaction; returns once that is durable."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._waits:
+            if self._is_closing:
+                raise StoreError("the store is closed")
+            if self._bytes + weight > QUEUE_BYTES_MAX:
+                raise StoreError("too much waits to be written")
+            self._bytes += weight
+            self._queues[rank].append(Ticket(rank, weight, work, future))
+            self._waits.notify()
+        return await future
+
+    # the thread
+
+    def _run(self) -> None:
+        try:
+            while (first := self._first()) is not None:
+                self._commit(first)
+                self._checkpoint()
+        finally:
+            # Reached with work in hand only through a fault of ours, which the thread's own
+            # handler reports: nobody may be left waiting for it.
+            with self._waits:
+                self._is_closing = True
+            self._fail([*self._group, *self._drain()], "the writer has ended")
+
+    def _first(self) -> Ticket | None:
+        """The ticket that the next commit begins with; None when it is time to end."""
+        with self._waits:
+            while not any(self._queues):
+                if self._is_closing:
+                    return None
+                self._waits.wait()
+            if self._queues[Rank.BULK] and self._passed_over >= PASSED_OVER_MAX:
+                return self._pop(Rank.BULK)
+            return self._pop(next(rank for rank in Rank if self._queues[rank]))
+
+    def _next(self, group: Rank) -> Ticket | None:
+        """Another ticket for a commit that began with this rank.
+
+        Bulk work has a commit of its own: nobody who waits for an answer waits for a page.
+        """
+        if self._tables.bytes_written >= GROUP_BYTES_MAX:
+            return None
+        with self._waits:
+            rank = next((rank for rank in Rank if self._queues[rank]), None)
+            if rank is None or (rank is Rank.BULK) != (group is Rank.BULK):
+                return None
+            return self._pop(rank)
+
+    def _pop(self, rank: Rank) -> Ticket:
+        ticket = self._queues[rank].popleft()
+        self._bytes -= ticket.weight
+        if rank is Rank.BULK:
+            self._passed_over = 0
+        return ticket
+
+    def _commit(self, first: Ticket) -> None:
+        began_at = self._clock.monotonic()
+        group = self._group
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            ticket: Ticket | None = first
+            while ticket is not None:
+                # Cancelled before it began: as good as never asked.
+                if not ticket.future.cancelled():
+                    group.append(ticket)
+                    self._try(ticket)
+                ticket = self._next(first.rank)
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            self._roll_back()
+            # A lock that the first could not get, the others would not get either.
+            self._fail(group or [first, *self._drain()], f"{type(error).__name__}: {error}")
+        else:
+            self._tables.committed()
+            self._loop.call_soon_threadsafe(_resolve, tuple(group))
+        group.clear()
+        self._passed_over += bool(self._queues[Rank.BULK])
+        self._measure(self._clock.monotonic() - began_at)
+
+    def _try(self, ticket: Ticket) -> None:
+        """Run one step in a savepoint. Raises only if the whole transaction is lost."""
+        self._connection.execute("SAVEPOINT step")
+        with ticket:
+            ticket.result = ticket.work(self._tables)
+            self._tables.end_step()
+            self._connection.execute("RELEASE step")
+        if ticket.error is None:
+            self._tables.keep_step()
+            return
+        self._tables.drop_step()
+        if not self._connection.in_transaction:
+            raise apsw.AbortError("the transaction was rolled back") from ticket.error
+        self._connection.execute("ROLLBACK TO step")
+        self._connection.execute("RELEASE step")
+
+    def _roll_back(self) -> None:
+        """Nothing of this transaction happened."""
+        if self._connection.in_transaction:
+            # A failure here leaves nothing to be done: the next BEGIN finds out.
+            with contextlib.suppress(apsw.Error):
+                self._connection.execute("ROLLBACK")
+        self._tables.rolled_back()
+
+    def _fail(self, group: list[Ticket], why: str) -> None:
+        for ticket in group:
+            if ticket.error is None:
+                ticket.error = StoreError(why)
+        if group:
+            self._loop.call_soon_threadsafe(_resolve, tuple(group))
+
+    def _drain(self) -> list[Ticket]:
+        """Everyone who waits."""
+        with self._waits:
+            waiting = [ticket for queue in self._queues for ticket in queue]
+            for queue in self._queues:
+                queue.clear()
+            self._bytes = 0
+        return waiting
+
+    def _measure(self, span_s: float) -> None:
+        if self._metrics is not None:
+            self._metrics.observe("store_commit_seconds", span_s)
+            self._metrics.set("store_queue_bytes", self._bytes)
+            self._metrics.set("store_wal_bytes", self._pages * PAGE_BYTES)
+
+    # the write-ahead log
+
+    def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Copy the log into the database when it has grown, preferably while nobody waits."""
+        is_idle = not any(self._queues)
+        if self._pages < (PAGES_IDLE if is_idle else PAGES_BUSY):
+            return
+        mode = apsw.SQLITE_CHECKPOINT_PASSIVE
+        if self._pages >= PAGES_MAX:
+            mode = apsw.SQLITE_CHECKPOINT_RESTART
+        try:
+            pages, copied = self._connection.wal_checkpoint(mode=mode)
+        except apsw.Error:
+            # The disk is full or a reader is in the way. Nothing is lost: the log has it all,
+            # and the next commit comes by here again.
+            return
+        if pages == copied:
+            self._pages = 0
+
+
+def explained(error: Exception) -> Exception:
+    """What a step's failure means to its caller."""
+    if isinstance(error, apsw.ConstraintError):
+        refused = AssertionError(f"the edit contradicts what is stored: {error}")
+        refused.__cause__ = error
+        return refused
+    if isinstance(error, _OUTSIDE):
+        failed = StoreError(f"{type(error).__name__}: {error}")
+        failed.__cause__ = error
+        return failed
+    return error
+
+
+def _resolve(group: Sequence[Ticket]) -> None:
+    for ticket in group:
+        ticket.resolve()

@@ -44,7 +44,7 @@ def evidence(**changed: Any) -> Evidence:
         "repeated": 0,
         "faults": [],
     }
-    act = Act(label="all", expected=frozenset("abcde"))
+    act = Act(name="all", label="all", expected=frozenset("abcde"))
     parts: dict[str, Any] = {
         "act": act,
         "ledger": ledger,
@@ -82,9 +82,9 @@ def test_the_sizes_are_those_of_the_main_job() -> None:
 @pytest.mark.parametrize("sizes", [SMALL, Sizes()], ids=["small", "full"])
 def test_every_push_is_for_somebody_and_not_for_all(sizes: Sizes) -> None:
     world = registered(sizes)
-    acts = make_acts(world)
+    acts = make_acts(world, "admin")
     everyone = acts[0].expected
-    assert len(everyone) == len(world.people) + len(world.gadgets)
+    assert len(everyone) == len(world.people) + len(world.gadgets) + 1
     for act in acts[1:5]:
         assert act.expected
         assert act.expected < everyone
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
 
 def test_only_devices_that_nobody_can_reach_may_wait() -> None:
     world = registered()
-    acts = make_acts(world)
+    acts = make_acts(world, "admin")
     dead = sum(it.is_dead for it in world.gadgets)
     assert waiters(world, acts[0]) == dead + SMALL.silent // 2
     assert waiters(world, acts[3]) < waiters(world, acts[0])

@@ -29,12 +29,12 @@ async def test_the_demo_adds_up() -> None:
     outcome, printed = await play()
     assert outcome.findings == [], printed
     assert "Everything adds up" in printed
-    by_label = {it.act.label: it.ledger for it in outcome.evidence}
-    assert len(by_label) == 6
-    recalled = by_label["everyone, recalled"]["states"]
+    by_name = {it.act.name: it.ledger for it in outcome.evidence}
+    assert len(by_name) == 6
+    recalled = by_name["recalled"]["states"]
     assert recalled["sent"] > 0
     assert recalled["recalled"] > 0
-    first = by_label["everyone"]
+    first = by_name["everyone"]
     assert first["states"]["failed"] > 0
     assert first["states"]["expired"] > 0
     assert first["reached"] > first["clicked"] > 0

@@ -108,7 +108,7 @@ class Director:
         """Everything the service says about a push."""
         evidence = await self._read(played.act, played.task_id)
         if played.act.is_recalled:
-            act = Act(label="its overwrite", expected=played.act.expected)
+            act = Act(name="overwrite", label="what replaced it", expected=played.act.expected)
             overwrite = f"{played.task_id}{OVERWRITE_SUFFIX}"
             evidence.overwrite = await self._read(act, overwrite)
         return evidence

@@ -81,7 +81,7 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         await _throttle(sandbox, sizes)
         director = Director(stage, client, sandbox, show, clock)
         show.say("")
-        played = [await director.play(world, act) for act in make_acts(world)]
+        played = [await director.play(world, act) for act in make_acts(world, ADMIN)]
         await director.finish(played)
         evidence = [await director.read(one) for one in played]
         log = await director.log()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -57,17 +58,15 @@ class Show:
         )
 
     def table(self, evidence: Sequence[Evidence]) -> None:
-        """One row a push; an overwrite stands below the push it replaced."""
-        table = Table(title="What became of each push", title_justify="left", pad_edge=False)
-        table.add_column("push", overflow="fold", min_width=12)
-        for name in ("audience", "without device", "sent", "failed"):
-            table.add_column(name, justify="right", overflow="fold")
-        for name in ("in doubt", "expired", "recalled", "reached", "clicked", "repeated"):
-            table.add_column(name, justify="right")
-        for one in evidence:
-            table.add_row(*_row(one))
-            if one.overwrite is not None:
-                table.add_row(*_row(one.overwrite))
+        """One column a push; an overwrite stands beside the push it replaced."""
+        pushes = [each for one in evidence for each in (one, one.overwrite) if each is not None]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title="What became of each push")
+        table.add_column("", overflow="fold")
+        for one in pushes:
+            table.add_column(escape(one.act.name), justify="right", overflow="fold")
+        for label, counts in _rows([one.ledger for one in pushes]):
+            cells = [f"{count:,}" if count else "[dim]·[/]" for count in counts]
+            table.add_row(label, *cells)
         self.console.print()
         self.console.print(table)
 
@@ -91,40 +90,43 @@ class Show:
 NEXT_STEPS = """
 [bold]What to try next[/] (each line can be pasted; [bold].venv/bin[/] holds [bold]tocsin[/])
 
-  tocsin sandbox &
-  tocsin serve --data data --port 8080 &
+  tocsin sandbox & sleep 2
+  tocsin serve --data data --port 8080 & sleep 2
   tocsin app add 1400000001 --key demo-key --admin admin --profile unlimited --data data
   tocsin credential add apns --sandbox http://127.0.0.1:8090 --data data
-  tocsin listen --data data --user ann &
+  tocsin listen --data data --user ann & sleep 2
   tocsin send --all --title "Hello" --desc "from Tocsin" --watch --data data
 
   tocsin demo --break wrong-bitmap     [dim]plants a fault; the checks above must catch it[/]
   tocsin --help"""
 
 
-def _row(evidence: Evidence) -> list[str]:
-    books = evidence.ledger
-    states: Mapping[str, int] = books["states"]
-    return [
-        escape(evidence.act.label),
-        f"{books['audience']:,}",
-        _reasons(books["without_device"]),
-        f"{states.get('sent', 0):,}",
-        _failures(states.get("failed", 0), books["failures"]),
-        *(f"{states.get(name, 0):,}" for name in ("in_doubt", "expired", "recalled")),
-        *(f"{books[name]:,}" for name in ("reached", "clicked", "repeated")),
-    ]
+def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]]]:
+    """Every figure of the pushes: a label and one count per push."""
 
+    def plain(name: str) -> list[int]:
+        return [ledger[name] for ledger in ledgers]
 
-def _reasons(counts: Mapping[str, int]) -> str:
-    lines = [f"{count:,} {reason}" for reason, count in sorted(counts.items())]
-    return escape("\n".join(lines)) or "0"
+    def parts(member: str, name: str) -> list[int]:
+        return [ledger[member].get(name, 0) for ledger in ledgers]
 
+    def names(member: str) -> list[str]:
+        return sorted({name for ledger in ledgers for name in ledger[member]})
 
-def _failures(total: int, counts: Mapping[str, int]) -> str:
-    if not total:
-        return "0"
-    return escape("\n".join(f"{count:,} {code}" for code, count in sorted(counts.items())))
+    yield "[bold]audience[/]", plain("audience")
+    yield "  without device", [sum(ledger["without_device"].values()) for ledger in ledgers]
+    for reason in names("without_device"):
+        yield f"    {escape(reason)}", parts("without_device", reason)
+    yield "  with devices", plain("with_devices")
+    yield "[bold]devices[/]", plain("planned")
+    yield "  sent", parts("states", "sent")
+    yield "  failed", parts("states", "failed")
+    for code in names("failures"):
+        yield f"    {escape(code)}", parts("failures", code)
+    for state in ("in_doubt", "expired", "recalled", "unreachable"):
+        yield f"  {state.replace('_', ' ')}", parts("states", state)
+    for name in ("reached", "clicked", "repeated"):
+        yield f"[bold]{name}[/]", plain(name)
 
 
 def progress_of(task: Mapping[str, Any]) -> tuple[int, int]:

@@ -112,6 +112,8 @@ class World(Struct, kw_only=True):
 class Act(Struct, frozen=True, kw_only=True):
     """One push of the demo: what is asked for, and whom it must reach."""
 
+    name: str
+    """Short: the head of its column in the table."""
     label: str
     condition: dict[str, Any] = {}
     """Wire spelling."""
@@ -161,41 +163,51 @@ def _gadgets(sizes: Sizes, people: Sequence[Person]) -> list[Gadget]:
     return gadgets
 
 
-def make_acts(world: World) -> list[Act]:
-    """The pushes, once every device has its RegistrationID."""
+def make_acts(world: World, admin: str) -> list[Act]:
+    """The pushes, once every device has its RegistrationID; an administrator is an account too."""
     everyone = frozenset(person.name for person in world.people)
-    everyone |= {gadget.registration_id for gadget in world.gadgets}
+    everyone |= {admin, *(gadget.registration_id for gadget in world.gadgets)}
     batch = _batch(world)
     return [
-        Act(label="everyone", expected=everyone),
+        Act(name="everyone", label="to everyone", expected=everyone),
         _conditional(
             world,
-            "TagsAnd vip, daily",
+            ("TagsAnd", "with tags vip and daily"),
             condition(tags_and=["vip", "daily"]),
             lambda it: "vip" in it.tags and "daily" in it.tags,
         ),
         _conditional(
             world,
-            "TagsOr vip, beta; TagsNot muted",
+            ("TagsOr/Not", "with vip or beta, without muted"),
             condition(tags_or=["vip", "beta"], tags_not=["muted"]),
             lambda it: ("vip" in it.tags or "beta" in it.tags) and "muted" not in it.tags,
         ),
         _conditional(
             world,
-            "AttrsAnd Kyoto, pro",
+            ("AttrsAnd", "in Kyoto on the plan pro"),
             condition(attrs_and={"city": "Kyoto", "plan": "pro"}),
             lambda it: it.attrs["city"] == "Kyoto" and it.attrs["plan"] == "pro",
         ),
-        Act(label=f"batch of {len(batch)}", accounts=batch, expected=frozenset(batch)),
-        Act(label="everyone, recalled", expected=everyone, is_recalled=True),
+        Act(
+            name="batch",
+            label=f"to a list of {len(batch)}",
+            accounts=batch,
+            expected=frozenset(batch),
+        ),
+        Act(
+            name="recalled",
+            label="to everyone, recalled half way",
+            expected=everyone,
+            is_recalled=True,
+        ),
     ]
 
 
 def _conditional(
-    world: World, label: str, asked: dict[str, Any], fits: Callable[[Person], bool]
+    world: World, names: tuple[str, str], asked: dict[str, Any], fits: Callable[[Person], bool]
 ) -> Act:
     expected = frozenset(person.name for person in world.people if fits(person))
-    return Act(label=label, condition=asked, expected=expected)
+    return Act(name=names[0], label=names[1], condition=asked, expected=expected)
 
 
 def _batch(world: World) -> tuple[str, ...]:

@@ -171,6 +171,9 @@ def request(
         _headers(settings, credential, kind, delivery),
         body,
         http2=True,
+        # A connection that has carried one team's token refuses another's (403 InvalidProviderToken;
+        # "Establishing a token-based connection to APNs").
+        pool=settings.team_id,
     )
 
 

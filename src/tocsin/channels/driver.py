@@ -182,7 +182,7 @@ class Driver:
         while True:
             now = self._clock.now()
             wait_s = self._bucket.wait_s(now)
-            if wait_s > turn.patience_s:
+            if wait_s > turn.patience_s + NAP_S:
                 return self._held(delivery, max(WINDOW_S, wait_s))
             if wait_s > 0:
                 wait_s = max(NAP_S, wait_s)

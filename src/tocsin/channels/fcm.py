@@ -289,7 +289,7 @@ def _assertion(settings: Settings, now: float) -> str:
         "exp": int(now) + ASSERTION_LIFE_S,
     }
     headers = {"kid": settings.private_key_id} if settings.private_key_id else None
-    key = _signing_key(settings.private_key)
+    key = _signing_key(settings.private_key, was_checked=True)
     return jwt.encode(claims, key, algorithm="RS256", headers=headers)
 
 
@@ -335,9 +335,12 @@ def _error(body: bytes) -> _Error:
         return _Error()
 
 
-def _signing_key(pem: str) -> rsa.RSAPrivateKey:
+def _signing_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
+    """The key; its numbers are checked once, with the settings, since that takes a tenth second."""
     try:
-        key = load_pem_private_key(pem.encode(), password=None)
+        key = load_pem_private_key(
+            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
+        )
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
         raise ValueError("private_key is not a PEM private key") from None

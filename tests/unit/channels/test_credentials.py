@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.rows import add_app
+from tests.unit.channels.kit import (
+    NOW,
+    OpenGate,
+    ScriptedHttp,
+    apns_settings,
+    batch,
+    fcm_settings,
+)
+from tocsin.adapters.memory import MemoryStore
+from tocsin.channels.credentials import (
+    FRESH_S,
+    VendorChannels,
+    check_settings,
+    seal_settings,
+)
+from tocsin.channels.driver import Driver, Tools
+from tocsin.clock import Chance, ManualClock
+from tocsin.domain.app import Credential
+from tocsin.domain.outcome import Outcome
+from tocsin.domain.plan import ChannelFacts
+from tocsin.metrics import Metrics
+from tocsin.ports import Response
+
+
+class GlassVault:
+    """Seals so that everybody can look in, but knows a wrong context or damage."""
+
+    def seal(self, plain: bytes, context: str) -> bytes:
+        return hashlib.sha256(context.encode() + plain).digest() + plain
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        plain = sealed[32:]
+        if self.seal(plain, context) != sealed:
+            raise ValueError("wrong key, context or damaged text")
+        return plain
+
+
+class CountingStore(MemoryStore):
+    reads = 0
+
+    async def credentials(self, app: int) -> list[Credential]:
+        self.reads += 1
+        return await super().credentials(app)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+async def store(clock: ManualClock) -> AsyncIterator[CountingStore]:
+    async with AsyncExitStack() as stack:
+        opened = CountingStore(clock)
+        await opened.start(stack)
+        await add_app(opened, 1)
+        await add_app(opened, 2)
+        yield opened
+
+
+@pytest.fixture
+async def channels(store: CountingStore, clock: ManualClock) -> AsyncIterator[VendorChannels]:
+    http = ScriptedHttp(lambda _: Response(200))
+    async with AsyncExitStack() as stack:
+        opened = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+        await opened.start(stack)
+        yield opened
+
+
+async def add(store: MemoryStore, app: int, channel: str, **parts: Any) -> int:
+    settings = {"apns": apns_settings, "fcm": fcm_settings}.get(channel, apns_settings)()
+    sealed = (
+        seal_settings(GlassVault(), app, channel, msgspec.to_builtins(settings))
+        if channel in ("apns", "fcm")
+        else b"?"
+    )
+
+    def change(_: Credential | None, number: int) -> Credential:
+        given = {"app": app, "number": number, "channel": channel, "settings": sealed}
+        return Credential(**{**given, **parts})
+
+    made = await store.update_credential(app, 0, change)
+    assert made is not None
+    return made.number
+
+
+async def edit(store: MemoryStore, number: int, change: Callable[[Credential], Credential]) -> None:
+    def replace(known: Credential | None, _: int) -> Credential:
+        assert known is not None
+        return change(known)
+
+    await store.update_credential(1, number, replace)
+
+
+async def test_each_enabled_credential_has_its_facts(
+    store: CountingStore, channels: VendorChannels
+) -> None:
+    apple, google = await add(store, 1, "apns"), await add(store, 1, "fcm")
+    await add(store, 1, "apns", is_enabled=False)
+    assert await channels.facts(1) == {
+        apple: ChannelFacts("apns", 200, counts_badge_here=True),
+        google: ChannelFacts("fcm", 200, counts_badge_here=False),
+    }
+    assert await channels.facts(2) == {}
+
+
+async def test_a_credential_keeps_its_driver_and_the_driver_works(
+    store: CountingStore, channels: VendorChannels
+) -> None:
+    number = await add(store, 1, "apns")
+    first = await channels.channel(1, number)
+    assert isinstance(first, Driver)
+    assert await channels.channel(1, number) is first
+    receipts = await first.deliver(batch(2), OpenGate())
+    assert [receipt.outcome for receipt in receipts] == [Outcome.ACCEPTED] * 2
+
+
+async def test_no_app_gets_anothers_channel(store: CountingStore, channels: VendorChannels) -> None:
+    number = await add(store, 1, "apns")
+    assert await channels.channel(2, number) is None
+    assert await channels.channel(3, number) is None
+
+
+async def test_the_records_are_read_at_most_once_a_second(
+    store: CountingStore, channels: VendorChannels, clock: ManualClock
+) -> None:
+    number = await add(store, 1, "apns")
+    await asyncio.gather(*(channels.channel(1, number) for _ in range(50)))
+    await channels.facts(1)
+    assert store.reads == 1
+    await clock.advance(FRESH_S)
+    await channels.facts(1)
+    assert store.reads == 2
+
+
+async def test_a_new_version_gets_a_new_driver_and_an_edit_elsewhere_does_not(
+    store: CountingStore, channels: VendorChannels, clock: ManualClock
+) -> None:
+    number, other = await add(store, 1, "apns"), await add(store, 1, "fcm")
+    before = [await channels.channel(1, it) for it in (number, other)]
+    await edit(
+        store, number, lambda it: msgspec.structs.replace(it, rate_per_s=8, version=it.version + 1)
+    )
+    assert await channels.channel(1, number) is before[0]
+    await clock.advance(FRESH_S)
+    after = [await channels.channel(1, it) for it in (number, other)]
+    assert after[0] is not before[0]
+    assert after[1] is before[1]
+    assert after[0] is not None
+    assert after[0].room(clock.now()) == 4
+
+
+async def test_an_edit_can_be_made_to_count_at_once(
+    store: CountingStore, channels: VendorChannels
+) -> None:
+    number = await add(store, 1, "apns")
+    assert await channels.channel(1, number) is not None
+    await edit(
+        store,
+        number,
+        lambda it: msgspec.structs.replace(it, is_enabled=False, version=it.version + 1),
+    )
+    channels.forget(1)
+    assert await channels.channel(1, number) is None
+
+
+async def test_a_deleted_credential_has_no_channel(
+    store: CountingStore, channels: VendorChannels, clock: ManualClock
+) -> None:
+    number = await add(store, 1, "apns")
+    assert await channels.channel(1, number) is not None
+    await store.update_credential(1, number, lambda _known, _next: None)
+    await clock.advance(FRESH_S)
+    assert await channels.channel(1, number) is None
+    assert await channels.facts(1) == {}
+
+
+@pytest.mark.parametrize("parts", [{"channel": "pigeon"}, {"settings": b"x" * 40}])
+async def test_a_record_that_cannot_be_used_is_no_channel_and_harms_no_other(
+    store: CountingStore, channels: VendorChannels, parts: dict[str, Any]
+) -> None:
+    bad = await add(store, 1, parts.pop("channel", "apns"), **parts)
+    good = await add(store, 1, "apns")
+    assert await channels.channel(1, bad) is None
+    assert list(await channels.facts(1)) == [good]
+
+
+def test_settings_of_another_app_or_channel_do_not_open() -> None:
+    vault = GlassVault()
+    sealed = seal_settings(vault, 1, "apns", msgspec.to_builtins(apns_settings()))
+    with pytest.raises(ValueError, match="context"):
+        vault.open(sealed, "2/credential/apns")
+
+
+def test_settings_are_checked_before_they_are_sealed() -> None:
+    values = msgspec.to_builtins(apns_settings())
+    assert msgspec.json.decode(check_settings("apns", values)) == values
+    with pytest.raises(ValueError, match="no such channel: pigeon"):
+        check_settings("pigeon", values)
+    with pytest.raises(ValueError, match="team_id"):
+        check_settings("apns", {name: it for name, it in values.items() if name != "team_id"})

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from tocsin.channels.pace import CALM_S, COUNT_MIN, OPEN_MAX_S, OPEN_S, WINDOW_S, Breaker
+from tocsin.domain.outcome import Outcome
+
+NOW = 1000.0
+FAILURES = (Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.THROTTLED)
+ANSWERS = (Outcome.ACCEPTED, Outcome.TOKEN_DEAD, Outcome.BAD_REQUEST, Outcome.TOO_LARGE)
+
+
+def record(breaker: Breaker, outcome: Outcome, count: int, now: float = NOW) -> list[str]:
+    return [reason for _ in range(count) if (reason := breaker.record(outcome, now))]
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_more_than_half_failing_opens_it(outcome: Outcome) -> None:
+    breaker = Breaker()
+    assert record(breaker, Outcome.ACCEPTED, COUNT_MIN) == []
+    assert record(breaker, outcome, COUNT_MIN) == []
+    assert len(record(breaker, outcome, 1)) == 1
+    assert (breaker.state(NOW), breaker.leave(NOW), breaker.room(NOW)) == ("open", "hold", 0)
+
+
+@pytest.mark.parametrize("outcome", ANSWERS)
+def test_what_the_vendor_answers_about_a_message_is_no_failure(outcome: Outcome) -> None:
+    breaker = Breaker()
+    assert record(breaker, outcome, 10 * COUNT_MIN) == []
+    assert breaker.leave(NOW) == "go"
+
+
+def test_a_few_failures_are_luck() -> None:
+    breaker = Breaker()
+    assert record(breaker, Outcome.SERVER_ERROR, COUNT_MIN - 1) == []
+    assert len(record(breaker, Outcome.SERVER_ERROR, 1)) == 1
+
+
+def test_failures_older_than_the_window_do_not_count() -> None:
+    breaker = Breaker()
+    record(breaker, Outcome.SERVER_ERROR, COUNT_MIN - 1)
+    assert record(breaker, Outcome.SERVER_ERROR, 1, NOW + WINDOW_S) == []
+    assert breaker.state(NOW + WINDOW_S) == "closed"
+
+
+def test_a_wrong_credential_opens_it_at_once() -> None:
+    breaker = Breaker()
+    assert record(breaker, Outcome.CREDENTIALS_WRONG, 1) == ["the vendor answers credentials_wrong"]
+    assert breaker.state(NOW) == "open"
+
+
+def opened() -> Breaker:
+    breaker = Breaker()
+    record(breaker, Outcome.CREDENTIALS_WRONG, 1)
+    return breaker
+
+
+def test_half_open_lets_one_probe_through_and_closes_when_it_is_answered() -> None:
+    breaker, later = opened(), NOW + OPEN_S
+    assert breaker.room(later) == 1
+    assert [breaker.leave(later) for _ in range(3)] == ["probe", "hold", "hold"]
+    assert breaker.room(later) == 0
+    assert breaker.record_probe(Outcome.TOKEN_DEAD, later) == ""
+    assert (breaker.state(later), breaker.leave(later)) == ("closed", "go")
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_a_limit() -> None:
+    breaker, now, waits = opened(), NOW, []
+    for _ in range(8):
+        wait_s = breaker.wait_s(now)
+        waits.append(wait_s)
+        now += wait_s
+        assert breaker.leave(now) == "probe"
+        assert breaker.record_probe(Outcome.UNSENT, now)
+    assert waits == [min(OPEN_MAX_S, OPEN_S * 2**n) for n in range(8)]
+
+
+def test_after_a_calm_time_the_next_outage_is_a_first_one() -> None:
+    breaker = opened()
+    for calm_s, expected in ((CALM_S, 2 * OPEN_S), (CALM_S + 1, OPEN_S)):
+        now = NOW + 10 * CALM_S * (1 if calm_s == CALM_S else 2)
+        assert breaker.leave(now) == "probe"
+        breaker.record_probe(Outcome.ACCEPTED, now)
+        breaker.record(Outcome.CREDENTIALS_WRONG, now + calm_s)
+        assert breaker.wait_s(now + calm_s) == expected
+
+
+def test_a_probe_that_was_not_sent_is_given_back() -> None:
+    breaker, later = opened(), NOW + OPEN_S
+    assert breaker.leave(later) == "probe"
+    breaker.release()
+    assert breaker.leave(later) == "probe"
+
+
+def test_stragglers_of_before_do_not_decide_for_the_probe() -> None:
+    breaker, later = opened(), NOW + OPEN_S
+    assert breaker.leave(later) == "probe"
+    assert record(breaker, Outcome.ACCEPTED, 50, later) == []
+    assert record(breaker, Outcome.CREDENTIALS_WRONG, 50, later) == []
+    assert breaker.leave(later) == "hold"
+
+
+def test_tripping_an_open_breaker_changes_nothing() -> None:
+    breaker = Breaker()
+    assert breaker.trip(NOW)
+    assert not breaker.trip(NOW + 1)
+    assert breaker.wait_s(NOW) == OPEN_S

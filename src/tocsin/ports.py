@@ -37,6 +37,9 @@ class Request(Struct, frozen=True):
     """PEM text of a client certificate with its key: it proves the connection, not the request."""
     http2: bool = False
     """True where the vendor speaks HTTP/2 only."""
+    pool: str = ""
+    """Requests with different pools never share a connection: one APNs connection must not carry
+    more than one team."""
 
 
 class Response(Struct, frozen=True):

@@ -199,6 +199,14 @@ async def test_a_client_identity_has_connections_of_its_own() -> None:
         assert server.opened["nobody"] == 0
 
 
+async def test_requests_of_different_pools_never_share_a_connection() -> None:
+    async with faulty_server() as server, open_http(HttpLimits(http2_connections=1)) as http:
+        for number, pool in enumerate(("team one", "team two", "team one", "")):
+            asked = request_to(server, str(number), http2=True, pool=pool)
+            assert kind(await http.send(asked, 5)) == "200"
+        assert [seen.link for seen in server.seen] == [0, 1, 0, 2]
+
+
 async def test_idle_groups_of_connections_give_way_to_new_ones() -> None:
     callers = ThrowawayCa("callers")
     limits = HttpLimits(groups_max=2)

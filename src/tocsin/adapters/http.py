@@ -18,8 +18,8 @@ import pycurl
 from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
 from tocsin.ports import Fault, Http, Request, Response
 
-_GroupKey: TypeAlias = tuple[str | None, str | None, bool]
-"""Authorities, identity, and whether the vendor speaks HTTP/2 only."""
+_GroupKey: TypeAlias = tuple[str | None, str | None, bool, str]
+"""Authorities, identity, whether the vendor speaks HTTP/2 only, and the request's own pool."""
 
 
 class CurlHttp:
@@ -40,7 +40,7 @@ class CurlHttp:
             return Fault("unsent", "the HTTP client is not open")
         if deadline_s <= 0:
             return Fault("unsent", "the deadline had passed before sending")
-        key = (request.ca, request.identity, request.http2)
+        key = (request.ca, request.identity, request.http2, request.pool)
         lanes = self._groups.get(key) or await self._open_group(key, request)
         if not lanes:
             return Fault("unsent", "too many different identities have requests under way")

@@ -171,8 +171,7 @@ def request(
         _headers(settings, credential, kind, delivery),
         body,
         http2=True,
-        # A connection that has carried one team's token refuses another's (403 InvalidProviderToken;
-        # "Establishing a token-based connection to APNs").
+        # "Establishing a token-based connection to APNs": a connection is one team's.
         pool=settings.team_id,
     )
 

@@ -109,7 +109,6 @@ TABLE: tuple[Metric, ...] = (
     Metric("store_queue_bytes", "gauge", (), "Bytes of steps waiting for the writer."),
     Metric("store_wal_bytes", "gauge", (), "Size of the write-ahead log."),
     Metric("tasks_accepted", "counter", ("command",), "Pushes accepted, and so durable."),
-    Metric("tasks_ended", "counter", ("state",), "Tasks with every device in a final state."),
     Metric("tokens_dropped", "counter", ("channel",), "Dead tokens dropped on evidence."),
     Metric(
         "vendor_request_seconds",

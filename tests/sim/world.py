@@ -99,7 +99,14 @@ class World:
         self.sockets = Sockets(self.store, self.clock)
         self.snapshots = Shelved()
         self.indexer = Indexer(self.store, self.snapshots)
-        self.accepting = Accepting(self.store, self.bus, self.sockets, self.clock, Chance(seed + 2))
+        self.accepting = Accepting(
+            self.store,
+            self.bus,
+            self.sockets,
+            clock=self.clock,
+            chance=Chance(seed + 2),
+            metrics=Metrics(),
+        )
         self.app = App(
             sdkappid=APP, key=b"", appkey=b"", admins=("admin",), profile="unlimited", ack_s=2
         )

@@ -32,6 +32,7 @@ from tocsin.domain.task import (
     make_task_id,
 )
 from tocsin.errors import CallError
+from tocsin.metrics import Metrics
 from tocsin.ports import Bus, Presence
 from tocsin.store import Store
 
@@ -72,13 +73,21 @@ class Accepting:
     """Takes in push calls and recalls. What it answered is durable."""
 
     def __init__(
-        self, store: Store, bus: Bus, presence: Presence, clock: Clock, chance: Chance
+        self,
+        store: Store,
+        bus: Bus,
+        presence: Presence,
+        *,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._bus = bus
         self._presence = presence
         self._clock = clock
         self._chance = chance
+        self._metrics = metrics
 
     async def push(self, app: App, ask: PushAsk) -> Accepted:
         """Accept a push. Raises `CallError` 90024, 90045 or 90047 and then changes nothing."""
@@ -89,6 +98,7 @@ class Accepting:
         now = self._clock.now()
         decide = decide_push(ask, now, self._chance.bits(32))
         accepted = await self._store.accept(app.sdkappid, dedup, ask.accounts, decide)
+        self._metrics.count("tasks_accepted", command=ask.kind)
         self._bus.publish(WORK)
         assert isinstance(accepted, Accepted)
         return accepted
@@ -97,6 +107,7 @@ class Accepting:
         """Recall a task: raises `CallError` 90049 to 90053 and then changes nothing."""
         decide = decide_recall(message, self._clock.now())
         task = await self._store.recall(app.sdkappid, task_id, decide)
+        self._metrics.count("recalls")
         self._bus.publish(WORK)
         await self._presence.revoke(task)
 

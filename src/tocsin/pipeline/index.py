@@ -75,9 +75,10 @@ class Indexer:
                 index.dirty.add(term)
             return len(retired)
 
-    def positions(self) -> dict[int, int]:
-        """The log position of each app's index: for metrics."""
-        return {app: index.position for app, index in self._indexes.items()}
+    def position(self, app: int) -> int:
+        """The log position of an app's index; 0 before its first use. For metrics."""
+        index = self._indexes.get(app)
+        return 0 if index is None else index.position
 
     def _lock(self, app: int) -> asyncio.Lock:
         return self._locks.setdefault(app, asyncio.Lock())

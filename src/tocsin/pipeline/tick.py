@@ -56,6 +56,8 @@ class Ticker:
     async def turn(self) -> None:
         """One round."""
         for app in await self._store.apps():
+            behind = await self._store.last_change(app) - self._indexer.position(app)
+            self._metrics.set("index_lag_positions", behind, app=app)
             await self._indexer.retire(app, self._upkeep.retire_max)
             durable = await self._indexer.snapshot(app)
             await self._cut_log(app, durable)

@@ -118,6 +118,9 @@ class Worker:
         want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
         decide = decide_settle(verdict, begun.body, now)
         await self._write_until_it_holds(job, want, decide)
+        if verdict.dead:
+            channel_name = channel_of(job)
+            self._tools.metrics.count("tokens_dropped", len(verdict.dead), channel=channel_name)
         self._tools.metrics.count("jobs_settled", channel=channel_of(job))
 
     async def _push_online(self, job: Job, body: OnlineBody | WaitBody) -> None:

@@ -1,0 +1,179 @@
+"""Devices over plain HTTP: what the online channel offers, for clients without sockets.
+
+Ours, not Tencent's: everything is a POST under `/v1/devices/`, answered with the same envelope as
+`/v4/` and HTTP 200. A poll is answered as soon as there is something, and acked by `report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin.domain.device import PUSH_PLATFORMS, Device
+from tocsin.domain.task import Stage
+from tocsin.errors import CallError, StoreError
+from tocsin.log import get_logger
+from tocsin.online.frames import (
+    KNOWN_MAX,
+    HelloFrame,
+    PushId,
+    RegistrationId,
+    SdkAppId,
+    Secret,
+    hello_of,
+)
+from tocsin.online.hub import Hub
+from tocsin.ports import Registrar
+
+BODY_MAX_BYTES = 64 * 1024
+STAGES = {"reached": Stage.REACHED, "clicked": Stage.CLICKED}
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""All reach the handler, so that each is answered with the envelope."""
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """Which device calls: members of every body but that of `register`."""
+
+    sdkappid: SdkAppId
+    registration_id: RegistrationId
+    secret: Secret
+
+
+class ReportAsk(Proof, frozen=True, kw_only=True):
+    """A push arrived at this device, or somebody opened it."""
+
+    task_id: PushId
+    stage: Literal["reached", "clicked"]
+    channel: str = ""
+    """By which channel it came; empty: the device's vendor, or online when it has none."""
+
+
+class PollAsk(Proof, frozen=True, kw_only=True):
+    """What is there for this device?"""
+
+    known: Annotated[tuple[PushId, ...], Meta(max_length=KNOWN_MAX)] = ()
+    """Ids of pushes that it has shown already."""
+    wait_s: Annotated[float, Meta(ge=0)] = 25.0
+    """How long the answer may wait for something to come."""
+
+
+class Done(Struct, kw_only=True):
+    """The envelope."""
+
+    status: str = msgspec.field(name="ActionStatus", default="OK")
+    code: int = msgspec.field(name="ErrorCode", default=0)
+    info: str = msgspec.field(name="ErrorInfo", default="")
+
+
+class RegisterDone(Done, kw_only=True):
+    registration_id: str
+    secret: str
+    user: str
+
+
+class PollDone(Done, kw_only=True):
+    frames: list[msgspec.Raw]
+    """`push` and `revoke` frames, as a socket would get them."""
+
+
+Body = TypeVar("Body", bound=Struct)
+
+
+class DeviceDoors:
+    """The calls of `/v1/devices/`."""
+
+    def __init__(self, registrar: Registrar, hub: Hub) -> None:
+        self._registrar = registrar
+        self._hub = hub
+        self._log = get_logger(__name__)
+
+    def routes(self) -> list[BaseRoute]:
+        """To be put into the service's router."""
+        calls = {
+            "register": self._register,
+            "unregister": self._unregister,
+            "report": self._report,
+            "poll": self._poll,
+        }
+        return [
+            Route(f"/v1/devices/{name}", self._enveloped(name, call), methods=METHODS)
+            for name, call in calls.items()
+        ]
+
+    def _enveloped(
+        self, name: str, call: Callable[[Request], Awaitable[Done]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                if request.method != "POST":
+                    raise CallError(60002)  # noqa: TRY301 - one envelope for all refusals
+                done = await call(request)
+            except CallError as fault:
+                done = Done(status="FAIL", code=fault.code, info=fault.info)
+            except StoreError as fault:
+                self._log.warning("the store refused a call", command=name, exc_info=fault)
+                done = Done(status="FAIL", code=91000, info=CallError(91000).info)
+            except ClientDisconnect:
+                # The body never became whole: nobody waits for an answer.
+                return Response(status_code=400)
+            return Response(msgspec.json.encode(done), media_type="application/json")
+
+        return answer
+
+    async def _register(self, request: Request) -> RegisterDone:
+        frame = await _read(request, HelloFrame)
+        address = request.client.host if request.client else ""
+        registered = await self._registrar.register(hello_of(frame, address))
+        return RegisterDone(
+            registration_id=registered.device.registration_id,
+            secret=registered.secret,
+            user=registered.device.user_name,
+        )
+
+    async def _unregister(self, request: Request) -> Done:
+        ask = await _read(request, Proof)
+        await self._registrar.unregister(ask.sdkappid, ask.registration_id, ask.secret)
+        return Done()
+
+    async def _report(self, request: Request) -> Done:
+        ask = await _read(request, ReportAsk)
+        device = await self._caller(ask)
+        via = ask.channel or (device.route.channel if device.route else "online")
+        if via not in PUSH_PLATFORMS:
+            raise CallError(70402, "no such channel")
+        await self._registrar.report(device, ask.sdkappid, ask.task_id, STAGES[ask.stage], via)
+        return Done()
+
+    async def _poll(self, request: Request) -> PollDone:
+        ask = await _read(request, PollAsk)
+        device = await self._caller(ask)
+        if not device.is_registered:
+            raise CallError(70107, "device is not registered")
+        frames = await self._hub.poll(ask.sdkappid, device, ask.known, ask.wait_s)
+        return PollDone(frames=[msgspec.Raw(frame) for frame in frames])
+
+    async def _caller(self, ask: Proof) -> Device:
+        return await self._registrar.authenticate(ask.sdkappid, ask.registration_id, ask.secret)
+
+
+async def _read(request: Request, form: type[Body]) -> Body:
+    """The body; `CallError` 60002 when too long, 60003 when no JSON, 70402 when misshapen."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_MAX_BYTES:
+            raise CallError(60002, f"body is over {BODY_MAX_BYTES} bytes")
+        parts.append(part)
+    try:
+        return msgspec.json.decode(b"".join(parts), type=form)
+    except msgspec.ValidationError as fault:
+        raise CallError(70402, str(fault)) from fault
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise CallError(60003) from fault

@@ -1,0 +1,69 @@
+"""The WebSocket door at `/v4/online`: an ASGI callable between the server's socket and the hub.
+
+The URL carries nothing: who the device is stands in its hello, so no query string can leak it.
+The server in front should have its own keep-alive pings switched off (the sessions have theirs),
+compression off (each connection would keep its windows) and frames limited to `FRAME_MAX_BYTES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from tocsin.online.hub import Hub, Line
+from tocsin.online.outbox import Outbox
+from tocsin.online.session import FULL
+
+PATH = "/v4/online"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class OnlineSocket:
+    """Serves one connection a call."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first = await receive()
+        if first["type"] != "websocket.connect":
+            return
+        try:
+            await send({"type": "websocket.accept"})
+            if self._hub.is_full:
+                await send({"type": "websocket.close", "code": FULL.code, "reason": FULL.reason})
+                return
+        except OSError:
+            # The client left during the handshake.
+            return
+        outbox = Outbox(send, lambda: _cut(receive), self._hub.settings.queued_bytes_max)
+        client = scope.get("client")
+        line = self._hub.open(outbox, client[0] if client else "")
+        try:
+            await self._read(line, receive)
+        finally:
+            self._hub.gone(line)
+        await outbox.flushed()
+
+    async def _read(self, line: Line, receive: Receive) -> None:
+        while line.is_open:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            data = message.get("text")
+            await self._hub.take(line, data if data is not None else message.get("bytes") or b"")
+
+
+def _cut(receive: Receive) -> None:
+    """Drop a connection whose client does not read.
+
+    A close frame would wait behind all that it has not read, for as long as it likes, so the
+    transport is aborted. ASGI has no word for this; the server's own `receive` is a method of its
+    protocol, which knows the transport. Behind anything else the task's end closes the socket.
+    """
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()

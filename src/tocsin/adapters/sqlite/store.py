@@ -70,8 +70,8 @@ class SqliteStore:
         self,
         folder: Path,
         clock: Clock,
-        *,
         metrics: Metrics | None = None,
+        *,
         options: Options | None = None,
     ) -> None:
         self._folder = folder

@@ -1,0 +1,233 @@
+"""Snapshots of the audience index, as files: whole and durable, or not there at all.
+
+An app has a folder. Each save writes the bitmaps that have changed into one new file, a segment,
+and then a manifest that names for every term the segment, the place in it and a checksum. The
+manifest is what counts: it is written under another name, synced, and renamed over the old one.
+A crash at any moment leaves the old manifest with the segments that it names, or the new one
+with its own. Segments that hold little but old bitmaps are written anew with the next save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.ports import Snapshots
+
+MANIFEST = "manifest"
+CHECKSUM_BYTES = 16
+LIVE_SHARE_MIN = 0.5
+"""A segment of which less is in use is written anew."""
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Where a term's bitmap is."""
+
+    segment: str
+    offset: int
+    length: int
+    checksum: bytes
+
+
+class Manifest(Struct, frozen=True, array_like=True):
+    """What a snapshot consists of."""
+
+    position: int = 0
+    places: dict[int, Place] = {}
+
+
+class FileSnapshots:
+    """`Snapshots` below one folder. Reading and writing happen in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._manifests: dict[int, Manifest] = {}
+        """The manifest that was found whole, or written, by app."""
+        self._one_at_a_time = asyncio.Lock()
+
+    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._load, app)
+
+    async def save(
+        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
+    ) -> None:
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._save, app, position, changed, gone)
+
+    def _load(self, app: int) -> tuple[int, dict[int, bytes]]:
+        folder = self._folder / str(app)
+        manifest = _read_manifest(folder)
+        bitmaps = _read_bitmaps(folder, manifest)
+        if bitmaps is None:
+            manifest, bitmaps = Manifest(), {}
+        self._manifests[app] = manifest
+        return manifest.position, bitmaps
+
+    def _save(
+        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
+    ) -> None:
+        folder = self._folder / str(app)
+        _make_folder(folder)
+        if app not in self._manifests:
+            self._load(app)
+        before = self._manifests[app]
+        kept = {
+            term: place
+            for term, place in before.places.items()
+            if term not in changed and term not in gone
+        }
+        written = dict(changed)
+        for term in _thinly_used(folder, kept):
+            written[term] = _cut(folder, kept.pop(term))
+        segment = _fresh_name(folder, position)
+        places = {**kept, **_write_segment(folder / segment, written)}
+        manifest = Manifest(position, places)
+        _write_manifest(folder, manifest)
+        self._manifests[app] = manifest
+        _sweep(folder, manifest)
+
+
+class MemorySnapshots:
+    """`Snapshots` that forget when the process ends."""
+
+    def __init__(self) -> None:
+        self._apps: dict[int, tuple[int, dict[int, bytes]]] = {}
+
+    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
+        position, bitmaps = self._apps.get(app, (0, {}))
+        return position, dict(bitmaps)
+
+    async def save(
+        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
+    ) -> None:
+        _, bitmaps = self._apps.get(app, (0, {}))
+        kept = {term: bitmap for term, bitmap in bitmaps.items() if term not in gone}
+        self._apps[app] = (position, {**kept, **changed})
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """The manifest, or an empty one where there is none or it is damaged."""
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return Manifest()
+    checksum, packed = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
+    if _checksum(packed) != checksum:
+        return Manifest()
+    return msgspec.msgpack.decode(packed, type=Manifest)
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    packed = msgspec.msgpack.encode(manifest)
+    fresh = folder / f"{MANIFEST}.new"
+    _write_synced(fresh, [_checksum(packed), packed])
+    fresh.replace(folder / MANIFEST)
+    _sync_folder(folder)
+
+
+def _read_bitmaps(folder: Path, manifest: Manifest) -> dict[int, bytes] | None:
+    """Every term's bitmap, or None if one of them is not what was written."""
+    names = {place.segment for place in manifest.places.values()}
+    try:
+        segments = {name: (folder / name).read_bytes() for name in names}
+    except FileNotFoundError:
+        return None
+    bitmaps = {}
+    for term, place in manifest.places.items():
+        bitmap = segments[place.segment][place.offset : place.offset + place.length]
+        if _checksum(bitmap) != place.checksum:
+            return None
+        bitmaps[term] = bitmap
+    return bitmaps
+
+
+def _write_segment(path: Path, bitmaps: Mapping[int, bytes]) -> dict[int, Place]:
+    places = {}
+    offset = 0
+    for term, bitmap in bitmaps.items():
+        places[term] = Place(path.name, offset, len(bitmap), _checksum(bitmap))
+        offset += len(bitmap)
+    if bitmaps:
+        _write_synced(path, bitmaps.values())
+    return places
+
+
+def _thinly_used(folder: Path, kept: Mapping[int, Place]) -> list[int]:
+    """The terms whose segments are mostly out of date."""
+    used: Counter[str] = Counter()
+    for place in kept.values():
+        used[place.segment] += place.length
+    thin = {
+        name
+        for name, size in used.items()
+        if size < LIVE_SHARE_MIN * (folder / name).stat().st_size
+    }
+    return [term for term, place in kept.items() if place.segment in thin]
+
+
+def _cut(folder: Path, place: Place) -> bytes:
+    with (folder / place.segment).open("rb") as segment:
+        segment.seek(place.offset)
+        bitmap = segment.read(place.length)
+    if _checksum(bitmap) != place.checksum:
+        raise OSError(f"{place.segment} has been damaged since it was loaded")
+    return bitmap
+
+
+def _fresh_name(folder: Path, position: int) -> str:
+    """A name that no segment has: a crash may have left one of this position behind."""
+    taken = {entry.name for entry in folder.iterdir()}
+    tries = (f"segment-{position}-{number}" for number in range(len(taken) + 1))
+    return next(name for name in tries if name not in taken)
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove the segments that the durable manifest does not name."""
+    named = {MANIFEST, *(place.segment for place in manifest.places.values())}
+    for entry in folder.iterdir():
+        if entry.name not in named:
+            entry.unlink()
+
+
+def _write_synced(path: Path, parts: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder so that its name, too, survives a power cut."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        _sync_folder(folder.parent.parent)
+        _sync_folder(folder.parent)
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _files_fit(snapshots: FileSnapshots) -> Snapshots:
+    return snapshots
+
+
+def _memory_fits(snapshots: MemorySnapshots) -> Snapshots:
+    return snapshots

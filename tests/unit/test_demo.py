@@ -14,6 +14,7 @@ from tocsin.demo.checks import (
     check_audience,
     check_ledger,
     check_recall,
+    check_reports,
     check_sockets,
     check_tags,
     check_vendor_log,
@@ -113,7 +114,8 @@ def test_right_books_pass_every_check() -> None:
     assert list(check_ledger(right)) == []
     assert list(check_audience(right)) == []
     assert list(check_vendor_log([right], LOG, OWNERS)) == []
-    assert list(check_sockets(right, {"D4": 1}, {"D4"})) == []
+    assert list(check_sockets(right, {"D4": 1})) == []
+    assert list(check_reports(right, {"D4"}, set())) == []
     assert list(check_tags({"a": ("x", "y")}, {"a": ["x", "y"]})) == []
 
 
@@ -159,9 +161,9 @@ def test_a_recall_that_came_too_soon_or_too_late_is_caught(missing: str) -> None
 @pytest.mark.parametrize(
     ("log", "says"),
     [
-        ([*LOG, line("apns", "t1")], "1 (D1) accepted twice by apns"),
+        ([*LOG, line("apns", "t1")], "1 (D1) accepted by apns oftener than booked"),
         ([line("apns", "t1")], "1 (D3) booked as sent, unknown to fcm"),
-        ([*LOG, line("apns", "t2")], "1 (D2) accepted by apns, not booked so"),
+        ([*LOG, line("apns", "t2")], "1 (D2) accepted by apns oftener"),
         ([*LOG, line("apns", "t9")], "nobody registered"),
         ([*LOG, line("apns", "t1", collapse="t2")], "2 collapse ids for 1 pushes"),
     ],
@@ -184,30 +186,40 @@ def test_a_double_that_the_books_admit_is_no_fault(change: dict[str, Any]) -> No
     assert list(check_vendor_log([evidence(**change)], log, OWNERS)) == []
 
 
-def test_an_overwrite_is_told_from_what_it_replaced_by_its_name() -> None:
+def test_an_overwrite_is_compared_together_with_what_it_replaced() -> None:
     over = evidence(legs={"apns": {"D1"}})
     one = evidence(overwrite=over)
     log = [*LOG, line("apns", "t1", name="second")]
     assert list(check_vendor_log([one], log, OWNERS)) == []
     twice = [*log, line("apns", "t1", name="second")]
     found = [str(finding) for finding in check_vendor_log([one], twice, OWNERS)]
-    assert any("accepted twice" in text for text in found), found
-
-
-Sockets = tuple[dict[str, int], set[str]]
+    assert any("oftener than booked" in text for text in found), found
+    # The first was lost and the second came twice: the counts agree, the names do not.
+    swapped = [line("fcm", "t3"), line("apns", "t1", name="x"), line("apns", "t1", name="x")]
+    found = [str(finding) for finding in check_vendor_log([one], swapped, OWNERS)]
+    assert any("under a wrong name" in text for text in found), found
 
 
 @pytest.mark.parametrize(
-    ("memory", "says"),
+    ("shown", "says"), [({"D4": 2}, "shown the push twice"), ({"D1": 1}, "not two legs")]
+)
+def test_sockets_that_remember_otherwise_are_caught(shown: dict[str, int], says: str) -> None:
+    found = [str(finding) for finding in check_sockets(evidence(), shown)]
+    assert any(says in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("reached", "clicked", "says"),
     [
-        (({"D4": 2}, {"D4"}), "shown the push twice"),
-        (({"D2": 1}, {"D2"}), "acked, but not booked as sent"),
-        (({"D1": 1}, {"D1"}), "not two legs"),
-        (({"D4": 1, "D3": 1}, {"D4", "D3"}), "2 acked, 1 reached"),
+        ({"D2"}, set(), "not booked as sent"),
+        ({"D4", "D3"}, set(), "2 devices said reached, 1 booked"),
+        ({"D4"}, {"D4"}, "1 devices said clicked, 0 booked"),
     ],
 )
-def test_sockets_that_remember_otherwise_are_caught(memory: Sockets, says: str) -> None:
-    found = [str(finding) for finding in check_sockets(evidence(), *memory)]
+def test_reports_that_were_not_booked_are_caught(
+    reached: set[str], clicked: set[str], says: str
+) -> None:
+    found = [str(finding) for finding in check_reports(evidence(), reached, clicked)]
     assert any(says in text for text in found), found
 
 

@@ -41,12 +41,19 @@ class App(Struct, frozen=True, kw_only=True):
 
 
 class Seen(Struct):
-    """What the socket devices remember, per push title."""
+    """What the devices remember, per push title."""
 
     shown: dict[str, Counter[str]] = {}
-    """Title to RegistrationID to how often it was shown."""
-    acked: dict[str, set[str]] = {}
+    """Title to RegistrationID to how often a socket showed it."""
+    reached: dict[str, set[str]] = {}
+    """Who told the service that it arrived: acks, clicks and reports."""
     clicked: dict[str, set[str]] = {}
+
+    def note(self, title: str, name: str, *, is_click: bool) -> None:
+        """A device has told the service; a click says that it arrived, too."""
+        self.reached.setdefault(title, set()).add(name)
+        if is_click:
+            self.clicked.setdefault(title, set()).add(name)
 
 
 async def each(
@@ -205,12 +212,26 @@ class _Socket:
         self._seen.shown.setdefault(push.title, Counter())[name] += 1
         if self._gadget.is_silent:
             return
-        self._seen.acked.setdefault(push.title, set()).add(name)
+        self._seen.note(push.title, name, is_click=self._gadget.clicks)
         if self._gadget.clicks:
-            self._seen.clicked.setdefault(push.title, set()).add(name)
             click = asyncio.create_task(self.client.click(push))
             self._clicks.add(click)
             click.add_done_callback(self._clicks.discard)
+
+
+async def report_over_http(
+    wire: Wire, app: App, gadgets: Sequence[Gadget], push: tuple[str, str], seen: Seen
+) -> None:
+    """Phones tell that a push, (TaskId, title), arrived; every other one that it was opened."""
+    door = DeviceDoor(wire)
+    task_id, title = push
+    for number, gadget in enumerate(gadgets):
+        identity = Identity(
+            sdkappid=app.sdkappid, registration_id=gadget.registration_id, secret=gadget.secret
+        )
+        is_click = number % 2 == 0
+        await door.report(identity, task_id, "clicked" if is_click else "reached")
+        seen.note(title, gadget.registration_id, is_click=is_click)
 
 
 async def tell_vendors(sandbox: SandboxDoor, gadgets: Iterable[Gadget]) -> None:

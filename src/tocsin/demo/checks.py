@@ -23,7 +23,7 @@ class Finding(Struct, frozen=True):
     """One check that failed."""
 
     check: str
-    """Its name: `ledger`, `audience`, `recall`, `vendor log`, `sockets` or `tags`."""
+    """Its name, as the verdict lists it: `ledger`, `audience`, `vendor log`, …"""
     where: str
     """The push it failed for, if any."""
     what: str
@@ -140,10 +140,9 @@ def check_vendor_log(
         yield Finding("vendor log", "", f"{len(groups)} collapse ids for {len(evidence)} pushes")
         return
     for one, lines in zip(evidence, groups, strict=True):
-        first, second = _first_and_overwrite(one, lines)
-        yield from _compare(one, first, owners)
-        if one.overwrite is not None:
-            yield from _compare(one.overwrite, second, owners)
+        for vendor in VENDORS:
+            seen = [line for line in lines if line.vendor == vendor]
+            yield from _compare(one, vendor, seen, owners)
 
 
 def _by_collapse(lines: Iterable[LogLine]) -> list[list[LogLine]]:
@@ -157,50 +156,46 @@ def _by_collapse(lines: Iterable[LogLine]) -> list[list[LogLine]]:
     return list(groups.values())
 
 
-def _first_and_overwrite(
-    evidence: Evidence, lines: Sequence[LogLine]
-) -> tuple[list[LogLine], list[LogLine]]:
-    """An overwrite shares the collapse id of what it replaces; its deliveries have other names.
-
-    What a token got under its first name belongs to the push, what it got later to the overwrite.
-    """
-    if evidence.overwrite is None:
-        return list(lines), []
-    names: dict[tuple[str, str], str] = {}
-    first: list[LogLine] = []
-    second: list[LogLine] = []
-    for line in lines:
-        name = names.setdefault((line.vendor, line.token), line.correlation)
-        (first if line.correlation == name else second).append(line)
-    return first, second
-
-
 def _compare(
-    evidence: Evidence, lines: Sequence[LogLine], owners: Mapping[tuple[str, str], str]
+    evidence: Evidence,
+    vendor: str,
+    lines: Sequence[LogLine],
+    owners: Mapping[tuple[str, str], str],
 ) -> Iterable[Finding]:
-    where = evidence.act.label
-    doubt = evidence.states.get("in_doubt", set()) | evidence.repeated
-    for vendor in VENDORS:
-        counted = Counter(owners[vendor, line.token] for line in lines if line.vendor == vendor)
-        booked = evidence.legs.get(vendor, set())
-        # Two legs explain a vendor and a socket, never one vendor twice: that is checked apart.
-        twice = {name for name, count in counted.items() if count > 1} - doubt
-        if twice:
-            yield Finding("vendor log", where, f"{_some(twice)} accepted twice by {vendor}")
-        if booked - set(counted):
-            names = _some(booked - set(counted))
-            yield Finding("vendor log", where, f"{names} booked as sent, unknown to {vendor}")
-        if set(counted) - booked - doubt:
-            names = _some(set(counted) - booked - doubt)
-            yield Finding("vendor log", where, f"{names} accepted by {vendor}, not booked so")
+    """A device was accepted as often as the books say it was sent to, under a name each time.
+
+    An overwrite shares the collapse id of what it replaces, so both are compared together. Only
+    devices in doubt or repeated may differ: two legs explain a vendor and a socket, never one
+    vendor twice.
+    """
+    pushes = [evidence] if evidence.overwrite is None else [evidence, evidence.overwrite]
+    doubt = {name for push in pushes for name in push.repeated}
+    doubt |= {name for push in pushes for name in push.states.get("in_doubt", ())}
+    booked = Counter(name for push in pushes for name in push.legs.get(vendor, ()))
+    counted = Counter(owners[vendor, line.token] for line in lines)
+    named = Counter(
+        owners[vendor, token] for token, _ in {(it.token, it.correlation) for it in lines}
+    )
+    sure = (set(booked) | set(counted)) - doubt
+    for what, names in (
+        (
+            f"accepted by {vendor} oftener than booked",
+            {it for it in sure if counted[it] > booked[it]},
+        ),
+        (f"booked as sent, unknown to {vendor}", {it for it in sure if counted[it] < booked[it]}),
+        (
+            f"accepted by {vendor} under a wrong name",
+            {it for it in sure if named[it] != counted[it]},
+        ),
+    ):
+        if names:
+            yield Finding("vendor log", evidence.act.label, f"{_some(names)} {what}")
 
 
-def check_sockets(
-    evidence: Evidence, shown: Mapping[str, int], acked: Collection[str]
-) -> Iterable[Finding]:
-    """What the socket devices remember agrees with the books: shown once, acked means sent.
+def check_sockets(evidence: Evidence, shown: Mapping[str, int]) -> Iterable[Finding]:
+    """What the socket devices remember: each push once, and by a vendor too only on two legs.
 
-    `shown` is how often each RegistrationID was shown this push, `acked` who said so.
+    `shown` is how often each RegistrationID was shown this push.
     """
     where = evidence.act.label
     twice = {name for name, count in shown.items() if count > 1}
@@ -210,13 +205,21 @@ def check_sockets(
     both = (set(shown) & by_vendor) - evidence.legs.get("online", set())
     if both:
         yield Finding("sockets", where, f"{_some(both)} shown by socket and vendor, not two legs")
-    lost = set(acked) - evidence.states.get("sent", set())
+
+
+def check_reports(
+    evidence: Evidence, reached: Collection[str], clicked: Collection[str]
+) -> Iterable[Finding]:
+    """Whoever said that the push arrived is booked as sent, and the counts are theirs."""
+    where, books = evidence.act.label, evidence.ledger
+    lost = set(reached) - evidence.states.get("sent", set())
     if lost:
-        yield Finding("sockets", where, f"{_some(lost)} acked, but not booked as sent")
-    if evidence.ledger["reached"] < len(set(acked)):
-        yield Finding(
-            "sockets", where, f"{len(set(acked))} acked, {evidence.ledger['reached']} reached"
-        )
+        yield Finding("reports", where, f"{_some(lost)} said it arrived, but not booked as sent")
+    for word, said in (("reached", set(reached)), ("clicked", set(clicked))):
+        if books[word] != len(said):
+            yield Finding(
+                "reports", where, f"{len(said)} devices said {word}, {books[word]} booked"
+            )
 
 
 def check_tags(

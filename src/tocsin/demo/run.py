@@ -23,6 +23,7 @@ from tocsin.demo.cast import (
     name_attributes,
     read_tags,
     register_devices,
+    report_over_http,
     set_attributes,
     tell_vendors,
 )
@@ -33,6 +34,7 @@ from tocsin.demo.checks import (
     check_audience,
     check_ledger,
     check_recall,
+    check_reports,
     check_sockets,
     check_tags,
     check_vendor_log,
@@ -82,6 +84,9 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         director = Director(stage, client, sandbox, show, clock)
         show.say("")
         played = [await director.play(world, act) for act in make_acts(world, ADMIN)]
+        first = (played[0].task_id, played[0].act.label)
+        phones = [gadget for gadget in world.gadgets if gadget.reports]
+        await report_over_http(wire, app, phones, first, seen)
         await director.finish(played)
         evidence = [await director.read(one) for one in played]
         log = await director.log()
@@ -174,7 +179,9 @@ def judge(
             findings += check_ledger(one.overwrite)
             findings += check_audience(one.overwrite)
         label = one.act.label
-        findings += check_sockets(one, seen.shown.get(label, {}), seen.acked.get(label, ()))
+        findings += check_sockets(one, seen.shown.get(label, {}))
+        told = seen.reached.get(label, set()), seen.clicked.get(label, set())
+        findings += check_reports(one, *told)
     findings += check_vendor_log(evidence, log, world.owners())
     return findings
 
@@ -190,6 +197,7 @@ def _compared(
         "ledger": sum(one.ledger["planned"] for one in evidence),
         "recall": sum(1 for one in evidence if one.act.is_recalled),
         "sockets": sum(len(shown) for shown in seen.shown.values()),
+        "reports": sum(len(told) for told in seen.reached.values()),
         "vendor log": len(log),
     }
 

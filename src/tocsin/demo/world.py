@@ -30,6 +30,8 @@ TAGS: tuple[tuple[str, float], ...] = (
 """Each tag and the share of accounts that carry it; one takes more bytes than letters."""
 DEAD_EVERY = 100
 """One vendor token in so many has died: few enough not to accuse the credential."""
+REPORTS_EVERY = 60
+"""One phone in so many reports what it was shown."""
 CLICK_EVERY = 5
 """One socket device in so many clicks what it is shown."""
 
@@ -77,6 +79,8 @@ class Gadget(Struct, kw_only=True):
     is_dead: bool = False
     """The vendor will say that its token has died."""
     clicks: bool = False
+    reports: bool = False
+    """A phone that tells the service, over plain HTTP, what arrived."""
     registration_id: str = ""
     secret: str = ""
 
@@ -152,6 +156,8 @@ def _gadgets(sizes: Sizes, people: Sequence[Person]) -> list[Gadget]:
     ]
     for gadget in gadgets[DEAD_EVERY // 2 :: DEAD_EVERY]:
         gadget.is_dead = True
+    for gadget in gadgets[::REPORTS_EVERY]:
+        gadget.reports = not gadget.is_dead
     for number in range(sizes.sockets):
         gadget = Gadget(user=next(names), has_socket=True)
         if number < sizes.sockets_with_fcm:

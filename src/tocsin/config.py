@@ -96,6 +96,19 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     connect_max_s: Annotated[Seconds, _says("Seconds one connection may take to come up.")] = 10.0
 
 
+class Devices(Struct, frozen=True, kw_only=True):
+    """Devices at the door."""
+
+    new_per_minute: Annotated[
+        int,
+        Meta(ge=0),
+        _says("First registrations a minute from one address to one app; 0 lifts the limit."),
+    ] = 60
+    connections_max: Annotated[
+        Count, _says("Devices connected at once; more are asked to come back later.")
+    ] = 100_000
+
+
 class Dispatch(Struct, frozen=True, kw_only=True):
     """How much is under way at once."""
 
@@ -131,6 +144,7 @@ class Config(Struct, frozen=True, kw_only=True):
     store: Storage = Storage()
     secret: Secret = Secret()
     outgoing: Outgoing = Outgoing()
+    devices: Devices = Devices()
     dispatch: Dispatch = Dispatch()
     keep: Keep = Keep()
 

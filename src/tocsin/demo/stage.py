@@ -26,6 +26,8 @@ END_S = 10.0
 """How long a child may take to end before it is killed."""
 TAIL_LINES = 15
 BREAK = "TOCSIN_BREAK"
+NEW_DEVICES = "TOCSIN_DEVICES_NEW_PER_MINUTE"
+"""All devices of the demo register from one address, so its limit is lifted."""
 
 
 class StageFault(Exception):
@@ -112,7 +114,7 @@ async def set_stage(*, broken: str = "", config: Path | None = None) -> AsyncIte
     folder = Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
     children: list[Child] = []
     try:
-        environment = {**os.environ, **({BREAK: broken} if broken else {})}
+        environment = {**os.environ, NEW_DEVICES: "0", **({BREAK: broken} if broken else {})}
         environment.pop("TOCSIN_DATA", None)
         data = folder / "data"
         sandbox = await _start("sandbox", ["sandbox", "--port", "0", "--json"], folder, os.environ)

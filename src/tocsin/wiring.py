@@ -1,0 +1,379 @@
+"""Joins everything by hand, in order of dependence. Whoever opens a thing registers its closing.
+
+Client libraries that only one choice of setting needs are imported where that choice is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from msgspec import Struct
+
+from tocsin.adapters.bus import LocalBus
+from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http_pool import HttpLimits
+from tocsin.adapters.planted import planted_http, planted_store
+from tocsin.adapters.vault import AesVault, load_key
+from tocsin.api import admin, v1
+from tocsin.api.app import RestApi
+from tocsin.api.auth import Doorkeeper
+from tocsin.api.commands.call import KICKED, Desk
+from tocsin.api.devices import DeviceDoors
+from tocsin.api.doors import Doors, create_rooms
+from tocsin.api.operator import Operator
+from tocsin.channels import driver
+from tocsin.channels.credentials import VendorChannels
+from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.config import Config
+from tocsin.log import configure, get_logger
+from tocsin.metrics import Metrics
+from tocsin.online.frames import FRAME_MAX_BYTES
+from tocsin.online.hub import Hub, OnlineSettings
+from tocsin.online.socket import OnlineSocket
+from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.dispatch import Dispatcher, Pace
+from tocsin.pipeline.index import Indexer
+from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
+from tocsin.pipeline.tick import Ticker, Upkeep
+from tocsin.pipeline.work import Tools
+from tocsin.ports import Bus, Http, Snapshots, Vault
+from tocsin.store import Store
+
+SOCKET_NAME = "admin.sock"
+HOLDER = "main"
+"""The one worker of an embedded store."""
+BREAK = "TOCSIN_BREAK"
+"""Environment variable that names a fault to plant; for `tocsin demo --break` alone."""
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """What an opened data folder offers."""
+
+    config: Config
+    clock: Clock
+    metrics: Metrics
+    vault: Vault
+    secret: bytes
+    """Everything that this service proves to itself is derived from it."""
+    store: Store
+    snapshots: Snapshots
+    operator: Operator
+
+
+@contextlib.asynccontextmanager
+async def open_service(config: Config) -> AsyncIterator[Service]:
+    """Open the data folder: the store under its lock, and what an operator can do with it.
+
+    Raises `StoreError` when another process has the folder, `ValueError` for a bad secret key.
+    """
+    folder = Path(config.data)
+    _make(folder)
+    clock = SystemClock()
+    metrics = Metrics()
+    secret = load_key(folder / "secret.key", _key_environment(config))
+    vault = AesVault(secret)
+    async with contextlib.AsyncExitStack() as stack:
+        store, snapshots = await _open_store(config, clock, metrics, stack)
+        yield Service(
+            config=config,
+            clock=clock,
+            metrics=metrics,
+            vault=vault,
+            secret=secret,
+            store=planted_store(store, os.environ.get(BREAK, "")),
+            snapshots=snapshots,
+            operator=Operator(store, vault, clock),
+        )
+
+
+async def serve(config: Config, *, started: Callable[[str], None], ended: asyncio.Event) -> None:
+    """Serve until `ended`; `started` is told the base URL once calls are answered."""
+    configure(config.log.level, json=config.log.format == "json", stream=sys.stderr)
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(open_service(config))
+        await _Running(service, stack).serve(started, ended)
+
+
+class _Running:
+    """A service with its doors open and its workers at work."""
+
+    def __init__(self, service: Service, stack: contextlib.AsyncExitStack) -> None:
+        self._service = service
+        self._stack = stack
+        self._log = get_logger(__name__)
+
+    async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> None:
+        service, config = self._service, self._service.config
+        bus = LocalBus()
+        hub, registrar = await self._open_online(bus)
+        http = await self._open_http()
+        chance = Chance()
+        tools = driver.Tools(http, service.clock, chance, service.metrics)
+        channels = VendorChannels(service.store, service.vault, tools)
+        await channels.start(self._stack)
+        indexer = Indexer(service.store, service.snapshots)
+        accepting = Accepting(
+            service.store,
+            bus,
+            hub,
+            clock=service.clock,
+            chance=chance,
+            metrics=service.metrics,
+        )
+        # The folder's lock says that no other process serves it, so whatever a former one of
+        # this name had leased is nobody's.
+        await service.store.release(HOLDER)
+        dispatcher = Dispatcher(
+            HOLDER,
+            Tools(
+                store=service.store,
+                channels=channels,
+                presence=hub,
+                clock=service.clock,
+                chance=chance,
+                indexer=indexer,
+                metrics=service.metrics,
+                correlation_key=derived_key(service.secret, "correlation"),
+            ),
+            bus,
+            Pace(
+                poll_s=config.dispatch.poll_s,
+                jobs_max=config.dispatch.jobs_max,
+                queue_jobs_max=config.dispatch.queue_jobs_max,
+                lane_jobs_max=config.dispatch.queue_jobs_max - 1,
+            ),
+        )
+        upkeep = Upkeep(
+            every_s=config.keep.every_s,
+            log_kept_s=config.keep.change_log_s,
+            tasks_kept_s=config.keep.tasks_s,
+        )
+        ticker = Ticker(service.store, indexer, service.clock, service.metrics, upkeep)
+        desk = Desk(
+            store=service.store,
+            accepting=accepting,
+            presence=hub,
+            bus=bus,
+            clock=service.clock,
+        )
+        doors = self._doors(desk, hub, registrar)
+        await self._run(doors, hub, [dispatcher.run(), ticker.run(), hub.run()], started, ended)
+
+    def _doors(self, desk: Desk, hub: Hub, registrar: Registering) -> Doors:
+        service = self._service
+        doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
+        books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper))
+        pages = DeviceDoors(registrar, hub)
+        rooms = create_rooms(service.metrics, self._missing, [*books.routes(), *pages.routes()])
+        rest = RestApi(desk, doorkeeper, service.metrics)
+        return Doors(rest, rooms, OnlineSocket(hub))
+
+    async def _missing(self) -> str:
+        """What readiness still waits for: the store has to answer."""
+        await self._service.store.apps()
+        return ""
+
+    async def _open_online(self, bus: Bus) -> tuple[Hub, Registering]:
+        service = self._service
+        devices = service.config.devices
+        registrar = Registering(
+            store=service.store,
+            vault=service.vault,
+            bus=bus,
+            clock=service.clock,
+            chance=Chance(),
+            metrics=service.metrics,
+            settings=DoorSettings(new_per_minute=devices.new_per_minute),
+        )
+        hub = Hub(
+            store=service.store,
+            registrar=registrar,
+            clock=service.clock,
+            metrics=service.metrics,
+            settings=OnlineSettings(connections_max=devices.connections_max),
+        )
+        for subject, listener in ((DEVICE, hub.take_device), (KICKED, hub.take_kick)):
+            self._stack.callback(bus.subscribe(subject, listener))
+        return hub, registrar
+
+    async def _open_http(self) -> Http:
+        outgoing = self._service.config.outgoing
+        http = CurlHttp(
+            HttpLimits(
+                http2_connections=outgoing.http2_connections,
+                connections=outgoing.connections,
+                connect_max_s=outgoing.connect_max_s,
+            )
+        )
+        await http.start(self._stack)
+        return planted_http(http, os.environ.get(BREAK, ""))
+
+    async def _run(
+        self,
+        doors: Doors,
+        hub: Hub,
+        workers: list[Coroutine[Any, Any, None]],
+        started: Callable[[str], None],
+        ended: asyncio.Event,
+    ) -> None:
+        """Run doors and workers; whichever fails ends the service, doors close first."""
+        config = self._service.config
+        listening = listen(config)
+        url = url_of(config, listening)
+        public = Server(_public(doors, config))
+        status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
+        service = self._service
+        own = admin.create(service.operator, service.store, hub, lambda: status)
+        with admin_socket(Path(config.data)) as private_socket:
+            private = Server(_private(own))
+            doors_open = [
+                asyncio.create_task(public.serve([listening])),
+                asyncio.create_task(private.serve([private_socket])),
+            ]
+            at_work = [asyncio.create_task(worker) for worker in workers]
+            await asyncio.wait(
+                [
+                    asyncio.create_task(public.is_open.wait()),
+                    asyncio.create_task(private.is_open.wait()),
+                ],
+            )
+            self._log.info("serving", url=url)
+            started(url)
+            stop = asyncio.create_task(ended.wait())
+            await asyncio.wait({stop, *doors_open, *at_work}, return_when=asyncio.FIRST_COMPLETED)
+            await hub.drain()
+            for server in (public, private):
+                server.should_exit = True
+            results = await asyncio.gather(*doors_open, return_exceptions=True)
+            for task in at_work:
+                task.cancel()
+            results += await asyncio.gather(*at_work, return_exceptions=True)
+            stop.cancel()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+
+class Server(uvicorn.Server):
+    """uvicorn that says when it listens and leaves signals to whoever started it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_open = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_open.set()
+
+
+def _public(doors: Doors, config: Config) -> uvicorn.Config:
+    server = config.server
+    return uvicorn.Config(
+        doors,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=FRAME_MAX_BYTES,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        # Query strings carry UserSigs: the server's own access log stays off.
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=list(server.trusted_proxies),
+        timeout_keep_alive=server.keep_alive_s,
+        timeout_graceful_shutdown=int(server.drain_s),
+        ssl_certfile=server.tls_cert or None,
+        ssl_keyfile=server.tls_key or None,
+    )
+
+
+def _private(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def listen(config: Config) -> socket.socket:
+    """The listening socket; port 0 takes a free one."""
+    server = config.server
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    return socket.create_server((server.host, server.port), family=family, backlog=2048)
+
+
+def url_of(config: Config, listening: socket.socket) -> str:
+    """The base URL of the public door."""
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if config.server.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextlib.contextmanager
+def admin_socket(folder: Path) -> Iterator[socket.socket]:
+    """The operator's socket: whoever may open it is the operator, so only its owner may."""
+    path = folder / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        former = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(former)
+        listening.listen(64)
+        try:
+            yield listening
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """A key of 32 bytes for one purpose, from the service's secret."""
+    return hmac.digest(secret, f"tocsin/{purpose}".encode(), hashlib.sha256)
+
+
+def _make(folder: Path) -> None:
+    """A folder that only its owner reads: it holds keys."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _key_environment(config: Config) -> dict[str, str]:
+    return {"TOCSIN_SECRET_KEY": config.secret.key} if config.secret.key else {}
+
+
+async def _open_store(
+    config: Config, clock: Clock, metrics: Metrics, stack: contextlib.AsyncExitStack
+) -> tuple[Store, Snapshots]:
+    if config.store.kind == "memory":
+        from tocsin.adapters.memory import MemoryStore
+        from tocsin.adapters.snapshots import MemorySnapshots
+
+        return MemoryStore(clock), MemorySnapshots()
+    from tocsin.adapters.snapshots import FileSnapshots
+    from tocsin.adapters.sqlite.store import SqliteStore
+
+    folder = Path(config.data)
+    store = SqliteStore(folder, clock, metrics=metrics)
+    await store.start(stack)
+    return store, FileSnapshots(folder / "index")

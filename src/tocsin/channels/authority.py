@@ -48,6 +48,10 @@ class Keeper:
             self._denied_until = 0.0
         return await self.get()
 
+    def is_denied(self, now: float) -> bool:
+        """Whether there is none, and none is asked for yet: nothing can be sent meanwhile."""
+        return self._current is None and now < self._denied_until
+
     async def close(self) -> None:
         """Stop fetching."""
         if self._fetching is not None:

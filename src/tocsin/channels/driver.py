@@ -98,6 +98,8 @@ class Driver:
 
     def room(self, now: float) -> int:
         free = self._limits.in_flight_max - self._taken
+        if self._keeper.is_denied(now):
+            return 0
         allowed = self._breaker.room(now)
         if allowed is not None:
             free = min(free, allowed)

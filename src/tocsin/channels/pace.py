@@ -15,6 +15,9 @@ WINDOW_S = 30.0
 SHARE_MAX = 0.5
 COUNT_MIN = 20
 """Fewer outcomes than this are luck, not a share."""
+SECONDS_MIN = 3
+"""Failures must have come in so many different seconds: one connection that dies or is told to go
+away takes everything on it along, all at once, and the next connection works."""
 OPEN_S = 15.0
 """How long the breaker stays open at first; each failed probe doubles it."""
 OPEN_MAX_S = 600.0
@@ -81,7 +84,7 @@ class Breaker:
         if outcome in ACCUSING:
             return self._open(now, f"the vendor answers {outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
-        if self._count >= COUNT_MIN and self._failures > SHARE_MAX * self._count:
+        if self._is_failing():
             return self._open(now, f"{self._failures} of {self._count} requests failed")
         return ""
 
@@ -100,6 +103,11 @@ class Breaker:
             return False
         self._open(now, "")
         return True
+
+    def _is_failing(self) -> bool:
+        if self._count < COUNT_MIN or self._failures <= SHARE_MAX * self._count:
+            return False
+        return sum(1 for _, _, failures in self._seconds if failures) >= SECONDS_MIN
 
     def _open(self, now: float, reason: str) -> str:
         if not self._is_open and now - self._closed_at > CALM_S:

@@ -324,17 +324,18 @@ async def test_an_outage_holds_the_rest_back_until_a_probe_is_answered(clock: Ma
     one = driver(apns, http, clock=clock, metrics=metrics)
     for _ in range(3):
         await one.deliver(batch(10), OpenGate())
-    assert len(http.requests) == 20
+        await clock.advance(1)
+    assert len(http.requests) == 30
     assert metrics.value("breaker_state", credential="7:11") == 2
     receipts = await one.deliver(batch(10), OpenGate())
     assert outcomes(receipts) == {Outcome.HELD: 10}
-    assert receipts[0].retry_after_s == OPEN_S
+    assert receipts[0].retry_after_s == OPEN_S - 1
 
     await clock.advance(OPEN_S)
     assert one.room(clock.now()) == 1
     receipts = await one.deliver(batch(10), OpenGate())
     assert outcomes(receipts) == {Outcome.SERVER_ERROR: 1, Outcome.HELD: 9}
-    assert len(http.requests) == 21
+    assert len(http.requests) == 31
 
     is_down = False
     await clock.advance(2 * OPEN_S)

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.channels.pace import CALM_S, COUNT_MIN, OPEN_MAX_S, OPEN_S, WINDOW_S, Breaker
+from tocsin.channels.pace import (
+    CALM_S,
+    COUNT_MIN,
+    OPEN_MAX_S,
+    OPEN_S,
+    SECONDS_MIN,
+    WINDOW_S,
+    Breaker,
+)
 from tocsin.domain.outcome import Outcome
 
 NOW = 1000.0
@@ -16,11 +24,20 @@ def record(breaker: Breaker, outcome: Outcome, count: int, now: float = NOW) -> 
 
 @pytest.mark.parametrize("outcome", FAILURES)
 def test_more_than_half_failing_opens_it(outcome: Outcome) -> None:
-    breaker = Breaker()
+    breaker, later = Breaker(), NOW + 2
     assert record(breaker, Outcome.ACCEPTED, COUNT_MIN) == []
-    assert record(breaker, outcome, COUNT_MIN) == []
-    assert len(record(breaker, outcome, 1)) == 1
-    assert (breaker.state(NOW), breaker.leave(NOW), breaker.room(NOW)) == ("open", "hold", 0)
+    assert record(breaker, outcome, COUNT_MIN - 2) == []
+    assert record(breaker, outcome, 1, NOW + 1) == []
+    assert record(breaker, outcome, 1, later) == []
+    assert len(record(breaker, outcome, 1, later)) == 1
+    assert (breaker.state(later), breaker.leave(later), breaker.room(later)) == ("open", "hold", 0)
+
+
+def test_everything_on_one_connection_may_fail_at_once() -> None:
+    breaker = Breaker()
+    for second in range(SECONDS_MIN - 1):
+        assert record(breaker, Outcome.UNSENT, 1000, NOW + second) == []
+    assert len(record(breaker, Outcome.UNSENT, 1, NOW + SECONDS_MIN - 1)) == 1
 
 
 @pytest.mark.parametrize("outcome", ANSWERS)
@@ -32,13 +49,15 @@ def test_what_the_vendor_answers_about_a_message_is_no_failure(outcome: Outcome)
 
 def test_a_few_failures_are_luck() -> None:
     breaker = Breaker()
-    assert record(breaker, Outcome.SERVER_ERROR, COUNT_MIN - 1) == []
-    assert len(record(breaker, Outcome.SERVER_ERROR, 1)) == 1
+    for second in range(COUNT_MIN - 1):
+        assert record(breaker, Outcome.SERVER_ERROR, 1, NOW + second) == []
+    assert len(record(breaker, Outcome.SERVER_ERROR, 1, NOW + COUNT_MIN)) == 1
 
 
 def test_failures_older_than_the_window_do_not_count() -> None:
     breaker = Breaker()
-    record(breaker, Outcome.SERVER_ERROR, COUNT_MIN - 1)
+    for second in range(COUNT_MIN - 1):
+        record(breaker, Outcome.SERVER_ERROR, 1, NOW + second)
     assert record(breaker, Outcome.SERVER_ERROR, 1, NOW + WINDOW_S) == []
     assert breaker.state(NOW + WINDOW_S) == "closed"
 

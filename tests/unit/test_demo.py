@@ -197,7 +197,7 @@ def test_an_overwrite_is_compared_together_with_what_it_replaced() -> None:
     # The first was lost and the second came twice: the counts agree, the names do not.
     swapped = [line("fcm", "t3"), line("apns", "t1", name="x"), line("apns", "t1", name="x")]
     found = [str(finding) for finding in check_vendor_log([one], swapped, OWNERS)]
-    assert any("under a wrong name" in text for text in found), found
+    assert any("twice under one name" in text for text in found), found
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def _compare(
         ),
         (f"booked as sent, unknown to {vendor}", {it for it in sure if counted[it] < booked[it]}),
         (
-            f"accepted by {vendor} under a wrong name",
+            f"accepted by {vendor} twice under one name",
             {it for it in sure if named[it] != counted[it]},
         ),
     ):

@@ -47,7 +47,7 @@ SDKAPPID = 1_400_000_001
 ADMIN = "admin"
 ACK_S = 2
 BREAKS = ("lost-job", "double-send", "wrong-bitmap")
-SOCKETS_SPARE = 50
+CALLS_SPARE = 150
 
 
 class Outcome(Struct, frozen=True):
@@ -76,7 +76,7 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         world = make_world(sizes)
         tags = await _bring_in(show, client, world)
         # Listed last, left first: the devices hang up before the service ends.
-        wire = Wire(stage.url, connections_max=sizes.sockets + SOCKETS_SPARE)
+        wire = Wire(stage.url, connections_max=sizes.sockets + CALLS_SPARE)
         await stack.enter_async_context(wire)
         seen = await _bring_devices(show, stack, wire, app, world)
         await tell_vendors(sandbox, world.gadgets)

@@ -1,0 +1,202 @@
+"""The session stepped by hand: no loop, no socket, times as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from tocsin.domain.task import Stage
+from tocsin.online.session import (
+    BAD_FRAME,
+    LEFT,
+    NO_HELLO,
+    REPLACED,
+    SHOWN_MAX,
+    SILENT,
+    TAKES,
+    TOO_LARGE,
+    TOO_MANY,
+    Book,
+    Close,
+    Join,
+    Leave,
+    Rhythm,
+    Send,
+    Session,
+    State,
+    Step,
+)
+
+HELLO = b'{"type":"hello","sdkappid":1,"appkey":"k"}'
+PUSH = b'{"type":"push","id":"p","task_id":"p"}'
+
+
+def told(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(step.data) for step in steps if isinstance(step, Send)]
+
+
+def greeting(**rhythm: float) -> Session:
+    return Session(Rhythm(**rhythm), 0.0)
+
+
+def opened(known: Sequence[str] = (), **rhythm: float) -> Session:
+    session = greeting(**rhythm)
+    session.take(HELLO, 0.0)
+    session.joined("R", "s", "ann", known)
+    return session
+
+
+def test_a_hello_asks_the_registrar_and_is_answered() -> None:
+    session = greeting()
+    (join,) = session.take(HELLO, 1.0)
+    assert isinstance(join, Join)
+    assert session.state is State.JOINING
+    (frame,) = told(session.joined("R", "s", "ann"))
+    assert frame == {
+        "type": "registered",
+        "registration_id": "R",
+        "secret": "s",
+        "user": "ann",
+        "idle_s": 60.0,
+    }
+    assert session.state is State.OPEN
+
+
+@pytest.mark.parametrize("frame", [b'{"type":"ack","id":"p"}', b'{"type":"click","id":"p"}'])
+def test_before_a_hello_nothing_is_booked(frame: bytes) -> None:
+    error, close = greeting().take(frame, 0.0)
+    assert told([error])[0]["code"] == 70402
+    assert close == Close(BAD_FRAME)
+
+
+def test_a_second_hello_ends_the_session() -> None:
+    assert opened().take(HELLO, 1.0)[-1] == Close(BAD_FRAME)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_each_state_takes_only_what_its_row_says(state: State) -> None:
+    frames = {
+        "HelloFrame": HELLO,
+        "AckFrame": b'{"type":"ack","id":"p"}',
+        "ClickFrame": b'{"type":"click","id":"p"}',
+        "PingFrame": b'{"type":"ping"}',
+        "PongFrame": b'{"type":"pong"}',
+        "ByeFrame": b'{"type":"bye"}',
+    }
+    for name, data in frames.items():
+        session = greeting()
+        session.state = state
+        steps = session.take(data, 1.0)
+        is_taken = Close(BAD_FRAME) not in steps and state is not State.CLOSED
+        assert is_taken == (name in {it.__name__ for it in TAKES[state]}), (state, name)
+        if state is State.CLOSED:
+            assert steps == []
+
+
+def test_an_ack_is_confirmed_only_when_it_is_booked() -> None:
+    session = opened()
+    assert session.push("p", PUSH) == [Send(PUSH)]
+    assert session.take(b'{"type":"ack","id":"p"}', 1.0) == [Book("p", Stage.REACHED)]
+    assert session.shown == {"p": False}
+    assert told(session.booked("p", Stage.REACHED)) == [{"type": "acked", "id": "p", "stage": 2}]
+    assert session.shown == {"p": True}
+
+
+def test_a_click_is_booked_too() -> None:
+    assert opened().take(b'{"type":"click","id":"p"}', 1.0) == [Book("p", Stage.CLICKED)]
+
+
+def test_a_push_is_written_once_to_a_connection() -> None:
+    session = opened()
+    assert session.push("p", PUSH)
+    assert session.push("p", PUSH) == []
+
+
+def test_what_the_client_has_already_is_not_written() -> None:
+    assert opened(known=["p"]).push("p", PUSH) == []
+
+
+def test_before_it_is_open_nothing_is_pushed() -> None:
+    session = greeting()
+    assert session.push("p", PUSH) == []
+    session.take(HELLO, 0.0)
+    assert session.push("p", PUSH) == []
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    session = opened()
+    for number in range(SHOWN_MAX + 50):
+        session.push(f"p{number}", PUSH)
+    assert len(session.shown) == SHOWN_MAX
+
+
+def test_a_recalled_push_is_not_written_after_its_recall() -> None:
+    session = opened()
+    assert told(session.revoke("p")) == [{"type": "revoke", "id": "p", "task_id": "p"}]
+    assert session.push("p", PUSH) == []
+
+
+def test_both_sides_may_ask_whether_the_other_is_there() -> None:
+    session = opened(idle_s=10, reply_s=5)
+    assert told(session.take(b'{"type":"ping"}', 1.0)) == [{"type": "pong"}]
+    assert session.tick(10.9) == []
+    assert session.next_tick() == 11.0
+    assert told(session.tick(11.0)) == [{"type": "ping"}]
+    assert session.tick(12.0) == []
+    assert session.take(b'{"type":"pong"}', 13.0) == []
+    assert session.tick(16.0) == []
+    assert told(session.tick(23.0)) == [{"type": "ping"}]
+    assert session.next_tick() == 28.0
+    assert session.tick(28.0) == [Close(SILENT)]
+    assert session.state is State.CLOSED
+
+
+def test_a_connection_without_hello_is_closed() -> None:
+    session = greeting(hello_s=5)
+    assert session.next_tick() == 5.0
+    assert session.take(b'{"type":"ping"}', 4.0) != []
+    assert session.tick(4.9) == []
+    assert session.tick(5.0) == [Close(NO_HELLO)]
+
+
+def test_a_bye_leaves_and_may_unregister() -> None:
+    assert opened().take(b'{"type":"bye"}', 1.0) == [Close(LEFT)]
+    assert opened().take(b'{"type":"bye","unregister":true}', 1.0) == [Leave(True), Close(LEFT)]
+    assert opened().take(b'{"type":"bye","logout":true}', 1.0) == [Leave(False), Close(LEFT)]
+
+
+def test_an_oversized_frame_has_a_close_code_of_its_own() -> None:
+    steps = opened().take(b'"' + b"x" * 17_000 + b'"', 1.0)
+    assert steps[-1] == Close(TOO_LARGE)
+
+
+def test_too_many_frames_end_the_session() -> None:
+    session = opened(frames_per_s=1, frames_burst=5)
+    for _ in range(4):
+        assert session.take(b'{"type":"pong"}', 0.0) == []
+    assert session.take(b'{"type":"pong"}', 0.0)[-1] == Close(TOO_MANY)
+
+
+def test_the_end_comes_once() -> None:
+    session = opened()
+    assert session.end(REPLACED) == [Close(REPLACED)]
+    assert session.end(REPLACED) == []
+    assert session.drain(1.0) == []
+    assert session.tick(1e9) == []
+    assert session.booked("p", Stage.REACHED) == []
+
+
+def test_a_drain_is_told_and_the_session_goes_on() -> None:
+    session = opened()
+    assert told(session.drain(2.5)) == [{"type": "drain", "after_s": 2.5}]
+    assert session.take(b'{"type":"ack","id":"p"}', 1.0) == [Book("p", Stage.REACHED)]
+
+
+def test_a_client_that_hung_up_during_its_hello_is_not_joined() -> None:
+    session = greeting()
+    session.take(HELLO, 0.0)
+    session.end(LEFT)
+    assert session.joined("R", "s", "") == []

@@ -1,0 +1,125 @@
+"""A service on a real folder: filled through its own store, served by a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from tocsin.client.rest import Client
+from tocsin.config import Config
+from tocsin.domain.account import Profile, import_accounts
+from tocsin.domain.device import DeviceFacts, Registration, Route, register
+from tocsin.sandbox.server import Sandbox
+from tocsin.wiring import Service, open_service
+
+APP = 1_400_000_001
+KEY = "a key for tests only"
+START_S = 30.0
+
+
+class Process:
+    """`tocsin serve` on a folder; `kill` is kill -9."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self._process = process
+        self.url = url
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def process_of(folder: Path, **settings: str) -> AsyncIterator[Process]:
+    """Serve the folder until the block ends; `settings` are environment variables."""
+    process = await start(folder, settings)
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
+async def start(folder: Path, settings: Mapping[str, str] = {}) -> Process:
+    """Start a process and wait until it listens."""
+    command = ("-m", "tocsin.cli.main", "serve", "--data", str(folder), "--port", "0", "--json")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(START_S):
+        line = await process.stdout.readline()
+    return Process(process, msgspec.json.decode(line)["url"])
+
+
+async def make_app(service: Service, sandbox: Sandbox | None = None, **facts: object) -> None:
+    """An app with one administrator and, if there is a sandbox, its APNs credential as number 1."""
+    told = {"key": KEY, "admins": ["admin"], "profile": "unlimited", **facts}
+    await service.operator.app_add(APP, told)
+    if sandbox is not None:
+        settings = msgspec.to_builtins(sandbox.apns_credential)
+        record = {
+            "channel": "apns",
+            "settings": settings,
+            "origin": sandbox.apns_url,
+            "ca": sandbox.ca_pem,
+        }
+        await service.operator.credential_add(APP, record)
+
+
+def token_of(number: int) -> str:
+    """An APNs token as a phone would have it."""
+    return f"{number:064x}"
+
+
+async def people(service: Service, count: int) -> None:
+    """Accounts `u1`… with one APNs device each, straight through the store."""
+    names = [f"u{number}" for number in range(1, count + 1)]
+    now = service.clock.now()
+    for start_at in range(0, count, 1000):
+        page = names[start_at : start_at + 1000]
+        decide = import_accounts([Profile(name) for name in page], now)
+        await service.store.update_accounts(APP, page, [], decide)
+    for start_at in range(1, count + 1, 500):
+        numbers = range(start_at, min(start_at + 500, count + 1))
+        await asyncio.gather(*(_device(service, number, now) for number in numbers))
+
+
+async def _device(service: Service, number: int, now: float) -> None:
+    route = Route("apns", 1, token_of(number))
+    ask = Registration(
+        registration_id=f"R-{number}",
+        fresh_secret="s",
+        user=f"u{number}",
+        route=route,
+        facts=DeviceFacts(language="en"),
+    )
+    decide = register(ask, now)
+    await service.store.update_device(APP, ask.registration_id, ask.user, route, decide)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Service]:
+    """The folder, opened by this process."""
+    async with open_service(Config(data=str(folder))) as service:
+        yield service
+
+
+def client_of(process: Process) -> Client:
+    """An administrator's client."""
+    return Client(process.url, APP, "admin", key=KEY)

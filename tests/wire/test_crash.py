@@ -1,0 +1,78 @@
+"""kill -9 in the middle of a push: nothing is lost, and who was served twice is in the books."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.wire.served import APP, client_of, make_app, opened, people, start, token_of
+from tocsin.domain.outcome import State
+from tocsin.domain.stats import Fold, fold, ledger
+from tocsin.domain.task import Phase
+from tocsin.sandbox.server import Sandbox
+from tocsin.store import Store
+
+DEVICES = 20_000
+KILLS = 4
+PATIENCE_S = 120.0
+
+
+async def until_accepted(sandbox: Sandbox, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while sandbox.log.counts().accepted < count:
+            await asyncio.sleep(0.02)  # the vendor's log grows in another process's time
+
+
+@pytest.mark.slow
+async def test_killed_in_the_middle_of_a_push_nothing_is_lost(tmp_path: Path) -> None:
+    async with Sandbox() as sandbox:
+        async with opened(tmp_path) as service:
+            await make_app(service, sandbox)
+            await people(service, DEVICES)
+        process = await start(tmp_path)
+        async with client_of(process) as client:
+            pushed = await client.push({"Title": "t", "Desc": "d"})
+        for kill in range(1, KILLS + 1):
+            await until_accepted(sandbox, kill * DEVICES // (KILLS + 1))
+            await process.kill()
+            process = await start(tmp_path)
+        async with client_of(process) as client, asyncio.timeout(PATIENCE_S):
+            while (await client.task(pushed.task_id))["phase"] != Phase.DONE:
+                await asyncio.sleep(0.1)  # as above
+        await process.stop()
+        async with opened(tmp_path) as service:
+            task = await service.store.task(APP, pushed.task_id)
+            assert task is not None
+            books = await service.store.books(APP, task.number)
+            assert books is not None
+            counts = ledger(books)
+            assert counts.faults == []
+            assert counts.planned == DEVICES
+            sets = fold(books)
+            assert not sets.states[State.OPEN]
+            assert not sets.states[State.FAILED]
+            numbers = await device_numbers(service.store)
+        check_log(sandbox, sets, numbers)
+
+
+async def device_numbers(store: Store) -> dict[str, int]:
+    found = {}
+    for number in range(1, DEVICES + 1):
+        device = await store.device(APP, f"R-{number}")
+        assert device is not None
+        found[token_of(number)] = device.number
+    return found
+
+
+def check_log(sandbox: Sandbox, sets: Fold, numbers: dict[str, int]) -> None:
+    """Law 2's oracle, and: booked sent and served are the same devices, doubt apart."""
+    accepted = sandbox.log.accepted_by("token")
+    served = {numbers[token] for (token,) in accepted}
+    twice = {numbers[token] for (token,), count in accepted.items() if count > 1}
+    doubt = set(sets.states[State.IN_DOUBT])
+    assert twice <= set(sets.repeated) | doubt
+    assert set(sets.states[State.SENT]) <= served
+    assert served - set(sets.states[State.SENT]) <= doubt
+    assert len(served | doubt) == DEVICES

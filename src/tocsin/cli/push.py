@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -172,17 +173,20 @@ async def _watch(screen: Screen, client: Client, task_id: str) -> None:
     """Redraw the push until it has ended; on a pipe it is drawn once, at its end."""
     clock = SystemClock()
     task = await client.task(task_id)
+    with contextlib.ExitStack() as stack:
+        live: Live | None = None
+        if screen.out.is_terminal and not screen.is_json:
+            live = Live(_picture(task), console=screen.out, refresh_per_second=8)
+            stack.enter_context(live)
+        while task["phase"] != "done":
+            await clock.sleep(POLL_S)
+            task = await client.task(task_id)
+            if live is not None:
+                live.update(_picture(task))
     if screen.is_json:
-        while task["phase"] != "done":
-            await clock.sleep(POLL_S)
-            task = await client.task(task_id)
         screen.json(task)
-        return
-    with Live(_picture(task), console=screen.out, refresh_per_second=8) as live:
-        while task["phase"] != "done":
-            await clock.sleep(POLL_S)
-            task = await client.task(task_id)
-            live.update(_picture(task))
+    elif live is None:
+        screen.out.print(_picture(task))
 
 
 def _picture(task: Mapping[str, Any]) -> Group:

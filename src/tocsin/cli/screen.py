@@ -8,9 +8,9 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from tocsin.client.wire import Refused, Unreachable
 from tocsin.errors import CODES, CallError, StoreError
@@ -65,24 +65,27 @@ class Screen:
             self.err.print(text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table whose numbers stand to the right."""
+        """A table whose numbers stand to the right. Lines are never cut: they may be piped on."""
         listed = [list(row) for row in rows]
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for index, name in enumerate(columns):
-            is_number = bool(listed) and all(isinstance(row[index], int) for row in listed)
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-        for row in listed:
-            table.add_row(*(escape(_cell(value)) for value in row))
-        self.out.print(table)
+        cells = [list(columns), *([_cell(value) for value in row] for row in listed)]
+        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        numeric = [
+            bool(listed) and all(isinstance(row[index], int) for row in listed)
+            for index in range(len(columns))
+        ]
+        for number, line in enumerate(cells):
+            padded = [
+                " " * (width - cell_len(text)) + text if is_number else set_cell_size(text, width)
+                for text, width, is_number in zip(line, widths, numeric, strict=True)
+            ]
+            text = escape("  ".join(padded).rstrip())
+            self.out.print(text if number else f"[bold]{text}[/]")
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """Names and values, one pair a line."""
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(style="dim")
-        table.add_column(overflow="fold")
+        width = max(map(cell_len, facts), default=0)
         for name, value in facts.items():
-            table.add_row(escape(name), escape(_cell(value)))
-        self.out.print(table)
+            self.out.print(f"[dim]{escape(set_cell_size(name, width))}[/]  {escape(_cell(value))}")
 
     def fail(self, fault: Fault) -> NoReturn:
         """Say what is wrong and what to do, and end the command."""

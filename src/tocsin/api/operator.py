@@ -198,7 +198,10 @@ class Operator:
 
 def shown_app(app: App) -> dict[str, Any]:
     """An app as it is shown, without its keys."""
-    return {name: msgspec.to_builtins(getattr(app, name)) for name in SHOWN}
+    shown = {name: getattr(app, name) for name in SHOWN}
+    # Through JSON, so that it is the same whether it was asked in this process or over the socket.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(shown))
+    return plain
 
 
 def shown_credential(record: Credential) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import Struct
 from pyroaring import BitMap
+from starlette.types import ASGIApp
 
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
@@ -209,3 +211,56 @@ def world_of(*names: str, profile: str = "unlimited") -> World:
     world = World()
     asyncio.run(world.open(profile, *names))
     return world
+
+
+class Asked(Struct, frozen=True):
+    """What a page answered."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """The answer as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+async def ask(
+    app: ASGIApp,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    bearer: str = "",
+    raw: bytes | None = None,
+) -> Asked:
+    """One request to an ASGI application."""
+    path, _, query = path.partition("?")
+    sent: list[Any] = []
+    if raw is None:
+        raw = b"" if body is None else msgspec.json.encode(body)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": raw}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"test")]
+    if bearer:
+        headers.append((b"authorization", f"Bearer {bearer}".encode()))
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": headers,
+        "client": ("192.0.2.1", 50_000),
+        "server": ("192.0.2.9", 80),
+        "scheme": "http",
+        "root_path": "",
+        "http_version": "1.1",
+    }
+    await app(scope, receive, send)
+    body_parts = (each.get("body", b"") for each in sent[1:])
+    return Asked(sent[0]["status"], b"".join(body_parts))

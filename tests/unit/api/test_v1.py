@@ -1,0 +1,198 @@
+"""The pages of an app's books, for its administrators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyroaring import BitMap
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from tests.unit.api.world import ADMIN, APP, World, ask
+from tocsin.api import pages
+from tocsin.api.doors import Doors, create_rooms
+from tocsin.api.v1 import Books, by_bearer
+from tocsin.domain.outcome import State
+from tocsin.domain.task import WITH_DEVICES, Block, Report, Stage, StepEdit, StepWant
+from tocsin.errors import StoreError
+
+HERE = f"/v1/apps/{APP}"
+INFO = {"Title": "Hello", "Desc": "World"}
+
+
+def books_of(world: World) -> Starlette:
+    return pages.create(Books(world.store, world.presence, by_bearer(world.doorkeeper)).routes())
+
+
+async def read(world: World, path: str) -> Any:
+    asked = await ask(books_of(world), "GET", HERE + path, bearer=world.usersig())
+    assert asked.status == 200, asked
+    return asked.json()
+
+
+async def sent_push(world: World) -> str:
+    """A batch to everybody, booked by hand: two devices sent, one failed, one clicked."""
+    for name, user in [("REG-1", "ann"), ("REG-2", "bob"), ("REG-3", "")]:
+        await world.device(name, user)
+    body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann", "bob", "carl", "REG-3"]}
+    task_id: str = (await world.call("timpush/batch", body))["TaskId"]
+    (head,) = await world.store.heads(world.clock.now())
+    (job,) = await world.store.lease(APP, head.queue, head.lane, holder="test", limit=1, lease_s=30)
+    audience = sorted(await world.store.audience(APP, job.task))
+    numbers = {each.name: each.number for each in await _accounts(world)}
+
+    def block(kind: Any, state: str, members: list[int], **more: str) -> Block:
+        packed = BitMap(members).serialize()
+        return Block(
+            task=job.task, job=job.number, at=world.clock.now(), kind=kind, state=state,
+            members=packed, **more,
+        )  # fmt: skip
+
+    without = [numbers["carl"]]
+    edit = StepEdit(
+        is_done=True,
+        blocks=[
+            block("account", WITH_DEVICES, [it for it in audience if it not in without]),
+            block("account", "no device", without),
+            block("planned", "", [1, 2, 3]),
+            block("device", State.SENT, [1, 3], channel="apns"),
+            block("device", State.FAILED, [2], channel="apns", code="410", info="Unregistered"),
+        ],
+    )
+    await world.store.step(APP, job, StepWant(), lambda _: edit)
+    clicked = Report(
+        task=job.task, stage=Stage.CLICKED, channel="apns", at=1, members=BitMap([3]).serialize()
+    )
+    await world.store.append_reports(APP, [clicked])
+    return task_id
+
+
+async def _accounts(world: World) -> list[Any]:
+    return list(await world.store.accounts(APP, ["ann", "bob", "carl", "REG-3"]))
+
+
+async def test_a_push_is_shown_with_its_ledger(world: World) -> None:
+    task_id = await sent_push(world)
+    listed = await read(world, "/tasks")
+    assert [each["task_id"] for each in listed["tasks"]] == [task_id]
+    assert listed["tasks"][0]["title"] == "Hello"
+    shown = await read(world, f"/tasks/{task_id}")
+    assert (shown["kind"], shown["audience_size"]) == ("batch", 4)
+    ledger = shown["ledger"]
+    assert ledger["without_device"] == {"no device": 1}
+    assert (ledger["with_devices"], ledger["planned"], ledger["clicked"]) == (3, 3, 1)
+    assert ledger["states"]["sent"] == 2
+    assert ledger["failures"] == {"apns 410 Unregistered": 1}
+    assert ledger["faults"] == []
+
+
+async def test_the_audience_and_the_devices_come_in_pages(world: World) -> None:
+    task_id = await sent_push(world)
+    first = await read(world, f"/tasks/{task_id}/audience?limit=3")
+    second = await read(world, f"/tasks/{task_id}/audience?limit=3&after={first['next']}")
+    assert first["accounts"] + second["accounts"] == ["ann", "bob", "carl", "REG-3"]
+    assert second["next"] is None
+    for asked, names in [
+        ("", ["REG-1", "REG-2", "REG-3"]),
+        ("state=sent", ["REG-1", "REG-3"]),
+        ("state=failed", ["REG-2"]),
+        ("leg=apns", ["REG-1", "REG-3"]),
+        ("leg=fcm", []),
+        ("mark=clicked", ["REG-3"]),
+        ("mark=repeated", []),
+        ("state=failed&leg=apns", []),
+    ]:
+        answer = await read(world, f"/tasks/{task_id}/devices?{asked}")
+        assert answer == {"devices": names, "next": None}, asked
+    page = await read(world, f"/tasks/{task_id}/devices?limit=1&after=1")
+    assert page == {"devices": ["REG-2"], "next": 2}
+
+
+async def test_deleted_accounts_are_left_out_of_an_audience(world: World) -> None:
+    task_id = await sent_push(world)
+    await world.call("im_open_login_svc/account_delete", {"DeleteItem": [{"UserID": "bob"}]})
+    answer = await read(world, f"/tasks/{task_id}/audience")
+    assert answer["accounts"] == ["ann", "carl", "REG-3"]
+
+
+async def test_devices_are_shown_without_their_secret(world: World) -> None:
+    device = (await world.device("REG-1", "ann")).device
+    world.presence.devices = {device.number}
+    for name in ("ann", "REG-1"):
+        (shown,) = (await read(world, f"/devices/{name}"))["devices"]
+        assert shown["registration_id"] == "REG-1"
+        assert shown["is_connected"] is True
+        assert "secret" not in str(shown.keys())
+    asked = await ask(books_of(world), "GET", f"{HERE}/devices/ghost", bearer=world.usersig())
+    assert (asked.status, asked.json()["ErrorCode"]) == (404, 70107)
+
+
+async def test_who_may_read(world: World) -> None:
+    app = books_of(world)
+    tasks = f"{HERE}/tasks"
+    for path, bearer, status, code in [
+        (tasks, "", 401, 70002),
+        (tasks, "garbage", 401, 70003),
+        (tasks, world.usersig("ann"), 403, 90009),
+        (tasks, world.usersig(key="another key"), 401, 70009),
+        (f"{tasks}?identifier=ann", world.usersig(), 401, 70013),
+        ("/v1/apps/5/tasks", world.usersig(), 404, 70020),
+        ("/v1/apps/x/tasks", world.usersig(), 400, 60025),
+        (f"{tasks}?limit=x", world.usersig(), 400, 70402),
+        (f"{tasks}?limit=10001", world.usersig(), 400, 70402),
+        (f"{tasks}/nope", world.usersig(), 404, 90049),
+        (f"{tasks}/nope/audience", world.usersig(), 404, 90049),
+        (f"{HERE}/nope", world.usersig(), 404, 60009),
+    ]:
+        asked = await ask(app, "GET", path, bearer=bearer)
+        assert (asked.status, asked.json()["ErrorCode"]) == (status, code), path
+    asked = await ask(app, "GET", f"{tasks}?identifier={ADMIN}", bearer=world.usersig())
+    assert asked.status == 200
+    asked = await ask(app, "POST", tasks, bearer=world.usersig())
+    assert (asked.status, asked.json()["ErrorCode"]) == (405, 60002)
+
+
+@pytest.mark.parametrize("asked", ["state=nope", "mark=nope"])
+async def test_an_unknown_state_or_mark_is_refused(world: World, asked: str) -> None:
+    task_id = await sent_push(world)
+    path = f"{HERE}/tasks/{task_id}/devices?{asked}"
+    answer = await ask(books_of(world), "GET", path, bearer=world.usersig())
+    assert (answer.status, answer.json()["ErrorCode"]) == (400, 70402)
+
+
+async def test_the_doors_lead_to_their_rooms(world: World) -> None:
+    missing = ["the index"]
+
+    async def ready() -> str:
+        return missing[0] if missing else ""
+
+    rooms = create_rooms(world.metrics, ready, [])
+    reached: list[str] = []
+
+    async def online(scope: Any, _receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    doors = Doors(world.api, rooms, online)
+    assert (await ask(doors, "GET", "/healthz")).body == b"ok\n"
+    assert (await ask(doors, "GET", "/readyz")).status == 503
+    missing.clear()
+    assert (await ask(doors, "GET", "/readyz")).body == b"ok\n"
+    path = f"/v4/timpush/get_attr_name?{world.query()}"
+    assert (await ask(doors, "POST", path, {})).json()["ErrorCode"] == 0
+    assert b"tocsin_calls_total" in (await ask(doors, "GET", "/metrics")).body
+    assert (await ask(doors, "GET", "/v4/online")).status == 204
+    assert (await ask(doors, "GET", "/v4/online/x")).json()["ErrorCode"] == 60009
+    assert (await ask(doors, "GET", "/nope")).json()["ErrorCode"] == 60009
+    assert reached == ["/v4/online"]
+
+
+async def test_a_store_that_fails_is_503(world: World) -> None:
+    async def page(_: Any) -> Any:
+        raise StoreError("full")
+
+    app = pages.create([Route("/x", page)])
+    asked = await ask(app, "GET", "/x")
+    assert (asked.status, asked.json()["ErrorCode"]) == (503, 91000)

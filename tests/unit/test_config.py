@@ -1,0 +1,102 @@
+"""Settings: sources, faults with hints, masking, and the pages that are made from the tree."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tocsin.config import Config, ConfigError, check, example, load, page, settings, show
+
+
+def file_of(folder: Path, text: str) -> Path:
+    path = folder / "tocsin.toml"
+    path.write_text(text)
+    return path
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = file_of(tmp_path, 'data = "a"\n[server]\nport = 1\nhost = "h"\nkeep_alive_s = 5\n')
+    environment = {"TOCSIN_SERVER_PORT": "2", "TOCSIN_SERVER_HOST": "e", "TOCSIN_DATA": "b"}
+    config = load(data=tmp_path, file=file, environment=environment, told={"server.port": 3})
+    assert config.data == str(tmp_path)
+    assert (config.server.port, config.server.host, config.server.keep_alive_s) == (3, "e", 5)
+    assert load() == Config()
+
+
+def test_the_environment_is_read_by_type() -> None:
+    environment = {
+        "TOCSIN_SERVER_TRUSTED_PROXIES": "10.0.0.1, 10.0.0.2",
+        "TOCSIN_KEEP_EVERY_S": "1.5",
+        "TOCSIN_LOG_LEVEL": "debug",
+        "TOCSIN_URL": "not ours",
+        "PATH": "/bin",
+    }
+    config = load(environment=environment)
+    assert config.server.trusted_proxies == ("10.0.0.1", "10.0.0.2")
+    assert (config.keep.every_s, config.log.level) == (1.5, "debug")
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("[server]\nprot = 1", ["server.prot: unknown setting; did you mean server.port?"]),
+        ("dta = 1", ["dta: unknown setting; did you mean data?"]),
+        (
+            "[lgo]\nlevel = 1\nformt = 2",
+            [
+                "lgo.level: unknown setting; did you mean log.level?",
+                "lgo.formt: unknown setting; did you mean log.format?",
+            ],
+        ),
+        ("server = 1", ["server: is a section: write [server]"]),
+        ('[server]\nport = "x"', ["server.port: Expected `int`, got `str`"]),
+        ("[server]\nport = 65536", ["server.port: Expected `int` <= 65535"]),
+        ('[log]\nlevel = "loud"', ["log.level: Invalid enum value 'loud'"]),
+        ("[dispatch]\njobs_max = 0", ["dispatch.jobs_max: Expected `int` >= 1"]),
+        ('[server]\ntls_cert = "x"', ["server.tls_cert and server.tls_key go together"]),
+    ],
+)
+def test_faults_are_told_by_path(tmp_path: Path, text: str, faults: list[str]) -> None:
+    assert check(file_of(tmp_path, text), {}) == faults
+
+
+def test_a_file_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
+    (fault,) = check(file_of(tmp_path, "[server"), {})
+    assert fault.startswith(str(tmp_path))
+    assert len(check(tmp_path / "nope.toml", {})) == 1
+
+
+def test_an_unknown_variable_of_a_room_stops_the_start() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environment={"TOCSIN_SERVER_PROT": "1"})
+    (fault,) = caught.value.faults
+    assert fault == "TOCSIN_SERVER_PROT: unknown setting; did you mean TOCSIN_SERVER_PORT?"
+
+
+def test_secrets_are_masked() -> None:
+    secret = "ab" * 32
+    config = load(environment={"TOCSIN_SECRET_KEY": secret})
+    assert config.secret.key == secret
+    assert show(config)["secret"]["key"] == "***"
+    assert secret not in str(show(config))
+    assert show(Config())["secret"]["key"] == "", "nothing to mask"
+    assert show(config)["server"]["port"] == 8080
+
+
+def test_every_setting_is_on_the_page_and_in_the_example() -> None:
+    rows = settings()
+    assert len(rows) == len({row.path for row in rows}) > 10
+    for row in rows:
+        assert row.sentence.endswith(".")
+        assert f"`{row.path}`" in page()
+        assert row.sentence in example()
+
+
+def test_the_example_says_the_defaults(tmp_path: Path) -> None:
+    lines = [line.removeprefix("#") for line in example().splitlines() if not line.startswith("# ")]
+    assert load(file=file_of(tmp_path, "\n".join(lines))) == Config()
+    assert tomllib.loads(example()) == {
+        room: {} for room in dict.fromkeys(it.path.partition(".")[0] for it in settings()[1:])
+    }

@@ -169,7 +169,8 @@ async def test_leaving_in_the_middle_gives_every_place_back() -> None:
 async def test_the_gate_is_asked_before_each_request() -> None:
     gate = OpenGate(None, None, Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD)
     http = ScriptedHttp(lambda _: OK)
-    receipts = await driver(apns, http).deliver(batch(6), gate)
+    one = driver(apns, http)
+    receipts = await one.deliver(batch(6), gate)
     assert [receipt.outcome for receipt in receipts] == [
         Outcome.ACCEPTED,
         Outcome.ACCEPTED,
@@ -179,6 +180,7 @@ async def test_the_gate_is_asked_before_each_request() -> None:
         Outcome.ACCEPTED,
     ]
     assert (gate.asked, len(http.requests)) == (6, 3)
+    assert one.room(NOW) == 1000
 
 
 async def test_nothing_is_awaited_between_the_gate_and_the_request(clock: ManualClock) -> None:

@@ -79,7 +79,7 @@ class RegisterDone(Done, kw_only=True):
 
 class PollDone(Done, kw_only=True):
     frames: list[msgspec.Raw]
-    """`push` and `revoke` frames, as a socket would get them."""
+    """`push`, `revoke` and `acked` frames, as a socket would get them."""
 
 
 Body = TypeVar("Body", bound=Struct)

@@ -207,9 +207,10 @@ class Rig:
         books = await self.store.books(APP, task.number)
         assert books is not None
         queue = books.jobs[0].queue
-        (job,) = await self.store.lease(
-            APP, queue, Lane.URGENT, holder="rig", limit=1, lease_s=0.001
+        leased = await self.store.lease(
+            APP, queue, Lane.URGENT, holder="rig", limit=100, lease_s=0.001
         )
+        job = next(it for it in leased if it.task == task.number)
         block = Block(
             task=task.number,
             job=job.number,

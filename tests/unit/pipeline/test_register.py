@@ -1,0 +1,262 @@
+"""Devices at the door: proofs, secrets, limits and durable reports."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import msgspec
+import pytest
+
+from tests.unit.online.rig import APP, APPKEY, KEY, Rig
+from tocsin.clock import settle_loop
+from tocsin.domain.account import kick_account
+from tocsin.domain.device import DeviceFacts, Route
+from tocsin.domain.task import Report, Stage
+from tocsin.domain.usersig import sign
+from tocsin.errors import CallError, StoreError
+from tocsin.pipeline.reports import Reports
+from tocsin.ports import Hello
+
+
+def by_appkey(**more: object) -> Hello:
+    said = {"sdkappid": APP, "appkey": APPKEY, "address": "10.0.0.1", **more}
+    return msgspec.convert(said, Hello)
+
+
+def by_usersig(rig: Rig, user: str, **more: object) -> Hello:
+    said = {"sdkappid": APP, "user": user, "usersig": rig.usersig(user), **more}
+    return msgspec.convert(said, Hello)
+
+
+async def code_of(rig: Rig, hello: Hello) -> int:
+    before = len(rig.written)
+    with pytest.raises(CallError) as refused:
+        await rig.registrar.register(hello)
+    assert set(rig.written[before:]) <= {"update_device"}
+    return refused.value.code
+
+
+async def test_a_new_device_gets_an_id_and_a_secret() -> None:
+    rig = await Rig().open()
+    registered = await rig.registrar.register(by_appkey())
+    name = registered.device.registration_id
+    assert re.fullmatch(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", name)
+    assert len(registered.secret) == 64
+    assert (await rig.store.device(APP, name)) == registered.device
+    again = await rig.registrar.register(by_appkey())
+    assert again.device.registration_id != name
+
+
+async def test_a_usersig_binds_its_user_and_makes_the_account() -> None:
+    rig = await Rig().open()
+    registered = await rig.registrar.register(by_usersig(rig, "ann"))
+    (account,) = await rig.store.accounts(APP, ["ann"])
+    assert account is not None
+    assert registered.device.user == account.number
+
+
+async def test_each_bad_proof_has_its_code() -> None:
+    rig = await Rig().open("ann")
+    now = rig.clock.now()
+    assert await code_of(rig, by_appkey(appkey="wrong")) == 800001
+    assert await code_of(rig, by_appkey(appkey="")) == 800001
+    assert await code_of(rig, by_appkey(appkey="wröng")) == 800001
+    assert await code_of(rig, by_appkey(sdkappid=7)) == 70020
+    assert await code_of(rig, by_appkey(user="ann")) == 70002
+    foreign = sign(APP, "0" * 64, "ann", 3600, now)
+    assert await code_of(rig, by_appkey(user="ann", usersig=foreign)) == 70009
+    assert await code_of(rig, by_appkey(user="bob", usersig=rig.usersig("ann"))) == 70013
+    other = sign(APP + 1, KEY, "ann", 3600, now)
+    assert await code_of(rig, by_appkey(user="ann", usersig=other)) == 70014
+    late = sign(APP, KEY, "ann", 10, now - 100)
+    assert await code_of(rig, by_appkey(user="ann", usersig=late)) == 70001
+    assert await code_of(rig, by_appkey(usersig=rig.usersig("ann"))) == 70402
+    assert await code_of(rig, by_usersig(rig, "x" * 33)) == 70402
+    assert await rig.store.devices_of(APP, await rig.store.audience(APP, 1)) == []
+
+
+async def test_a_kicked_users_old_usersig_is_void() -> None:
+    rig = await Rig().open("ann")
+    old = rig.usersig("ann")
+    await rig.clock.advance(5)
+    await rig.store.update_accounts(APP, ["ann"], [], kick_account("ann", rig.clock.now()))
+    assert await code_of(rig, by_appkey(user="ann", usersig=old)) == 70052
+    await rig.registrar.register(by_usersig(rig, "ann"))
+
+
+async def test_a_disabled_app_takes_no_devices() -> None:
+    rig = await Rig().open()
+    await rig.store.update_app(APP, lambda _: msgspec.structs.replace(rig.app, is_enabled=False))
+    assert await code_of(rig, by_appkey()) == 60016
+
+
+async def test_registering_again_needs_the_secret() -> None:
+    rig = await Rig().open()
+    first = await rig.registrar.register(by_appkey(registration_id="mine"))
+    facts = DeviceFacts(model="M")
+    assert await code_of(rig, by_appkey(registration_id="mine", facts=facts)) == 800101
+    wrong = by_appkey(registration_id="mine", secret="0" * 64, facts=facts)
+    assert await code_of(rig, wrong) == 800101
+    right = by_appkey(registration_id="mine", secret=first.secret, facts=facts)
+    again = await rig.registrar.register(right)
+    assert (again.device.number, again.device.model, again.secret) == (1, "M", "")
+
+
+async def test_a_device_that_only_comes_back_is_not_written_and_keeps_its_login_time() -> None:
+    rig = await Rig().open("ann")
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
+    rig.written.clear()
+    await rig.clock.advance(60)
+    back = by_usersig(rig, "ann", registration_id="R", secret=first.secret)
+    assert (await rig.registrar.register(back)).device == first.device
+    assert rig.written == []
+    await rig.clock.advance(3600)
+    back = by_usersig(rig, "ann", registration_id="R", secret=first.secret)
+    seen = (await rig.registrar.register(back)).device
+    assert seen.seen_at == rig.clock.now()
+    assert seen.login_at == first.device.login_at
+    assert rig.written == ["update_device"]
+
+
+async def test_a_change_of_user_token_or_facts_is_written() -> None:
+    rig = await Rig().open("ann", "bob")
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
+    proof = {"registration_id": "R", "secret": first.secret}
+    second = await rig.registrar.register(by_usersig(rig, "bob", **proof))
+    assert second.device.user_name == "bob"
+    route = Route("fcm", 1, "token")
+    third = await rig.registrar.register(by_usersig(rig, "bob", route=route, **proof))
+    assert third.device.route == route
+    facts = DeviceFacts(is_notify_on=False)
+    fourth = await rig.registrar.register(by_usersig(rig, "bob", facts=facts, **proof))
+    assert not fourth.device.is_notify_on
+
+
+async def test_the_device_secret_is_enough_to_log_out() -> None:
+    rig = await Rig().open("ann")
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
+    ask = Hello(sdkappid=APP, registration_id="R", is_logout=True, secret=first.secret)
+    assert (await rig.registrar.register(ask)).device.user == 0
+    guess = Hello(sdkappid=APP, registration_id="R", is_logout=True, secret="wrong")
+    assert await code_of(rig, guess) == 800001
+
+
+async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
+    rig = await Rig().open()
+    for route in (Route("apns", 1, "t"), Route("fcm", 9, "t"), Route("fcm", 1, "")):
+        assert await code_of(rig, by_appkey(route=route)) == 70402
+    assert await code_of(rig, by_appkey(route=Route("fcm", 1, "x" * 1025))) == 70402
+    assert await code_of(rig, by_appkey(voip_token="x" * 1025)) == 70402
+    await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")))
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\nb", "é", "\x00"])
+async def test_a_registration_id_is_short_printable_ascii(name: str) -> None:
+    rig = await Rig().open()
+    assert await code_of(rig, by_appkey(registration_id=name)) == 70402
+
+
+async def test_a_user_id_is_no_registration_id() -> None:
+    rig = await Rig().open("ann")
+    assert await code_of(rig, by_appkey(registration_id="ann")) == 70402
+
+
+async def test_new_devices_of_one_address_are_limited_but_those_that_return_are_not() -> None:
+    rig = await Rig(per_minute=3).open()
+    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    for _ in range(2):
+        await rig.registrar.register(by_appkey())
+    assert await code_of(rig, by_appkey()) == 800102
+    await rig.registrar.register(by_appkey(address="10.0.0.2"))
+    for _ in range(10):
+        await rig.registrar.register(by_appkey(registration_id="R", secret=first.secret))
+    await rig.clock.advance(20)
+    await rig.registrar.register(by_appkey())
+    assert await code_of(rig, by_appkey(appkey="wrong")) == 800102
+
+
+async def test_an_unregistered_device_is_told_apart_and_may_return() -> None:
+    rig = await Rig().open()
+    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    with pytest.raises(CallError) as refused:
+        await rig.registrar.unregister(APP, "R", "wrong")
+    assert refused.value.code == 800101
+    await rig.registrar.unregister(APP, "R", first.secret)
+    device = await rig.registrar.authenticate(APP, "R", first.secret)
+    assert not device.is_registered
+    back = await rig.registrar.register(by_appkey(registration_id="R", secret=first.secret))
+    assert back.device.is_registered
+    for name, secret, code in (("S", "s", 70107), ("R", "wrong", 800101)):
+        with pytest.raises(CallError) as refused:
+            await rig.registrar.authenticate(APP, name, secret)
+        assert refused.value.code == code
+
+
+async def test_reports_that_come_together_share_a_commit() -> None:
+    rig = await Rig().open()
+    devices = [(await rig.registrar.register(by_appkey())).device for _ in range(50)]
+    task = await rig.task([device.account for device in devices])
+    rig.written.clear()
+    await asyncio.gather(
+        *(
+            rig.registrar.report(device, APP, task.task_id, Stage.REACHED, "online")
+            for device in devices
+        )
+    )
+    assert rig.written == ["append_reports"]
+    assert await rig.booked(task, Stage.REACHED) == {device.number for device in devices}
+    books = await rig.store.books(APP, task.number)
+    assert books is not None
+    assert len(books.reports) == 1
+
+
+async def test_a_report_returns_only_when_it_is_durable() -> None:
+    rig = await Rig().open()
+    device = (await rig.registrar.register(by_appkey())).device
+    task = await rig.task([device.account])
+    rig.faults.add("append_reports")
+    with pytest.raises(StoreError):
+        await rig.registrar.report(device, APP, task.task_id, Stage.REACHED, "fcm")
+    rig.faults.clear()
+    await rig.registrar.report(device, APP, task.task_id, Stage.CLICKED, "fcm")
+    assert await rig.booked(task, Stage.REACHED) == set()
+    assert await rig.booked(task, Stage.CLICKED) == {device.number}
+
+
+class SlowStore:
+    """Appends when it is let."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[Report]] = []
+        self.lets = asyncio.Event()
+
+    async def append_reports(self, app: int, reports: list[Report]) -> None:
+        await self.lets.wait()
+        self.commits.append(reports)
+
+
+async def test_what_comes_during_a_commit_waits_for_the_next() -> None:
+    rig, slow = Rig(), SlowStore()
+    reports = Reports(slow, rig.clock)  # type: ignore[arg-type]
+    first = asyncio.create_task(reports.append(APP, 1, Stage.REACHED, "online", 1))
+    await settle_loop()
+    rest = [
+        asyncio.create_task(reports.append(APP, 1, Stage.REACHED, "online", number))
+        for number in range(2, 30)
+    ]
+    await settle_loop()
+    rest[0].cancel()
+    assert not first.done()
+    slow.lets.set()
+    await asyncio.gather(first, *rest[1:])
+    assert [len(commit) for commit in slow.commits] == [1, 1]
+
+
+async def test_a_device_reports_only_what_was_meant_for_it() -> None:
+    rig = await Rig().open()
+    device = (await rig.registrar.register(by_appkey())).device
+    task = await rig.task([device.account + 50])
+    await rig.registrar.report(device, APP, task.task_id, Stage.REACHED, "online")
+    await rig.registrar.report(device, APP, "no_such_task", Stage.REACHED, "online")
+    assert await rig.booked(task, Stage.REACHED) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,20 @@ KILLS = 4
 PATIENCE_S = 120.0
 
 
-async def until_accepted(sandbox: Sandbox, count: int) -> None:
+async def until(is_so: Callable[[], Awaitable[bool]], look_every_s: float) -> None:
+    """Look at another process until it has come so far; it has no way to tell us."""
     async with asyncio.timeout(PATIENCE_S):
-        while sandbox.log.counts().accepted < count:
-            await asyncio.sleep(0.02)  # the vendor's log grows in another process's time
+        while True:
+            if await is_so():
+                return
+            await asyncio.sleep(look_every_s)
+
+
+async def until_accepted(sandbox: Sandbox, count: int) -> None:
+    async def has() -> bool:
+        return sandbox.log.counts().accepted >= count
+
+    await until(has, 0.02)
 
 
 @pytest.mark.slow
@@ -38,9 +49,13 @@ async def test_killed_in_the_middle_of_a_push_nothing_is_lost(tmp_path: Path) ->
             await until_accepted(sandbox, kill * DEVICES // (KILLS + 1))
             await process.kill()
             process = await start(tmp_path)
-        async with client_of(process) as client, asyncio.timeout(PATIENCE_S):
-            while (await client.task(pushed.task_id))["phase"] != Phase.DONE:
-                await asyncio.sleep(0.1)  # as above
+        async with client_of(process) as client:
+
+            async def has_ended() -> bool:
+                told = await client.task(pushed.task_id)
+                return bool(told["phase"] == Phase.DONE)
+
+            await until(has_ended, 0.1)
         await process.stop()
         async with opened(tmp_path) as service:
             task = await service.store.task(APP, pushed.task_id)

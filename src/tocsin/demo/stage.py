@@ -26,6 +26,8 @@ END_S = 10.0
 """How long a child may take to end before it is killed."""
 TAIL_LINES = 15
 BREAK = "TOCSIN_BREAK"
+SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0"}
+"""All devices of the demo come from one address, which would be suspicious elsewhere."""
 NEW_DEVICES = "TOCSIN_DEVICES_NEW_PER_MINUTE"
 """All devices of the demo register from one address, so its limit is lifted."""
 
@@ -117,12 +119,13 @@ async def set_stage(*, broken: str = "", config: Path | None = None) -> AsyncIte
         environment = {**os.environ, NEW_DEVICES: "0", **({BREAK: broken} if broken else {})}
         environment.pop("TOCSIN_DATA", None)
         data = folder / "data"
-        sandbox = await _start("sandbox", ["sandbox", "--port", "0", "--json"], folder, os.environ)
+        sandbox = await _start("sandbox", ["sandbox", "--port", "0", "--json"], folder, {})
         children.append(sandbox)
         serve = ["serve", "--data", str(data), "--port", "0", "--json"]
         if config is not None:
             serve += ["--config", str(config)]
-        service = await _start("service", serve, folder, environment)
+        told = {**SETTINGS, **({BREAK: broken} if broken else {})}
+        service = await _start("service", serve, folder, told)
         children.append(service)
         for child in children:
             await child.listening()
@@ -133,9 +136,9 @@ async def set_stage(*, broken: str = "", config: Path | None = None) -> AsyncIte
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start(
-    name: str, arguments: list[str], folder: Path, environment: Mapping[str, str]
-) -> Child:
+async def _start(name: str, arguments: list[str], folder: Path, told: Mapping[str, str]) -> Child:
+    # Settings in the caller's environment are for the caller's own service, not for this one.
+    ours = {name: text for name, text in os.environ.items() if not name.startswith("TOCSIN_")}
     log = folder / f"{name}.log"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -144,7 +147,7 @@ async def _start(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env=dict(environment),
+            env={**ours, **told},
             start_new_session=True,
         )
     return Child(name, process, log)

@@ -59,6 +59,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """How long a step waits for a write lock that something else holds."""
     pages_max: int = 0
     """Pages of 4 KiB that the database may have; 0: as many as fit."""
+    checkpoint_pages: int = 1000
+    """Pages in the write-ahead log from which an idle writer copies them into the database."""
     vfs: str | None = None
     """SQLite's name for the file system to use; None: the machine's."""
 
@@ -103,7 +105,8 @@ class SqliteStore:
             raise explained(error) from error
         self._far_thread = ThreadPoolExecutor(1, "store-reader")
         stack.callback(self._far_thread.shutdown)
-        self._writer = Writer(for_writer, self._clock, self._metrics)
+        pages = self._options.checkpoint_pages
+        self._writer = Writer(for_writer, self._clock, self._metrics, checkpoint_pages=pages)
         self._writer.start()
         stack.push_async_callback(asyncio.to_thread, self._writer.stop)
 

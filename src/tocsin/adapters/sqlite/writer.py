@@ -29,12 +29,10 @@ QUEUE_BYTES_MAX = 64 * 1024 * 1024
 PASSED_OVER_MAX = 8
 """Commits that bulk work lets pass before it takes a turn."""
 PAGE_BYTES = 4096
-PAGES_IDLE = 1000
-"""Pages in the write-ahead log from which an idle writer checkpoints."""
-PAGES_BUSY = 8192
-"""Pages from which it checkpoints although work waits: 32 MiB."""
-PAGES_MAX = 32_768
-"""Pages from which it waits for readers, to start the log anew: 128 MiB."""
+BUSY_FACTOR = 8
+"""How much longer than an idle writer's the log may get before waiting work has to wait."""
+FULL_FACTOR = 32
+"""How much longer before the writer waits for readers, to start the log anew."""
 
 _OUTSIDE = (
     apsw.BusyError,
@@ -112,7 +110,9 @@ class Ticket:
 class Writer:
     """Owns the writing connection from `start` to `stop`."""
 
-    def __init__(self, tables: Tables, clock: Clock, metrics: Metrics | None) -> None:
+    def __init__(
+        self, tables: Tables, clock: Clock, metrics: Metrics | None, *, checkpoint_pages: int
+    ) -> None:
         self._tables = tables
         self._connection = tables.connection
         self._clock = clock
@@ -125,6 +125,7 @@ class Writer:
         self._is_closing = False
         self._passed_over = 0
         self._pages = 0
+        self._checkpoint_pages = checkpoint_pages
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._loop = asyncio.get_running_loop()
         # Set after every pragma: SQLite's own automatic checkpoint is a hook like this one.
@@ -204,14 +205,8 @@ class Writer:
         group = self._group
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            ticket: Ticket | None = first
-            while ticket is not None:
-                # Cancelled before it began: as good as never asked.
-                if not ticket.future.cancelled():
-                    group.append(ticket)
-                    self._try(ticket)
-                ticket = self._next(first.rank)
-            self._connection.execute("COMMIT")
+            self._fill(group, first)
+            self._seal()
         except apsw.Error as error:
             self._roll_back()
             # A lock that the first could not get, the others would not get either.
@@ -222,6 +217,31 @@ class Writer:
         group.clear()
         self._passed_over += bool(self._queues[Rank.BULK])
         self._measure(self._clock.monotonic() - began_at)
+
+    def _fill(self, group: list[Ticket], first: Ticket) -> None:
+        ticket: Ticket | None = first
+        while ticket is not None:
+            # Cancelled before it began: as good as never asked.
+            if not ticket.future.cancelled():
+                group.append(ticket)
+                self._try(ticket)
+            ticket = self._next(first.rank)
+
+    def _seal(self) -> None:
+        """Commit. When that fails, see to it that no later recovery finds it committed.
+
+        The pages may all stand in the log and only their sync have failed: a process that dies
+        now would leave a log that says "committed" to whoever recovers it, after we have said
+        that nothing happened. The next commit is written over them, so one is made at once.
+        """
+        try:
+            self._connection.execute("COMMIT")
+        except apsw.Error:
+            self._roll_back()
+            version = self._connection.pragma("user_version")
+            with contextlib.suppress(apsw.Error):
+                self._connection.pragma("user_version", version)
+            raise
 
     def _try(self, ticket: Ticket) -> None:
         """Run one step in a savepoint. Raises only if the whole transaction is lost."""
@@ -278,10 +298,10 @@ class Writer:
     def _checkpoint(self) -> None:
         """Copy the log into the database when it has grown, preferably while nobody waits."""
         is_idle = not any(self._queues)
-        if self._pages < (PAGES_IDLE if is_idle else PAGES_BUSY):
+        if self._pages < self._checkpoint_pages * (1 if is_idle else BUSY_FACTOR):
             return
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE
-        if self._pages >= PAGES_MAX:
+        if self._pages >= self._checkpoint_pages * FULL_FACTOR:
             mode = apsw.SQLITE_CHECKPOINT_RESTART
         try:
             pages, copied = self._connection.wal_checkpoint(mode=mode)

@@ -1,0 +1,90 @@
+"""Text rules: cutting, languages, badges, templates."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tocsin.domain.message import (
+    ApplePart,
+    Message,
+    Translation,
+    choose_language,
+    cut,
+    next_badge,
+    render_template,
+    utf16_units,
+)
+
+
+@given(st.text(), st.integers(3, 60))
+def test_a_cut_text_fits_and_is_whole(text: str, units_max: int) -> None:
+    short = cut(text, units_max)
+    assert utf16_units(short) <= units_max
+    # Encoding would fail on half a surrogate pair.
+    assert len(short.encode("utf-16-le", "surrogatepass")) // 2 == utf16_units(short)
+    if short != text:
+        assert short.endswith("...")
+        assert text.startswith(short[:-3])
+        following = text[len(short) - 3]
+        assert utf16_units(short) + utf16_units(following) > units_max, "it could be longer"
+
+
+@pytest.mark.parametrize(
+    ("text", "units_max", "expected"),
+    [
+        ("12345", 5, "12345"),
+        ("123456", 5, "12..."),
+        ("😀😀", 4, "😀😀"),
+        ("😀😀😀", 5, "😀..."),
+        ("a😀😀😀", 5, "a..."),
+    ],
+)
+def test_units_are_those_of_utf_16(text: str, units_max: int, expected: str) -> None:
+    assert cut(text, units_max) == expected
+
+
+TEXTS = tuple(Translation(name, name) for name in ("en", "zh-hans", "zh", "pt_BR", "EN"))
+
+
+@pytest.mark.parametrize(
+    ("device", "index"),
+    [
+        ("en", 0),
+        ("en-GB", 0),
+        ("EN_us", 0),
+        ("zh-Hans-CN", 1),
+        ("zh-Hant", 2),
+        ("pt-br", 3),
+        ("pt", -1),
+        ("", -1),
+        ("fr", -1),
+    ],
+)
+def test_the_language_is_the_nearest_known(device: str, index: int) -> None:
+    assert choose_language(TEXTS, device) == index
+
+
+def test_a_translated_message_has_the_chosen_text() -> None:
+    message = Message(title="t", desc="d", translations=TEXTS)
+    assert message.translated(-1) is message
+    assert message.translated(1).title == "zh-hans"
+
+
+@pytest.mark.parametrize(
+    ("message", "badge", "expected"),
+    [
+        (Message(), 3, None),
+        (Message(apple=ApplePart(counts_badge=True)), 3, 4),
+        (Message(badge_add=5), 3, 8),
+        (Message(badge_add=99), 950, 999),
+        (Message(badge_set=0, badge_add=5), 3, 0),
+    ],
+)
+def test_badges(message: Message, badge: int, expected: int | None) -> None:
+    assert next_badge(message, badge) == expected
+
+
+def test_templates_fill_what_is_known() -> None:
+    assert render_template("{{a}} {{b}}", {"a": "x"}) == "x {{b}}"

@@ -177,7 +177,9 @@ def request(
 
 
 def read(delivery: Delivery, response: Response) -> Receipt:
-    answer = _answer(response.body) if response.status != 200 else _NO_ANSWER
+    if response.status == 200:
+        return Receipt(device=delivery.device, outcome=Outcome.ACCEPTED, epoch=delivery.epoch)
+    answer = _answer(response.body)
     outcome = _outcome(response.status, answer.reason)
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(str(response.status), answer.reason)
@@ -186,7 +188,7 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     return Receipt(
         device=delivery.device,
         outcome=outcome,
-        code="0" if outcome is Outcome.ACCEPTED else str(response.status),
+        code=str(response.status),
         info=answer.reason[:100],
         retry_after_s=retry_after_s(response.headers),
         died_at=None if answer.timestamp is None else answer.timestamp / 1000,

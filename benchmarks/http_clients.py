@@ -13,19 +13,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import socket
 import statistics
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import uvloop
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError
 
+from benchmarks.sink import sink
 from tests.wire.faulty_server import (
     FaultyServer,
     H1Link,
@@ -34,24 +31,9 @@ from tests.wire.faulty_server import (
     faulty_server,
     request_to,
 )
-from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.adapters.http import CurlHttp
 from tocsin.ports import Fault, Http, Request, Response
 
-NGINX = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors warn;
-events {{ worker_connections 512; }}
-http {{
-    access_log off; keepalive_requests 100000000; http2_max_concurrent_streams 1000;
-    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-    uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    server {{
-        listen 127.0.0.1:{port} ssl http2;
-        ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
-        location / {{ return 200; }}
-    }}
-}}
-"""
 HEADERS = (
     ("authorization", "bearer " + "t" * 180),
     ("apns-topic", "com.example.app"),
@@ -108,34 +90,6 @@ Answer = Callable[[FaultyServer, Seen], None]
 CLIENTS: tuple[type[CurlHttp | ReqwestHttp], ...] = (CurlHttp, ReqwestHttp)
 
 
-@contextlib.contextmanager
-def sink() -> Iterator[tuple[ThrowawayCa, str]]:
-    """nginx, answering an empty 200 to everything."""
-    ca = ThrowawayCa()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "server.pem").write_text(ca.identity("localhost"))
-        Path(folder, "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
-        arguments = ["nginx", "-p", folder, "-c", f"{folder}/nginx.conf"]
-        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-        try:
-            wait_for(port)
-            yield ca, f"https://localhost:{port}"
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def wait_for(port: int) -> None:
-    for _ in range(100):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise TimeoutError("nginx does not listen")
-
-
 async def measure(
     http: Http, request: Request, *, count: int, in_flight: int
 ) -> tuple[float, float]:
@@ -168,9 +122,11 @@ async def one_run(
 
 
 def figures(runs: int, count: int) -> None:
-    with sink() as (ca, origin), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with sink() as target, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         path = "/3/device/" + "a" * 64
-        request = Request("POST", origin, path, HEADERS, b"x" * 400, ca=ca.pem, http2=True)
+        request = Request(
+            "POST", target.origin, path, HEADERS, b"x" * 400, ca=target.ca, http2=True
+        )
         print(f"{'in flight':>9} {'client':<12} {'req/s':>8} {'CPU us':>8}   each run, CPU us")
         for in_flight in (200, 1000):
             results: dict[str, list[tuple[float, float]]] = {kind.__name__: [] for kind in CLIENTS}

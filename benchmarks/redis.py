@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -13,8 +14,9 @@ from collections.abc import Iterator, Sequence
 class Redis:
     """One connection; `pipeline` sends many commands before it reads the answers."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: int) -> None:
         self.port = port
+        self.process = process
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._file = self._socket.makefile("rb")
 
@@ -79,9 +81,64 @@ def redis_server(*settings: str) -> Iterator[Redis | None]:
             for line in process.stdout:
                 if "Ready to accept" in line:
                     break
-            redis = Redis(port)
+            redis = Redis(port, process.pid)
             yield redis
             redis.close()
         finally:
             process.terminate()
             process.communicate()
+
+
+_SMEMBERS = b"*2\r\n$8\r\nSMEMBERS\r\n$%d\r\n%s\r\n"
+"""With a name of ASCII letters."""
+
+
+class AsyncRedis:
+    """One connection on an event loop: pipelines take turns."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, port: int) -> AsyncRedis:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 22))
+
+    async def members(self, names: Sequence[str]) -> list[list[str]]:
+        """SMEMBERS of each of these sets, as one pipeline."""
+        asked = b"".join([_SMEMBERS % (len(name), name.encode()) for name in names])
+        async with self._turn:
+            self._writer.write(asked)
+            return await self._sets(len(names))
+
+    async def lines(self, commands: bytes, count: int) -> list[bytes]:
+        """The answers of many commands that answer one line each."""
+        async with self._turn:
+            self._writer.write(commands)
+            read = b""
+            while read.count(b"\n") < count:
+                read += await self._reader.read(1 << 16)
+            return read.split(b"\r\n")[:count]
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def _sets(self, count: int) -> list[list[str]]:
+        """So many arrays of texts, read in as few pieces as they come."""
+        read, found, place = b"", list[list[str]](), 0
+        while True:
+            read += await self._reader.read(1 << 16)
+            lines = read.decode().split("\r\n")
+            # The last piece is what follows the last line break: a line that is not whole yet.
+            last = len(lines) - 1
+            while len(found) < count:
+                if place >= last:
+                    break
+                after = place + 1 + 2 * int(lines[place][1:])
+                if after > last:
+                    break
+                found.append(lines[place + 2 : after : 2])
+                place = after
+            if len(found) == count:
+                return found

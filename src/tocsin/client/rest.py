@@ -29,7 +29,8 @@ OLD_NAMES = {"push": "im_push", "clear_all_tags": "im_remove_all_tags"}
 USERSIG_S = 86_400
 """How long a UserSig that the client makes for itself lasts."""
 
-PAGE = 1000
+PAGE = 10_000
+"""Names on one page; the service makes each page from the whole of a push's books."""
 
 
 class AccountFault(Struct, frozen=True):

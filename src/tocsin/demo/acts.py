@@ -104,8 +104,16 @@ class Director:
                     await self._clock.sleep(POLL_S)
                 moved(1)
 
-    async def read(self, played: Played) -> Evidence:
-        """Everything the service says about a push."""
+    async def read_all(self, played: Sequence[Played]) -> list[Evidence]:
+        """Everything the service says about the pushes, device by device."""
+        evidence = []
+        with self._show.step("books read, name by name", len(played)) as moved:
+            for one in played:
+                evidence.append(await self._read_act(one))
+                moved(1)
+        return evidence
+
+    async def _read_act(self, played: Played) -> Evidence:
         evidence = await self._read(played.act, played.task_id)
         if played.act.is_recalled:
             act = Act(name="overwrite", label="what replaced it", expected=played.act.expected)

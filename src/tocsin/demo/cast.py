@@ -219,19 +219,30 @@ class _Socket:
             click.add_done_callback(self._clicks.discard)
 
 
+class Reporting(Struct, frozen=True):
+    """A push that phones report on: its TaskId, its title, and where to note who did."""
+
+    task_id: str
+    title: str
+    seen: Seen
+
+
 async def report_over_http(
-    wire: Wire, app: App, gadgets: Sequence[Gadget], push: tuple[str, str], seen: Seen
+    wire: Wire, app: App, gadgets: Sequence[Gadget], on: Reporting, moved: Moved
 ) -> None:
-    """Phones tell that a push, (TaskId, title), arrived; every other one that it was opened."""
+    """Phones tell that a push arrived; every other one that it was opened."""
     door = DeviceDoor(wire)
-    task_id, title = push
-    for number, gadget in enumerate(gadgets):
+
+    async def one(numbered: tuple[int, Gadget]) -> None:
+        number, gadget = numbered
         identity = Identity(
             sdkappid=app.sdkappid, registration_id=gadget.registration_id, secret=gadget.secret
         )
         is_click = number % 2 == 0
-        await door.report(identity, task_id, "clicked" if is_click else "reached")
-        seen.note(title, gadget.registration_id, is_click=is_click)
+        await door.report(identity, on.task_id, "clicked" if is_click else "reached")
+        on.seen.note(on.title, gadget.registration_id, is_click=is_click)
+
+    await each(list(enumerate(gadgets)), REGISTRATIONS_AT_ONCE, one, moved)
 
 
 async def tell_vendors(sandbox: SandboxDoor, gadgets: Iterable[Gadget]) -> None:

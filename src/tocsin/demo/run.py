@@ -16,6 +16,7 @@ from tocsin.clock import Chance, Clock
 from tocsin.demo.acts import Director
 from tocsin.demo.cast import (
     App,
+    Reporting,
     Seen,
     add_tags,
     connect_sockets,
@@ -84,11 +85,12 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         director = Director(stage, client, sandbox, show, clock)
         show.say("")
         played = [await director.play(world, act) for act in make_acts(world, ADMIN)]
-        first = (played[0].task_id, played[0].act.label)
+        first = Reporting(played[0].task_id, played[0].act.label, seen)
         phones = [gadget for gadget in world.gadgets if gadget.reports]
-        await report_over_http(wire, app, phones, first, seen)
+        with show.step("reports from phones over HTTP", len(phones)) as moved:
+            await report_over_http(wire, app, phones, first, moved)
         await director.finish(played)
-        evidence = [await director.read(one) for one in played]
+        evidence = await director.read_all(played)
         log = await director.log()
     show.table(evidence)
     findings = [*director.findings, *judge(evidence, log, world, seen, tags)]

@@ -127,7 +127,7 @@ class Rig:
         return sign(APP, KEY, user, 3600, self.clock.now())
 
     async def connect(
-        self, user: str = "", *, client: Client | None = None, **more: object
+        self, user: str = "", *, client: Client | None = None, **more: Any
     ) -> tuple[Line, Client]:
         """Say hello and wait for what follows from it."""
         client = client or Client()
@@ -141,13 +141,11 @@ class Rig:
         await self.settle()
         return line, client
 
-    async def again(
-        self, line: Line, user: str | None = None, **more: object
-    ) -> tuple[Line, Client]:
+    async def again(self, line: Line, user: str | None = None, **more: Any) -> tuple[Line, Client]:
         """The same device anew."""
         device = self.device(line)
         name = device.user_name if user is None else user
-        proof = {"registration_id": device.registration_id, "secret": line.secret}
+        proof: dict[str, Any] = {"registration_id": device.registration_id, "secret": line.secret}
         return await self.connect(name, **proof, **more)
 
     async def say(self, line: Line, **frame: object) -> None:

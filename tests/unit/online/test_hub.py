@@ -161,7 +161,7 @@ async def test_a_sick_store_refuses_a_hello_and_stays_up() -> None:
 
 async def test_a_recall_is_told_to_those_it_was_written_to() -> None:
     rig = await Rig().open("ann", "bob")
-    ann, to_ann = await rig.connect("ann")
+    ann, _ = await rig.connect("ann")
     _, to_bob = await rig.connect("bob")
     task = await rig.task([rig.device(ann).user])
     await rig.hub.push(task, -1, [rig.device(ann).number])
@@ -405,7 +405,7 @@ async def test_a_poll_brings_what_waits_and_waits_for_what_comes() -> None:
     second = await rig.task([device.user], planned=[device.number], jobs=wait)
     frames = [msgspec.json.decode(it) for it in await rig.hub.poll(APP, device, (), 30)]
     assert [frame["id"] for frame in frames] == [first.task_id, second.task_id]
-    ids = (first.task_id, second.task_id)
+    ids: tuple[str, ...] = (first.task_id, second.task_id)
     frames = [msgspec.json.decode(it) for it in await rig.hub.poll(APP, device, ids, 30)]
     assert [(frame["type"], frame["id"]) for frame in frames] == [("acked", it) for it in ids]
     polling = asyncio.create_task(rig.hub.poll(APP, device, ids, 30))
@@ -414,7 +414,10 @@ async def test_a_poll_brings_what_waits_and_waits_for_what_comes() -> None:
     assert set(await rig.hub.push(third, -1, [device.number])) == {device.number}
     assert [msgspec.json.decode(it)["id"] for it in await polling] == [third.task_id]
     assert rig.hub.connected(APP) == BitMap()
-    polling = asyncio.create_task(rig.hub.poll(APP, device, (*ids, third.task_id), 30))
+    ids = (*ids, third.task_id)
+    assert len(await rig.hub.poll(APP, device, ids, 30)) == 1
+    polling = asyncio.create_task(rig.hub.poll(APP, device, ids, 30))
+    await settle_loop(60)
     await rig.clock.advance(31)
     assert await polling == []
 

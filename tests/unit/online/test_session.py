@@ -53,7 +53,7 @@ def test_a_hello_asks_the_registrar_and_is_answered() -> None:
     session = greeting()
     (join,) = session.take(HELLO, 1.0)
     assert isinstance(join, Join)
-    assert session.state is State.JOINING
+    assert session.state == State.JOINING
     (frame,) = told(session.joined("R", "s", "ann"))
     assert frame == {
         "type": "registered",
@@ -62,7 +62,7 @@ def test_a_hello_asks_the_registrar_and_is_answered() -> None:
         "user": "ann",
         "idle_s": 60.0,
     }
-    assert session.state is State.OPEN
+    assert session.push("p", PUSH)
 
 
 @pytest.mark.parametrize("frame", [b'{"type":"ack","id":"p"}', b'{"type":"click","id":"p"}'])

@@ -137,6 +137,9 @@ def run(screen: Screen, work: Coroutine[Any, Any, None], *, advice: str = START_
         screen.fail(fault)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        # A command that cleans up behind itself turns SIGTERM into this.
+        raise typer.Exit(143) from None
 
 
 def _help_of(code: int) -> str:

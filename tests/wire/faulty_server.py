@@ -23,6 +23,7 @@ from msgspec import Struct, structs
 
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.ports import Request
+from tocsin.sandbox.hang_up import hang_up
 
 ID_HEADER = "x-request-id"
 
@@ -235,7 +236,7 @@ class H2Link:
         self._writer.write(frame.serialize())
 
     def drop(self) -> None:
-        self._writer.transport.abort()
+        hang_up(self._writer.transport)
 
     def close(self) -> None:
         self._writer.close()
@@ -334,7 +335,7 @@ class H1Link:
         self._writer.write(data)
 
     def drop(self) -> None:
-        self._writer.transport.abort()
+        hang_up(self._writer.transport)
 
     def close(self) -> None:
         self._writer.close()

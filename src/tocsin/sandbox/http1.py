@@ -11,6 +11,7 @@ import httptools
 
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Call, Connection, Effect, Reply, Serve
+from tocsin.sandbox.hang_up import hang_up
 
 BODY_BYTES_MAX = 1 << 20
 HEADER_BYTES_MAX = 65_536
@@ -104,7 +105,7 @@ class Http1(asyncio.Protocol):
     def _apply(self, reply: Reply, effect: Effect, *, keeps_alive: bool) -> None:
         if effect.drop or effect.reset_code is not None:
             self._is_gone = True
-            self._transport.abort()
+            hang_up(self._transport)
         elif effect.silent:
             self._is_busy = True
         elif effect.first_byte_s or effect.body_s:

@@ -28,6 +28,7 @@ from jh2.hpack import (  # type: ignore[import-untyped]
 
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Call, Connection, Effect, Reply, Serve
+from tocsin.sandbox.hang_up import hang_up
 
 BODY_BYTES_MAX = 65_535
 CONNECTION_WINDOW_BYTES = 1 << 24
@@ -333,7 +334,7 @@ class Http2(asyncio.Protocol):
 
     def _drop(self) -> None:
         self._is_gone = True
-        self._transport.abort()
+        hang_up(self._transport)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -10,6 +10,7 @@ from typing import cast
 
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Connection, Serve
+from tocsin.sandbox.hang_up import hang_up
 from tocsin.sandbox.http1 import Http1
 from tocsin.sandbox.http2 import Http2
 
@@ -120,7 +121,7 @@ class _Door(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._inner = self._listener.opened(self, self._transport)
         if self._inner is None:
-            self._transport.abort()
+            hang_up(self._transport)
         else:
             self._inner.connection_made(transport)
 
@@ -142,4 +143,4 @@ class _Door(asyncio.Protocol):
             self._inner.connection_lost(exc)
 
     def abort(self) -> None:
-        self._transport.abort()
+        hang_up(self._transport)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire.served import APP, client_of, make_app, opened, people, start, token_of
+from tocsin.clock import SystemClock
 from tocsin.domain.outcome import State
 from tocsin.domain.stats import Fold, fold, ledger
 from tocsin.domain.task import Phase
@@ -26,7 +27,7 @@ async def until(is_so: Callable[[], Awaitable[bool]], look_every_s: float) -> No
         while True:
             if await is_so():
                 return
-            await asyncio.sleep(look_every_s)
+            await SystemClock().sleep(look_every_s)
 
 
 async def until_accepted(sandbox: Sandbox, count: int) -> None:

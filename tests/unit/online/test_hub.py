@@ -173,6 +173,17 @@ async def test_a_recall_is_told_to_those_it_was_written_to() -> None:
     assert set(await rig.hub.push(task, -1, [rig.device(again).number])) == set()
 
 
+async def test_after_a_recall_nobody_else_is_written_to_with_what_was_under_way() -> None:
+    rig = await Rig().open("ann")
+    line, client = await rig.connect("ann")
+    task = await rig.task([rig.device(line).user])
+    await rig.hub.revoke(task)
+    # The worker holds the task as it was before the recall.
+    assert set(await rig.hub.push(task, -1, [rig.device(line).number])) == set()
+    assert client.shown == []
+    assert await rig.booked(task, Stage.SENT) == set()
+
+
 async def test_a_device_that_connects_late_gets_the_push_that_waits_for_it() -> None:
     rig = await Rig().open("ann")
     line, _ = await rig.connect("ann")
@@ -275,7 +286,8 @@ async def test_recalled_expired_and_foreign_pushes_are_not_offered() -> None:
     await rig.store.recall(APP, recalled.task_id, decide)
     _, client = await rig.again(line)
     assert client.shown == []
-    assert (short.ttl_s, at_once.ttl_s) == (5, 0)
+    for task in (short, at_once, recalled):
+        assert await rig.booked(task, Stage.SENT) == set(), task.task_id
     _, client = await rig.again(line, known=[recalled.task_id])
     assert [frame["id"] for frame in client.of("revoke")] == [recalled.task_id]
 

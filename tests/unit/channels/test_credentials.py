@@ -19,10 +19,12 @@ from tests.unit.channels.kit import (
     fcm_settings,
 )
 from tocsin.adapters.memory import MemoryStore
+from tocsin.channels import apns
 from tocsin.channels.credentials import (
     FRESH_S,
     VendorChannels,
     check_settings,
+    open_settings,
     seal_settings,
 )
 from tocsin.channels.driver import Driver, Tools
@@ -200,8 +202,11 @@ async def test_a_record_that_cannot_be_used_is_no_channel_and_harms_no_other(
 def test_settings_of_another_app_or_channel_do_not_open() -> None:
     vault = GlassVault()
     sealed = seal_settings(vault, 1, "apns", msgspec.to_builtins(apns_settings()))
-    with pytest.raises(ValueError, match="context"):
-        vault.open(sealed, "2/credential/apns")
+    own = Credential(app=1, number=1, channel="apns", settings=sealed)
+    assert open_settings(vault, own, apns) == apns_settings()
+    for change in ({"app": 2}, {"channel": "fcm"}):
+        with pytest.raises(ValueError, match="context"):
+            open_settings(vault, msgspec.structs.replace(own, **change), apns)
 
 
 def test_settings_are_checked_before_they_are_sealed() -> None:

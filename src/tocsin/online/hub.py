@@ -230,6 +230,7 @@ class Hub:
             self._attach(line, frame.sdkappid, device)
             self._do(line, steps)
             line.offering = self._start(self._offer(line, frame.known))
+            line.offering.add_done_callback(lambda _: _forget_offering(line))
 
     async def _book(self, line: Line, name: str, stage: Stage) -> None:
         device = line.device
@@ -415,6 +416,11 @@ class Hub:
         if fault is not None:
             self._metrics.count("loop_errors", loop="online")
             self._log.error("offers failed", exc_info=fault)
+
+
+def _forget_offering(line: Line) -> None:
+    # A finished task is of no use to an idle line, and there may be many of those.
+    line.offering = None
 
 
 def _may_be_shown(device: Device, audience: BitMap) -> bool:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import msgspec
+
+from tocsin.errors import CallError
 from tocsin.online.hub import Hub, Line
 from tocsin.online.outbox import Outbox
 from tocsin.online.session import FULL
@@ -28,6 +31,9 @@ class OnlineSocket:
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _refuse_http(send)
+            return
         first = await receive()
         if first["type"] != "websocket.connect":
             return
@@ -55,6 +61,15 @@ class OnlineSocket:
                 return
             data = message.get("text")
             await self._hub.take(line, data if data is not None else message.get("bytes") or b"")
+
+
+async def _refuse_http(send: Send) -> None:
+    """A plain request came to the socket's path: the envelope, as everywhere under `/v4/`."""
+    fault = CallError(60002, "connect a WebSocket here")
+    said = {"ActionStatus": "FAIL", "ErrorInfo": fault.info, "ErrorCode": fault.code}
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": msgspec.json.encode(said)})
 
 
 def _cut(receive: Receive) -> None:

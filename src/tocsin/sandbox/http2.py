@@ -265,14 +265,19 @@ class Http2(asyncio.Protocol):
 
     def _send_body(self, stream: int, body: bytes) -> None:
         while stream in self._open:
-            window = min(
-                self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size
-            )
-            if window <= 0:
-                self._leaving[stream] = body
+            try:
+                window = min(
+                    self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size
+                )
+                if window <= 0:
+                    self._leaving[stream] = body
+                    return
+                piece, body = body[:window], body[window:]
+                self._h2.send_data(stream, piece, end_stream=not body)
+            except ProtocolError:
+                # Given up by the client in the same breath as the room for it was granted.
+                self._open.pop(stream, None)
                 return
-            piece, body = body[:window], body[window:]
-            self._h2.send_data(stream, piece, end_stream=not body)
             if not body:
                 self._finish(stream)
 

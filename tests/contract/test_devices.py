@@ -80,6 +80,18 @@ async def test_registering_a_token_takes_it_from_whoever_had_it(store: Store) ->
     assert (await peek_device(store, 1, "x", route=ROUTE)).holder == pad
 
 
+async def test_a_known_device_takes_the_token_of_another_known_one(store: Store) -> None:
+    await add_device(store, 1, "phone", token="t1")
+    await add_device(store, 1, "pad", token="t2")
+    for taker, other in (("pad", "phone"), ("phone", "pad")):
+        taken = await add_device(store, 1, taker, token="t1")
+        robbed = await store.device(1, other)
+        assert taken.route == ROUTE
+        assert robbed is not None
+        assert robbed.route is None
+        assert (await peek_device(store, 1, "x", route=ROUTE)).holder == taken
+
+
 async def test_the_same_token_in_another_environment_is_another_token(store: Store) -> None:
     phone = await add_device(store, 1, "phone", token="t1")
     other = Route("apns", 2, "t1", "sandbox")

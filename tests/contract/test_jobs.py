@@ -223,6 +223,11 @@ async def test_a_step_sees_the_row_as_it_is_and_what_it_asked_for(store: Store) 
     assert list(view.devices.items()) == [(1, phone), (2, pad), (3, lone)]
     assert view.accounts == {1, 2, lone.account}
     assert view.acked == BitMap([lone.number])
+    mixed = StepWant(devices=(1, 2), accounts=BitMap([lone.account]))
+    view = await write(store, job, StepEdit(), mixed)
+    assert list(view.devices) == [1, 2, 3]
+    mixed = StepWant(devices=(3, 2), accounts=BitMap([1]))
+    assert list((await write(store, job, StepEdit(), mixed)).devices) == [1, 2, 3]
     await write(store, other, StepEdit(is_done=True))
     assert not (await write(store, job, StepEdit())).has_other_jobs
 

@@ -72,13 +72,6 @@ INSERT INTO term (app, number, kind, name, account_type, holders)
 SELECT ?1, each.value ->> 0, each.value ->> 1, each.value ->> 2, each.value ->> 3, each.value ->> 4
 FROM json_each(?2) AS each
 """
-_SET_HOLDERS = """
-INSERT INTO term (app, number, kind, name, account_type, holders)
-SELECT ?1, each.value ->> 0, each.value ->> 1, each.value ->> 2, each.value ->> 3, each.value ->> 4
-FROM json_each(?2) AS each WHERE true
-ON CONFLICT (app, kind, name) DO UPDATE SET holders = excluded.holders
-WHERE number = excluded.number
-"""
 _EMPTY_TERMS = """
 SELECT number, kind, name FROM term INDEXED BY term_empty
 WHERE app = ? AND holders = 0 ORDER BY number LIMIT ?
@@ -218,15 +211,16 @@ def _write_terms(tables: Tables, app: int, terms: Sequence[Term]) -> None:
     if born:
         tables.give(app, "term", (term.number for term in born))
         tables.run(_CREATE_TERMS, app, json_text(born))
-    if known:
-        changed = tables.run(_SET_HOLDERS, app, json_text(known))
-        assert changed == len(known), "a term's number is not its own"
+    for term in known:
+        assert term.number == before[term.kind, term.name].number, "a term's number is not its own"
+        tables.holders[app, term.kind, term.name] = term
     for term in terms:
         tables.remember(tables.terms, (app, term.kind, term.name), term, TERMS_MAX)
 
 
 def retire_terms(tables: Tables, app: int, limit: int) -> list[int]:
-    rows = tables.all(_EMPTY_TERMS, app, limit)
+    # What this transaction has yet to write is not touched: it retires the next time.
+    rows = [row for row in tables.all(_EMPTY_TERMS, app, limit) if not tables.is_held(app, row)]
     for _, kind, name in rows:
         tables.run(_DELETE_TERM, app, kind, name)
         tables.terms.pop((app, kind, name), None)

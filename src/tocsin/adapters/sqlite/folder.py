@@ -12,7 +12,8 @@ import apsw
 
 DATABASE = "tocsin.db"
 LOCK = "lock"
-PAGES_CACHED_KIB = 16_384
+WRITER_CACHE_KIB = 65_536
+READER_CACHE_KIB = 16_384
 PACKAGE = "tocsin.adapters.sqlite"
 
 
@@ -41,7 +42,7 @@ def lock_folder(folder: Path) -> IO[str]:
 
 def open_writer(path: Path, *, vfs: str | None, busy_s: float) -> apsw.Connection:
     """The connection that writes: commits survive a power cut, checkpoints are its own work."""
-    connection = _open(path, vfs)
+    connection = _open(path, vfs, WRITER_CACHE_KIB)
     connection.set_busy_timeout(int(busy_s * 1000))
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
@@ -53,14 +54,14 @@ def open_writer(path: Path, *, vfs: str | None, busy_s: float) -> apsw.Connectio
 
 def open_reader(path: Path, *, vfs: str | None) -> apsw.Connection:
     """A connection that cannot write."""
-    connection = _open(path, vfs)
+    connection = _open(path, vfs, READER_CACHE_KIB)
     connection.pragma("query_only", 1)
     return connection
 
 
-def _open(path: Path, vfs: str | None) -> apsw.Connection:
+def _open(path: Path, vfs: str | None, cache_kib: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=200)
-    connection.pragma("cache_size", -PAGES_CACHED_KIB)
+    connection.pragma("cache_size", -cache_kib)
     connection.pragma("temp_store", "memory")
     return connection
 

@@ -33,6 +33,13 @@ FROM tally WHERE app = ?
 """
 _SET_TALLY = "INSERT OR REPLACE INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+_SET_HOLDERS = """
+INSERT INTO term (app, number, kind, name, account_type, holders)
+SELECT ?1, each.value ->> 0, each.value ->> 1, each.value ->> 2, each.value ->> 3, each.value ->> 4
+FROM json_each(?2) AS each WHERE true
+ON CONFLICT (app, kind, name) DO UPDATE SET holders = excluded.holders
+"""
+
 V = TypeVar("V")
 
 
@@ -64,6 +71,11 @@ class Tables:
         """Documents written by the present step."""
         self.committing: dict[Key, Account | None] = {}
         """Documents written by earlier steps of the present transaction."""
+        self.holders: dict[tuple[int, str, str], Term] = {}
+        """Terms whose holders the present step has changed. Popular tags change in each step of
+        a transaction, so their rows are written once, before it is committed."""
+        self.holders_committing: dict[tuple[int, str, str], Term] = {}
+        """The same, by earlier steps."""
         self.bytes_written = 0
         self._apps: dict[int, App] = {}
         self._tallies: dict[int, Tally] = {}
@@ -156,8 +168,17 @@ class Tables:
 
     def known_terms(self, app: int, keys: Iterable[TermKey]) -> dict[TermKey, Term]:
         """What is remembered of these terms."""
-        found = ((key, self.terms.get((app, *key))) for key in keys)
-        return {key: term for key, term in found if term is not None}
+        found = {}
+        for key in keys:
+            row = (app, *key)
+            term = self.holders.get(row) or self.holders_committing.get(row) or self.terms.get(row)
+            if term is not None:
+                found[key] = term
+        return found
+
+    def is_held(self, app: int, row: tuple[Any, ...]) -> bool:
+        """Whether the row of a term (number, kind, name) is still to be written."""
+        return (app, row[1], row[2]) in self.holders_committing
 
     def remember(self, rows: dict[Any, V], key: Any, row: V, rows_max: int) -> V:
         """Keep a row of the writer's for its next steps."""
@@ -183,6 +204,8 @@ class Tables:
         self._changed.clear()
         self.committing.update(self.accounts)
         self.accounts.clear()
+        self.holders_committing.update(self.holders)
+        self.holders.clear()
         self._after += self._after_step
         self._after_step.clear()
         self._has_written = False
@@ -192,9 +215,18 @@ class Tables:
         if self._has_written or self._changed:
             self._forget()
         self.accounts.clear()
+        self.holders.clear()
         self._after_step.clear()
         self._changed.clear()
         self._has_written = False
+
+    def write_holders(self) -> None:
+        """Write what steps have left for the end of the transaction."""
+        by_app: dict[int, list[Term]] = {}
+        for (app, _, _), term in self.holders_committing.items():
+            by_app.setdefault(app, []).append(term)
+        for app, terms in by_app.items():
+            self.run(_SET_HOLDERS, app, json_text(terms))
 
     def committed(self) -> None:
         """The transaction is durable: let readers see what it changed."""
@@ -212,6 +244,7 @@ class Tables:
 
     def _end(self) -> None:
         self.committing.clear()
+        self.holders_committing.clear()
         self._after.clear()
         self.bytes_written = 0
 

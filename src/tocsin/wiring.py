@@ -289,6 +289,8 @@ def _public(doors: Doors, config: Config) -> uvicorn.Config:
         ws="websockets-sansio",
         ws_max_size=FRAME_MAX_BYTES,
         ws_ping_interval=None,
+        # Compression would keep its windows, 50 KB and more, for every idle connection.
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         # Query strings carry UserSigs: the server's own access log stays off.

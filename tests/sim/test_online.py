@@ -145,6 +145,17 @@ async def test_a_device_known_by_both_names_is_planned_once_for_its_user() -> No
     await world.close()
 
 
+async def test_a_push_to_a_registration_id_reaches_its_device_whoever_is_logged_in() -> None:
+    world = await World().open()
+    await world.people(3)
+    world.hire()
+    task = await world.batch(["R-u2"])
+    await world.run(5)
+    assert [item.token for item in world.vendor.log] == ["token-u2"]
+    assert (await world.ledger(task)).states["sent"] == 1
+    await world.close()
+
+
 async def test_only_the_newest_login_of_a_user_is_pushed_to() -> None:
     world = await World().open()
     await world.people(1)

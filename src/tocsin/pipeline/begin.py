@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from pyroaring import BitMap
 
-from tocsin.domain.device import Device
+from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import State
 from tocsin.domain.task import (
@@ -171,7 +171,7 @@ class _Sorting:
             books.settle(State.SENT, [number], channel="online")
         elif device is None or not device.is_registered:
             books.settle(self._unserved(number), [number], code="-5", info="device gone")
-        elif not belongs(device, self._audience):
+        elif not is_addressed(device, self._audience):
             info = "moved to another account"
             books.settle(self._unserved(number), [number], code="-6", info=info)
         elif device.route is None or device.route.credential != self._body.credential:
@@ -209,13 +209,6 @@ def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
         badges=tuple(body.badges[at] for at in left) if body.badges else (),
         doubted=tuple(number for number in body.doubted if number in kept),
     )
-
-
-def belongs(device: Device, audience: BitMap) -> bool:
-    """Whether a device's account at this moment is in the frozen audience."""
-    if device.user:
-        return device.user in audience
-    return device.account in audience
 
 
 def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batch:

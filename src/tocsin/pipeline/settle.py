@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 import msgspec
 from pyroaring import BitMap
 
-from tocsin.domain.device import Device, without_route
+from tocsin.domain.device import Device, is_addressed, without_route
 from tocsin.domain.outcome import Receipt, State, Verdict, judge
 from tocsin.domain.task import (
     NewJob,
@@ -18,7 +18,7 @@ from tocsin.domain.task import (
     WaitBody,
     closes,
 )
-from tocsin.pipeline.begin import Settlement, belongs, narrowed
+from tocsin.pipeline.begin import Settlement, narrowed
 
 SEND_MAX = 200
 """Devices in a send job made here; every channel's batch holds as many."""
@@ -144,7 +144,7 @@ def _is_here(books: Settlement, view: StepView, number: int, audience: BitMap) -
     if device is None or not device.is_registered:
         books.settle(State.UNREACHABLE, [number], code="-5", info="device gone")
         return False
-    if not belongs(device, audience):
+    if not is_addressed(device, audience):
         books.settle(State.UNREACHABLE, [number], code="-6", info="moved to another account")
         return False
     return True

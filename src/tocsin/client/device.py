@@ -126,6 +126,7 @@ class DeviceClient:
         self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._registered.clear()
         self._runner = asyncio.create_task(self.run())
         return self
 

@@ -1,0 +1,193 @@
+"""The command line against a real service and sandbox, and against a folder nobody serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+from typer.testing import CliRunner, Result
+
+from tocsin.cli.main import build
+from tocsin.cli.screen import EXIT_REFUSED
+from tocsin.client.device import DeviceClient, Identity, Push
+from tocsin.client.operator import AdminSocket, admin_socket
+from tocsin.client.rest import Client, notice
+from tocsin.client.wire import Refused, Wire
+from tocsin.demo.stage import COMMAND, Stage, set_stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with set_stage() as stage:
+        yield stage
+
+
+async def call(*words: str) -> Result:
+    """A command on a thread of its own: it has an event loop of its own, too."""
+    loop = asyncio.get_running_loop()
+    run = CliRunner().invoke
+    return await loop.run_in_executor(None, lambda: run(build(), words, prog_name="tocsin"))
+
+
+async def ask(*words: str) -> Any:
+    result = await call(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return msgspec.json.decode(result.stdout)
+
+
+async def add_app(data: Path, app: str) -> None:
+    words = ("app", "add", app, "--key", KEY, "--admin", "admin", "--profile", "unlimited")
+    await ask(*words, "--data", str(data))
+
+
+async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) -> None:
+    app = "1400000001"
+    data = ("--data", str(stage.data))
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        with pytest.raises(Refused) as refused:
+            await client.multiaccount_import(["ann"])
+        assert refused.value.code == 70020
+        await add_app(stage.data, app)
+        assert await client.multiaccount_import(["ann"]) == []
+    assert int(app) in [it["sdkappid"] for it in await ask("app", "list", *data)]
+    shown = await ask("app", "show", app, *data)
+    assert (shown["admins"], shown["profile"]) == (["admin"], "unlimited")
+    told = await ask("usersig", app, "admin", *data)
+    async with Client(stage.url, int(app), "admin", usersig=told["usersig"]) as client:
+        assert await client.account_check(["ann", "bob"]) == {"ann": True, "bob": False}
+    # What is not named stays.
+    await ask("app", "add", app, "--ack-s", "7", *data)
+    again = await ask("app", "show", app, *data)
+    assert (again["profile"], again["ack_s"]) == ("unlimited", 7)
+
+
+async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage) -> None:
+    app = "1400000009"
+    await add_app(stage.data, app)
+    data = ("--data", str(stage.data), "--app", app)
+    for channel in ("apns", "fcm"):
+        words = ("credential", "add", channel, "--sandbox", stage.sandbox_url, *data)
+        result = await call(*words)
+        assert result.exit_code == 0, result.output
+        assert "PRIVATE KEY" not in result.output
+    listed = await call("credential", "list", *data, "--json")
+    assert [it["channel"] for it in msgspec.json.decode(listed.stdout)] == ["apns", "fcm"]
+    assert "PRIVATE KEY" not in listed.output
+    await ask("credential", "delete", "1", *data)
+    assert [it["number"] for it in await ask("credential", "list", *data)] == [2]
+    gone = await call("credential", "delete", "1", *data)
+    assert gone.exit_code == EXIT_REFUSED
+
+
+async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
+    app = "1400000003"
+    await add_app(stage.data, app)
+    data = ("--data", str(stage.data), "--app", app)
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        await client.multiaccount_import(["ann", "bob"])
+        await client.add_tag({"ann": ["vip"], "bob": ["vip", "muted"]})
+    words = ("send", "--tag", "vip", "--not", "muted", "--title", "Hi", "--desc", "there", *data)
+    sent = await call(*words, "--watch")
+    assert sent.exit_code == 0, sent.output
+    assert "without device: no device" in sent.stdout
+    (task,) = await ask("task", "list", *data)
+    assert (task["title"], task["audience_size"], task["phase"]) == ("Hi", 1, "done")
+    books = await ask("task", "show", task["task_id"], *data)
+    assert books["ledger"]["without_device"] == {"no device": 1}
+    told = await ask("send", "--to", "ann", "--to", "ghost", "--title", "Hi", *data)
+    assert told["failures"] == [{"account": "ghost", "code": 70107, "info": ""}]
+
+
+async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
+    app = "1400000004"
+    await add_app(stage.data, app)
+    keep = tmp_path / "device.json"
+    where = ("--data", str(stage.data), "--app", app, "--json")
+    words = ("listen", *where, "--user", "ann", "--keep", str(keep))
+    listening = asyncio.create_task(call(*words, "--click", "--count", "1"))
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        while await client.query_online_status(["ann"]) != {"ann": "Online"}:
+            assert not listening.done(), listening.result().output
+        pushed = await client.batch(["ann"], notice("Hello", "from Tocsin"))
+        events = [msgspec.json.decode(line) for line in (await listening).stdout.splitlines()]
+        assert [event["event"] for event in events] == ["registered", "push"]
+        assert (events[1]["title"], events[1]["task_id"]) == ("Hello", pushed.task_id)
+        while (await client.task(pushed.task_id))["ledger"]["clicked"] != 1:
+            assert listening.done()
+    # The same file is the same device.
+    again = asyncio.create_task(call(*words, "--count", "1"))
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        while await client.query_online_status(["ann"]) != {"ann": "Online"}:
+            assert not again.done(), again.result().output
+        await client.batch(["ann"], notice("Hello", "again"))
+    first = msgspec.json.decode((await again).stdout.splitlines()[0])
+    assert first["registration_id"] == events[0]["registration_id"]
+    assert keep.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> None:
+    app = "1400000005"
+    await add_app(stage.data, app)
+    path = admin_socket(stage.data)
+    assert path is not None
+    async with AdminSocket(path) as admin:
+        appkey = (await admin.app_show(int(app)))["appkey"]
+    shown: asyncio.Queue[Push] = asyncio.Queue()
+    async with (
+        Wire(stage.url) as wire,
+        Client(stage.url, int(app), "admin", key=KEY) as client,
+    ):
+        identity = Identity(sdkappid=int(app), appkey=appkey)
+        device = DeviceClient(wire, identity, on_push=shown.put_nowait)
+        async with device:
+            name = (await device.registered()).registration_id
+            await client.batch([name], notice("One", ""))
+            assert (await shown.get()).title == "One"
+        # It left in the middle of its ack, perhaps; it knows what it has shown.
+        async with device:
+            assert (await device.registered()).registration_id == name
+            await client.batch([name], notice("Two", ""))
+            assert (await shown.get()).title == "Two"
+    assert shown.empty()
+
+
+async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -> None:
+    app = "1400000006"
+    data = tmp_path / "data"
+    await add_app(data, app)
+    told = await ask("usersig", app, "admin", "--data", str(data))
+    assert told["identifier"] == "admin"
+    refused = await call("usersig", "1499999999", "admin", "--data", str(data))
+    assert refused.exit_code == EXIT_REFUSED
+    assert "70020" in refused.stderr
+    assert data.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_port_in_use_is_said_so(stage: Stage, tmp_path: Path) -> None:
+    port = stage.url.rpartition(":")[2]
+    said = await refused_to_serve("--data", str(tmp_path / "other"), "--port", port)
+    assert "another --port" in said
+
+
+async def test_a_folder_in_use_is_said_so(stage: Stage) -> None:
+    said = await refused_to_serve("--data", str(stage.data), "--port", "0")
+    assert "data folder" in said
+
+
+async def refused_to_serve(*words: str) -> str:
+    """What `serve` says at the end of a process of its own: it wants signals for itself."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "serve", *words, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == EXIT_REFUSED
+    return said.decode()

@@ -1,0 +1,50 @@
+"""The README's lines of curl work as printed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+from tests.house.tree import REPO
+
+TEXT = (REPO / "README.md").read_text(encoding="utf-8")
+
+
+def block(heading: str, language: str) -> str:
+    """The first fenced block of a language below a heading."""
+    section = TEXT.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    found = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+async def test_the_lines_of_curl_answer_what_the_readme_says(tmp_path: Path) -> None:
+    tocsin = tmp_path / ".venv/bin/tocsin"
+    tocsin.parent.mkdir(parents=True)
+    tocsin.write_text(f'#!/bin/sh\nexec {sys.executable} -m tocsin.cli.main "$@"\n')
+    tocsin.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    lines = block("Ten lines of curl", "sh").replace("8080", str(port))
+    assert len(lines.splitlines()) <= 10
+    environment = {name: it for name, it in os.environ.items() if not name.startswith("TOCSIN_")}
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-ec",
+        lines,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(REPO / "src")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    printed = out.decode()
+    assert process.returncode == 0, printed + err.decode()
+    assert block("Ten lines of curl", "json").strip() in printed
+    assert re.search(r'"ErrorCode":0,"TaskId":"[0-9a-f_]+"', printed)
+    assert re.search(r"^[0-9a-f_]+ +push +", printed, re.MULTILINE)

@@ -66,6 +66,8 @@ def read_query(query: bytes) -> dict[str, str]:
     for pair in query.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
         if name not in found:
+            # Nearly every call escapes the asterisks of its UserSig and nothing else.
+            value = value.replace("%2A", "*")
             plain = "%" not in value and "+" not in value
             found[name] = value if plain else unquote(value.replace("+", " "))
     return found

@@ -76,9 +76,8 @@ class NamesAnswer(Answer, kw_only=True):
 def read_accounts(body: dict[str, Any]) -> list[str]:
     """To_Account of the calls that read or clear."""
     accounts = _rows(body.get("To_Account"), "To_Account")
-    for account in accounts:
-        if not isinstance(account, str):
-            raise CallError(60015)
+    if set(map(type, accounts)) != {str}:
+        raise CallError(60015)
     return accounts
 
 

@@ -55,14 +55,11 @@ async def find_tags(desk: Desk, call: Call) -> tuple[list[UserTags], list[Failur
     """The tags of those who exist, in the order asked, and those who do not."""
     names = read_accounts(call.body)
     accounts = await desk.store.accounts(call.app.sdkappid, names)
-    found: list[UserTags] = []
-    failures: list[Failure] = []
-    for name, account in zip(names, accounts, strict=True):
-        if account is None:
-            failures.append((name, 70107))
-        else:
-            found.append(UserTags(name, account.tags))
-    return found, failures
+    pairs = list(zip(names, accounts, strict=True))
+    found = [UserTags(name, account.tags) for name, account in pairs if account is not None]
+    if len(found) == len(pairs):
+        return found, []
+    return found, [(name, 70107) for name, account in pairs if account is None]
 
 
 def names_of(entries: Entries[list[str]]) -> list[str]:

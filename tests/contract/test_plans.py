@@ -1,0 +1,102 @@
+"""How SQLite would carry out each statement: by index, beginning with the app.
+
+A statement that scans a table is slow on the day the table is large, and one whose search does not
+begin with the app could find another app's rows, or could not be sent to where that app lives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import apsw
+import pytest
+
+from tocsin.adapters.sqlite import accounts, books, devices, queue, steps, tables, tasks
+from tocsin.adapters.sqlite.folder import open_writer
+
+MODULES = (accounts, books, devices, queue, steps, tables, tasks)
+
+EVERY_APP = ("_APPS", "_RELEASE", "_NEXT_FREE", "_NEXT_HELD", "_DEPTH")
+"""Statements of verbs that serve all apps at once; those that walk do so along an index."""
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    for module in MODULES:
+        for name, value in vars(module).items():
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT)\b", text):
+                    yield _name(module, name), text
+
+
+def _name(module: ModuleType, name: str) -> str:
+    return f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.{name}"
+
+
+STATEMENTS = list(statements())
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]:
+    folder: Path = tmp_path_factory.mktemp("plans")
+    connection = open_writer(folder / "plans.db", vfs=None, busy_s=0)
+    yield connection
+    connection.close()
+
+
+def plan(database: apsw.Connection, statement: str) -> list[str]:
+    numbered = [int(found) for found in re.findall(r"\?(\d+)", statement)]
+    count = max(numbered) if numbered else statement.count("?")
+    rows = database.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * count)
+    return [str(row[3]) for row in rows]
+
+
+def faults(database: apsw.Connection, name: str, statement: str) -> list[str]:
+    """The steps of the plan that scan a table or search without the app."""
+    found = []
+    for step in plan(database, statement):
+        is_table = "VIRTUAL TABLE" not in step and "(subquery" not in step
+        if step.startswith("SCAN") and is_table and not _is_walk(name, step):
+            found.append(step)
+        if step.startswith("SEARCH") and not re.search(r"\((\()?app[=>,]|rowid=", step):
+            found.append(step)
+    return found
+
+
+def _is_walk(name: str, step: str) -> bool:
+    if step == "SCAN app":
+        return True
+    return name.split(".")[1] in EVERY_APP and "USING" in step
+
+
+@pytest.mark.parametrize(("name", "statement"), STATEMENTS)
+def test_a_statement_searches_by_app(database: apsw.Connection, name: str, statement: str) -> None:
+    assert faults(database, name, statement) == []
+
+
+def test_statements_are_found() -> None:
+    assert len(STATEMENTS) > 60
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "SELECT doc FROM device WHERE user = ? AND user <> 0",
+        "SELECT number FROM task WHERE task_id = ?",
+        "SELECT count(*) FROM job WHERE app = ? OR holder = ?",
+        "DELETE FROM report WHERE line = ?",
+    ],
+)
+def test_a_planted_scan_is_noticed(database: apsw.Connection, planted: str) -> None:
+    assert faults(database, "tasks.PLANTED", planted)
+
+
+def test_the_first_free_job_is_one_descent(database: apsw.Connection) -> None:
+    for name in ("_NEXT_FREE", "_NEXT_HELD"):
+        steps = plan(database, vars(queue)[name])
+        assert len(steps) == 1
+        assert "(app,queue,lane)>(?,?,?)" in steps[0]
+    (free,) = plan(database, vars(queue)["_FREE"])
+    assert "job_free (app=? AND queue=? AND lane=? AND not_before<?)" in free

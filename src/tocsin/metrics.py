@@ -83,6 +83,7 @@ TABLE: tuple[Metric, ...] = (
         "Changes committed that the audience index has not applied; caught up before each push.",
     ),
     Metric("jobs_begun", "counter", ("channel",), "Jobs whose first request was allowed to go."),
+    Metric("jobs_given_up", "counter", ("channel",), "Dead letters: jobs that broke every worker."),
     Metric("jobs_leased", "counter", ("channel",), "Jobs taken by a worker."),
     Metric("jobs_settled", "counter", ("channel",), "Jobs taken into the books."),
     Metric(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.checkers import books_add_up, everything
-from tests.sim.vendor import Trouble
+from tests.sim.checkers import books_add_up, everything, has_ended
+from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import State
+from tocsin.domain.outcome import Receipt, State
 from tocsin.domain.task import Phase
 from tocsin.errors import StoreError
+from tocsin.ports import Batch, Gate
 
 
 @pytest.mark.parametrize("nth", range(1, 14))
@@ -51,6 +52,26 @@ async def test_law_2_every_stage_is_safe_to_run_twice(replaces: bool) -> None:
     sets = await world.fold(task)
     assert sets.repeated if replaces else sets.states[State.IN_DOUBT]
     await world.close()
+
+
+async def test_a_job_that_breaks_every_worker_becomes_a_dead_letter() -> None:
+    world = await World(lease_s=1).open()
+    await world.people(3)
+    world.channels.plain = BrokenChannel(world.vendor, replaces=True)
+    world.hire()
+    task = await world.push()
+    await world.run(120, step_s=0.25)
+    assert await has_ended(world, task) == []
+    assert await books_add_up(world, task) == []
+    assert (await world.ledger(task)).states["in_doubt"] == 3
+    await world.close()
+
+
+class BrokenChannel(PlainChannel):
+    """A channel with a fault of ours: it raises."""
+
+    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+        raise RuntimeError("planted")
 
 
 async def test_law_3_the_books_add_up_at_every_moment() -> None:

@@ -94,6 +94,26 @@ def _without_dead_tokens(view: StepView, verdict: Verdict) -> list[Device]:
     return dropped
 
 
+def decide_give_up(now: float) -> Callable[[StepView], StepEdit]:
+    """The decision on a dead letter: its devices end, in doubt if a request may have left."""
+
+    def decide(view: StepView) -> StepEdit:
+        body = view.job.body
+        assert isinstance(body, SendBody | WaitBody)
+        channel, doubted = "online", frozenset[int]()
+        if isinstance(body, SendBody):
+            channel = body.channel
+            has_begun = view.job.begun_at is not None
+            doubted = frozenset(body.devices if has_begun else body.doubted)
+        books = Settlement(view, now, channel)
+        books.settle(State.IN_DOUBT, doubted, code="-12", info="given up")
+        sure = [number for number in body.devices if number not in doubted]
+        books.settle(State.FAILED, sure, code="-12", info="given up")
+        return books.done()
+
+    return decide
+
+
 def decide_online(now: float) -> Callable[[StepView], StepEdit]:
     """An online leg has been tried: the vendor job beside it owns the devices."""
 

@@ -26,11 +26,19 @@ from tocsin.pipeline.begin import Begun, batch_of, decide_begin
 from tocsin.pipeline.fanout import Audiences, Fanout
 from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.settle import decide_online, decide_settle, decide_wait, judge_batch
+from tocsin.pipeline.settle import (
+    decide_give_up,
+    decide_online,
+    decide_settle,
+    decide_wait,
+    judge_batch,
+)
 from tocsin.ports import Channel, Channels, Presence
 from tocsin.store import Store
 
 SETTLE_RETRY_S = 0.5
+GENERATIONS_MAX = 32
+"""A job leased more often than this breaks whoever runs it: it is a dead letter."""
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -70,6 +78,11 @@ class Worker:
 
     async def run(self, job: Job) -> None:
         """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides."""
+        if job.generation > GENERATIONS_MAX and isinstance(job.body, SendBody | WaitBody):
+            await self._write(job, StepWant(), decide_give_up(self._clock.now()))
+            self._tools.metrics.count("jobs_given_up", channel=channel_of(job))
+            self._log.error("job given up", app=job.app, job=job.number, queue=job.queue)
+            return
         match job.body:
             case SendBody():
                 await self._send(job, job.body)

@@ -63,12 +63,12 @@ _EXISTS = "SELECT 1 FROM task WHERE app = ? AND number = ?"
 _OTHERS = "SELECT 1 FROM job INDEXED BY job_task WHERE app = ? AND task = ? AND number <> ? LIMIT 1"
 _NEXT_FREE = """
 SELECT app, queue, lane, not_before FROM job INDEXED BY job_free
-WHERE holder IS NULL AND (app, queue, lane) > (?, ?, ?)
+WHERE holder IS NULL AND (app, queue, lane, not_before) > (?, ?, ?, 9e999)
 ORDER BY app, queue, lane, not_before LIMIT 1
 """
 _NEXT_HELD = """
 SELECT app, queue, lane, leased_until FROM job INDEXED BY job_held
-WHERE holder IS NOT NULL AND (app, queue, lane) > (?, ?, ?)
+WHERE holder IS NOT NULL AND (app, queue, lane, leased_until) > (?, ?, ?, 9e999)
 ORDER BY app, queue, lane, leased_until LIMIT 1
 """
 _DEPTH = """
@@ -106,7 +106,11 @@ def jobs_of(tables: Tables, app: int, task: int) -> list[Job]:
 
 
 def heads(tables: Tables, now: float) -> list[Head]:
-    """One descent for each queue, however many jobs wait in it."""
+    """One descent for each queue, however many jobs wait in it.
+
+    The time in the comparison is past all times: without it the descent would end at the first job
+    of the queue just seen, and every one of that queue would be stepped over.
+    """
     first: dict[tuple[int, str, int], float] = {}
     for statement, latest in ((_NEXT_FREE, float("inf")), (_NEXT_HELD, now)):
         place: tuple[int, str, int] = (-1, "", 0)

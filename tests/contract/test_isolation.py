@@ -24,12 +24,23 @@ from tests.contract.rows import (
     report,
     write,
 )
+from tests.contract.test_atomic import everything
+from tocsin.clock import ManualClock
 from tocsin.domain.account import TAG, AccountsEdit
 from tocsin.domain.app import Credential
 from tocsin.domain.device import Route
 from tocsin.domain.quota import PushUse
 from tocsin.domain.stats import merge_blocks
-from tocsin.domain.task import AcceptEdit, Job, Lane, RecallEdit, StepEdit, StepWant
+from tocsin.domain.task import (
+    AcceptEdit,
+    FanoutBody,
+    Job,
+    Lane,
+    RecallEdit,
+    StepEdit,
+    StepWant,
+    end,
+)
 from tocsin.errors import CallError, Stale
 from tocsin.store import Store
 
@@ -37,21 +48,26 @@ THEIRS, OURS = 1, 2
 """App 1 has one of everything; app 2 asks for it by the same ids and finds nothing."""
 
 
+async def fill(store: Store, app: int) -> Job:
+    """One of everything; answers its job, leased."""
+    credential = Credential(app=app, number=1, channel="apns", settings=b"")
+    await store.update_credential(app, 0, lambda _, __: credential)
+    await add_accounts(store, app, "ann", "bob")
+    await add_tags(store, app, "ann", "red", "blue")
+    await remove_tags(store, app, "ann", "blue")
+    await add_device(store, app, "phone", user="ann", token="t1")
+    await delete(store, app, "bob")
+    await add_task(store, app, jobs=[new_job], audience=[1], dedup="d", text="t")
+    (job,) = await lease(store, app)
+    await write(store, job, StepEdit(blocks=[block(1, 1)]))
+    await store.append_reports(app, [report(1, 1)])
+    return job
+
+
 @pytest.fixture
 async def held(store: Store) -> Job:
-    """Fill app 1; answers its job, leased."""
-    credential = Credential(app=THEIRS, number=1, channel="apns", settings=b"")
-    await store.update_credential(THEIRS, 0, lambda _, __: credential)
-    await add_accounts(store, THEIRS, "ann", "bob")
-    await add_tags(store, THEIRS, "ann", "red", "blue")
-    await remove_tags(store, THEIRS, "ann", "blue")
-    await add_device(store, THEIRS, "phone", user="ann", token="t1")
-    await delete(store, THEIRS, "bob")
-    await add_task(store, THEIRS, jobs=[new_job], audience=[1], dedup="d", text="t")
-    (job,) = await lease(store, THEIRS)
-    await write(store, job, StepEdit(blocks=[block(1, 1)]))
-    await store.append_reports(THEIRS, [report(1, 1)])
-    return job
+    """Fill app 1."""
+    return await fill(store, THEIRS)
 
 
 async def test_reads_find_nothing(store: Store, held: Job) -> None:
@@ -135,10 +151,57 @@ async def test_writes_touch_nothing(store: Store, held: Job) -> None:
     await store.cut_changes(OURS, 99)
     assert len(await store.changes(THEIRS, 0, 99)) == 5
     await store.append_reports(OURS, [report(1, 7)])
+    await add_task(store, OURS, text="same number")
+    assert await store.acked(OURS, 1) == BitMap()
     await store.merge_books(OURS, 1, merge_blocks)
     assert await store.forget(OURS, NOW * 2) == 0
     assert await store.books(THEIRS, 1) == before
     assert await store.retire_terms(THEIRS, 9) == [2]
+
+
+async def test_the_same_ids_in_another_app_come_and_go_alone(
+    store: Store, held: Job, clock: ManualClock
+) -> None:
+    """App 2 gets the same names and numbers, changes each of them and throws them away."""
+    before = await everything(store)
+    mine = await fill(store, OURS)
+    assert (mine.number, mine.task) == (held.number, held.task)
+    books = await store.books(OURS, 1)
+    assert books is not None
+    assert (len(books.blocks), len(books.reports), len(books.jobs)) == (1, 1, 1)
+    assert {job.app for job in books.jobs} == {OURS}
+    await store.update_credential(OURS, 1, lambda _, __: None)
+    await add_accounts(store, OURS, "bob")
+    await add_device(store, OURS, "pad", token="t1")
+    await add_device(store, OURS, "phone", user="ann", token="t2")
+    assert await store.retire_terms(OURS, 9) == [2]
+    await delete(store, OURS, "ann", "bob", "phone", "pad")
+    assert await store.retire_terms(OURS, 9) == [1]
+    await store.cut_changes(OURS, 99)
+    await add_task(store, OURS, jobs=[lambda n: new_job(n, not_before=NOW + 99)], text="late")
+    late = await store.task(OURS, "late")
+    assert late is not None
+    wakes = RecallEdit(task=recalled(late, NOW), wakes_jobs=True, use=PushUse(count=9))
+    await store.recall(OURS, "late", lambda _: wakes)
+    await clock.advance(0.5)
+    await store.extend(OURS, [mine], lease_s=99)
+    task = await store.task(OURS, "t")
+    assert task is not None
+    body = FanoutBody(cursor=9)
+    await write(store, mine, StepEdit(begun_at=NOW, body=body, audience=BitMap([5]).serialize()))
+    await write(store, mine, StepEdit(not_before=NOW))
+    (mine,) = await store.lease(OURS, "apns:1", Lane.BULK, holder="x", limit=1, lease_s=30)
+    await write(store, mine, StepEdit(is_done=True, task=end(task, NOW)))
+    await store.merge_books(OURS, 1, merge_blocks)
+    assert await store.forget(OURS, NOW + 1) == 1
+    depth = await store.depth()
+    heads = await store.heads(1e10)
+    after = await everything(store)
+    assert [head for head in heads if head.app == THEIRS] == before["heads"]
+    assert {place: rows for place, rows in depth.items() if place[0] == THEIRS} == before["depth"]
+    for name in before.keys() - {"heads", "depth"}:
+        assert after[name] == before[name], name
+    assert await store.extend(THEIRS, [held], lease_s=30) == [1]
 
 
 async def test_jobs_are_out_of_reach(store: Store, held: Job) -> None:
@@ -151,6 +214,7 @@ async def test_jobs_are_out_of_reach(store: Store, held: Job) -> None:
 
 async def test_a_step_sees_only_its_own_apps_rows(store: Store, held: Job) -> None:
     await add_task(store, OURS, jobs=[new_job], text="u")
+    await store.append_reports(THEIRS, [report(1, 9)])
     (job,) = await lease(store, OURS)
     want = StepWant(devices=(1,), accounts=BitMap([1, 2, 3]), with_acked=True)
     view = await write(store, job, StepEdit(), want)

@@ -13,8 +13,8 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from tocsin.cli.main import build
-from tocsin.cli.screen import EXIT_REFUSED
-from tocsin.client.device import DeviceClient, Identity, Push
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
+from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
 from tocsin.client.wire import Refused, Wire
@@ -158,6 +158,53 @@ async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> No
             await client.batch([name], notice("Two", ""))
             assert (await shown.get()).title == "Two"
     assert shown.empty()
+
+
+async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
+    app = "1400000008"
+    await add_app(stage.data, app)
+    path = admin_socket(stage.data)
+    assert path is not None
+    async with AdminSocket(path) as admin:
+        appkey = (await admin.app_show(int(app)))["appkey"]
+    async with (
+        Wire(stage.url) as wire,
+        Client(stage.url, int(app), "admin", key=KEY) as client,
+    ):
+        door = DeviceDoor(wire)
+        identity = await door.register(Identity(sdkappid=int(app), appkey=appkey))
+        pushed = await client.batch([identity.registration_id], notice("One", ""))
+        (frame,) = await door.poll(identity)
+        assert (frame["type"], frame["title"]) == ("push", "One")
+        await door.report(identity, pushed.task_id, "clicked")
+        books = (await client.task(pushed.task_id))["ledger"]
+        assert (books["reached"], books["clicked"]) == (1, 1)
+        await door.unregister(identity)
+        with pytest.raises(Refused):
+            await door.register(Identity(sdkappid=int(app), appkey="wrong"))
+
+
+async def test_https_with_a_certificate_of_our_own(tmp_path: Path) -> None:
+    made = await ask("tls", "self-signed", "--out", str(tmp_path))
+    tls = ("--tls-cert", made["cert"], "--tls-key", made["key"])
+    data = tmp_path / "data"
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("serve", "--data", str(data), "--port", "0", "--json", *tls),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        url = msgspec.json.decode(await process.stdout.readline())["url"]
+        await add_app(data, "1400000001")
+        assert url.startswith("https://")
+        listed = await ask("task", "list", "--data", str(data), "--ca", made["cert"])
+        assert listed == []
+        untrusted = await call("task", "list", "--data", str(data))
+        assert untrusted.exit_code == EXIT_UNREACHABLE
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -> None:

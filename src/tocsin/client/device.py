@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -287,6 +287,14 @@ class DeviceDoor:
     async def unregister(self, identity: Identity) -> None:
         """Stop pushes to this device until it registers again."""
         await self._wire.ask("POST", "/v1/devices/unregister", _proof(identity))
+
+    async def poll(
+        self, identity: Identity, *, known: Sequence[str] = (), wait_s: float = 25.0
+    ) -> list[dict[str, Any]]:
+        """Frames that are there for this device, or come within `wait_s`; ack by `report`."""
+        body = {**_proof(identity), "known": list(known), "wait_s": wait_s}
+        answer = await self._wire.ask("POST", "/v1/devices/poll", body)
+        return list(answer["frames"])
 
     async def report(self, identity: Identity, task_id: str, stage: str) -> None:
         """Tell that a push was `reached` or `clicked` on this device."""

@@ -18,7 +18,7 @@ from tocsin.demo.world import Act, World
 POLL_S = 0.1
 QUICK_POLL_S = 0.02
 STUCK_S = 90.0
-"""A push that has not moved on by then never will."""
+"""A push that has not moved on for so long never will."""
 SLOW_S = 1.0
 """How slow the vendors are made for the push that is recalled."""
 OVERWRITE_SUFFIX = "_recall"
@@ -83,6 +83,8 @@ class Director:
             while True:
                 done, planned = progress_of(task)
                 moved(done - shown)
+                if done > shown:
+                    give_up_at = self._clock.monotonic() + STUCK_S
                 shown = done
                 if planned - done <= waiting or task["phase"] == "done":
                     return

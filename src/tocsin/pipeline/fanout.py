@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from pyroaring import BitMap
 
@@ -41,6 +42,10 @@ class Audiences:
         return found
 
 
+Write = Callable[[Job, StepWant, Callable[[StepView], StepEdit]], Awaitable[Any]]
+"""One step of a leased job, as the worker writes it."""
+
+
 class Fanout:
     """Carries out fanout jobs, a page at a time."""
 
@@ -52,6 +57,7 @@ class Fanout:
         presence: Presence,
         audiences: Audiences,
         clock: Clock,
+        write: Write,
         page_accounts: int = PAGE_ACCOUNTS,
     ) -> None:
         self._store = store
@@ -59,6 +65,7 @@ class Fanout:
         self._presence = presence
         self._audiences = audiences
         self._clock = clock
+        self._write = write
         self._page_accounts = page_accounts
 
     async def run(self, job: Job) -> None:
@@ -96,7 +103,7 @@ class Fanout:
             now=self._clock.now(),
         )
         want = StepWant(accounts=page)
-        left = await self._store.step(job.app, job, want, decide_page(body, scene))
+        left = await self._write(job, want, decide_page(body, scene))
         assert left is None or isinstance(left, FanoutBody)
         return left
 
@@ -112,7 +119,7 @@ class Fanout:
 
     async def _park(self, job: Job) -> None:
         at = self._clock.now() + OVERWRITE_WAIT_S
-        await self._store.step(job.app, job, StepWant(), lambda _: StepEdit(not_before=at))
+        await self._write(job, StepWant(), lambda _: StepEdit(not_before=at))
 
     async def _task(self, job: Job) -> Task:
         found = await self._store.tasks(job.app, before=job.task + 1, limit=1)

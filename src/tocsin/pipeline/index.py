@@ -9,7 +9,7 @@ import msgspec
 from pyroaring import BitMap
 
 from tocsin.domain.audience import Condition, Index, expression
-from tocsin.domain.task import FanoutBody, Job, NewJob, Phase, StepEdit, StepView, StepWant
+from tocsin.domain.task import FanoutBody, Job, NewJob, Phase, StepEdit, StepView
 from tocsin.ports import Snapshots
 from tocsin.store import Store
 
@@ -41,13 +41,13 @@ class Indexer:
             numbers = {key: term.number for key, term in terms.items()}
             return BitMap(index.evaluate(expression(condition), numbers))
 
-    async def freeze(self, job: Job) -> None:
-        """Carry out an index job: freeze the audience and queue the walk."""
+    async def freeze(self, job: Job) -> Callable[[StepView], StepEdit]:
+        """The decision that carries out an index job: freeze the audience, queue the walk."""
         found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
         task = next((task for task in found if task.number == job.task), None)
         condition = task.condition if task is not None else None
         frozen = await self.audience(job.app, condition or Condition())
-        await self._store.step(job.app, job, StepWant(), decide_freeze(frozen))
+        return decide_freeze(frozen)
 
     async def snapshot(self, app: int) -> int:
         """Save what has changed since the last snapshot; answers the position that is durable."""

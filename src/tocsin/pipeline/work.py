@@ -71,6 +71,7 @@ class Worker:
             presence=tools.presence,
             audiences=self._audiences,
             clock=tools.clock,
+            write=self._write,
         )
         self._health = Health()
         self.gate = RecallGate(tools.store, tools.clock, self._health)
@@ -89,7 +90,7 @@ class Worker:
             case OnlineBody() | WaitBody():
                 await self._push_online(job, job.body)
             case _ if job.queue == "index":
-                await self._tools.indexer.freeze(job)
+                await self._write(job, StepWant(), await self._tools.indexer.freeze(job))
             case _:
                 await self._fanout.run(job)
 

@@ -76,7 +76,7 @@ def sandbox(
             loop.add_signal_handler(number, ended.set)
         await run_sandbox(settings, started=lambda told: _started(screen, told), ended=ended)
 
-    run(screen, work())
+    run(screen, work(), is_server=True)
 
 
 def _started(screen: Screen, told: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
+import uvloop
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
@@ -118,13 +119,22 @@ START_SERVICE = "is the service running there? Start one: tocsin serve --data DI
 START_SANDBOX = "is the sandbox running there? Start one: tocsin sandbox"
 
 
-def run(screen: Screen, work: Coroutine[Any, Any, None], *, advice: str = START_SERVICE) -> None:
+def run(
+    screen: Screen,
+    work: Coroutine[Any, Any, None],
+    *,
+    advice: str = START_SERVICE,
+    is_server: bool = False,
+) -> None:
     """Run a command to its end, turning every expected fault into words and an exit code.
 
-    `advice` is what to do when nobody answers.
+    `advice` is what to do when nobody answers. Servers run on uvloop: they live long enough to
+    earn its import, and do little else than sockets.
     """
+    factory = uvloop.new_event_loop if is_server else None
     try:
-        asyncio.run(work)
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(work)
     except Refused as fault:
         screen.fail(Fault(str(fault), _help_of(fault.code)))
     except CallError as fault:

@@ -85,7 +85,7 @@ def serve(
             advice = "another --port, or 0 for any free one"
             raise Fault(f"cannot listen on {where}: {fault.strerror or fault}", advice) from fault
 
-    run(screen, work())
+    run(screen, work(), is_server=True)
 
 
 def _started(screen: Screen, url: str, settings: Config) -> None:

@@ -13,8 +13,10 @@ from tests.contract.rows import (
     add_task,
     block,
     delete,
+    finish,
     lease,
     new_job,
+    new_task,
     peek,
     peek_accept,
     peek_device,
@@ -37,6 +39,7 @@ from tocsin.domain.task import (
     Job,
     Lane,
     RecallEdit,
+    RecallView,
     StepEdit,
     StepWant,
     end,
@@ -202,6 +205,70 @@ async def test_the_same_ids_in_another_app_come_and_go_alone(
     for name in before.keys() - {"heads", "depth"}:
         assert after[name] == before[name], name
     assert await store.extend(THEIRS, [held], lease_s=30) == [1]
+
+
+async def test_what_is_remembered_of_a_name_or_token_is_each_apps_own(
+    store: Store, held: Job
+) -> None:
+    token = Route("apns", 1, "t1")
+    owner = (await peek_device(store, THEIRS, "x", route=token)).holder
+    await fill(store, OURS)
+    await add_device(store, OURS, "pad", token="t1")
+    await add_accounts(store, OURS, "bob")
+    assert owner is not None
+    assert (await peek_device(store, THEIRS, "x", route=token)).holder == owner
+    assert "bob" in (await peek(store, THEIRS, ["bob"])).deleted_at
+    assert "bob" not in (await peek(store, OURS, ["bob"])).deleted_at
+    await add_task(store, OURS, dedup="mine", text="mine")
+    await add_task(store, THEIRS, dedup="theirs", text="theirs")
+    assert (await peek_accept(store, OURS, "theirs")).earlier is None
+
+
+async def test_jobs_of_the_same_number_do_not_stand_in_for_each_other(
+    store: Store, clock: ManualClock
+) -> None:
+    parked = lambda n: new_job(n, "apns:1", not_before=NOW + 500)  # noqa: E731
+    other = lambda n: new_job(n, "fcm:2", not_before=NOW + 500)  # noqa: E731
+    await add_task(store, THEIRS, jobs=[new_job, new_job, other], text="t")
+    (theirs,) = await lease(store, THEIRS, limit=1)
+    await add_task(store, OURS, jobs=[lambda n: new_job(n, "fcm:9"), parked], text="t")
+    assert await lease(store, OURS) == []
+
+    async def lease_long(queue: str) -> list[Job]:
+        return await store.lease(OURS, queue, Lane.BULK, holder="me", limit=9, lease_s=100)
+
+    (ours,) = await lease_long("fcm:9")
+    assert (await write(store, ours, StepEdit(body=FanoutBody(7)))).job == ours
+    assert (await write(store, ours, StepEdit())).job.body == FanoutBody(7)
+    assert (await write(store, theirs, StepEdit())).job == theirs
+    await write(store, ours, StepEdit(jobs=[new_job(1, "fcm:9")]))
+    await clock.advance(31)
+    assert await lease_long("apns:1") == []
+    assert [job.number for job in await lease_long("fcm:9")] == [3]
+    await clock.advance(100)
+    assert [job.number for job in await lease_long("fcm:9")] == [1, 3]
+
+
+async def test_tasks_of_the_same_number_do_not_stand_in_for_each_other(store: Store) -> None:
+    parked = lambda n: new_job(n, not_before=NOW + 500)  # noqa: E731
+    task = await add_task(store, THEIRS, jobs=[new_job, parked], audience=[1], text="t")
+    await add_task(store, OURS, jobs=[new_job], text="t")
+    (ours,) = await lease(store, OURS)
+    assert not (await write(store, ours, StepEdit())).has_other_jobs
+
+    def overwrite(view: RecallView) -> RecallEdit:
+        assert view.task is not None
+        over = new_task(view, "over", overwrites=1)
+        return RecallEdit(recalled(view.task, NOW), over, wakes_jobs=True)
+
+    await store.recall(OURS, "t", overwrite)
+    assert await store.audience(OURS, 2) == BitMap()
+    assert await store.audience(THEIRS, 2) == BitMap()
+    (theirs,) = await lease(store, THEIRS)
+    assert theirs.number == 1
+    await finish(store, theirs, task)
+    assert await store.forget(OURS, NOW + 1) == 0
+    assert len(await store.tasks(THEIRS)) == 1
 
 
 async def test_jobs_are_out_of_reach(store: Store, held: Job) -> None:

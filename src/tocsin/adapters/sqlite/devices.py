@@ -33,7 +33,6 @@ DELETE FROM device WHERE app = ?1 AND account IN (SELECT value FROM carray(?2))
 _DELETE_BY_USER = """
 DELETE FROM device WHERE app = ?1 AND user <> 0 AND user IN (SELECT value FROM carray(?2))
 """
-_DELETE = "DELETE FROM device WHERE app = ? AND number = ?"
 _CREATE = """
 INSERT INTO device (app, number, registration_id, account, user, route, doc)
 VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -53,7 +53,9 @@ class RecallGate:
         """None: begin. Else the outcome to book, with nothing sent."""
         if not self._health.is_well or (batch.app, batch.job) in self._lost:
             return Outcome.HELD
-        copy = self._copies.setdefault(batch.app, _Copy())
+        copy = self._copies.get(batch.app)
+        if copy is None:
+            copy = self._copies[batch.app] = _Copy()
         if self._clock.monotonic() - copy.read_at > COPY_MAX_S and not await self._read(
             batch.app, copy
         ):

@@ -87,8 +87,9 @@ class World:
         trouble: Trouble | None = None,
         replaces: bool = True,
         lease_s: float = 30.0,
+        clock: ManualClock | None = None,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.chance = Chance(seed)
         self.fault_after: int | None = None
         self.writes = 0

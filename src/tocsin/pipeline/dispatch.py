@@ -48,6 +48,7 @@ class Dispatcher:
         self._worker = Worker(tools)
         self._held: dict[tuple[int, int], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._extended_at = float("-inf")
         self._hint = asyncio.Event()
         self._log = structlog.get_logger("dispatch")
 
@@ -69,6 +70,10 @@ class Dispatcher:
     async def turn(self) -> float:
         """Lease and start what can begin now; answers the seconds until the next look."""
         now = self._clock.now()
+        # What we hold may have lapsed while the store was sick or the machine slept. We would lease
+        # it again from ourselves, send it twice, and refuse our own settle.
+        if self._held and now - self._extended_at >= self._pace.extend_every_s:
+            await self.extend()
         wait_s = self._pace.poll_s
         heads = await self._store.heads(now)
         for head in sorted(heads, key=lambda head: head.lane):
@@ -147,8 +152,9 @@ class Dispatcher:
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._held.pop((job.app, job.number), None)
-        self._worker.gate.forget(job.app, job.number)
+        if self._held.get((job.app, job.number)) is job:
+            del self._held[job.app, job.number]
+            self._worker.gate.forget(job.app, job.number)
         self._hint.set()
 
     async def _guarded(self, job: Job) -> None:
@@ -172,6 +178,8 @@ class Dispatcher:
 
     async def extend(self) -> None:
         """Extend every lease; what could not be extended begins nothing more."""
+        now = self._clock.now()
+        is_well = True
         by_app: dict[int, list[Job]] = {}
         for job in self._held.values():
             by_app.setdefault(job.app, []).append(job)
@@ -179,7 +187,9 @@ class Dispatcher:
             try:
                 ours = set(await self._store.extend(app, jobs, lease_s=self._pace.lease_s))
             except StoreError:
-                ours = set()
+                ours, is_well = set(), False
             for job in jobs:
-                if job.number not in ours:
+                if job.number not in ours and (app, job.number) in self._held:
                     self._worker.gate.lose(app, job.number)
+        if is_well:
+            self._extended_at = now

@@ -6,6 +6,7 @@ import msgspec
 
 from tests.sim.checkers import books_add_up, has_ended
 from tests.sim.world import APP, World
+from tocsin.domain.message import Message
 from tocsin.domain.outcome import State
 
 
@@ -153,6 +154,22 @@ async def test_a_push_to_a_registration_id_reaches_its_device_whoever_is_logged_
     await world.run(5)
     assert [item.token for item in world.vendor.log] == ["token-u2"]
     assert (await world.ledger(task)).states["sent"] == 1
+    await world.close()
+
+
+async def test_a_recall_overwrites_only_what_a_vendor_may_have_shown() -> None:
+    world = await World().open()
+    await world.people(4)
+    world.sockets.online.add(await number_of(world, "u1"))
+    world.hire()
+    task = await world.push()
+    await world.run(5)
+    await world.accepting.recall(world.app, task.task_id, Message(title="gone"))
+    await world.run(5)
+    overwrite = (await world.store.tasks(APP))[0]
+    served = {item.token for item in world.vendor.log if item.task_id == overwrite.task_id}
+    assert served == {"token-u2", "token-u3", "token-u4"}
+    assert await books_add_up(world, overwrite) == []
     await world.close()
 
 

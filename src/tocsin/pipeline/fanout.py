@@ -108,14 +108,20 @@ class Fanout:
         return left
 
     async def _reached(self, app: int, recalled: int) -> BitMap | None:
-        """Devices that a recalled task may have reached; None while some of it is under way."""
+        """Devices that a vendor may have shown a recalled task; None while some is under way.
+
+        Those that got it over a connection alone have been told by `revoke`: a notification that
+        they never had must not appear to be withdrawn.
+        """
         books = await self._store.books(app, recalled)
         if books is None:
             return BitMap()
         if any(isinstance(job.body, SendBody) or job.queue in WALK for job in books.jobs):
             return None
-        states = fold(books).states
-        return states[State.SENT] | states[State.IN_DOUBT]
+        sets = fold(books)
+        by_vendor = [legs for channel, legs in sets.legs.items() if channel != "online"]
+        shown = BitMap.union(BitMap(), *by_vendor) & sets.states[State.SENT]
+        return shown | sets.states[State.IN_DOUBT]
 
     async def _park(self, job: Job) -> None:
         at = self._clock.now() + OVERWRITE_WAIT_S

@@ -121,6 +121,12 @@ async def test_the_order_is_path_method_app_contenttype_signature_rate_body(worl
         answer = await world.raw(command, body, query=query, method=method)
         assert answer["ErrorCode"] == code, (command, method, query[:20])
         assert ("TaskId" in answer) == (command == "timpush/push")
+    # With the rate used up, it is asked after who calls and before the body.
+    for _ in range(30):
+        assert (await world.raw("timpush/batch", b"x"))["ErrorCode"] == 90001
+    for query, code in ((bad_sig, 70003), (no_admin, 90009), (world.query(), 60007)):
+        answer = await world.raw("timpush/batch", long, query=query)
+        assert answer["ErrorCode"] == code, query[:20]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])

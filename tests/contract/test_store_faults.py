@@ -29,7 +29,7 @@ from tests.contract.rows import (
 from tests.contract.test_atomic import everything
 from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse
 from tocsin.adapters.sqlite.store import Options, SqliteStore
-from tocsin.adapters.sqlite.writer import Rank
+from tocsin.adapters.sqlite.writer import GROUP_BYTES_MAX, PASSED_OVER_MAX, Rank
 from tocsin.clock import ManualClock
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.device import DeviceEdit, DeviceView
@@ -254,7 +254,7 @@ async def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> 
         assert await add_accounts(store, 1, "bob") == [3]
 
 
-async def test_urgent_steps_overtake_pages_and_pages_are_not_starved(tmp_path: Path) -> None:
+async def test_urgent_steps_overtake_pages(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await add_app(store, 1)
         order: list[str] = []
@@ -276,6 +276,22 @@ async def test_urgent_steps_overtake_pages_and_pages_are_not_starved(tmp_path: P
         gate.close()
         await asyncio.gather(first, *waiting)
         assert order == ["first", "CALL", "CALL", "SEND", "BULK", "BULK"]
+
+
+async def test_pages_get_a_turn_although_calls_never_stop(tmp_path: Path) -> None:
+    """Each call fills a commit of its own, and all of them wait before the page does."""
+    order: list[str] = []
+
+    def call(tables: Any) -> None:
+        tables.bytes_written += GROUP_BYTES_MAX
+        order.append("call")
+
+    async with opened(tmp_path) as store:
+        calls = [asyncio.ensure_future(store._writer.write(Rank.CALL, 1, call)) for _ in range(40)]
+        await asyncio.sleep(0)
+        await store._writer.write(Rank.BULK, 1, lambda _: order.append("page"))
+        await asyncio.gather(*calls)
+    assert order.index("page") <= PASSED_OVER_MAX + 2
 
 
 async def test_a_cancelled_call_leaves_the_writer_at_work(tmp_path: Path) -> None:

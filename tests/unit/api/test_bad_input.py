@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.api.world import World, world_of
@@ -138,8 +138,21 @@ async def judge(world: World, command: Command, raw: bytes) -> None:
         assert await world.dump([*NAMES, "REG-1"]) == before, answer
 
 
+def named(name: str) -> Command:
+    return next(each for each in COMMANDS if each.name == name)
+
+
+def rows(wrapper: str, member: str, *said: Any) -> Any:
+    """Entries of one account, the last of which is at fault."""
+    return {wrapper: [{"To_Account": "ann", member: each} for each in said]}
+
+
 @settings(max_examples=250)
 @given(command=commands, body=bodies)
+@example(command=named("add_tag"), body=rows("UserTags", "Tags", ["b"], [""]))
+@example(command=named("remove_tag"), body=rows("UserTags", "Tags", ["a"], [""]))
+@example(command=named("set_attr"), body=rows("UserAttrs", "Attrs", {"city": "b"}, {"nope": "b"}))
+@example(command=named("im_add_tag"), body=rows("UserTags", "Tags", ["b"], ["x" * 51]))
 def test_a_refused_call_changes_nothing(command: Command, body: Any) -> None:
     async def run() -> None:
         world = await prepared()

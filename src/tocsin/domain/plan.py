@@ -60,6 +60,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     credentials: Mapping[int, ChannelFacts]
     only: BitMap | None = None
     """For an overwrite: the devices that the recalled task may have reached."""
+    planned: BitMap = BitMap()
+    """Devices of earlier pages: one that changed hands since is not planned again."""
     now: float
 
 
@@ -95,7 +97,7 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
             planner.book_account(account, reason)
             continue
         planner.book_account(account, WITH_DEVICES)
-        yield from chosen
+        yield from (it for it in chosen if it.number not in scene.planned)
 
 
 def choose_devices(devices: Sequence[Device], policy: str) -> list[Device]:

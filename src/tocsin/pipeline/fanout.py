@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.clock import Clock
@@ -46,6 +47,14 @@ Write = Callable[[Job, StepWant, Callable[[StepView], StepEdit]], Awaitable[Any]
 """One step of a leased job, as the worker writes it."""
 
 
+class Walk(Struct):
+    """What a walk knows from its first page to its last."""
+
+    audience: BitMap
+    only: BitMap | None
+    planned: BitMap
+
+
 class Fanout:
     """Carries out fanout jobs, a page at a time."""
 
@@ -79,18 +88,19 @@ class Fanout:
                 return
         audience = await self._audiences.of(job.app, job.task)
         body = job.body if isinstance(job.body, FanoutBody) else None
+        walk = Walk(audience, only, await self._planned(job))
         while body is not None:
             facts = await self._channels.facts(job.app)
-            body = await self._page(job, body, audience, facts, only)
+            body = await self._page(job, body, walk, facts)
 
     async def _page(
         self,
         job: Job,
         body: FanoutBody,
-        audience: BitMap,
+        walk: Walk,
         facts: Mapping[int, ChannelFacts],
-        only: BitMap | None,
     ) -> FanoutBody | None:
+        audience = walk.audience
         start = audience.rank(body.cursor)
         page = audience[start : start + self._page_accounts]
         scene = Scene(
@@ -99,13 +109,24 @@ class Fanout:
             audience=audience,
             connected=self._presence.connected(job.app),
             credentials=facts,
-            only=only,
+            only=walk.only,
+            planned=walk.planned,
             now=self._clock.now(),
         )
         want = StepWant(accounts=page)
-        left = await self._write(job, want, decide_page(body, scene))
-        assert left is None or isinstance(left, FanoutBody)
-        return left
+        edit = await self._write(job, want, decide_page(body, scene))
+        assert isinstance(edit, StepEdit)
+        for block in edit.blocks:
+            if block.kind == "planned":
+                walk.planned |= BitMap.deserialize(block.members)
+        assert edit.body is None or isinstance(edit.body, FanoutBody)
+        return edit.body
+
+    async def _planned(self, job: Job) -> BitMap:
+        """Devices of the pages that an earlier holder walked."""
+        has_pages = isinstance(job.body, FanoutBody) and job.body.cursor > 0
+        books = await self._store.books(job.app, job.task) if has_pages else None
+        return BitMap() if books is None else fold(books).planned
 
     async def _reached(self, app: int, recalled: int) -> BitMap | None:
         """Devices that a vendor may have shown a recalled task; None while some is under way.
@@ -141,7 +162,7 @@ def decide_page(body: FanoutBody, scene: Scene) -> Callable[[StepView], StepEdit
 
     def decide(view: StepView) -> StepEdit:
         edit = plan_page(view, body, scene)
-        edit.result = edit.body
+        edit.result = edit
         if edit.is_done and not edit.jobs and not view.has_other_jobs:
             edit.task = end(view.task, scene.now)
         return edit

@@ -54,16 +54,22 @@ class Ticker:
                 self._log.warning("tick put off", fault=str(fault))
 
     async def turn(self) -> None:
-        """One round."""
+        """One round. A full disk puts an app's round off; it ends neither the others' nor us."""
         for app in await self._store.apps():
-            behind = await self._store.last_change(app) - self._indexer.position(app)
-            self._metrics.set("index_lag_positions", behind, app=app)
-            await self._indexer.retire(app, self._upkeep.retire_max)
-            durable = await self._indexer.snapshot(app)
-            await self._cut_log(app, durable)
-            await self._merge(app)
-            await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
+            try:
+                await self._round(app)
+            except (StoreError, OSError) as fault:
+                self._log.warning("tick put off", app=app, fault=str(fault))
             await asyncio.sleep(0)
+
+    async def _round(self, app: int) -> None:
+        behind = await self._store.last_change(app) - self._indexer.position(app)
+        self._metrics.set("index_lag_positions", behind, app=app)
+        await self._indexer.retire(app, self._upkeep.retire_max)
+        durable = await self._indexer.snapshot(app)
+        await self._cut_log(app, durable)
+        await self._merge(app)
+        await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
 
     async def _cut_log(self, app: int, durable: int) -> None:
         """Cut what is older than the time kept, as far as a snapshot seen then covers it.

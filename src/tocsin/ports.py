@@ -118,6 +118,13 @@ class Batch(Struct, frozen=True, kw_only=True):
     task: int
     job: int
     deliveries: tuple[Delivery, ...]
+    language: int = -1
+    """Number of the translation that all of them show; -1: the message's own text."""
+    correlation: str = ""
+    """At most 40 ASCII characters that name app and task to a vendor whose receipts name the
+    whole list; the same in every attempt."""
+    prepared: str = ""
+    """What the vendor's `prepare` answered for this task and language."""
 
 
 class StaleCredential(Exception):
@@ -139,12 +146,24 @@ class Authority(Struct, frozen=True):
 
 
 class Denied(Struct, frozen=True):
-    """What `authorize` yields where there is no authority to be had, and why."""
+    """An outcome instead of what was asked for: no authority, nothing prepared, no answer."""
 
     outcome: Outcome
     code: str
     info: str
     retry_after_s: float | None = None
+
+
+class Unanswered(Exception):
+    """Thrown into a conversation whose request got no answer, or was not allowed to begin.
+
+    `denied` says which, for every device that has no answer yet. A conversation that lets it pass
+    has it booked for the whole batch; one that had answers for some devices before catches it.
+    """
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.code, denied.info)
+        self.denied = denied
 
 
 class Gate(Protocol):

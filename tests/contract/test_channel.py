@@ -11,7 +11,7 @@ import pytest
 from msgspec import Meta
 
 from tests.unit.channels.kit import (
-    AUTHORITY,
+    LIST_KITS,
     NOW,
     OpenGate,
     ScriptedHttp,
@@ -19,17 +19,34 @@ from tests.unit.channels.kit import (
     bearer,
     delivery,
     driver,
+    first_step,
+    heard,
     message,
     refusal,
     settings_of,
 )
-from tocsin.channels.registry import VENDORS, Vendor, find
+from tocsin.channels.registry import (
+    VENDORS,
+    ListVendor,
+    SingleVendor,
+    find,
+    prepare_of,
+    takes_lists,
+    takes_one,
+)
 from tocsin.domain.device import PUSH_PLATFORMS
 from tocsin.domain.outcome import POLICIES, Outcome, Receipt
 from tocsin.log import configure
 from tocsin.ports import Authority, Fault, Request, Response, StaleCredential
 
+AnyVendor = SingleVendor | ListVendor
+
+each_list = pytest.mark.parametrize(
+    "vendor", [it for it in VENDORS if takes_lists(it)], ids=lambda vendor: vendor.NAME
+)
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)
+
+BODIES = [b"", b"{", b"[]", b"null", b"<html>", b"\xff", b'{"reason":7}']
 
 ROWS = [
     pytest.param(vendor, status, reason, outcome, id=f"{vendor.NAME} {status} {reason}".strip())
@@ -40,40 +57,47 @@ ROWS = [
 
 @pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), ROWS)
 def test_every_reason_yields_its_outcome(
-    vendor: Vendor, status: int, reason: str, outcome: Outcome
+    vendor: AnyVendor, status: int, reason: str, outcome: Outcome
 ) -> None:
+    """A list vendor's code is its own, the reason; a single vendor's is the status."""
     answer = refusal(vendor, status, reason)
+    code = reason if reason and takes_lists(vendor) else str(status)
     if outcome is Outcome.AUTH_EXPIRED:
         with pytest.raises(StaleCredential) as caught:
-            vendor.read(delivery(), answer)
-        assert caught.value.code == str(status)
+            heard(vendor, answer, (delivery(),))
+        assert caught.value.code == code
         return
-    receipt = vendor.read(delivery(5), answer)
+    (receipt,) = heard(vendor, answer, (delivery(5),))
     assert (receipt.outcome, receipt.device, receipt.epoch) == (outcome, 5, 3)
     if outcome is not Outcome.ACCEPTED:
-        assert receipt.code == str(status)
-        assert reason in receipt.info
+        assert receipt.code == code
+        assert reason in f"{receipt.code} {receipt.info}"
 
 
 @each_vendor
-def test_the_table_has_a_row_for_each_kind_of_answer(vendor: Vendor) -> None:
+def test_the_table_has_a_row_for_each_kind_of_answer(vendor: AnyVendor) -> None:
     """Success, and for every status that has rows one for reasons nobody has heard of yet."""
     statuses = {status for status, _ in vendor.OUTCOMES}
-    assert vendor.OUTCOMES[200, ""] is Outcome.ACCEPTED
     assert {status for status, reason in vendor.OUTCOMES if not reason} == statuses
     assert set(vendor.OUTCOMES.values()) <= set(POLICIES)
-    kinds = {Outcome.TOKEN_DEAD, Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG}
+    kinds = {Outcome.ACCEPTED, Outcome.TOKEN_DEAD, Outcome.CREDENTIALS_WRONG}
     kinds |= {Outcome.THROTTLED, Outcome.SERVER_ERROR, Outcome.BAD_REQUEST}
+    if takes_lists(vendor):
+        # Status 200 says only that the vendor has read us; its own code says the rest.
+        assert vendor.OUTCOMES[200, ""] is not Outcome.ACCEPTED
+    else:
+        assert vendor.OUTCOMES[200, ""] is Outcome.ACCEPTED
+        kinds.add(Outcome.AUTH_EXPIRED)
     assert kinds <= set(vendor.OUTCOMES.values())
 
 
 @each_vendor
 @pytest.mark.parametrize("status", [100, 204, 301, 400, 401, 403, 404, 410, 418, 429, 500, 599])
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff", b'{"reason":7}'])
-def test_no_answer_makes_reading_fail(vendor: Vendor, status: int, body: bytes) -> None:
+@pytest.mark.parametrize("body", BODIES)
+def test_no_answer_makes_reading_fail(vendor: AnyVendor, status: int, body: bytes) -> None:
     answer = Response(status, {"retry-after": "later"}, body)
     try:
-        receipt = vendor.read(delivery(), answer)
+        (receipt,) = heard(vendor, answer, (delivery(),))
     except StaleCredential:
         return
     assert receipt.outcome is not Outcome.ACCEPTED
@@ -81,48 +105,75 @@ def test_no_answer_makes_reading_fail(vendor: Vendor, status: int, body: bytes) 
     assert receipt.outcome is not Outcome.TOKEN_DEAD
 
 
+@each_list
+@pytest.mark.parametrize("body", BODIES)
+def test_a_success_that_cannot_be_read_is_doubt(vendor: ListVendor, body: bytes) -> None:
+    """The list may have been taken: to say anything else would lose or double it."""
+    receipts = heard(vendor, Response(200, {}, body), (delivery(1), delivery(2)))
+    assert [receipt.outcome for receipt in receipts] == [Outcome.UNKNOWN] * 2
+
+
 @each_vendor
-def test_retry_after_is_handed_on(vendor: Vendor) -> None:
+def test_retry_after_is_handed_on(vendor: AnyVendor) -> None:
     for status in (429, 503):
-        receipt = vendor.read(delivery(), Response(status, {"retry-after": "17"}))
+        (receipt,) = heard(vendor, Response(status, {"retry-after": "17"}), (delivery(),))
         assert receipt.retry_after_s == 17
 
 
 @each_vendor
-def test_the_payload_limit_holds_at_every_size(vendor: Vendor) -> None:
+def test_the_payload_limit_holds_at_every_size(vendor: AnyVendor) -> None:
+    """List vendors cut texts, so theirs is tried with what is never cut."""
     settings, sizes = settings_of(vendor), []
     for size in range(0, 6000, 250):
-        told = message(desc="é" * size)
-        made = vendor.request(settings, AUTHORITY, delivery(message=told), NOW)
+        told = message(ext="é" * size) if takes_lists(vendor) else message(desc="é" * size)
+        made = first_step(vendor, settings, delivery(message=told))
         if isinstance(made, Receipt):
             assert made.outcome is Outcome.TOO_LARGE
         else:
             assert size * 2 <= vendor.LIMITS.payload_max_bytes
             sizes.append(size)
-    assert max(sizes) * 2 > 0.8 * vendor.LIMITS.payload_max_bytes
+    assert max(sizes) * 2 > (0 if takes_lists(vendor) else 0.8 * vendor.LIMITS.payload_max_bytes)
 
 
 @each_vendor
-def test_a_request_never_differs_for_the_same_delivery(vendor: Vendor) -> None:
+def test_a_request_never_differs_for_the_same_delivery(vendor: AnyVendor) -> None:
     """A repeat must be the same notification: same id, same collapse id, same body."""
     settings = settings_of(vendor)
-    made = [vendor.request(settings, AUTHORITY, delivery(4), NOW + it) for it in (0, 0, 60)]
+    made = [first_step(vendor, settings, delivery(4), NOW + it) for it in (0, 0, 60)]
     assert made[0] == made[1] == made[2]
     assert isinstance(made[0], Request)
 
 
 @each_vendor
-def test_the_limits_are_set_and_sane(vendor: Vendor) -> None:
+def test_the_limits_are_set_and_sane(vendor: AnyVendor) -> None:
     limits = vendor.LIMITS
-    assert limits.devices_max == 1
+    assert 1 <= limits.devices_max <= 1000
+    assert takes_lists(vendor) != takes_one(vendor)
+    assert hasattr(vendor, "deliver") == takes_lists(vendor)
     assert 0 < limits.in_flight_max <= 2000
     assert 1000 <= limits.payload_max_bytes <= 8192
     assert limits.lifetime_max_s >= 86_400
     assert 5 <= limits.deadline_s <= 30
 
 
+@each_list
+async def test_one_list_is_one_request(vendor: ListVendor) -> None:
+    """However many devices, and never more than the vendor takes."""
+    size = vendor.LIMITS.devices_max
+    for count, requests in ((2, 1), (size, 1), (size + 1, 2)):
+        http = ScriptedHttp(always(LIST_KITS[vendor.NAME].accepted))
+        one = driver(vendor, http)
+        if prepare_of(vendor) is not None:
+            await one.deliver(batch(2), OpenGate())
+            http.requests.clear()
+        receipts = await one.deliver(batch(count), OpenGate())
+        assert [receipt.device for receipt in receipts] == list(range(1, count + 1))
+        assert {receipt.outcome for receipt in receipts} == {Outcome.ACCEPTED}
+        assert len(http.requests) == requests
+
+
 @each_vendor
-def test_every_setting_says_what_it_is(vendor: Vendor) -> None:
+def test_every_setting_says_what_it_is(vendor: AnyVendor) -> None:
     """The settings become the options of `tocsin credential add`."""
     for name, kind in _fields(vendor):
         metas = [it for it in getattr(kind, "__metadata__", ()) if isinstance(it, Meta)]
@@ -133,7 +184,7 @@ def test_every_setting_says_what_it_is(vendor: Vendor) -> None:
     assert vendor.Settings.__struct_fields__[0] == secrets[0]
 
 
-def _fields(vendor: Vendor) -> list[tuple[str, Any]]:
+def _fields(vendor: AnyVendor) -> list[tuple[str, Any]]:
     return list(get_type_hints(vendor.Settings, include_extras=True).items())
 
 
@@ -141,8 +192,14 @@ def _is_secret(kind: Any) -> bool:
     return any((meta.extra or {}).get("is_secret") for meta in kind.__metadata__)
 
 
+def secrets_of(vendor: AnyVendor) -> set[str]:
+    settings = settings_of(vendor)
+    secrets = {getattr(settings, name) for name, kind in _fields(vendor) if _is_secret(kind)}
+    return secrets - {""}
+
+
 @each_vendor
-async def test_one_receipt_a_device_in_order_whatever_the_vendor_says(vendor: Vendor) -> None:
+async def test_one_receipt_a_device_in_order_whatever_the_vendor_says(vendor: AnyVendor) -> None:
     said = [refusal(vendor, status, reason) for status, reason in vendor.OUTCOMES]
     answered = [it for it in said if it.status not in (401, 403)]
     answers: Iterator[Response | Fault] = iter(
@@ -155,9 +212,8 @@ async def test_one_receipt_a_device_in_order_whatever_the_vendor_says(vendor: Ve
 
 
 @each_vendor
-async def test_no_secret_is_ever_logged(vendor: Vendor) -> None:
-    settings = settings_of(vendor)
-    canaries = {getattr(settings, name) for name, kind in _fields(vendor) if _is_secret(kind)}
+async def test_no_secret_is_ever_logged(vendor: AnyVendor) -> None:
+    canaries = secrets_of(vendor)
     canaries = {line for text in canaries for line in text.splitlines() if line}
     stream = io.StringIO()
     configure("debug", json=True, stream=stream)
@@ -186,14 +242,16 @@ def test_the_registry_is_in_order_and_its_names_are_known() -> None:
 
 
 @each_vendor
-async def test_an_authority_outlives_its_renewal_and_tells_no_key(vendor: Vendor) -> None:
+async def test_an_authority_outlives_its_renewal_and_tells_no_key(vendor: AnyVendor) -> None:
     settings = settings_of(vendor)
     talk = vendor.authorize(settings, NOW)
     try:
-        next(talk)
-        talk.send(bearer("of-a-test"))
+        request = next(talk)
+        kit = LIST_KITS.get(vendor.NAME)
+        talk.send(kit.authority[request.path] if kit else bearer("of-a-test"))
     except StopIteration as end:
         found = end.value
     assert isinstance(found, Authority)
     assert NOW < found.renew_at < found.expires_at
-    assert settings.private_key not in found.value
+    for secret in secrets_of(vendor):
+        assert secret not in found.value or not LIST_KITS[vendor.NAME].authority

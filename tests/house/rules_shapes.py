@@ -15,8 +15,10 @@ NOT_VENDORS = (
     "authority.py",
     "credentials.py",
     "driver.py",
+    "lists.py",
     "pace.py",
     "registry.py",
+    "singles.py",
 )
 """The registry, and the driver with its parts."""
 
@@ -41,7 +43,7 @@ REQUIRED = ("NAME", "LIMITS", "Settings", "OUTCOMES", "replaces", "authorize")
 PARAMETERS = {
     "replaces": ("settings", "message"),
     "authorize": ("settings", "now"),
-    "prepare": ("settings", "credential", "message", "now"),
+    "prepare": ("settings", "credential", "batch", "now"),
     "request": ("settings", "credential", "delivery", "now"),
     "read": ("delivery", "response"),
     "deliver": ("settings", "credential", "batch", "now"),

@@ -49,7 +49,7 @@ def _helper(): ...
 
 LIST_VENDOR = VENDOR.replace(
     "def request(settings, credential, delivery, now): ...\n\n\ndef read(delivery, response): ...",
-    "def prepare(settings, credential, message, now): ...\n\n\n"
+    "def prepare(settings, credential, batch, now): ...\n\n\n"
     "def deliver(settings, credential, batch, now): ...",
 )
 

@@ -24,7 +24,7 @@ from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.channels.driver import Driver
-from tocsin.channels.registry import VENDORS, Vendor, find
+from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, find
 from tocsin.clock import Clock, ManualClock, SystemClock, settle_loop
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
@@ -94,7 +94,7 @@ def conversation(path: Path) -> dict[str, Any]:
     return told
 
 
-def vendor_of(path: Path) -> Vendor:
+def vendor_of(path: Path) -> SingleVendor | ListVendor:
     vendor = find(path.parent.name)
     assert vendor is not None
     return vendor
@@ -149,7 +149,9 @@ class Watched:
 class Scene:
     """A sandbox, the real HTTP client and the driver of one vendor's credential."""
 
-    def __init__(self, vendor: Vendor, sandbox: Sandbox, one: Driver, http: Watched) -> None:
+    def __init__(
+        self, vendor: SingleVendor | ListVendor, sandbox: Sandbox, one: Driver, http: Watched
+    ) -> None:
         self.vendor = vendor
         self.sandbox = sandbox
         self.driver = one

@@ -16,7 +16,16 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.channels.driver import Driver, Tools
-from tocsin.channels.registry import Vendor, find
+from tocsin.channels.lists import ListDriver
+from tocsin.channels.registry import (
+    ListVendor,
+    SingleVendor,
+    Vendor,
+    find,
+    takes_lists,
+    takes_one,
+)
+from tocsin.channels.singles import SingleDriver
 from tocsin.domain.app import Credential
 from tocsin.domain.plan import ChannelFacts
 from tocsin.log import get_logger
@@ -113,7 +122,7 @@ class VendorChannels:
         limits = vendor.LIMITS
         batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
         facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here)
-        return Stand(record.version, Driver(vendor, record, settings, self._tools), facts)
+        return Stand(record.version, driver_of(vendor, record, settings, self._tools), facts)
 
     async def _close(self) -> None:
         for shelf in self._shelves.values():
@@ -121,6 +130,16 @@ class VendorChannels:
                 if stand.driver is not None:
                     await stand.driver.close()
         self._shelves.clear()
+
+
+def driver_of(
+    vendor: SingleVendor | ListVendor, record: Credential, settings: Any, tools: Tools
+) -> Driver:
+    """The driver of a credential, in the form that its vendor's file has."""
+    if takes_lists(vendor):
+        return ListDriver(vendor, record, settings, tools)
+    assert takes_one(vendor)
+    return SingleDriver(vendor, record, settings, tools)
 
 
 def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
@@ -142,7 +161,7 @@ def open_settings(vault: Vault, record: Credential, vendor: Vendor) -> Any:
     return msgspec.json.decode(plain, type=vendor.Settings)
 
 
-def _vendor(channel: str) -> Vendor:
+def _vendor(channel: str) -> SingleVendor | ListVendor:
     vendor = find(channel)
     if vendor is None:
         raise ValueError(f"no such channel: {channel}")

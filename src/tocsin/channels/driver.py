@@ -1,14 +1,17 @@
 """One credential at work: the driver has the sockets, the vendor's file has the knowledge.
 
 What every vendor needs and none should write again: a shared authority, pace, a breaker, many
-requests at once, and one receipt for each device whatever happens on the way.
+requests at once, and one receipt for each device whatever happens on the way. How a batch becomes
+requests stands in `singles.py` and `lists.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -33,7 +36,7 @@ from tocsin.ports import (
     Gate,
     Http,
     Request,
-    StaleCredential,
+    Response,
 )
 
 WINDOW_S = 0.25
@@ -46,6 +49,8 @@ NOT_SENT = ("-9", "vendor not reached")
 HELD = ("-10", "held back")
 OUR_FAULT = ("-11", "unexpected error")
 """Codes of ours are negative; what exactly happened stands in the log."""
+
+Got = TypeVar("Got")
 
 BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -74,8 +79,8 @@ class Begun(Struct, frozen=True):
     is_probe: bool
 
 
-class Driver:
-    """The `Channel` of one credential of a vendor that takes one device a request."""
+class Driver(ABC):
+    """The `Channel` of one credential. What is counted as under way are requests."""
 
     def __init__(self, vendor: Vendor, record: Credential, settings: Any, tools: Tools) -> None:
         self._vendor = vendor
@@ -97,12 +102,13 @@ class Driver:
         )
 
     def room(self, now: float) -> int:
-        free = self._limits.in_flight_max - self._taken
         if self._keeper.is_denied(now):
             return 0
+        requests = self._limits.in_flight_max - self._taken
         allowed = self._breaker.room(now)
         if allowed is not None:
-            free = min(free, allowed)
+            requests = min(requests, allowed)
+        free = requests * self._limits.devices_max
         if self._bucket.rate:
             free = min(free, int(self._bucket.available(now) + self._bucket.rate * WINDOW_S))
         return max(0, free)
@@ -120,7 +126,7 @@ class Driver:
         count = len(batch.deliveries)
         self._metrics.add("in_flight", count, channel=self._vendor.NAME)
         try:
-            receipts = await self._stream(Turn(batch, gate))
+            receipts = await self._carry_out(Turn(batch, gate))
         finally:
             self._metrics.add("in_flight", -count, channel=self._vendor.NAME)
         for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
@@ -131,39 +137,22 @@ class Driver:
         """Stop what runs behind the callers' backs."""
         await self._keeper.close()
 
-    # streaming
-
-    async def _stream(self, turn: Turn) -> list[Receipt]:
-        """Begin one request after the other, and wait for all of them together."""
-        batch = turn.batch
-        receipts: list[Receipt | None] = [None] * len(batch.deliveries)
-
-        async def send(index: int, delivery: Delivery, begun: Begun) -> None:
-            receipts[index] = await self._send(turn, delivery, begun)
-
-        async with asyncio.TaskGroup() as group:
-            for index, delivery in enumerate(batch.deliveries):
-                begun = await self._begin(turn, delivery)
-                if isinstance(begun, Receipt):
-                    receipts[index] = begun
-                elif begun.is_probe:
-                    # The rest waits for what the probe finds.
-                    await send(index, delivery, begun)
-                else:
-                    group.create_task(send(index, delivery, begun))
-        done = [receipt for receipt in receipts if receipt is not None]
-        assert len(done) == len(batch.deliveries)
-        return done
+    @abstractmethod
+    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+        """Send the batch; one receipt per delivery, in order."""
 
     # leave to begin
 
-    async def _begin(self, turn: Turn, delivery: Delivery) -> Begun | Receipt:
-        """Wait for a free place and for leave to send; the place is kept only with leave."""
+    async def _begin(self, turn: Turn, units: int = 1) -> Begun | Denied:
+        """Wait for a free place and for leave to send; the place is kept only with leave.
+
+        `units` are the targets of the request.
+        """
         await self._slots.acquire()
         self._taken += 1
-        begun: Begun | Receipt | None = None
+        begun: Begun | Denied | None = None
         try:
-            begun = await self._ask(turn, delivery)
+            begun = await self._ask(turn, units)
         finally:
             if not isinstance(begun, Begun):
                 self._give_up_place()
@@ -173,17 +162,18 @@ class Driver:
         self._taken -= 1
         self._slots.release()
 
-    async def _ask(self, turn: Turn, delivery: Delivery) -> Begun | Receipt:
+    async def _ask(self, turn: Turn, units: int) -> Begun | Denied:
         leave = self._breaker.leave(self._clock.now())
         if leave == "hold":
-            return self._held(delivery, self._breaker.wait_s(self._clock.now()))
+            return held(self._breaker.wait_s(self._clock.now()))
         is_probe = leave == "probe"
         begun: Begun | None = None
         try:
             authority = await self._keeper.get()
             if isinstance(authority, Denied):
-                return self._denied(delivery, authority, is_probe=is_probe)
-            refusal = await self._clear(turn, delivery)
+                self._record_outcome(authority.outcome, is_probe=is_probe)
+                return authority
+            refusal = await self._clear(turn, units)
             if refusal is not None:
                 return refusal
             begun = Begun(authority, is_probe)
@@ -192,13 +182,16 @@ class Driver:
                 self._breaker.release()
         return begun
 
-    async def _clear(self, turn: Turn, delivery: Delivery) -> Receipt | None:
-        """Pace first, the gate last: between its word and the request nothing is awaited."""
+    async def _clear(self, turn: Turn, units: int = 1) -> Denied | None:
+        """Pace first, the gate last: between its word and the request nothing is awaited.
+
+        With no `units` only the gate is asked: what travels was paid for before.
+        """
         while True:
             now = self._clock.now()
-            wait_s = self._bucket.wait_s(now)
+            wait_s = self._bucket.wait_s(now) if units else 0.0
             if wait_s > turn.patience_s + NAP_S:
-                return self._held(delivery, max(WINDOW_S, wait_s))
+                return held(max(WINDOW_S, wait_s))
             if wait_s > 0:
                 wait_s = max(NAP_S, wait_s)
                 turn.patience_s -= wait_s
@@ -206,80 +199,61 @@ class Driver:
                 continue
             outcome = await turn.gate.may_begin(turn.batch)
             if outcome is not None:
-                return _receipt(delivery, outcome, HELD if outcome is Outcome.HELD else ("0", ""))
+                return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
             now = self._clock.now()
             if self._breaker.state(now) == "open":
-                return self._held(delivery, self._breaker.wait_s(now))
-            if self._bucket.take(now):
+                return held(self._breaker.wait_s(now))
+            if not units or self._bucket.borrow(now, units):
                 return None
 
     # sending
 
-    async def _send(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
-        """Send with leave, and give the place up; the boundary that no error passes."""
+    async def _send(self, request: Request) -> Response | Denied:
+        """One request and its answer, or what no answer means for those it was for."""
+        placed = self._placed(request, self._record.origin)
+        started_at = self._clock.monotonic()
+        answer = await self._http.send(placed, self._limits.deadline_s)
+        if isinstance(answer, Fault):
+            self._metrics.count("faults", channel=self._vendor.NAME, kind=answer.kind)
+            self._log.debug("no answer", kind=answer.kind, reason=answer.reason)
+            if answer.kind == "unsent":
+                return Denied(Outcome.UNSENT, *NOT_SENT)
+            return Denied(Outcome.UNKNOWN, *NO_ANSWER)
+        took_s = self._clock.monotonic() - started_at
+        self._metrics.observe("vendor_request_seconds", took_s, channel=self._vendor.NAME)
+        return answer
+
+    async def _within(
+        self,
+        turn: Turn,
+        begun: Begun,
+        work: Coroutine[Any, Any, Got],
+        otherwise: Callable[[], Got],
+    ) -> Got:
+        """Do what there is leave for, and give the place up; the boundary that no error passes."""
         try:
-            return await self._converse(turn, delivery, begun)
-        except Exception as error:  # noqa: BLE001 - one delivery must not take the others along
+            return await work
+        except Exception as error:  # noqa: BLE001 - what it came to must still be booked
             self._tell_error(turn, error)
-            return _receipt(delivery, Outcome.UNKNOWN, OUR_FAULT)
+            return otherwise()
         finally:
             if begun.is_probe:
                 self._breaker.release()
             self._give_up_place()
 
-    async def _converse(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
+    def _made(self, turn: Turn, make: Callable[..., Got], *given: Any) -> Got | None:
+        """What the vendor's file makes of it; None where it fails, and then nothing was sent."""
         try:
-            return await self._exchange(turn, delivery, begun)
-        except StaleCredential:
-            # It was refused, so sending it again is no second delivery.
-            renewed = await self._keeper.renew(begun.authority)
-        if isinstance(renewed, Denied):
-            return self._denied(delivery, renewed, is_probe=begun.is_probe)
-        refusal = await self._clear(turn, delivery)
-        if refusal is not None:
-            return refusal
-        try:
-            return await self._exchange(turn, delivery, Begun(renewed, begun.is_probe))
-        except StaleCredential as twice:
-            code = (twice.code, twice.info)
-            return self._recorded(
-                _receipt(delivery, Outcome.CREDENTIALS_WRONG, code), is_probe=begun.is_probe
-            )
-
-    async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
-        """One request and its answer. Raises `StaleCredential`."""
-        request = self._written(turn, delivery, begun.authority)
-        if isinstance(request, Receipt):
-            return request
-        started_at = self._clock.monotonic()
-        answer = await self._http.send(request, self._limits.deadline_s)
-        if isinstance(answer, Fault):
-            return self._recorded(self._unanswered(delivery, answer), is_probe=begun.is_probe)
-        took_s = self._clock.monotonic() - started_at
-        self._metrics.observe("vendor_request_seconds", took_s, channel=self._vendor.NAME)
-        receipt = self._vendor.read(delivery, answer)
-        return self._recorded(receipt, is_probe=begun.is_probe)
-
-    def _written(self, turn: Turn, delivery: Delivery, authority: Authority) -> Request | Receipt:
-        try:
-            made = self._vendor.request(self._settings, authority, delivery, self._clock.now())
-        except Exception as error:  # noqa: BLE001 - nothing was sent, so this is no doubt
+            return make(*given)
+        except Exception as error:  # noqa: BLE001 - one delivery must not take the others along
             self._tell_error(turn, error)
-            return _receipt(delivery, Outcome.BAD_REQUEST, OUR_FAULT)
-        return made if isinstance(made, Receipt) else self._placed(made, self._record.origin)
+            return None
 
     def _placed(self, request: Request, origin: str) -> Request:
         """The request at the address and under the authorities that the credential names."""
         if not origin and self._record.ca is None:
             return request
         return msgspec.structs.replace(request, origin=origin or request.origin, ca=self._record.ca)
-
-    def _unanswered(self, delivery: Delivery, fault: Fault) -> Receipt:
-        self._metrics.count("faults", channel=self._vendor.NAME, kind=fault.kind)
-        self._log.debug("no answer", kind=fault.kind, reason=fault.reason)
-        if fault.kind == "unsent":
-            return _receipt(delivery, Outcome.UNSENT, NOT_SENT)
-        return _receipt(delivery, Outcome.UNKNOWN, NO_ANSWER)
 
     # authority
 
@@ -314,22 +288,16 @@ class Driver:
         finally:
             talk.close()
 
-    def _denied(self, delivery: Delivery, denied: Denied, *, is_probe: bool) -> Receipt:
-        receipt = _receipt(delivery, denied.outcome, (denied.code, denied.info))
-        receipt = msgspec.structs.replace(receipt, retry_after_s=denied.retry_after_s)
-        return self._recorded(receipt, is_probe=is_probe)
-
     # the breaker
 
-    def _recorded(self, receipt: Receipt, *, is_probe: bool) -> Receipt:
+    def _record_outcome(self, outcome: Outcome, *, is_probe: bool) -> None:
         now = self._clock.now()
         if is_probe:
-            reason = self._breaker.record_probe(receipt.outcome, now)
+            reason = self._breaker.record_probe(outcome, now)
         else:
-            reason = self._breaker.record(receipt.outcome, now)
+            reason = self._breaker.record(outcome, now)
         if is_probe or reason:
             self._tell_breaker(reason)
-        return receipt
 
     def _tell_breaker(self, reason: str) -> None:
         state = self._breaker.state(self._clock.now())
@@ -339,10 +307,6 @@ class Driver:
         else:
             self._log.warning("breaker opened", reason=reason)
 
-    def _held(self, delivery: Delivery, wait_s: float) -> Receipt:
-        receipt = _receipt(delivery, Outcome.HELD, HELD)
-        return msgspec.structs.replace(receipt, retry_after_s=wait_s)
-
     def _tell_error(self, turn: Turn | None, error: Exception) -> None:
         self._metrics.count("loop_errors", loop="channel")
         job = turn.batch.job if turn is not None else None
@@ -350,12 +314,19 @@ class Driver:
         self._log.error("delivery failed by our fault", job=job, task=task, exc_info=error)
 
 
-def _receipt(delivery: Delivery, outcome: Outcome, code: tuple[str, str]) -> Receipt:
+def held(wait_s: float) -> Denied:
+    """Not now, but in `wait_s`."""
+    return Denied(Outcome.HELD, *HELD, wait_s)
+
+
+def receipt_of(delivery: Delivery, denied: Denied) -> Receipt:
+    """What was denied to the request, as the receipt of one of its deliveries."""
     return Receipt(
         device=delivery.device,
-        outcome=outcome,
-        code=code[0],
-        info=code[1],
+        outcome=denied.outcome,
+        code=denied.code,
+        info=denied.info,
+        retry_after_s=denied.retry_after_s,
         epoch=delivery.epoch,
     )
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Protocol, TypeGuard
 
 from tocsin.channels import apns, fcm
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Delivery, Denied, Limits, Request, Response
+from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
 
 
 class Vendor(Protocol):
-    """The shape of a vendor's file, for vendors that take one device a request."""
+    """What all vendors' files have in common."""
 
     @property
     def NAME(self) -> str: ...  # noqa: N802 - a module's constant
@@ -36,6 +36,10 @@ class Vendor(Protocol):
         """The conversation that ends in what proves us, or in why there is nothing."""
         ...
 
+
+class SingleVendor(Vendor, Protocol):
+    """A vendor that takes one device a request."""
+
     def request(
         self, settings: Any, credential: Authority, delivery: Delivery, now: float
     ) -> Request | Receipt:
@@ -50,12 +54,52 @@ class Vendor(Protocol):
         ...
 
 
-VENDORS: tuple[Vendor, ...] = (
+class ListVendor(Vendor, Protocol):
+    """A vendor that takes up to `LIMITS.devices_max` devices, more than one, in a request.
+
+    One whose messages are saved before they are sent also has `prepare`, see `Prepare`.
+    """
+
+    def deliver(
+        self, settings: Any, credential: Authority, batch: Batch, now: float
+    ) -> Generator[Request, Response, list[Receipt]]:
+        """The conversation about one list, at most `LIMITS.devices_max` long and never empty.
+
+        Yields requests and is sent the responses; ends with one receipt per delivery, in order.
+        All deliveries of a batch carry the same message, ttl and collapse text. Where a request got
+        no answer or may not begin, `Unanswered` is thrown in: whoever lets it pass has the whole
+        batch booked so. Raises `StaleCredential` when our authority has expired, as long as no
+        device has been accepted: the driver then starts anew with another one.
+        """
+        ...
+
+
+Prepare = Callable[[Any, Authority, Batch, float], Generator[Request, Response, str | Denied]]
+"""`prepare(settings, credential, batch, now)`: saves the message with the vendor, and ends with
+what `deliver` finds in `batch.prepared` for every batch of the same task and language."""
+
+VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     apns,
     fcm,
 )
 
 
-def find(name: str) -> Vendor | None:
+def find(name: str) -> SingleVendor | ListVendor | None:
     """The vendor of this name."""
     return next((vendor for vendor in VENDORS if name == vendor.NAME), None)
+
+
+def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:
+    """Which of the two forms a vendor's file has."""
+    return vendor.LIMITS.devices_max > 1
+
+
+def takes_one(vendor: SingleVendor | ListVendor) -> TypeGuard[SingleVendor]:
+    """The other form."""
+    return vendor.LIMITS.devices_max == 1
+
+
+def prepare_of(vendor: ListVendor) -> Prepare | None:
+    """A list vendor's `prepare`, where it has one."""
+    found: Prepare | None = getattr(vendor, "prepare", None)
+    return found

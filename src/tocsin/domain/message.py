@@ -5,6 +5,7 @@ Field meanings: trtc.io/document/77715 (read 2026-11). Wire spellings live in `a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,6 +152,11 @@ def cut(text: str, units_max: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + ELLIPSIS
+
+
+def notify_id(collapse: str) -> int:
+    """The collapse text as a positive 31-bit number, for vendors whose overwrite ids are one."""
+    return int.from_bytes(hashlib.sha256(collapse.encode()).digest()[:4]) & 0x7FFF_FFFF or 1
 
 
 def next_badge(message: Message, badge: int) -> int | None:

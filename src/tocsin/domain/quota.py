@@ -90,6 +90,17 @@ class Bucket:
             self._level -= units
         return True
 
+    def borrow(self, now: float, units: float) -> bool:
+        """Take `units` as soon as one is there, the rest as a debt that later takers wait for.
+
+        What travels in one call cannot be sent in parts: over time the rate holds all the same.
+        """
+        if self.available(now) < 1:
+            return False
+        if self.rate:
+            self._level -= units
+        return True
+
     def wait_s(self, now: float, units: float = 1.0) -> float:
         """Seconds until `units` can be taken."""
         missing = units - self.available(now)

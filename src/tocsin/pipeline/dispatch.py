@@ -12,11 +12,8 @@ from tocsin.domain.task import Job
 from tocsin.errors import Stale, StoreError
 from tocsin.pipeline.accept import WORK
 from tocsin.pipeline.work import Tools, Worker, channel_of
-from tocsin.ports import Bus, Channel
+from tocsin.ports import Bus
 from tocsin.store import Head
-
-JOB_DEVICES = 200
-"""Devices in a job of single sends: the in-flight window."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -132,15 +129,13 @@ class Dispatcher:
         )
         if room <= 0 or ":" not in head.queue:
             return room
-        channel = await self._channel(head.app, head.queue)
-        if channel is None:
+        credential = int(head.queue.partition(":")[2])
+        channel = await self._channels.channel(head.app, credential)
+        facts = (await self._channels.facts(head.app)).get(credential)
+        if channel is None or facts is None:
             return room
         devices = channel.room(self._clock.now())
-        return min(room, -(-devices // JOB_DEVICES))
-
-    async def _channel(self, app: int, queue: str) -> Channel | None:
-        credential = queue.partition(":")[2]
-        return await self._channels.channel(app, int(credential))
+        return min(room, -(-devices // facts.batch_max))
 
     def _start(self, job: Job) -> None:
         key = (job.app, job.number)

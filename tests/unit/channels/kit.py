@@ -10,13 +10,15 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import apns, fcm
+from tocsin.channels.credentials import driver_of
 from tocsin.channels.driver import Driver, Tools
-from tocsin.channels.registry import Vendor
+from tocsin.channels.registry import ListVendor, SingleVendor, Vendor, takes_lists, takes_one
 from tocsin.clock import Chance, Clock, ManualClock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome
+from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
 from tocsin.ports import (
     Authority,
@@ -31,6 +33,7 @@ from tocsin.ports import (
 
 NOW = 1_767_225_600.0
 CORRELATION = "0a1b2c3d-0000-4000-8000-{:012x}"
+BATCH_CORRELATION = "7-1-0011223344556677"
 AUTHORITY = Authority("bearer of-a-test", NOW + 2700, NOW + 3600)
 
 Answer = Callable[[Request], Response | Fault | Awaitable[Response | Fault]]
@@ -73,7 +76,13 @@ def fcm_settings(**changed: Any) -> fcm.Settings:
     return msgspec.structs.replace(settings, **changed)
 
 
+LIST_KITS: dict[str, VendorKit] = {}
+"""The kit of each vendor that takes lists."""
+
+
 def settings_of(vendor: Vendor) -> Any:
+    if vendor.NAME in LIST_KITS:
+        return LIST_KITS[vendor.NAME].settings()
     return {"apns": apns_settings, "fcm": fcm_settings}[vendor.NAME]()
 
 
@@ -98,7 +107,48 @@ def delivery(number: int = 1, **parts: Any) -> Delivery:
 
 def batch(count: int, **parts: Any) -> Batch:
     numbers = range(1, count + 1)
-    return Batch(app=7, task=1, job=9, deliveries=tuple(delivery(it, **parts) for it in numbers))
+    made = tuple(delivery(it, **parts) for it in numbers)
+    return Batch(app=7, task=1, job=9, deliveries=made, correlation=BATCH_CORRELATION)
+
+
+def given(vendor: Vendor, count: int, **parts: Any) -> Batch:
+    """A batch as the driver hands it to the file: with what was prepared for it."""
+    prepared = LIST_KITS[vendor.NAME].prepared if vendor.NAME in LIST_KITS else ""
+    return msgspec.structs.replace(batch(count, **parts), prepared=prepared)
+
+
+def first_step(
+    vendor: SingleVendor | ListVendor, settings: Any, one: Delivery, now: float = NOW
+) -> Request | Receipt:
+    """What a file makes of one delivery: a request, or a receipt where none is to be sent."""
+    if takes_one(vendor):
+        return vendor.request(settings, AUTHORITY, one, now)
+    assert takes_lists(vendor)
+    made = msgspec.structs.replace(given(vendor, 1), deliveries=(one,))
+    talk = vendor.deliver(settings, AUTHORITY, made, now)
+    try:
+        return next(talk)
+    except StopIteration as end:
+        receipts: list[Receipt] = end.value
+        return receipts[0]
+
+
+def heard(
+    vendor: SingleVendor | ListVendor, answer: Response, deliveries: tuple[Delivery, ...]
+) -> list[Receipt]:
+    """What a file takes one answer to mean."""
+    if takes_one(vendor):
+        return [vendor.read(delivery, answer) for delivery in deliveries]
+    assert takes_lists(vendor)
+    made = msgspec.structs.replace(given(vendor, 1), deliveries=deliveries)
+    talk = vendor.deliver(settings_of(vendor), AUTHORITY, made, NOW)
+    next(talk)
+    try:
+        while True:
+            talk.send(answer)
+    except StopIteration as end:
+        receipts: list[Receipt] = end.value
+        return receipts
 
 
 def authorized(vendor: Vendor, settings: Any, *answers: Response) -> Authority | Denied:
@@ -127,7 +177,7 @@ class OpenGate:
 
 
 class ScriptedHttp:
-    """Answers each request as a function says; FCM's and APNs' tokens come by themselves."""
+    """Answers each request as a function says; what token services give comes by itself."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -140,6 +190,10 @@ class ScriptedHttp:
         if request.path == "/token":
             self.bearers += 1
             return bearer(f"bearer-{self.bearers}")
+        for kit in LIST_KITS.values():
+            if request.path in kit.authority:
+                self.bearers += 1
+                return kit.authority[request.path]
         self.requests.append(request)
         self.under_way += 1
         self.under_way_max = max(self.under_way, self.under_way_max)
@@ -159,6 +213,8 @@ def bearer(text: str) -> Response:
 
 def refusal(vendor: Vendor, status: int, reason: str = "") -> Response:
     """An answer with this vendor's reason, in the vendor's own shape."""
+    if vendor.NAME in LIST_KITS:
+        return LIST_KITS[vendor.NAME].refusal(status, reason)
     if not reason:
         return Response(status)
     if vendor.NAME == "apns":
@@ -192,7 +248,7 @@ def credential(vendor: Vendor, **parts: Any) -> Credential:
 
 
 def driver(
-    vendor: Vendor,
+    vendor: SingleVendor | ListVendor,
     http: Http,
     *,
     clock: Clock | None = None,
@@ -201,4 +257,5 @@ def driver(
     **record: Any,
 ) -> Driver:
     tools = Tools(http, clock or ManualClock(NOW), Chance(1), metrics or Metrics())
-    return Driver(vendor, credential(vendor, **record), settings or settings_of(vendor), tools)
+    chosen = settings or settings_of(vendor)
+    return driver_of(vendor, credential(vendor, **record), chosen, tools)

@@ -1,0 +1,207 @@
+"""The driver of vendors that take a list of devices in one request.
+
+The vendor's `deliver` says what to send and is sent the answers; here stand the sockets. What is
+saved once per task and language, by the vendor's `prepare`, is kept here for the batches to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Generator, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
+from tocsin.channels.pace import ACCUSING
+from tocsin.channels.registry import ListVendor, prepare_of
+from tocsin.domain.app import Credential
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.ports import Batch, Denied, Request, Response, StaleCredential, Unanswered
+
+PREPARED_MAX = 1000
+"""Prepared texts kept; the oldest goes first, and is prepared anew if it is needed after all."""
+PREPARED_LIFE_S = 1800.0
+"""How long a prepared text is used: vendors forget what was saved."""
+
+OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
+"""Nothing was asked of the vendor, so they say nothing about it."""
+
+Result = TypeVar("Result")
+Key = tuple[int, int]
+
+
+class Saved(Struct):
+    """What was prepared for one task and language; under the lock while it is made."""
+
+    lock: asyncio.Lock
+    text: str = ""
+    until: float = 0.0
+
+
+class Course(Struct):
+    """Where the sending of one list stands."""
+
+    turn: Turn
+    begun: Begun
+    is_cleared: bool = True
+    """The gate has just said yes, and nothing was awaited since."""
+    was_asked: bool = False
+    """The vendor has been sent something."""
+
+
+class ListDriver(Driver):
+    """Sends a batch as one list, or as several where it is longer than the vendor takes."""
+
+    def __init__(self, vendor: ListVendor, record: Credential, settings: Any, tools: Tools) -> None:
+        super().__init__(vendor, record, settings, tools)
+        self._file = vendor
+        self._prepare = prepare_of(vendor)
+        self._saved: dict[Key, Saved] = {}
+
+    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+        done: list[Receipt] = []
+        for part in _parts(turn.batch, self._limits.devices_max):
+            done += await self._deliver(Turn(part, turn.gate, turn.patience_s))
+        return done
+
+    async def _deliver(self, turn: Turn) -> list[Receipt]:
+        """One list, from its leave to its receipts."""
+        begun = await self._begin(turn, len(turn.batch.deliveries))
+        if isinstance(begun, Denied):
+            return _all(turn.batch, begun)
+        course = Course(turn, begun)
+        return await self._within(turn, begun, self._answered(course), lambda: _broken(course))
+
+    async def _answered(self, course: Course) -> list[Receipt]:
+        try:
+            receipts = await self._converse(course)
+        except Unanswered as fault:
+            receipts = _all(course.turn.batch, fault.denied)
+        return self._recorded(receipts, course)
+
+    async def _converse(self, course: Course) -> list[Receipt]:
+        turn = course.turn
+        try:
+            return await self._exchange(course)
+        except StaleCredential:
+            # It was refused, so sending it again is no second delivery.
+            renewed = await self._keeper.renew(course.begun.authority)
+        if isinstance(renewed, Denied):
+            return _all(turn.batch, renewed)
+        refusal = await self._clear(turn, len(turn.batch.deliveries))
+        if refusal is not None:
+            return _all(turn.batch, refusal)
+        course.begun = Begun(renewed, course.begun.is_probe)
+        course.is_cleared = True
+        try:
+            return await self._exchange(course)
+        except StaleCredential as twice:
+            return _all(turn.batch, Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
+
+    async def _exchange(self, course: Course) -> list[Receipt]:
+        """The vendor's whole conversation about one list. Raises `StaleCredential`."""
+        batch, authority = course.turn.batch, course.begun.authority
+        prepared = await self._prepared(course)
+        if isinstance(prepared, Denied):
+            return _all(batch, prepared)
+        given = msgspec.structs.replace(batch, prepared=prepared) if prepared else batch
+        now = self._clock.now()
+        talk = self._file.deliver(self._settings, authority, given, now)
+        receipts = await self._drive(course, talk)
+        named = [receipt.device for receipt in receipts]
+        assert named == [delivery.device for delivery in batch.deliveries], self._vendor.NAME
+        return receipts
+
+    async def _drive(self, course: Course, talk: Generator[Request, Response, Result]) -> Result:
+        """Carry a conversation through, each request past the gate."""
+        try:
+            request = next(talk)
+            while True:
+                answer = await self._one(course, request)
+                if isinstance(answer, Denied):
+                    request = talk.throw(Unanswered(answer))
+                else:
+                    request = talk.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            talk.close()
+
+    async def _one(self, course: Course, request: Request) -> Response | Denied:
+        if not course.is_cleared:
+            refusal = await self._clear(course.turn, 0)
+            if refusal is not None:
+                return refusal
+        course.is_cleared = False
+        course.was_asked = True
+        return await self._send(request)
+
+    # what is saved once
+
+    async def _prepared(self, course: Course) -> str | Denied:
+        """The text that the vendor's file wants in each batch of this task and language."""
+        if self._prepare is None:
+            return ""
+        saved = self._saved_of((course.turn.batch.task, course.turn.batch.language))
+        if saved.until <= self._clock.now():
+            course.is_cleared = course.is_cleared and not saved.lock.locked()
+            async with saved.lock:
+                if saved.until <= self._clock.now():
+                    return await self._save(course, saved)
+        return saved.text
+
+    async def _save(self, course: Course, saved: Saved) -> str | Denied:
+        assert self._prepare is not None
+        batch, authority = course.turn.batch, course.begun.authority
+        talk = self._prepare(self._settings, authority, batch, self._clock.now())
+        try:
+            found = await self._drive(course, talk)
+        except Unanswered as fault:
+            # Saving reaches no device, so there is no doubt about any.
+            if fault.denied.outcome is not Outcome.UNKNOWN:
+                raise
+            return Denied(Outcome.UNSENT, fault.denied.code, fault.denied.info)
+        if isinstance(found, str):
+            saved.text, saved.until = found, self._clock.now() + PREPARED_LIFE_S
+        return found
+
+    def _saved_of(self, key: Key) -> Saved:
+        saved = self._saved.get(key)
+        if saved is None:
+            while len(self._saved) >= PREPARED_MAX:
+                del self._saved[next(iter(self._saved))]
+            saved = self._saved[key] = Saved(asyncio.Lock())
+        return saved
+
+    def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
+        """Tell the breaker what the list came to: what accuses us, else what most came to."""
+        counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
+        accused = [outcome for outcome in counted if outcome in ACCUSING]
+        if accused or (counted and course.was_asked):
+            main = accused[0] if accused else counted.most_common(1)[0][0]
+            self._record_outcome(main, is_probe=course.begun.is_probe)
+        return receipts
+
+
+def _parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """Lists as long as the vendor takes; devices that changed vendor may come in longer ones."""
+    if len(batch.deliveries) <= size:
+        yield batch
+        return
+    for start in range(0, len(batch.deliveries), size):
+        some = batch.deliveries[start : start + size]
+        yield msgspec.structs.replace(batch, deliveries=some)
+
+
+def _all(batch: Batch, denied: Denied) -> list[Receipt]:
+    return [receipt_of(delivery, denied) for delivery in batch.deliveries]
+
+
+def _broken(course: Course) -> list[Receipt]:
+    """What a fault of ours means for the list."""
+    outcome = Outcome.UNKNOWN if course.was_asked else Outcome.BAD_REQUEST
+    return _all(course.turn.batch, Denied(outcome, *OUR_FAULT))

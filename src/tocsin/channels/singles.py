@@ -1,0 +1,80 @@
+"""The driver of vendors that take one device a request: many at once, none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
+from tocsin.channels.registry import SingleVendor
+from tocsin.domain.app import Credential
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.ports import Delivery, Denied, StaleCredential
+
+
+class SingleDriver(Driver):
+    """Streams a batch: begins one request after the other and waits for all of them together."""
+
+    def __init__(
+        self, vendor: SingleVendor, record: Credential, settings: Any, tools: Tools
+    ) -> None:
+        super().__init__(vendor, record, settings, tools)
+        self._file = vendor
+
+    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+        deliveries = turn.batch.deliveries
+        receipts: list[Receipt | None] = [None] * len(deliveries)
+
+        async def send(index: int, delivery: Delivery, begun: Begun) -> None:
+            work = self._converse(turn, delivery, begun)
+            receipts[index] = await self._within(
+                turn, begun, work, lambda: receipt_of(delivery, Denied(Outcome.UNKNOWN, *OUR_FAULT))
+            )
+
+        async with asyncio.TaskGroup() as group:
+            for index, delivery in enumerate(deliveries):
+                begun = await self._begin(turn)
+                if isinstance(begun, Denied):
+                    receipts[index] = receipt_of(delivery, begun)
+                elif begun.is_probe:
+                    # The rest waits for what the probe finds.
+                    await send(index, delivery, begun)
+                else:
+                    group.create_task(send(index, delivery, begun))
+        done = [receipt for receipt in receipts if receipt is not None]
+        assert len(done) == len(deliveries)
+        return done
+
+    async def _converse(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
+        try:
+            return await self._exchange(turn, delivery, begun)
+        except StaleCredential:
+            # It was refused, so sending it again is no second delivery.
+            renewed = await self._keeper.renew(begun.authority)
+        if isinstance(renewed, Denied):
+            return self._recorded(receipt_of(delivery, renewed), begun)
+        refusal = await self._clear(turn)
+        if refusal is not None:
+            return receipt_of(delivery, refusal)
+        try:
+            return await self._exchange(turn, delivery, Begun(renewed, begun.is_probe))
+        except StaleCredential as twice:
+            denied = Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info)
+            return self._recorded(receipt_of(delivery, denied), begun)
+
+    async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
+        """One request and its answer. Raises `StaleCredential`."""
+        given = (self._settings, begun.authority, delivery, self._clock.now())
+        request = self._made(turn, self._file.request, *given)
+        if request is None:
+            return receipt_of(delivery, Denied(Outcome.BAD_REQUEST, *OUR_FAULT))
+        if isinstance(request, Receipt):
+            return request
+        answer = await self._send(request)
+        if isinstance(answer, Denied):
+            return self._recorded(receipt_of(delivery, answer), begun)
+        return self._recorded(self._file.read(delivery, answer), begun)
+
+    def _recorded(self, receipt: Receipt, begun: Begun) -> Receipt:
+        self._record_outcome(receipt.outcome, is_probe=begun.is_probe)
+        return receipt

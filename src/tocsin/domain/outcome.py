@@ -135,6 +135,9 @@ class Verdict(Struct):
     again: list[int] = []
     """Devices to try again, all in one follow-up job."""
     again_after_s: float = 0.0
+    held: list[int] = []
+    """Devices that were not tried: a follow-up of their own, which counts no attempt."""
+    held_after_s: float = 0.0
     repeats: list[int] = []
     """Those of `again` that may have been reached already."""
     dead: list[Receipt] = []
@@ -185,6 +188,9 @@ def judge(
             _settle(verdict, policy.final, receipt, doubted)
         elif wait_s >= left_s:
             _settle(verdict, _when_out_of_time(receipt), receipt, doubted)
+        elif receipt.outcome is Outcome.HELD:
+            verdict.held.append(receipt.device)
+            verdict.held_after_s = max(verdict.held_after_s, wait_s)
         else:
             verdict.again.append(receipt.device)
             verdict.again_after_s = max(verdict.again_after_s, wait_s)

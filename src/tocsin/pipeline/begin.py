@@ -175,6 +175,10 @@ class _Sorting:
             info = "moved to another account"
             books.settle(self._unserved(number), [number], code="-6", info=info)
         elif device.route is None or device.route.credential != self._body.credential:
+            if number in self._doubted:
+                # By another way nothing would replace the copy that it may have got by this one.
+                books.settle(State.IN_DOUBT, [number], code="-4", info="interrupted")
+                return False
             route = device.route
             queue = f"{route.channel}:{route.credential}" if route else "wait"
             self._moved.setdefault(queue, []).append(device)
@@ -191,8 +195,7 @@ class _Sorting:
         route, language = devices[0].route, self._body.language
         body: Body = WaitBody(language, numbers)
         if route is not None:
-            doubted = tuple(number for number in numbers if number in self._doubted)
-            body = SendBody(route.channel, route.credential, language, numbers, doubted=doubted)
+            body = SendBody(route.channel, route.credential, language, numbers)
         task = self._view.task
         return NewJob(
             task=task.number, queue=queue, lane=task.lane, body=body, not_before=self._now

@@ -59,6 +59,8 @@ def decide_settle(verdict: Verdict, begun: SendBody, now: float) -> Callable[[St
             books.repeat(verdict.repeats)
         if verdict.again:
             books.requeue(_follow_up(view, verdict, begun, now))
+        if verdict.held:
+            books.requeue(_put_off(view, verdict, begun, now))
         books.edit.devices.extend(_without_dead_tokens(view, verdict))
         return books.done()
 
@@ -66,19 +68,32 @@ def decide_settle(verdict: Verdict, begun: SendBody, now: float) -> Callable[[St
 
 
 def _follow_up(view: StepView, verdict: Verdict, begun: SendBody, now: float) -> NewJob:
-    again = frozenset(verdict.again)
-    rest = narrowed(begun, [at for at, number in enumerate(begun.devices) if number in again])
+    rest = _only(begun, verdict.again)
     doubted = tuple(sorted({*rest.doubted, *verdict.repeats}))
     body = msgspec.structs.replace(rest, doubted=doubted)
+    return _later(view, body, now, wait_s=verdict.again_after_s, attempt=view.job.attempt + 1)
+
+
+def _put_off(view: StepView, verdict: Verdict, begun: SendBody, now: float) -> NewJob:
+    """The job of devices that were not tried: pace and breaker cost them no attempt."""
+    body = _only(begun, verdict.held)
+    return _later(view, body, now, wait_s=verdict.held_after_s, attempt=view.job.attempt)
+
+
+def _only(begun: SendBody, devices: Sequence[int]) -> SendBody:
+    wanted = frozenset(devices)
+    return narrowed(begun, [at for at, number in enumerate(begun.devices) if number in wanted])
+
+
+def _later(view: StepView, body: SendBody, now: float, *, wait_s: float, attempt: int) -> NewJob:
     # A recall that was answered meanwhile must not wait for this job's turn.
-    wait_s = 0.0 if closes(view.task, now) else verdict.again_after_s
     return NewJob(
         task=view.task.number,
         queue=view.job.queue,
         lane=view.job.lane,
         body=body,
-        not_before=now + wait_s,
-        attempt=view.job.attempt + 1,
+        not_before=now + (0.0 if closes(view.task, now) else wait_s),
+        attempt=attempt,
     )
 
 

@@ -1,0 +1,79 @@
+"""What follows a batch: who is tried again, who was not tried, who may not be tried elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from pyroaring import BitMap
+
+from tocsin.domain.app import App
+from tocsin.domain.device import Device, Route
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt, State
+from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task
+from tocsin.pipeline.begin import decide_begin
+from tocsin.pipeline.settle import decide_settle, judge_batch
+
+NOW = 1_767_225_600.0
+SENT = SendBody("apns", 1, -1, (1, 2, 3))
+
+
+def view(*devices: Device, begun_at: float | None = NOW - 60, attempt: int = 0) -> StepView:
+    task = Task(
+        app=7,
+        number=1,
+        task_id="t",
+        kind="push",
+        sender="admin",
+        message=Message(title="t"),
+        ttl_s=3600,
+        expires_at=NOW + 3600,
+    )
+    job = Job(
+        app=7,
+        number=3,
+        task=1,
+        queue="apns:1",
+        lane=Lane.BULK,
+        body=SENT,
+        begun_at=begun_at,
+        attempt=attempt,
+    )
+    known = {device.number: device for device in devices}
+    app = App(sdkappid=7, key=b"", appkey=b"", admins=("admin",))
+    return StepView(app, task, job, devices=known)
+
+
+def test_who_was_not_tried_loses_no_attempt_and_waits_for_nobody_who_was() -> None:
+    """A paced credential puts most of a batch off many times before its turn comes."""
+    receipts = [
+        Receipt(device=1, outcome=Outcome.HELD, retry_after_s=0.5),
+        Receipt(device=2, outcome=Outcome.SERVER_ERROR, code="503"),
+        Receipt(device=3, outcome=Outcome.THROTTLED, code="429", retry_after_s=600.0),
+    ]
+    verdict = judge_batch(
+        receipts, SENT, attempt=2, left_s=3600.0, fraction=0.5, repeat_replaces=True
+    )
+    edit = decide_settle(verdict, SENT, NOW)(view(attempt=2))
+    bodies = {job.body.devices: job for job in edit.jobs if isinstance(job.body, SendBody)}
+    assert bodies.keys() == {(1,), (2, 3)}
+    assert (bodies[1,].attempt, bodies[1,].not_before) == (2, NOW + 0.5)
+    assert (bodies[2, 3].attempt, bodies[2, 3].not_before) == (3, NOW + 600.0)
+
+
+@pytest.mark.parametrize("route", [None, Route("fcm", 2, "another")])
+def test_who_may_have_been_reached_is_not_tried_by_another_way(route: Route | None) -> None:
+    """Nothing there replaces the first copy, and no book would tell of a second one."""
+    devices = [
+        Device(number=number, registration_id=f"R{number}", account=number, route=route)
+        for number in SENT.devices
+    ]
+    decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True)
+    edit = decide(view(*devices))
+    assert edit.jobs == []
+    assert [(block.state, members(block)) for block in edit.blocks] == [
+        (State.IN_DOUBT, set(SENT.devices))
+    ]
+
+
+def members(block: Block) -> set[int]:
+    return set(BitMap.deserialize(block.members))

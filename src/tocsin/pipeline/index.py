@@ -96,7 +96,7 @@ class Indexer:
 
     async def _load(self, app: int) -> Index:
         position, bitmaps = await self._snapshots.load(app)
-        if position == 0:
+        if position == 0 or not await self._reaches(app, position):
             return await self._derive(app)
         index = Index(position)
         for term, bitmap in bitmaps.items():
@@ -106,6 +106,13 @@ class Indexer:
                 index.terms[term] = BitMap.deserialize(bitmap)
         self._saved[app] = position
         return index
+
+    async def _reaches(self, app: int, position: int) -> bool:
+        """Whether the log goes on where a snapshot ends: a restored folder may be of two ages."""
+        tail = await self._store.changes(app, position, 1)
+        if tail:
+            return tail[0][0] == position + 1
+        return await self._store.last_change(app) == position
 
     async def _derive(self, app: int) -> Index:
         """Build the index from the account rows, which are the truth.

@@ -70,3 +70,23 @@ async def test_a_tag_that_nobody_carries_is_retired_and_may_come_again(world: Wo
     assert await names(world, world.indexer, tags_or=("c",)) == set()
     await world.tag(["u2"], "c")
     assert await names(world, world.indexer, tags_or=("c",)) == {"u2"}
+
+
+async def test_a_snapshot_older_than_the_log_is_not_believed(world: World) -> None:
+    """An older index folder beside a database whose log has been cut since."""
+    await world.indexer.snapshot(APP)
+    older = dict(world.snapshots.kept)
+    await world.tag(["u12"], "a")
+    await world.store.cut_changes(APP, await world.indexer.snapshot(APP))
+    world.snapshots.kept = older
+    fresh = Indexer(world.store, world.snapshots)
+    assert "u12" in await names(world, fresh, tags_or=("a",))
+
+
+async def test_a_snapshot_ahead_of_the_database_is_not_believed(world: World) -> None:
+    """An older database beside a newer index folder."""
+    position = await world.indexer.snapshot(APP)
+    world.snapshots.kept[APP] = (position + 100, world.snapshots.kept[APP][1])
+    await world.tag(["u12"], "a")
+    fresh = Indexer(world.store, world.snapshots)
+    assert "u12" in await names(world, fresh, tags_or=("a",))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tests.sim.vendor import Trouble
+from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
 from tocsin.domain.message import ApplePart, Translation
+from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import SendBody
+from tocsin.ports import Batch, Gate
 
 
 async def badge_of(world: World, name: str) -> int:
@@ -14,17 +16,29 @@ async def badge_of(world: World, name: str) -> int:
     return device.badge
 
 
+class Listening(PlainChannel):
+    """Notes the badge of every delivery that it is handed."""
+
+    badges: set[int | None] = set()
+
+    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+        self.badges = self.badges | {delivery.badge for delivery in batch.deliveries}
+        return await super().deliver(batch, gate)
+
+
 async def test_a_badge_is_added_once_however_often_the_send_is_tried() -> None:
     world = await World(trouble=Trouble(server_error=0.6)).open()
+    channel = world.channels.plain = Listening(world.vendor, replaces=True)
     await world.people(20)
     world.hire()
     await world.push(badge_add=3)
     await world.run(120, step_s=0.25)
     assert len(world.vendor.begun_at) > 20
-    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == {3}
+    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == channel.badges == {3}
+    channel.badges = set()
     await world.push(badge_add=4)
     await world.run(120, step_s=0.25)
-    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == {7}
+    assert {await badge_of(world, f"u{n}") for n in range(1, 21)} == channel.badges == {7}
     await world.close()
 
 

@@ -152,6 +152,35 @@ def test_an_answer_that_is_not_apples_is_judged_by_its_status(
     assert (receipt.outcome, receipt.info) == (outcome, info)
 
 
+def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
+    """Apple's words, written out: the table itself must not be its only judge."""
+
+    def those(*outcomes: Outcome) -> set[str]:
+        return {reason for (_, reason), outcome in apns.OUTCOMES.items() if outcome in outcomes}
+
+    assert those(Outcome.TOKEN_DEAD) == {"BadDeviceToken", "ExpiredToken", "Unregistered"}
+    assert those(Outcome.AUTH_EXPIRED) == {"ExpiredProviderToken"}
+    assert those(Outcome.CREDENTIALS_WRONG) == {
+        "",
+        "BadCertificate",
+        "BadCertificateEnvironment",
+        "BadEnvironmentKeyIdInToken",
+        "Forbidden",
+        "InvalidProviderToken",
+        "MissingProviderToken",
+        "UnrelatedKeyIdInToken",
+    }
+    assert those(Outcome.SERVER_ERROR, Outcome.THROTTLED) == {
+        "",
+        "IdleTimeout",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "Shutdown",
+        "TooManyProviderTokenUpdates",
+        "TooManyRequests",
+    }
+
+
 def test_a_dead_token_comes_with_its_time_of_death() -> None:
     receipt = apns.read(delivery(), refusal(apns, 410, "Unregistered"))
     assert (receipt.outcome, receipt.died_at, receipt.code, receipt.info) == (

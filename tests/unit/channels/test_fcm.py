@@ -182,6 +182,28 @@ def test_both_shapes_of_error_and_none(response: Response, outcome: Outcome, inf
     assert (receipt.outcome, receipt.info) == (outcome, info)
 
 
+def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
+    """Google's words, written out: the table itself must not be its only judge."""
+
+    def those(*outcomes: Outcome) -> set[tuple[int, str]]:
+        return {answer for answer, outcome in fcm.OUTCOMES.items() if outcome in outcomes}
+
+    assert those(Outcome.TOKEN_DEAD) == {
+        (400, "INVALID_ARGUMENT token"),
+        (403, "SENDER_ID_MISMATCH"),
+        (404, "UNREGISTERED"),
+    }
+    assert those(Outcome.AUTH_EXPIRED) == {(401, ""), (401, "UNAUTHENTICATED")}
+    assert those(Outcome.CREDENTIALS_WRONG) == {
+        (401, "THIRD_PARTY_AUTH_ERROR"),
+        (403, ""),
+        (403, "PERMISSION_DENIED"),
+        (404, ""),
+    }
+    assert {status for status, _ in those(Outcome.THROTTLED)} == {429}
+    assert {status for status, _ in those(Outcome.SERVER_ERROR)} == {500, 503}
+
+
 @pytest.mark.parametrize(
     ("headers", "wait_s"),
     [

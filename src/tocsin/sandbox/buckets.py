@@ -31,3 +31,27 @@ class Buckets:
         """Seconds until the window of `key` begins anew."""
         began_at, _ = self._windows.get(key, (now, 0))
         return max(0.0, began_at + self._window_s - now)
+
+
+class Flow:
+    """So many targets a second, for vendors whose lists may be longer than that.
+
+    A list is taken while the last second is not used up, and what it is too long is paid off in the
+    seconds after it.
+    """
+
+    def __init__(self, rate_per_s: int | None) -> None:
+        self._rate = rate_per_s
+        self._level = 0.0
+        self._at = 0.0
+
+    def take(self, count: int, now: float) -> bool:
+        """Count a list of so many; False when it comes too early, and then it does not count."""
+        if self._rate is None:
+            return True
+        self._level = max(0.0, self._level - (now - self._at) * self._rate)
+        self._at = now
+        if self._level >= self._rate:
+            return False
+        self._level += count
+        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tocsin.clock import Clock
-from tocsin.sandbox.exchange import Call, Reply, Vendor, Verdict
+from tocsin.sandbox.exchange import Call, Reply, Target, Vendor, Verdict
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Entry, Log, digest_of
 
@@ -59,26 +59,29 @@ class Desk:
 
     def _write(self, call: Call, verdict: Verdict, rule: Rule | None) -> None:
         is_answered = rule is None or rule.kind not in _UNANSWERED
-        self._log.add(
-            Entry(
-                sequence=self._log.next_sequence(),
-                at=self._clock.now(),
-                vendor=self._vendor.name,
-                connection=call.connection.number,
-                stream=call.stream,
-                token=verdict.token,
-                message_id=verdict.message_id,
-                correlation=verdict.correlation,
-                collapse=verdict.collapse,
-                push_type=verdict.push_type,
-                topic=verdict.topic,
-                digest=digest_of(call.body),
-                status=verdict.status if is_answered else 0,
-                reason=verdict.reason,
-                accepted=verdict.accepted,
-                fault="" if rule is None else rule.kind,
+        alone = Target(verdict.token, verdict.accepted, verdict.reason)
+        digest = digest_of(call.body)
+        for target in verdict.targets or (alone,):
+            self._log.add(
+                Entry(
+                    sequence=self._log.next_sequence(),
+                    at=self._clock.now(),
+                    vendor=self._vendor.name,
+                    connection=call.connection.number,
+                    stream=call.stream,
+                    token=target.token,
+                    message_id=verdict.message_id,
+                    correlation=verdict.correlation,
+                    collapse=verdict.collapse,
+                    push_type=verdict.push_type,
+                    topic=verdict.topic,
+                    digest=digest,
+                    status=verdict.status if is_answered else 0,
+                    reason=target.reason,
+                    accepted=target.accepted,
+                    fault="" if rule is None else rule.kind,
+                )
             )
-        )
 
 
 _UNANSWERED = {"never", "reset_before", "reset_after", "rst_stream"}

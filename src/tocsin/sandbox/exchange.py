@@ -68,6 +68,14 @@ class Reply(Struct):
     """The number of concurrent streams that the vendor now allows on this connection."""
 
 
+class Target(Struct, frozen=True):
+    """One device of a list, and what became of it."""
+
+    token: str
+    accepted: bool
+    reason: str = ""
+
+
 class Verdict(Struct):
     """A vendor's judgement of one call: the answer, and what the log wants to know."""
 
@@ -77,6 +85,8 @@ class Verdict(Struct):
     accepted: bool = False
     reason: str = ""
     token: str = ""
+    targets: tuple[Target, ...] = ()
+    """Every device of a list, each an entry in the log; empty where the call is for `token`."""
     message_id: str = ""
     """The id that the vendor answers with."""
     correlation: str = ""

@@ -1,7 +1,8 @@
-"""The sandbox's log: one entry per request, the evidence for "nothing lost, nothing doubled".
+"""The sandbox's log: the evidence for "nothing lost, nothing doubled".
 
-An entry is written the moment the vendor decides, before the answer leaves: so whoever got no
-answer can still find out here whether the push was taken.
+Each request is one entry, and a list one for each of its devices. An entry is written the moment
+the vendor decides, before the answer leaves: so whoever got no answer can still find out here
+whether the push was taken.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Field = Literal["vendor", "token", "correlation", "collapse", "message_id", "dig
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """One request and what became of it."""
+    """One request, or one device of its list, and what became of it."""
 
     sequence: int
     at: float

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tocsin.sandbox.apns_rules import BEFORE_TOKEN, CHECKS, REASONS
-from tocsin.sandbox.buckets import Buckets
+from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.fcm_message import Send, Violation, payload_bytes, read, snake_case
 from tocsin.sandbox.http2 import frame, without_ping_acks
 
@@ -58,3 +58,12 @@ def test_a_body_that_is_no_text_is_refused() -> None:
 def test_each_check_is_asked_once() -> None:
     assert len(set(BEFORE_TOKEN + CHECKS)) == len(BEFORE_TOKEN + CHECKS)
     assert all(400 <= status < 600 for status in REASONS.values())
+
+
+def test_a_list_may_be_longer_than_a_second_and_is_paid_off_before_the_next() -> None:
+    flow = Flow(500)
+    assert flow.take(1000, 10.0)
+    assert not flow.take(1, 10.0)
+    assert not flow.take(1, 11.0)
+    assert flow.take(1, 11.1)
+    assert Flow(None).take(10_000, 0.0)

@@ -122,3 +122,17 @@ async def test_a_crash_between_segment_and_manifest_leaves_the_old_snapshot(
         assert await again.load(1) == (7, {0: b"live", 3: b"three"})
         await again.save(1, 8, {3: b"again"}, [])
         assert await FileSnapshots(tmp_path).load(1) == (8, {0: b"live", 3: b"again"})
+
+
+async def test_a_save_that_ends_half_way_leaves_the_old_snapshot(tmp_path: Path) -> None:
+    """Nothing of the old one goes before the new manifest is in its place."""
+    snapshots = FileSnapshots(tmp_path)
+    await snapshots.save(1, 7, {0: b"live", 3: b"three"}, [])
+    draft = tmp_path / "1" / f"{MANIFEST}.new"
+    draft.symlink_to(tmp_path / "no such folder" / "manifest")
+    with pytest.raises(FileNotFoundError):
+        await snapshots.save(1, 8, {0: b"later", 3: b"3"}, [])
+    assert await FileSnapshots(tmp_path).load(1) == (7, {0: b"live", 3: b"three"})
+    draft.unlink()
+    await snapshots.save(1, 9, {3: b"again"}, [])
+    assert await FileSnapshots(tmp_path).load(1) == (9, {0: b"live", 3: b"again"})

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.clock import ManualClock
+from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App
+from tocsin.domain.audience import Condition
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.tick import Ticker, Upkeep
@@ -38,3 +40,35 @@ async def test_a_full_disk_puts_a_round_off_and_ends_nothing() -> None:
     ticker = Ticker(store, Indexer(store, snapshots), clock, Metrics(), Upkeep())
     await ticker.turn()
     assert snapshots.saved == 2
+
+
+async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
+    """Younger rows stay for those who follow the log, and what is cut the snapshot knows."""
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    row = App(sdkappid=1, key=b"", appkey=b"", admins=("admin",))
+    await store.update_app(1, lambda _: row)
+    snapshots = MemorySnapshots()
+    ticker = Ticker(store, Indexer(store, snapshots), clock, Metrics(), Upkeep(log_kept_s=100))
+
+    async def positions() -> list[int]:
+        return [position for position, _ in await store.changes(1, 0, 100)]
+
+    async def born(name: str) -> None:
+        await store.update_accounts(1, [name], [], import_accounts([Profile(name)], clock.now()))
+
+    await born("ann")
+    await ticker.turn()
+    assert await positions() == [1]
+    await clock.advance(60)
+    await born("bob")
+    await ticker.turn()
+    assert await positions() == [1, 2]
+    await clock.advance(60)
+    await ticker.turn()
+    assert await positions() == [2]
+    await clock.advance(1000)
+    await born("carl")
+    await ticker.turn()
+    assert await positions() == [3]
+    assert len(await Indexer(store, snapshots).audience(1, Condition())) == 3

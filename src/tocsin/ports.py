@@ -40,6 +40,9 @@ class Request(Struct, frozen=True):
     pool: str = ""
     """Requests with different pools never share a connection: one APNs connection must not carry
     more than one team."""
+    is_guarded: bool = False
+    """True where the origin is a stranger's word: its name is looked up once, only public addresses
+    are connected to, and what was checked is what is connected to. Others end as `unsent`."""
 
 
 class Response(Struct, frozen=True):
@@ -60,7 +63,12 @@ class Fault(Struct, frozen=True):
 class Http(Protocol):
     """Outgoing HTTP."""
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
         """Send one request. Never raises, never retries by itself, ends within `deadline_s`.
 
         Answers `Fault("unsent", …)` only when certain that no byte of the request was acted on; in

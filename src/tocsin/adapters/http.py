@@ -11,22 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import TypeAlias
 
 import pycurl
 
+from tocsin.adapters.http_guard import Guard, LookUp, NotAllowed, is_public, look_up
 from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
 from tocsin.ports import Fault, Http, Request, Response
 
-_GroupKey: TypeAlias = tuple[str | None, str | None, bool, str]
-"""Authorities, identity, whether the vendor speaks HTTP/2 only, and the request's own pool."""
+_GroupKey: TypeAlias = tuple[str | None, str | None, bool, str, bool]
+"""Authorities, identity, whether the vendor speaks HTTP/2 only, the request's own pool, and
+whether it is guarded: connections to strangers serve nobody else."""
 
 
 class CurlHttp:
     """The `Http` port. From `start` to the closing of its stack it belongs to one event loop."""
 
-    def __init__(self, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self,
+        limits: HttpLimits | None = None,
+        look_up: LookUp = look_up,
+        is_allowed: Callable[[str], bool] = is_public,
+    ) -> None:
         self._limits = limits or HttpLimits()
+        self._guard = Guard(look_up, is_allowed)
         self._groups: dict[_GroupKey, tuple[Pool, ...]] = {}
         self._is_open = False
 
@@ -40,13 +49,24 @@ class CurlHttp:
             return Fault("unsent", "the HTTP client is not open")
         if deadline_s <= 0:
             return Fault("unsent", "the deadline had passed before sending")
-        key = (request.ca, request.identity, request.http2, request.pool)
+        address: str | None = None
+        if request.is_guarded:
+            clock = asyncio.get_running_loop().time
+            asked_at = clock()
+            try:
+                address = await self._guard.address_of(request.origin, deadline_s, asked_at)
+            except NotAllowed as refusal:
+                return Fault("unsent", str(refusal))
+            deadline_s -= clock() - asked_at
+            if deadline_s <= 0 or not self._is_open:
+                return Fault("unsent", "no time was left when the name had been looked up")
+        key = (request.ca, request.identity, request.http2, request.pool, request.is_guarded)
         lanes = self._groups.get(key) or await self._open_group(key, request)
         if not lanes:
             return Fault("unsent", "too many different identities have requests under way")
         pool = lanes[0] if len(lanes) == 1 else min(lanes, key=_under_way)
         try:
-            transfer = pool.take(request, deadline_s)
+            transfer = pool.take(request, deadline_s, address)
         except (pycurl.error, TypeError, ValueError) as error:
             return Fault("unsent", f"this request cannot be written: {error}")
         return await self._perform(pool, transfer)

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Final, Literal
 
 import pycurl
@@ -77,11 +78,16 @@ class Pool:
         # and so closes good ones whenever few requests are under way.
         self.multi.setopt(pycurl.M_MAXCONNECTS, 1_024)
 
-    def take(self, request: Request, deadline_s: float) -> Transfer:
-        """A transfer made ready for `request`; raises where that cannot be put on the wire."""
+    def take(self, request: Request, deadline_s: float, address: str | None = None) -> Transfer:
+        """A transfer made ready for `request`; raises where that cannot be put on the wire.
+
+        With an `address` it is connected to, whatever the origin's name means by then.
+        """
         spare = self._spare
         transfer = spare.pop() if spare else Transfer(self._new_handle(), self._limits, self._wake)
         transfer.load(request, deadline_s)
+        if address is not None:
+            transfer.pin(address)
         self.under_way += 1
         return transfer
 
@@ -148,6 +154,7 @@ class Transfer:
         self._is_connecting = False
         self._loop = asyncio.get_running_loop()
         self._method = ""
+        self._address = ""
         self._sendings = 0
         self._is_refused = False
         self._head: list[bytes] = []
@@ -172,7 +179,16 @@ class Transfer:
         handle.setopt(pycurl.HTTPHEADER, _header_lines(request))
         handle.setopt(pycurl.TIMEOUT_MS, _milliseconds(deadline_s))
 
+    def pin(self, address: str) -> None:
+        """Connect to this address only. libcurl still asks the peer to prove the origin's name."""
+        self._address = address
+        # Both sides are left empty: whichever way the host is spelt, it is this address, and the
+        # port is the origin's own. Never a name, so nothing is looked up a second time.
+        literal = f"[{address}]" if ":" in address else address
+        self.handle.setopt(pycurl.CONNECT_TO, [f"::{literal}:"])
+
     def clear(self) -> None:
+        self._address = ""
         self.handle.setopt(pycurl.VERBOSE, 0)
         self._sendings = 0
         self._is_refused = False
@@ -200,8 +216,10 @@ class Transfer:
             reason = self.handle.errstr() or pycurl.easy_strerror(int(code))
         return Fault(self.kind(), f"{reason} (curl {code})")
 
-    def _before_sending(self, *_: object) -> int:
+    def _before_sending(self, peer: str, *_: object) -> int:
         """Let the first sending pass and stop every further one: libcurl's own repeats."""
+        if self._address and ip_address(peer) != ip_address(self._address):
+            return pycurl.PREREQFUNC_ABORT
         self._sendings += 1
         if self._sendings > 1:
             return pycurl.PREREQFUNC_ABORT

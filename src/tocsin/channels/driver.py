@@ -253,7 +253,13 @@ class Driver(ABC):
         """The request at the address and under the authorities that the credential names."""
         if not origin and self._record.ca is None:
             return request
-        return msgspec.structs.replace(request, origin=origin or request.origin, ca=self._record.ca)
+        return msgspec.structs.replace(
+            request,
+            origin=origin or request.origin,
+            ca=self._record.ca,
+            # The operator names the origin of a credential: that is no stranger's word.
+            is_guarded=request.is_guarded and not origin,
+        )
 
     # authority
 

@@ -82,9 +82,12 @@ def sandbox(
 def _started(screen: Screen, told: dict[str, Any]) -> None:
     def show() -> None:
         url = told["admin"]["url"]
-        screen.facts({"apns": told["apns"]["url"], "fcm": told["fcm"]["url"], "admin": url})
+        channels = [
+            name for name, it in told.items() if isinstance(it, dict) and "credential" in it
+        ]
+        screen.facts({**{name: told[name]["url"] for name in channels}, "admin": url})
         screen.note("\n[dim]next, in another terminal:[/]")
-        for channel in ("apns", "fcm"):
+        for channel in channels:
             screen.note(f"  tocsin credential add {channel} --sandbox {url} --data DIR")
         screen.note("[dim]Ctrl-C ends it.[/]")
 

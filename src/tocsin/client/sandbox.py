@@ -86,8 +86,9 @@ def credential_facts(channel: str, told: Mapping[str, Any]) -> dict[str, Any]:
     known = vendor["credential"]
     return {
         "channel": channel,
-        "settings": {name: known[name] for name in _SETTINGS[channel]},
+        "settings": {name: known[name] for name in _SETTINGS.get(channel, known)},
         "origin": vendor["url"],
+        "auth_origin": vendor.get("auth_url", ""),
         "ca": told["ca_pem"],
     }
 
@@ -96,3 +97,4 @@ _SETTINGS = {
     "apns": ("private_key", "key_id", "team_id", "bundle_id"),
     "fcm": ("private_key", "client_email", "project_id", "private_key_id", "token_uri"),
 }
+"""What is asked for of credentials that hold more than the settings; else all of it."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Struct
 
+from tocsin.domain.device import PUSH_PLATFORMS
 from tocsin.sandbox.devices import Device, DeviceBook, State
 from tocsin.sandbox.exchange import Call, Reply
 from tocsin.sandbox.faults import Faults, Rule
@@ -20,16 +21,7 @@ from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Field, Log
 
 PAGE_MAX = 10_000
-VENDORS = ("apns", "fcm")
-
-
-class Bearers(Protocol):
-    def expire_all(self) -> int: ...
-
-
-class Fcm(Protocol):
-    @property
-    def oauth(self) -> Bearers: ...
+VENDORS = tuple(sorted(PUSH_PLATFORMS.keys() - {"online"}))
 
 
 class Subject(Protocol):
@@ -40,8 +32,7 @@ class Subject(Protocol):
     log: Log
     listeners: dict[str, Listener]
 
-    @property
-    def fcm(self) -> Fcm: ...
+    def expire_bearers(self) -> int: ...
 
     def describe(self) -> dict[str, Any]: ...
 
@@ -202,7 +193,7 @@ class Admin:
 
     def _expire_bearers(self, call: Call, query: Query) -> Any:
         del call, query
-        return {"count": self._subject.fcm.oauth.expire_all()}
+        return {"count": self._subject.expire_bearers()}
 
     def _drop_connections(self, call: Call, query: Query) -> Any:
         del query

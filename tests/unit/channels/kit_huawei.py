@@ -1,0 +1,58 @@
+"""Huawei's part of the kit."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels import huawei
+from tocsin.ports import Response
+
+JSON = {"content-type": "application/json"}
+TOKEN = f"{1:064x}"
+"""The token of the kit's first device."""
+
+
+@functools.cache
+def huawei_settings(**changed: Any) -> huawei.Settings:
+    settings = huawei.Settings(app_secret="f0" * 32, app_id="104551789")
+    return msgspec.structs.replace(settings, **changed)
+
+
+def answer(status: int, code: str, msg: str) -> Response:
+    body = {"code": code, "msg": msg, "requestId": "169581193201000000000"}
+    return Response(status, JSON, msgspec.json.encode(body))
+
+
+def partial(*tokens: str, success: int = 0) -> Response:
+    """Part accepted: the answer's `msg` is JSON as text."""
+    parts = {"success": success, "failure": len(tokens), "illegal_tokens": tokens}
+    return answer(200, "80100000", msgspec.json.encode(parts).decode())
+
+
+def refusal(status: int, reason: str) -> Response:
+    if reason == "80100000":
+        # The kit numbers its devices, and the token is the number.
+        return partial(*(f"{number:064x}" for number in range(1, 10)))
+    if not reason and status == 200:
+        return answer(200, "89999999", "An error nobody has heard of")
+    if not reason:
+        return Response(status)
+    return answer(status, reason, f"Refused with {reason}")
+
+
+KIT = VendorKit(
+    settings=huawei_settings,
+    refusal=refusal,
+    authority={
+        huawei.TOKEN_PATH: Response(
+            200,
+            JSON,
+            b'{"access_token":"bearer-1","expires_in":3600,"token_type":"Bearer"}',
+        )
+    },
+    accepted=answer(200, "80000000", "Success"),
+)

@@ -148,3 +148,8 @@ def fcm_token(number: int) -> str:
 def honor_token(number: int) -> str:
     """A well-formed Honor push token; the same number always gives the same token."""
     return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"
+
+
+def xiaomi_token(number: int) -> str:
+    """A well-formed regId; the same number always gives the same one."""
+    return f"{sha256(b'xiaomi %d' % number).hexdigest()[:43]}="

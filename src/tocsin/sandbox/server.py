@@ -36,6 +36,7 @@ from tocsin.sandbox.trust import (
     make_keys,
     server_context,
 )
+from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
 
 LOOPBACK = "127.0.0.1"
 SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
@@ -60,6 +61,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
     honor: HonorSettings = HonorSettings()
+    xiaomi: XiaomiSettings = XiaomiSettings()
     ports: dict[str, int] = {}
     """Ports of the other vendors, by name; one that is not named gets any free one."""
 
@@ -267,6 +269,7 @@ class Sandbox:
         told, book, clock = self.settings, self.devices, self.clock
         return {
             "honor": Honor(told.honor, book, clock, chance),
+            "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),
         }
 
     def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:

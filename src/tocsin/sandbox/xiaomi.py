@@ -1,0 +1,267 @@
+"""Xiaomi's Mi Push: `message/regid`.
+
+dev.mi.com, pages 1559, 1560 and 1656 (read 2026-11). What a form may contain stands in
+`xiaomi_form.py`. Every answer is HTTP 200 with a code inside. The pages do not say how an answer
+names regIds that nobody knows, nor which code a template that is missing gets: the first is a
+setting here, `bad_regids`, and the codes are the nearest of Xiaomi's list.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Container
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import xiaomi_form
+from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.xiaomi_form import Fault, Rules
+
+NAME = "xiaomi"
+SECRET = "c2FuZGJveC14aWFvbWk="  # noqa: S105 - the sandbox's own
+PACKAGE = "com.example.app"
+DAY_S = 86_400.0
+
+_PATH = re.compile(r"/v(?P<version>[234])/message/regid")
+_REGID = re.compile(r"[A-Za-z0-9+/=_-]{8,256}")
+_JSON = (("content-type", "application/json;charset=utf-8"),)
+
+TEXTS = {
+    0: "成功",
+    10012: "Illegal request.",
+    10016: "A required parameter is missing.",
+    10017: "The value of a parameter is illegal.",
+    21301: "Authentication failed.",
+    22000: "Illegal application.",
+    22022: "The package name does not belong to the application.",
+    27001: "The channel id does not match.",
+    65009: "The message is too long.",
+    66007: "The regId is unknown.",
+    200001: "The daily quota is used up.",
+    200002: "Too many targets a second.",
+}
+
+
+class XiaomiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The app, and how this Xiaomi behaves where the pages leave it open."""
+
+    app_secret: str = SECRET
+    package_name: str = PACKAGE
+    private_channels: tuple[str, ...] = ("high_system",)
+    public_channels: tuple[str, ...] = ("news",)
+    requires_channel: bool = False
+    """Whether a push without a channel is refused; otherwise it is one of no class."""
+    templates: tuple[str, ...] = ("T100",)
+    requires_template: bool = False
+    """Whether private pushes need a template, as they do for new apps since 2026-07."""
+    bad_regids: Literal["named", "silent", "refused"] = "named"
+    """What unknown regIds in a list lead to: left out and named, left out, or all refused."""
+    targets_per_s: int | None = None
+    """Xiaomi gives 500 to 3000; None: no limit."""
+    public_per_day: int | None = None
+    """All public pushes of a day; Xiaomi gives twice the devices with notifications on."""
+    device_per_day: int | None = None
+    """Public pushes a device and day; Xiaomi gives 5."""
+    unclassed_per_day: int | None = None
+    """Pushes of no class a device and day; Xiaomi gives 1."""
+
+
+class XiaomiCredential(Struct, frozen=True):
+    """What the developer console shows."""
+
+    app_secret: str
+    package_name: str
+    android_channel_id: str
+    private_channel_ids: str
+
+
+class Xiaomi:
+    """One Xiaomi with one app."""
+
+    name = NAME
+
+    def __init__(
+        self, settings: XiaomiSettings, book: DeviceBook, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        channels = dict.fromkeys(settings.public_channels, False)
+        channels |= dict.fromkeys(settings.private_channels, True)
+        self._rules = Rules(settings.package_name, channels, settings.templates)
+        self._flow = Flow(settings.targets_per_s)
+        self._public = Buckets(settings.public_per_day, DAY_S)
+        self._devices = Buckets(settings.device_per_day, DAY_S)
+        self._unclassed = Buckets(settings.unclassed_per_day, DAY_S)
+
+    @property
+    def credential(self) -> XiaomiCredential:
+        return XiaomiCredential(
+            app_secret=self._settings.app_secret,
+            package_name=self._settings.package_name,
+            android_channel_id=next(iter(self._settings.public_channels), ""),
+            private_channel_ids=",".join(self._settings.private_channels),
+        )
+
+    def expire_all(self) -> int:
+        """Nothing is given out that could expire."""
+        return 0
+
+    def opening_streams(self) -> int:
+        return 100
+
+    def token_of(self, call: Call) -> str:
+        return _form(call).get("registration_id", "").split(",")[0]
+
+    def judge(self, call: Call) -> Verdict:
+        match = _PATH.fullmatch(call.path.split("?")[0])
+        if match is None or call.method != "POST":
+            return Verdict(404 if match is None else 405, reason="no such call", logged=False)
+        headers = dict(call.headers)
+        form = _form(call)
+        fault = self._proof(headers.get("authorization", ""))
+        if fault is None and not _is_form(headers.get("content-type", "")):
+            fault = Fault(10012, "content-type")
+        if fault is None:
+            fault = next(xiaomi_form.faults(form, self._rules, int(match["version"])), None)
+        if fault is None:
+            fault = self._class_fault(form)
+        if fault is not None:
+            return _described(_refused(fault), form)
+        return _described(self._take(form), form)
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        number = int(code) if re.fullmatch(r"[1-9][0-9]{0,8}", code) else 10012
+        return _described(_refused(Fault(number, "")), _form(call))
+
+    def _proof(self, header: str) -> Fault | None:
+        if not header.startswith("key="):
+            return Fault(21301, "authorization")
+        given, right = header.removeprefix("key=").encode(), self._settings.app_secret.encode()
+        return None if hmac.compare_digest(given, right) else Fault(22000, "authorization")
+
+    def _class_fault(self, form: dict[str, str]) -> Fault | None:
+        channel = form.get("extra.channel_id", "")
+        if not channel:
+            return Fault(27001, "channel_id") if self._settings.requires_channel else None
+        is_private = self._rules.channels[channel]
+        if is_private and self._settings.requires_template and "extra.template_id" not in form:
+            return Fault(65035, "template_id")
+        return None
+
+    def _take(self, form: dict[str, str]) -> Verdict:
+        now = self._clock.now()
+        tokens = form["registration_id"].split(",")
+        if not self._flow.take(len(tokens), now):
+            return _refused(Fault(200002, ""))
+        known = {token: self._known(token) for token in tokens}
+        devices = {token: device for token, device in known.items() if device is not None}
+        is_refused = self._settings.bad_regids == "refused" and len(devices) < len(tokens)
+        if is_refused or not devices:
+            return _refused(Fault(66007, ""))
+        channel = form.get("extra.channel_id", "")
+        left = {token for token in devices if self._has_quota(channel, token, now)}
+        if not left:
+            return _refused(Fault(200001, ""))
+        message_id = f"scm{self._chance.bits(64):020d}"
+        for token in left:
+            self._book.show(devices[token], *_shown(form, message_id, now))
+        data: dict[str, Any] = {"id": message_id}
+        if self._settings.bad_regids == "named" and len(devices) < len(tokens):
+            data["bad_regids"] = ",".join(token for token in tokens if token not in devices)
+        if len(left) < len(devices):
+            over = len(devices) - len(left)
+            data["channel_exceed_quota"] = f"{channel or 'no_channel'}:{over}"
+        verdict = _answer(0, data=data)
+        verdict.accepted, verdict.message_id = True, message_id
+        verdict.targets = tuple(_target(token, devices, left) for token in tokens)
+        return verdict
+
+    def _has_quota(self, channel: str, token: str, now: float) -> bool:
+        """Whether one more push may be shown today; it then counts."""
+        if not channel:
+            return self._unclassed.take(token, now)
+        if self._rules.channels[channel]:
+            return True
+        return self._devices.take(token, now) and self._public.take(NAME, now)
+
+    def _known(self, token: str) -> Device | None:
+        """The device that a regId reaches; Xiaomi does not say why it reaches none."""
+        if not _REGID.fullmatch(token):
+            return None
+        device = self._book.look(NAME, token)
+        if device is None or device.state not in ("live", "off"):
+            return None
+        return device if device.app in ("", self._settings.package_name) else None
+
+
+def _form(call: Call) -> dict[str, str]:
+    return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _is_form(content_type: str) -> bool:
+    return content_type.split(";", maxsplit=1)[0].strip() == "application/x-www-form-urlencoded"
+
+
+def _answer(code: int, *, text: str = "", data: dict[str, Any] | None = None) -> Verdict:
+    answer: dict[str, Any] = {
+        "result": "error" if code else "ok",
+        "code": code,
+        "trace_id": "Xsandbox",
+        "description": text or TEXTS.get(code, "The call was refused."),
+    }
+    if code:
+        answer["reason"] = answer["description"]
+    else:
+        answer |= {"info": "Received push messages", "data": data or {}}
+    return Verdict(200, _JSON, msgspec.json.encode(answer))
+
+
+def _refused(fault: Fault) -> Verdict:
+    where = f" ({fault.where})" if fault.where else ""
+    verdict = _answer(fault.code, text=TEXTS.get(fault.code, "The call was refused.") + where)
+    verdict.reason = str(fault.code)
+    return verdict
+
+
+def _described(verdict: Verdict, form: dict[str, str]) -> Verdict:
+    """The verdict with what the log wants to know of the message."""
+    tokens = form.get("registration_id", "").split(",")
+    verdict.token = tokens[0]
+    if not verdict.targets:
+        verdict.targets = tuple(
+            Target(token, accepted=False, reason=verdict.reason) for token in tokens
+        )
+    verdict.correlation = form.get("extra.callback.param", "")
+    verdict.collapse = form.get("notify_id", "")
+    verdict.topic = form.get("extra.channel_id", "")
+    verdict.push_type = "data" if form.get("pass_through") == "1" else "notification"
+    return verdict
+
+
+def _target(token: str, devices: Container[str], left: Container[str]) -> Target:
+    if token not in devices:
+        return Target(token, accepted=False, reason="bad_regid")
+    if token not in left:
+        return Target(token, accepted=False, reason="channel_exceed_quota")
+    return Target(token, accepted=True)
+
+
+def _shown(form: dict[str, str], message_id: str, now: float) -> tuple[Shown, float | None]:
+    shown = Shown(
+        key=form.get("notify_id", message_id),
+        title=form["title"],
+        body=form["description"],
+        at=now,
+        message_id=message_id,
+    )
+    life = form.get("time_to_live")
+    return shown, None if life is None else now + int(life) / 1000

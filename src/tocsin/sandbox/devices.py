@@ -153,3 +153,8 @@ def honor_token(number: int) -> str:
 def xiaomi_token(number: int) -> str:
     """A well-formed regId; the same number always gives the same one."""
     return f"{sha256(b'xiaomi %d' % number).hexdigest()[:43]}="
+
+
+def huawei_token(number: int) -> str:
+    """A well-formed Huawei push token; the same number always gives the same token."""
+    return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"

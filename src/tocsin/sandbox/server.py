@@ -25,6 +25,7 @@ from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.honor import Honor, HonorSettings
+from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.trust import (
@@ -61,6 +62,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
     honor: HonorSettings = HonorSettings()
+    huawei: HuaweiSettings = HuaweiSettings()
     xiaomi: XiaomiSettings = XiaomiSettings()
     ports: dict[str, int] = {}
     """Ports of the other vendors, by name; one that is not named gets any free one."""
@@ -269,6 +271,7 @@ class Sandbox:
         told, book, clock = self.settings, self.devices, self.clock
         return {
             "honor": Honor(told.honor, book, clock, chance),
+            "huawei": Huawei(told.huawei, book, clock, chance),
             "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),
         }
 

@@ -1,0 +1,262 @@
+"""Huawei Push Kit for Android: bearers for client credentials, and `messages:send`, on one port.
+
+Huawei, "Sending messages, v1" and "OAuth 2.0" (developer.huawei.com, read 2026-11). What a message
+may contain stands in `huawei_message.py`. Which HTTP status goes with which code Huawei does not
+say; what the codes begin with is taken as their kind.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import huawei_message
+from tocsin.sandbox.buckets import Flow
+from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
+
+NAME = "huawei"
+TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
+APP_ID = "104551789"
+APP_SECRET = "c2FuZGJveC1odWF3ZWk="  # noqa: S105 - the sandbox's own
+TARGETS_PER_S = 6000
+BEARERS_MAX = 10_000
+TTL_S = 86_400
+
+_PATH = re.compile(r"/v1/(?P<app>[^/?]+)/messages:send")
+_FIRST_TOKEN = re.compile(rb'"token"\s*:\s*\[\s*"([^"\\]{1,4096})"')
+_JSON = (("content-type", "application/json;charset=utf-8"),)
+
+TEXTS = {
+    "80000000": "Success",
+    "80100000": "The message is successfully sent to some tokens",
+    "80100001": "Some request parameters are incorrect",
+    "80100002": "Only one token can be specified for this message",
+    "80100003": "Incorrect message structure",
+    "80100004": "The message expiration time is earlier than the current time",
+    "80100013": "The collapse_key message field is invalid",
+    "80100016": "The message contains sensitive information",
+    "80100017": "A maximum of 100 topic-based messages can be sent at the same time",
+    "80100018": "The review information does not match",
+    "80200001": "OAuth authentication error",
+    "80200003": "OAuth token expired",
+    "80300002": "The current app does not have the permission to send messages",
+    "80300007": "All tokens are invalid",
+    "80300008": "The message body size exceeds the default value",
+    "80300010": "The number of tokens in the message body exceeds the default value",
+    "80300011": "You are not authorized to send high-priority notification messages",
+    "80300013": "The receipt address is invalid",
+    "80600003": "Failed to request the OAuth service",
+    "81000001": "The internal system is abnormal",
+    "503": "Flow control",
+}
+
+
+class HuaweiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The app, and how this Huawei behaves where the pages leave it open."""
+
+    app_id: str = APP_ID
+    app_secret: str = APP_SECRET
+    token_life_s: int = 3600
+    targets_per_s: int | None = TARGETS_PER_S
+    """Before 503; None: no limit."""
+    allows_high: bool = False
+    """Whether the app may send data messages of urgency HIGH."""
+    receipt_ids: tuple[str, ...] = ("RCP1",)
+    """The receipt addresses that the console knows."""
+    sensitive_words: tuple[str, ...] = ("sensitive-word",)
+    """A title or text with one of these is refused."""
+
+
+class HuaweiCredential(Struct, frozen=True):
+    """What AppGallery Connect shows of the app."""
+
+    app_secret: str
+    app_id: str
+
+
+class Huawei:
+    """One Huawei with one app."""
+
+    name = NAME
+
+    def __init__(
+        self, settings: HuaweiSettings, book: DeviceBook, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._bearers: dict[str, float] = {}
+        self._flow = Flow(settings.targets_per_s)
+        self.credential = HuaweiCredential(settings.app_secret, settings.app_id)
+
+    def opening_streams(self) -> int:
+        return 100
+
+    def token_of(self, call: Call) -> str:
+        found = _FIRST_TOKEN.search(call.body)
+        return found[1].decode("latin-1") if found else ""
+
+    def expire_all(self) -> int:
+        """Make every bearer given out so far stale; answers how many there were."""
+        self._bearers = dict.fromkeys(self._bearers, 0.0)
+        return len(self._bearers)
+
+    def judge(self, call: Call) -> Verdict:
+        now = self._clock.now()
+        path = call.path.split("?")[0]
+        if path in TOKEN_PATHS:
+            return self._judge_client(call, now)
+        match = _PATH.fullmatch(path)
+        if match is None or call.method != "POST":
+            return Verdict(404, _JSON, b"{}", reason="404")
+        code = self._door_fault(dict(call.headers), match["app"], now)
+        if code:
+            return _answer(code)
+        send = huawei_message.read(call.body)
+        if isinstance(send, Fault):
+            return _answer(send.code, send.text)
+        return self._send(send.message, now, is_trial=send.validate_only)
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        if call.path in TOKEN_PATHS:
+            return _oauth_error(400, code)
+        return _answer(code)
+
+    # what must be right before the message is looked at
+
+    def _door_fault(self, headers: dict[str, str], app: str, now: float) -> str:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or bearer not in self._bearers:
+            return "80200001"
+        if self._bearers[bearer] <= now:
+            return "80200003"
+        if not headers.get("content-type", "").startswith("application/json"):
+            return "80100003"
+        return "" if app == self._settings.app_id else "80300002"
+
+    def _judge_client(self, call: Call, now: float) -> Verdict:
+        kind = dict(call.headers).get("content-type", "").split(";")[0]
+        if call.method != "POST" or kind != "application/x-www-form-urlencoded":
+            return _oauth_error(400, "invalid request")
+        form = {name: it[-1] for name, it in parse_qs(call.body.decode("latin-1")).items()}
+        if form.get("grant_type") != "client_credentials":
+            return _oauth_error(400, "unsupported grant_type")
+        given = (form.get("client_id"), form.get("client_secret"))
+        if given != (self._settings.app_id, self._settings.app_secret):
+            return _oauth_error(401, "invalid client_id or client_secret")
+        if len(self._bearers) >= BEARERS_MAX:
+            self._bearers = {known: end for known, end in self._bearers.items() if now < end}
+        bearer = f"huawei-sandbox-{self._chance.bits(160):040x}"
+        life_s = self._settings.token_life_s
+        self._bearers[bearer] = now + life_s
+        answer = {"access_token": bearer, "expires_in": life_s, "token_type": "Bearer"}
+        return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
+
+    # the message
+
+    def _send(self, message: Message, now: float, *, is_trial: bool) -> Verdict:
+        tokens = tuple(message.token) if isinstance(message.token, list) else ()
+        code = self._policy_fault(message, len(tokens), now)
+        if code:
+            verdict = _answer(code)
+            verdict.targets = tuple(Target(it, accepted=False, reason=code) for it in tokens)
+        elif is_trial:
+            verdict = _answer("80000000")
+            verdict.reason = "validate_only"
+        else:
+            verdict = self._reach(message, tokens, now)
+        android = message.android if isinstance(message.android, Android) else Android()
+        verdict.correlation = text(android.bi_tag)
+        verdict.collapse = _collapse(message)
+        is_shown = huawei_message.drawn(message) is not None
+        verdict.push_type = "notification" if is_shown else "data"
+        verdict.topic = text(message.topic) or self._settings.app_id
+        return verdict
+
+    def _policy_fault(self, message: Message, count: int, now: float) -> str:
+        shown = " ".join(huawei_message.texts(message))
+        if any(word in shown for word in self._settings.sensitive_words):
+            return "80100016"
+        if isinstance(message.android, Android):
+            if message.android.urgency == "HIGH" and not self._settings.allows_high:
+                return "80300011"
+            receipt_id = text(message.android.receipt_id)
+            if receipt_id and receipt_id not in self._settings.receipt_ids:
+                return "80300013"
+        return "" if self._flow.take(max(1, count), now) else "503"
+
+    def _reach(self, message: Message, tokens: tuple[str, ...], now: float) -> Verdict:
+        request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        good = [token for token in tokens if self._is_good(token)]
+        for token in good:
+            self._show(message, token, request_id, now)
+        known = frozenset(good)
+        illegal = [token for token in tokens if token not in known]
+        if tokens and not good:
+            verdict = _answer("80300007", request_id=request_id)
+        elif illegal:
+            parts = {"success": len(good), "failure": len(illegal), "illegal_tokens": illegal}
+            told = msgspec.json.encode(parts).decode()
+            verdict = _answer("80100000", told, request_id)
+        else:
+            verdict = _answer("80000000", request_id=request_id)
+        verdict.message_id = request_id
+        verdict.accepted = not tokens
+        verdict.targets = tuple(
+            Target(it, accepted=it in known, reason="" if it in known else "illegal_tokens")
+            for it in tokens
+        )
+        return verdict
+
+    def _is_good(self, token: str) -> bool:
+        device = self._book.look(NAME, token)
+        if device is None or device.state not in ("live", "off"):
+            return False
+        return device.app in ("", self._settings.app_id)
+
+    def _show(self, message: Message, token: str, request_id: str, now: float) -> None:
+        device = self._book.look(NAME, token)
+        assert device is not None
+        title, body = huawei_message.texts(message)
+        shown = Shown(
+            key=_collapse(message) or request_id,
+            title=title,
+            body=body,
+            at=now,
+            message_id=request_id,
+            is_silent=huawei_message.drawn(message) is None,
+        )
+        ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
+        self._book.show(device, shown, now + (float(ttl[:-1]) if ttl else TTL_S))
+
+
+def _collapse(message: Message) -> str:
+    """What replaces on the screen."""
+    drawn = huawei_message.drawn(message) or Drawn()
+    return str(drawn.notify_id) if isinstance(drawn.notify_id, int) else ""
+
+
+def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
+    body = {"code": code, "msg": told or TEXTS.get(code, "failed"), "requestId": request_id}
+    if code in ("80000000", "80100000"):
+        status = 200
+    elif code.startswith("802"):
+        status = 401
+    elif code.startswith(("806", "81")):
+        status = 500
+    else:
+        status = 503 if code == "503" else 400
+    reason = "" if code == "80000000" else code
+    return Verdict(status, _JSON, msgspec.json.encode(body), reason=reason)
+
+
+def _oauth_error(status: int, told: str) -> Verdict:
+    answer = {"error": 1101, "sub_error": 20001, "error_description": told}
+    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=told, logged=False)

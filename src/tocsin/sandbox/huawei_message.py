@@ -1,0 +1,261 @@
+"""The body of Huawei's `messages:send` for Android: which fields exist, and within which bounds.
+
+Huawei, "Sending messages, v1" (developer.huawei.com, read 2026-11). A fault carries Huawei's code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+PAYLOAD_BYTES_MAX = 4096
+TOKENS_MAX = 1000
+TTL_S_MAX = 15 * 86_400
+BADGE_MAX = 99
+NOTIFY_ID_MAX = 2**31 - 1
+BUTTONS_MAX = 3
+
+BAD_PARAMETER = "80100001"
+BAD_STRUCTURE = "80100003"
+BAD_TTL = "80100004"
+BAD_COLLAPSE_KEY = "80100013"
+TOO_LARGE = "80300008"
+BAD_TOKENS = "80300010"
+
+CATEGORIES = frozenset(
+    (
+        "IM",
+        "VOIP",
+        "MISS_CALL",
+        "SUBSCRIPTION",
+        "TRAVEL",
+        "HEALTH",
+        "WORK",
+        "ACCOUNT",
+        "EXPRESS",
+        "FINANCE",
+        "DEVICE_REMINDER",
+        "MAIL",
+        "PLAY_VOICE",
+        "MARKETING",
+    )
+)
+
+_TTL = "80100004"
+BAD_COLLAPSE_KEY = "80100013"
+TOO_LARGE = "80300008"
+BAD_TOKENS = "80300010"
+
+CATEGORIES = (
+    "IM VOIP MISS_CALL SUBSCRIPTION TRAVEL HEALTH WORK ACCOUNT EXPRESS FINANCE DEVICE_REMINDER"
+    " MAIL PLAY_VOICE MARKETING"
+).split()
+
+_TTL = re.compile(r"(-?[0-9]{1,9})(?:\.[0-9]{1,9})?s")
+
+Text = str | UnsetType
+Number = int | UnsetType
+Switch = bool | UnsetType
+
+
+class _Part(Struct, forbid_unknown_fields=True):
+    """An object of Huawei's: what it does not know, it refuses."""
+
+
+class ClickAction(_Part):
+    type: int
+    intent: Text = UNSET
+    action: Text = UNSET
+    url: Text = UNSET
+
+
+class Badge(_Part):
+    add_num: Number = UNSET
+    set_num: Number = UNSET
+    launcher: Text = msgspec.field(name="class", default=UNSET)
+
+
+class Drawn(_Part):
+    title: Text = UNSET
+    body: Text = UNSET
+    icon: Text = UNSET
+    color: Text = UNSET
+    sound: Text = UNSET
+    default_sound: Switch = UNSET
+    tag: Text = UNSET
+    click_action: ClickAction | UnsetType = UNSET
+    image: Text = UNSET
+    style: Number = UNSET
+    big_title: Text = UNSET
+    big_body: Text = UNSET
+    inbox_content: list[str] | UnsetType = UNSET
+    notify_id: Number = UNSET
+    group: Text = UNSET
+    notify_summary: Text = UNSET
+    badge: Badge | UnsetType = UNSET
+    ticker: Text = UNSET
+    auto_cancel: Switch = UNSET
+    auto_clear: Number = UNSET
+    when: Text = UNSET
+    importance: Literal["LOW", "NORMAL", "HIGH"] | UnsetType = UNSET
+    use_default_vibrate: Switch = UNSET
+    use_default_light: Switch = UNSET
+    vibrate_config: list[str] | UnsetType = UNSET
+    visibility: Literal["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"] | UnsetType = UNSET
+    light_settings: dict[str, Any] | UnsetType = UNSET
+    foreground_show: Switch = UNSET
+    profile_id: Text = UNSET
+    buttons: list[dict[str, Any]] | UnsetType = UNSET
+    channel_id: Text = UNSET
+
+
+class Android(_Part):
+    collapse_key: Number = UNSET
+    urgency: Literal["HIGH", "NORMAL"] | UnsetType = UNSET
+    category: Text = UNSET
+    ttl: Text = UNSET
+    bi_tag: Text = UNSET
+    receipt_id: Text = UNSET
+    fast_app_target: Literal[1, 2] | UnsetType = UNSET
+    target_user_type: Literal[0, 1] | UnsetType = UNSET
+    data: Text = UNSET
+    notification: Drawn | UnsetType = UNSET
+
+
+class Plain(_Part):
+    title: Text = UNSET
+    body: Text = UNSET
+    image: Text = UNSET
+
+
+class Message(_Part):
+    data: Text = UNSET
+    notification: Plain | UnsetType = UNSET
+    android: Android | UnsetType = UNSET
+    token: list[str] | UnsetType = UNSET
+    topic: Text = UNSET
+    condition: Text = UNSET
+
+
+class Send(_Part):
+    message: Message
+    validate_only: bool = False
+
+
+class Fault(Struct, frozen=True):
+    """What is wrong: Huawei's code and a sentence."""
+
+    code: str
+    text: str
+
+
+_DECODER = msgspec.json.Decoder(Send)
+
+
+def read(body: bytes) -> Send | Fault:
+    """The message, or the first thing that is wrong with it."""
+    try:
+        send = _DECODER.decode(body)
+    except msgspec.ValidationError as fault:
+        return Fault(BAD_PARAMETER, str(fault))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Fault(BAD_STRUCTURE, "The message structure is incorrect")
+    return next(_faults(send.message), send)
+
+
+def drawn(message: Message) -> Drawn | None:
+    """How Android shows it; None for a message that only carries data."""
+    android = message.android
+    if isinstance(android, Android) and isinstance(android.notification, Drawn):
+        return android.notification
+    return Drawn() if isinstance(message.notification, Plain) else None
+
+
+def texts(message: Message) -> tuple[str, str]:
+    """Title and text; those for Android win over those for all."""
+    plain = message.notification if isinstance(message.notification, Plain) else Plain()
+    own = drawn(message) or Drawn()
+    return text(own.title) or text(plain.title), text(own.body) or text(plain.body)
+
+
+def text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _faults(message: Message) -> Iterator[Fault]:
+    given = [message.token, message.topic, message.condition]
+    if sum(one is not UNSET for one in given) != 1:
+        yield Fault(BAD_STRUCTURE, "Exactly one of token, topic and condition must be given")
+    if isinstance(message.token, list) and not 0 < len(message.token) <= TOKENS_MAX:
+        yield Fault(BAD_TOKENS, "The number of tokens is not within 1 and 1000")
+    rest = {name: getattr(message, name) for name in ("data", "notification", "android")}
+    rest = {name: one for name, one in rest.items() if one is not UNSET}
+    if len(msgspec.json.encode(rest)) > PAYLOAD_BYTES_MAX:
+        yield Fault(TOO_LARGE, "The message body is larger than 4096 bytes")
+    if not text(message.data) and drawn(message) is None:
+        yield Fault(BAD_STRUCTURE, "Neither data nor notification is given")
+    if isinstance(message.android, Android):
+        yield from _android_faults(message.android)
+    shown = drawn(message)
+    if shown is not None:
+        if not all(texts(message)):
+            yield Fault(BAD_PARAMETER, "title and body must be given")
+        yield from _shown_faults(shown)
+
+
+def _android_faults(android: Android) -> Iterator[Fault]:
+    if isinstance(android.ttl, str):
+        found = _TTL.fullmatch(android.ttl)
+        if found is None or int(found[1]) > TTL_S_MAX:
+            yield Fault(BAD_PARAMETER, "ttl is seconds with s, at most 15 days")
+        elif int(found[1]) <= 0:
+            yield Fault(BAD_TTL, "ttl is in the past")
+    if isinstance(android.collapse_key, int) and not -1 <= android.collapse_key <= 100:
+        yield Fault(BAD_COLLAPSE_KEY, "collapse_key is not within -1 and 100")
+    if isinstance(android.category, str) and android.category not in CATEGORIES:
+        yield Fault(BAD_PARAMETER, "category is unknown")
+    if android.category == "PLAY_VOICE" and isinstance(android.notification, Drawn):
+        yield Fault(BAD_PARAMETER, "PLAY_VOICE is for data messages only")
+
+
+def _shown_faults(shown: Drawn) -> Iterator[Fault]:
+    if not isinstance(shown.click_action, ClickAction):
+        yield Fault(BAD_PARAMETER, "click_action must be given")
+    elif not _leads_somewhere(shown.click_action):
+        yield Fault(BAD_PARAMETER, "click_action does not say where to")
+    if isinstance(shown.badge, Badge) and not _is_badge(shown.badge):
+        yield Fault(BAD_PARAMETER, "badge needs class, and numbers of at most 99")
+    if isinstance(shown.notify_id, int) and not 0 <= shown.notify_id <= NOTIFY_ID_MAX:
+        yield Fault(BAD_PARAMETER, "notify_id is not a positive 32-bit number")
+    if shown.style not in (UNSET, 0, 1, 3):
+        yield Fault(BAD_PARAMETER, "style is 0, 1 or 3")
+    if shown.style == 1 and not (text(shown.big_title) and text(shown.big_body)):
+        yield Fault(BAD_PARAMETER, "style 1 needs big_title and big_body")
+    if shown.style == 3 and not isinstance(shown.inbox_content, list):
+        yield Fault(BAD_PARAMETER, "style 3 needs inbox_content")
+    if text(shown.image) and not text(shown.image).startswith("https://"):
+        yield Fault(BAD_PARAMETER, "image is not an https address")
+    if text(shown.sound) and shown.default_sound is not False:
+        yield Fault(BAD_PARAMETER, "sound needs default_sound false")
+    if isinstance(shown.buttons, list) and len(shown.buttons) > BUTTONS_MAX:
+        yield Fault(BAD_PARAMETER, "at most three buttons")
+
+
+def _leads_somewhere(click: ClickAction) -> bool:
+    match click.type:
+        case 1:
+            return bool(text(click.intent)) != bool(text(click.action))
+        case 2:
+            return text(click.url).startswith("https://")
+        case _:
+            return click.type == 3
+
+
+def _is_badge(badge: Badge) -> bool:
+    adds = badge.add_num is UNSET or 1 <= badge.add_num <= BADGE_MAX
+    sets = badge.set_num is UNSET or 0 <= badge.set_num <= BADGE_MAX
+    return adds and sets and bool(text(badge.launcher))

@@ -235,5 +235,14 @@ class StoreError(Exception):
     """The store could not do a step: nothing of it happened. The caller gets 91000."""
 
 
+class SetupError(Exception):
+    """The service cannot be opened as it is set up: what is wrong, and what to do about it."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+
 class Stale(Exception):
     """A job's lease is no longer ours: somebody else holds it or the job is gone."""

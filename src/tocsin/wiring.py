@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
@@ -36,6 +37,7 @@ from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.config import Config
+from tocsin.errors import SetupError
 from tocsin.log import configure, get_logger
 from tocsin.metrics import Metrics
 from tocsin.online.frames import FRAME_MAX_BYTES
@@ -55,6 +57,14 @@ HOLDER = "main"
 """The one worker of an embedded store."""
 BREAK = "TOCSIN_BREAK"
 """Environment variable that names a fault to plant; for `tocsin demo --break` alone."""
+KEY_ADVICE = (
+    "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
+    "what was sealed with another key stays sealed"
+)
+LISTEN_ADVICE = {
+    errno.EADDRINUSE: "another --port, or 0 for any free one",
+    errno.EACCES: "a --port above 1023, or 0 for any free one",
+}
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -75,13 +85,13 @@ class Service(Struct, frozen=True, kw_only=True):
 async def open_service(config: Config) -> AsyncIterator[Service]:
     """Open the data folder: the store under its lock, and what an operator can do with it.
 
-    Raises `StoreError` when another process has the folder, `ValueError` for a bad secret key.
+    Raises `SetupError` for what the operator can put right: a folder that another process has or
+    that is not ours to use, a bad secret key. `StoreError` is for a database that is broken.
     """
     folder = Path(config.data)
-    _make(folder)
     clock = SystemClock()
     metrics = Metrics()
-    secret = load_key(folder / "secret.key", _key_environment(config))
+    secret = _secret(folder, config)
     vault = AesVault(secret)
     async with contextlib.AsyncExitStack() as stack:
         store, snapshots = await _open_store(config, clock, metrics, stack)
@@ -168,7 +178,7 @@ class _Running:
             clock=service.clock,
         )
         doors = self._doors(desk, hub, registrar)
-        await self._run(doors, hub, [dispatcher.run(), ticker.run(), hub.run()], started, ended)
+        await self._run(doors, hub, [dispatcher.run, ticker.run, hub.run], started, ended)
 
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering) -> Doors:
         service = self._service
@@ -223,15 +233,15 @@ class _Running:
         self,
         doors: Doors,
         hub: Hub,
-        workers: list[Coroutine[Any, Any, None]],
+        workers: list[Callable[[], Coroutine[Any, Any, None]]],
         started: Callable[[str], None],
         ended: asyncio.Event,
     ) -> None:
         """Run doors and workers; whichever fails ends the service, doors close first."""
         config = self._service.config
+        public = Server(_public(doors, config))
         listening = listen(config)
         url = url_of(config, listening)
-        public = Server(_public(doors, config))
         status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
         service = self._service
         own = admin.create(service.operator, service.store, hub, lambda: status)
@@ -241,7 +251,7 @@ class _Running:
                 asyncio.create_task(public.serve([listening])),
                 asyncio.create_task(private.serve([private_socket])),
             ]
-            at_work = [asyncio.create_task(worker) for worker in workers]
+            at_work = [asyncio.create_task(worker()) for worker in workers]
             await asyncio.wait(
                 [
                     asyncio.create_task(public.is_open.wait()),
@@ -283,7 +293,7 @@ class Server(uvicorn.Server):
 
 def _public(doors: Doors, config: Config) -> uvicorn.Config:
     server = config.server
-    return uvicorn.Config(
+    settings = uvicorn.Config(
         doors,
         http="httptools",
         ws="websockets-sansio",
@@ -303,6 +313,14 @@ def _public(doors: Doors, config: Config) -> uvicorn.Config:
         ssl_certfile=server.tls_cert or None,
         ssl_keyfile=server.tls_key or None,
     )
+    try:
+        settings.load()
+    except OSError as fault:
+        raise SetupError(
+            f"the TLS certificate {server.tls_cert} cannot be used: {fault.strerror or fault}",
+            "name a PEM chain and its own key; `tocsin tls self-signed` makes both",
+        ) from fault
+    return settings
 
 
 def _private(app: Any) -> uvicorn.Config:
@@ -319,10 +337,16 @@ def _private(app: Any) -> uvicorn.Config:
 
 
 def listen(config: Config) -> socket.socket:
-    """The listening socket; port 0 takes a free one."""
+    """The listening socket; port 0 takes a free one. Raises `SetupError` if it cannot be had."""
     server = config.server
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    listening = socket.create_server((server.host, server.port), family=family, backlog=2048)
+    try:
+        listening = socket.create_server((server.host, server.port), family=family, backlog=2048)
+    except OSError as fault:
+        raise SetupError(
+            f"cannot listen on {server.host}:{server.port}: {fault.strerror or fault}",
+            LISTEN_ADVICE.get(fault.errno or 0, "a --host that is an address of this machine"),
+        ) from fault
     # An answer is written in two parts; without this the second waits for the caller's ack of the
     # first, 40 ms. Accepted connections inherit it.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -345,6 +369,11 @@ def admin_socket(folder: Path) -> Iterator[socket.socket]:
         former = os.umask(0o177)
         try:
             listening.bind(str(path))
+        except OSError as fault:
+            raise SetupError(
+                f"cannot listen on {path}: {fault.strerror or fault}",
+                "a data folder of our own on a local disk, its path shorter than 100 characters",
+            ) from fault
         finally:
             os.umask(former)
         listening.listen(64)
@@ -359,9 +388,23 @@ def derived_key(secret: bytes, purpose: str) -> bytes:
     return hmac.digest(secret, f"tocsin/{purpose}".encode(), hashlib.sha256)
 
 
-def _make(folder: Path) -> None:
-    """A folder that only its owner reads: it holds keys."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _secret(folder: Path, config: Config) -> bytes:
+    """The folder's secret key; folder and key are made at the first start."""
+    try:
+        # It holds keys, so only its owner shall read it.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return load_key(folder / "secret.key", _key_environment(config))
+    except OSError as fault:
+        raise _unusable(folder, fault) from fault
+    except ValueError as fault:
+        raise SetupError(f"the secret key cannot be used: {fault}", KEY_ADVICE) from fault
+
+
+def _unusable(folder: Path, fault: OSError) -> SetupError:
+    return SetupError(
+        f"the data folder {folder} cannot be used: {fault}",
+        "a folder that this user may write to: --data DIR",
+    )
 
 
 def _key_environment(config: Config) -> dict[str, str]:
@@ -377,9 +420,16 @@ async def _open_store(
 
         return MemoryStore(clock), MemorySnapshots()
     from tocsin.adapters.snapshots import FileSnapshots
+    from tocsin.adapters.sqlite.folder import FolderInUse
     from tocsin.adapters.sqlite.store import SqliteStore
 
     folder = Path(config.data)
     store = SqliteStore(folder, clock, metrics=metrics)
-    await store.start(stack)
+    try:
+        await store.start(stack)
+    except FolderInUse as fault:
+        advice = "end that process, or name another data folder: --data DIR"
+        raise SetupError(f"the data folder {fault}", advice) from fault
+    except OSError as fault:
+        raise _unusable(folder, fault) from fault
     return store, FileSnapshots(folder / "index")

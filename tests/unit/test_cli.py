@@ -83,6 +83,25 @@ def test_a_fault_says_what_to_do_and_has_its_exit_code(
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("key", ["ab" * 31, "not hexadecimal"])
+def test_a_command_that_opens_the_folder_says_what_is_wrong_with_its_key(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOCSIN_SECRET_KEY", key)
+    result = call("app", "list", "--data", str(tmp_path / "data"))
+    assert (result.exit_code, result.stdout) == (EXIT_REFUSED, "")
+    assert result.stderr.startswith("error: the secret key cannot be used: ")
+    assert "\ntry:" in result.stderr
+
+
+def test_a_database_that_is_broken_is_not_said_to_be_in_use(tmp_path: Path) -> None:
+    (tmp_path / "tocsin.db").write_bytes(bytes(range(256)) * 32)
+    result = call("app", "list", "--data", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (EXIT_REFUSED, "")
+    assert "cannot be used" in result.stderr
+    assert "damaged" in result.stderr
+
+
 def test_a_fault_is_json_too_where_json_was_asked_for() -> None:
     result = call("send", "--title", "T", "--json")
     told = msgspec.json.decode(result.stderr)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
@@ -222,19 +222,73 @@ async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -
 async def test_a_port_in_use_is_said_so(stage: Stage, tmp_path: Path) -> None:
     port = stage.url.rpartition(":")[2]
     said = await refused_to_serve("--data", str(tmp_path / "other"), "--port", port)
-    assert "another --port" in said
+    assert said[0].startswith(f"error: cannot listen on 127.0.0.1:{port}: ")
+    assert "another --port" in said[1]
+
+
+async def test_an_address_that_is_not_ours_is_said_so(tmp_path: Path) -> None:
+    said = await refused_to_serve("--data", str(tmp_path / "other"), "--host", "192.0.2.1")
+    assert "cannot listen on 192.0.2.1" in said[0]
+    assert "--host" in said[1]
 
 
 async def test_a_folder_in_use_is_said_so(stage: Stage) -> None:
     said = await refused_to_serve("--data", str(stage.data), "--port", "0")
-    assert "data folder" in said
+    assert f"error: the data folder {stage.data} is in use by process" in said[0]
+    assert "--data DIR" in said[1]
 
 
-async def refused_to_serve(*words: str) -> str:
-    """What `serve` says at the end of a process of its own: it wants signals for itself."""
+async def test_a_secret_key_that_others_may_read_is_said_so(tmp_path: Path) -> None:
+    key = tmp_path / "secret.key"
+    key.write_text("ab" * 32)
+    key.chmod(0o644)
+    said = await refused_to_serve("--data", str(tmp_path), "--port", "0")
+    assert f"{key} may be read by others" in said[0]
+    assert "chmod 600" in said[1]
+
+
+async def test_a_certificate_with_anothers_key_is_said_so(tmp_path: Path) -> None:
+    one = await ask("tls", "self-signed", "--out", str(tmp_path / "one"))
+    other = await ask("tls", "self-signed", "--out", str(tmp_path / "other"))
+    tls = ("--tls-cert", one["cert"], "--tls-key", other["key"])
+    said = await refused_to_serve("--data", str(tmp_path / "data"), "--port", "0", *tls)
+    assert f"the TLS certificate {one['cert']} cannot be used" in said[0]
+    assert "PEM" in said[1]
+
+
+async def refused_to_serve(*words: str) -> list[str]:
+    """The lines that `serve` says before it ends, in a process of its own: it wants signals."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "serve", *words, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await process.communicate()
+    try:
+        async with asyncio.timeout(30):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == EXIT_REFUSED
-    return said.decode()
+    lines = said.decode().splitlines()
+    # Nothing but the fault and the advice: no traceback, no warning of the interpreter.
+    assert [line[:6] for line in lines] == ["error:", "try:  "], said.decode()
+    return lines
+
+
+@pytest.fixture
+def full() -> Iterator[BinaryIO]:
+    with Path("/dev/full").open("wb", buffering=0) as device:
+        yield device
+
+
+async def test_only_a_port_that_cannot_be_had_is_called_one(tmp_path: Path, full: BinaryIO) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("serve", "--data", str(tmp_path / "data"), "--port", "0", "--json"),
+        stdout=full,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode not in (0, None)
+    assert b"No space left" in said
+    assert b"cannot listen" not in said

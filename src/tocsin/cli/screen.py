@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tocsin.client.wire import Refused, Unreachable
-from tocsin.errors import CODES, CallError, StoreError
+from tocsin.errors import CODES, CallError, SetupError, StoreError
 
 EXIT_REFUSED = 1
 """The service, or a check, said no."""
@@ -114,7 +114,7 @@ def _cell(value: object) -> str:
             return str(value)
 
 
-FREE_FOLDER = "end the process that has it (fuser DIR/*), or name another --data folder"
+CHECK_FOLDER = "is its disk full or damaged, its owner another? Else name another --data folder"
 START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
 START_SANDBOX = "is the sandbox running there? Start one: tocsin sandbox"
 
@@ -139,8 +139,10 @@ def run(
         screen.fail(Fault(str(fault), _help_of(fault.code)))
     except CallError as fault:
         screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
+    except SetupError as fault:
+        screen.fail(Fault(fault.what, fault.advice))
     except StoreError as fault:
-        screen.fail(Fault(f"the data folder cannot be used: {fault}", FREE_FOLDER))
+        screen.fail(Fault(f"the data folder cannot be used: {fault}", CHECK_FOLDER))
     except Unreachable as fault:
         screen.fail(Fault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
     except Fault as fault:

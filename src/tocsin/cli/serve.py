@@ -78,12 +78,7 @@ def serve(
         def started(url: str) -> None:
             _started(screen, url, settings)
 
-        try:
-            await serve_config(settings, started=started, ended=ended)
-        except OSError as fault:
-            where = f"{settings.server.host}:{settings.server.port}"
-            advice = "another --port, or 0 for any free one"
-            raise Fault(f"cannot listen on {where}: {fault.strerror or fault}", advice) from fault
+        await serve_config(settings, started=started, ended=ended)
 
     run(screen, work(), is_server=True)
 

@@ -166,3 +166,10 @@ async def test_running_until_told_to_end(keys: Path) -> None:
 
     await run_sandbox(SandboxSettings(folder=str(keys)), started=started, ended=ended)
     assert told[0]["apns"]["is_listening"]
+
+
+async def test_browsers_are_handed_out_by_number(sandbox: Sandbox) -> None:
+    page = (await call(sandbox, "GET", "/v1/subscriptions?offset=2&count=3")).json["tokens"]
+    assert page == [sandbox.webpush.token(number) for number in (2, 3, 4)]
+    assert json.loads(page[0])["endpoint"].startswith(sandbox.url("webpush"))
+    assert (await call(sandbox, "GET", "/v1/subscriptions?offset=x")).status == 400

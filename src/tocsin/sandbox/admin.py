@@ -38,6 +38,8 @@ class Subject(Protocol):
 
     def apns_identity(self, bundle_id: str) -> str: ...
 
+    def subscriptions(self, offset: int, count: int) -> list[str]: ...
+
     def reset(self) -> None: ...
 
 
@@ -84,6 +86,7 @@ class Admin:
             ("DELETE", "/v1/faults"): self._remove_faults,
             ("GET", "/v1/devices"): self._list_devices,
             ("POST", "/v1/devices"): self._put_devices,
+            ("GET", "/v1/subscriptions"): self._list_subscriptions,
             ("GET", "/v1/log"): self._list_log,
             ("GET", "/v1/log/counts"): self._count_log,
             ("GET", "/v1/log/duplicates"): self._list_duplicates,
@@ -153,6 +156,11 @@ class Admin:
                 one.vendor, one.token, one.state, since=one.since, app=one.app
             )
         return {"count": len(wanted.devices)}
+
+    def _list_subscriptions(self, call: Call, query: Query) -> Any:
+        del call
+        offset, count = max(0, _number(query, "offset", 0)), _page(query)
+        return {"tokens": self._subject.subscriptions(offset, count)}
 
     def _list_log(self, call: Call, query: Query) -> Any:
         del call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -37,6 +38,7 @@ from tocsin.sandbox.trust import (
     make_keys,
     server_context,
 )
+from tocsin.sandbox.webpush import WebPush, WebPushSettings
 from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
 
 LOOPBACK = "127.0.0.1"
@@ -64,6 +66,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     honor: HonorSettings = HonorSettings()
     huawei: HuaweiSettings = HuaweiSettings()
     xiaomi: XiaomiSettings = XiaomiSettings()
+    webpush: WebPushSettings = WebPushSettings()
     ports: dict[str, int] = {}
     """Ports of the other vendors, by name; one that is not named gets any free one."""
 
@@ -104,6 +107,7 @@ class Sandbox:
         self.keys = self._make_keys()
         self.apns = self._make_apns(Chance(seed))
         self.fcm = self._make_fcm(Chance(seed))
+        self.webpush = self._make_webpush(Chance(seed))
         self.counters = self._make_counters(Chance(seed))
         tls = self.keys.trust
         self.listeners: dict[str, Listener] = {
@@ -145,6 +149,7 @@ class Sandbox:
                 f"https://{host}:{self.listeners['fcm'].port}{TOKEN_PATH}"
                 for host in (LOOPBACK, "localhost")
             )
+            self.webpush.browsers.origin = self.url("webpush")
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -194,6 +199,10 @@ class Sandbox:
     def apns_identity(self, bundle_id: str) -> str:
         """A client certificate with its key (PEM) for certificate-based sending."""
         return issue_identity(self.keys.trust, bundle_id)
+
+    def subscriptions(self, offset: int, count: int) -> list[str]:
+        """What so many browsers' pages would register as their devices' tokens."""
+        return [self.webpush.token(number) for number in range(offset, offset + count)]
 
     def describe(self) -> dict[str, Any]:
         """Everything a sender needs, as `GET /v1/sandbox` answers it."""
@@ -272,8 +281,15 @@ class Sandbox:
         return {
             "honor": Honor(told.honor, book, clock, chance),
             "huawei": Huawei(told.huawei, book, clock, chance),
+            "webpush": self.webpush,
             "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),
         }
+
+    def _make_webpush(self, chance: Chance) -> WebPush:
+        # From the authority's key, so that browsers are the same as long as the folder is kept.
+        key = self.keys.trust.ca_key_pem.encode()
+        secret = hmac.digest(key, b"tocsin sandbox webpush", "sha256")
+        return WebPush(self.settings.webpush, self.devices, self.clock, chance, secret=secret)
 
     def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
         desk = Desk(vendor, self.faults, self.log, self.clock)

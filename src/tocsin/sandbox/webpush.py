@@ -1,0 +1,306 @@
+"""A push service as browsers have them, with the browsers behind it.
+
+RFC 8030, 8188, 8291 and 8292; errors in Mozilla's shape
+(https://mozilla-push-service.readthedocs.io/en/latest/errors/, read 2026-11). A real service cannot
+open what it carries, and a browser that cannot either drops it without a word. This one opens each
+message as the browser would and refuses what stays shut, else the mistake would never show.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox.buckets import Buckets
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.webpush_browser import (
+    Browser,
+    Browsers,
+    Unreadable,
+    derived_key,
+    open_sealed,
+    point_of,
+    to_text,
+)
+
+NAME = "webpush"
+STREAMS = 100
+BODY_MAX_BYTES = 4096
+TTL_MAX_S = 2_592_000
+TOKEN_LIFE_MAX_S = 86_400
+VERIFIED_MAX = 4096
+
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_URGENCIES = ("very-low", "low", "normal", "high")
+_VAPID = re.compile(r"vapid\s+(?P<rest>.+)", re.IGNORECASE)
+_SUBJECT = re.compile(r"mailto:[^\s@]+@[^\s@]+|https://\S+")
+
+
+class Refusal(Struct, frozen=True):
+    """One way to say no."""
+
+    status: int
+    errno: int
+    text: str
+
+
+REFUSALS: dict[str, Refusal] = {
+    "NotFound": Refusal(404, 102, "Invalid endpoint"),
+    "MethodNotAllowed": Refusal(405, 0, "Method not allowed"),
+    "MissingAuthorization": Refusal(401, 109, "Missing VAPID authorization"),
+    "InvalidToken": Refusal(401, 109, "Invalid VAPID token"),
+    "ExpiredToken": Refusal(401, 109, "VAPID token has expired"),
+    "LongToken": Refusal(401, 109, "VAPID token lives over 24 hours"),
+    "WrongAudience": Refusal(401, 109, "VAPID aud is not this origin"),
+    "BadSubject": Refusal(401, 109, "VAPID sub is no mailto: or https: address"),
+    "KeyMismatch": Refusal(401, 109, "VAPID public key mismatch"),
+    "Forbidden": Refusal(403, 0, "Forbidden"),
+    "MissingTtl": Refusal(400, 111, "Missing TTL header"),
+    "BadTtl": Refusal(400, 112, "Invalid TTL header value"),
+    "BadTopic": Refusal(400, 113, "Invalid Topic header value"),
+    "BadUrgency": Refusal(400, 110, "Invalid Urgency header value"),
+    "BadEncoding": Refusal(400, 110, "Invalid Content-Encoding: aes128gcm it is"),
+    "Unreadable": Refusal(400, 110, "The browser cannot open this"),
+    "TooLarge": Refusal(413, 104, "Payload too large"),
+    "Expired": Refusal(404, 102, "Subscription has expired"),
+    "Gone": Refusal(410, 106, "Subscription is gone"),
+    "TooMany": Refusal(429, 0, "Too many requests"),
+    "BackOff": Refusal(503, 201, "Back off"),
+    "RetryNow": Refusal(503, 202, "Try again"),
+    "Internal": Refusal(500, 999, "Internal error"),
+}
+"""Our name of each to what is answered; the names stand in the log and in fault rules."""
+
+
+class WebPushSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this push service behaves where the RFCs leave it open."""
+
+    streams: int = STREAMS
+    """MAX_CONCURRENT_STREAMS."""
+    device_per_minute: int | None = None
+    """Messages per subscription and minute before 429; None: no limit."""
+    retry_after: bool = True
+    """Whether a 429 says when to come back."""
+
+
+class WebPushCredential(Struct, frozen=True):
+    """The key pair that the web page subscribed with, and whom to write to."""
+
+    private_key: str
+    public_key: str
+    subject: str = "mailto:sender@example.com"
+
+
+class Sender(Struct, frozen=True):
+    """Whoever signed a VAPID token that was found in order."""
+
+    key: str
+    audience: str
+    expires_at: float
+    subject: str
+
+
+class WebPush:
+    """One push service. From `secret` come the browsers and the key that their pages used."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        settings: WebPushSettings,
+        book: DeviceBook,
+        clock: Clock,
+        chance: Chance,
+        *,
+        secret: bytes,
+    ) -> None:
+        self._settings = settings
+        self.credential = _credential(secret)
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._devices = Buckets(settings.device_per_minute, 60.0)
+        self._verified: dict[str, Sender] = {}
+        self.browsers = Browsers(secret)
+
+    def opening_streams(self) -> int:
+        return self._settings.streams
+
+    def token(self, number: int) -> str:
+        """The subscription of a browser, as a device registers it."""
+        return self.browsers.browser(number).token
+
+    def token_of(self, call: Call) -> str:
+        browser = self.browsers.at(call.path)
+        return "" if browser is None else browser.token
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        return _refuse(code if code in REFUSALS else "Internal", self.token_of(call))
+
+    def judge(self, call: Call) -> Verdict:
+        browser = self.browsers.at(call.path)
+        if browser is None:
+            return _refuse("NotFound")
+        if call.method != "POST":
+            return _refuse("MethodNotAllowed", browser.token)
+        device = self._book.look(NAME, browser.token)
+        reason = self._sender_fault(call, device)
+        if reason:
+            return _refuse(reason, browser.token)
+        headers = dict(call.headers)
+        reason = _header_fault(headers) or _body_fault(call.body, headers)
+        verdict = _refuse(reason) if reason else self._reach(call, browser, device)
+        verdict.token = browser.token
+        verdict.collapse = headers.get("topic", "")
+        return verdict
+
+    # who sends
+
+    def _sender_fault(self, call: Call, device: Device | None) -> str:
+        values = [text for name, text in call.headers if name == "authorization"]
+        match = _VAPID.fullmatch(values[0]) if len(values) == 1 else None
+        if match is None:
+            return "MissingAuthorization"
+        parts = dict(part.strip().partition("=")[::2] for part in match["rest"].split(","))
+        sender = self._verify(parts.get("t", ""), parts.get("k", ""))
+        if sender is None:
+            return "InvalidToken"
+        now = self._clock.now()
+        if sender.audience != self.browsers.origin:
+            return "WrongAudience"
+        if sender.expires_at <= now:
+            return "ExpiredToken"
+        if sender.expires_at > now + TOKEN_LIFE_MAX_S:
+            return "LongToken"
+        if not _SUBJECT.fullmatch(sender.subject):
+            return "BadSubject"
+        owner = (device.app if device is not None else "") or self.credential.public_key
+        is_foreign = device is not None and device.state in ("other_app", "other_environment")
+        return "KeyMismatch" if sender.key != owner or is_foreign else ""
+
+    def _verify(self, token: str, key: str) -> Sender | None:
+        known = self._verified.get(token)
+        if known is not None and known.key == key:
+            return known
+        try:
+            public = ec.EllipticCurvePublicKey.from_encoded_point(
+                ec.SECP256R1(), jwt.utils.base64url_decode(key)
+            )
+            claims = jwt.decode(
+                token,
+                public,
+                algorithms=["ES256"],
+                options={"verify_exp": False, "verify_aud": False, "verify_nbf": False},
+            )
+        except (jwt.InvalidTokenError, UnsupportedAlgorithm, ValueError):
+            return None
+        expires_at, audience = claims.get("exp"), claims.get("aud")
+        subject = claims.get("sub", "")
+        if not isinstance(expires_at, int | float) or not isinstance(audience, str):
+            return None
+        sender = Sender(key, audience, float(expires_at), str(subject))
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[token] = sender
+        return sender
+
+    # whom it reaches
+
+    def _reach(self, call: Call, browser: Browser, device: Device | None) -> Verdict:
+        now = self._clock.now()
+        if device is None or device.state == "expired":
+            return _refuse("Expired" if device is not None else "Gone")
+        if device.state == "dead":
+            return _refuse("Gone")
+        if not self._devices.take(browser.token, now):
+            return self._too_many(browser.token, now)
+        try:
+            plain = open_sealed(call.body, browser.key, browser.auth) if call.body else b"{}"
+        except Unreadable as fault:
+            verdict = _refuse("Unreadable")
+            verdict.reason = f"Unreadable: {fault}"
+            return verdict
+        headers = dict(call.headers)
+        number = f"{self._chance.bits(96):024x}"
+        where = f"{self.browsers.origin}/message/{number}"
+        answer = (("location", where), ("ttl", headers["ttl"]))
+        shown, correlation = _shown(plain, headers.get("topic") or number, number, now)
+        self._book.show(device, shown, now + int(headers["ttl"]))
+        verdict = Verdict(201, answer, accepted=True, message_id=number, correlation=correlation)
+        verdict.push_type = headers.get("urgency", "normal")
+        return verdict
+
+    def _too_many(self, token: str, now: float) -> Verdict:
+        verdict = _refuse("TooMany")
+        if self._settings.retry_after:
+            seconds = str(max(1, math.ceil(self._devices.opens_in_s(token, now))))
+            verdict.headers = (*verdict.headers, ("retry-after", seconds))
+        return verdict
+
+
+def _credential(secret: bytes) -> WebPushCredential:
+    key = derived_key(secret, b"vapid")
+    number = key.private_numbers().private_value.to_bytes(32)
+    return WebPushCredential(to_text(number), to_text(point_of(key)))
+
+
+def _header_fault(headers: dict[str, str]) -> str:
+    ttl = headers.get("ttl", "")
+    if not ttl:
+        return "MissingTtl"
+    if not re.fullmatch(r"[0-9]{1,10}", ttl) or int(ttl) > TTL_MAX_S:
+        return "BadTtl"
+    if "topic" in headers and not _TOPIC.fullmatch(headers["topic"]):
+        return "BadTopic"
+    if headers.get("urgency", "normal") not in _URGENCIES:
+        return "BadUrgency"
+    return ""
+
+
+def _body_fault(body: bytes, headers: dict[str, str]) -> str:
+    if body and headers.get("content-encoding") != "aes128gcm":
+        return "BadEncoding"
+    return "TooLarge" if len(body) > BODY_MAX_BYTES else ""
+
+
+def _refuse(code: str, token: str = "") -> Verdict:
+    known = REFUSALS[code]
+    answer = {"code": known.status, "errno": known.errno, "error": code, "message": known.text}
+    headers = (("content-type", "application/json"),)
+    body = msgspec.json.encode(answer)
+    return Verdict(known.status, headers, body, reason=code, token=token)
+
+
+def _shown(plain: bytes, key: str, number: str, now: float) -> tuple[Shown, str]:
+    """What the page's service worker, or the browser, draws; and the sender's own id in it."""
+    try:
+        told: Any = msgspec.json.decode(plain)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = {}
+    if isinstance(told, dict) and told.get("web_push") == 8030:
+        told = told.get("notification")
+    if not isinstance(told, dict):
+        told = {}
+    data = told.get("data")
+    shown = Shown(
+        key=_text(told.get("tag")) or key,
+        title=_text(told.get("title")),
+        body=_text(told.get("body")),
+        at=now,
+        message_id=number,
+        is_silent=not (told.get("title") or told.get("body")),
+    )
+    return shown, _text(data.get("msgid")) if isinstance(data, dict) else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -36,7 +36,7 @@ class Size(Struct, frozen=True, kw_only=True):
     """How long one round of calls takes."""
 
 
-FULL = Size(accounts=1_000_000, devices=20_000, sockets=2_000, rounds=5, seconds=2.0)
+FULL = Size(accounts=1_000_000, devices=10_000, sockets=2_000, rounds=5, seconds=2.0)
 SMALL = Size(accounts=5_000, devices=400, sockets=50, rounds=1, seconds=0.2)
 
 

@@ -56,6 +56,7 @@ from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Request, Response
+from tocsin.wiring import ease_collector
 
 CONNECTIONS = 2
 IN_FLIGHT = apns.LIMITS.in_flight_max
@@ -106,6 +107,8 @@ def _round(runner: asyncio.Runner, count: int, send: Send) -> Round:
 async def _open(
     folder: Path, target: Sink, size: Size, stack: AsyncExitStack, tell: Tell
 ) -> dict[str, Send]:
+    # As the service does; all sides run in this process and so have the same.
+    ease_collector(stack)
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     pipeline = await Pipeline.open(folder, target, pem, stack)

@@ -35,6 +35,7 @@ from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
+from tocsin.wiring import ease_collector
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -98,6 +99,7 @@ async def respond(send: Send, body: bytes) -> None:
 
 async def serve(chosen: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
+        ease_collector(stack)
         if chosen.kind == "tocsin":
             app = service(await open_folder(chosen.folder, stack, chosen.cached))
         elif chosen.kind == "redis":

@@ -52,7 +52,12 @@ class ReqwestHttp:
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
         stack.push_async_callback(self._close)
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,  # noqa: ARG002 - this client cannot ask
+    ) -> Response | Fault:
         client = self._client(request)
         try:
             asked = client.request(request.method, request.origin + request.path)

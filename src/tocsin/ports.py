@@ -73,7 +73,9 @@ class Http(Protocol):
 
         Answers `Fault("unsent", …)` only when certain that no byte of the request was acted on; in
         doubt it says `maybe_sent`. Bodies over the adapter's `body_max_bytes` are cut off and the
-        request becomes a `maybe_sent` fault. Many calls may be under way at once.
+        request becomes a `maybe_sent` fault. Many calls may be under way at once. `may_begin` is
+        asked at the last moment, when the request would go onto the wire: it may have waited long
+        for a free stream. False makes it `unsent`.
         """
         ...
 
@@ -179,6 +181,10 @@ class Gate(Protocol):
 
     async def may_begin(self, batch: Batch) -> Outcome | None:
         """None: begin now. An outcome (recalled, expired, held): begin nothing, book this."""
+        ...
+
+    def still_may(self, batch: Batch) -> bool:
+        """Whether that still holds, without waiting: for a request that waited for a stream."""
         ...
 
 

@@ -269,3 +269,14 @@ async def test_plain_http_is_served_too() -> None:
     async with faulty_server(is_plain=True) as server, open_http() as http:
         asked = Request("GET", f"http://127.0.0.1:{server.port}", "/", ((ID_HEADER, "1"),))
         assert kind(await http.send(asked, 5)) == "200"
+
+
+@pytest.mark.parametrize("alpn", ALPNS)
+async def test_who_may_no_longer_begin_is_not_sent_and_the_connection_serves_on(
+    alpn: tuple[str, ...],
+) -> None:
+    async with faulty_server(alpn=alpn) as server, open_http() as http:
+        assert kind(await http.send(request_to(server, "1"), 5, lambda: True)) == "200"
+        assert kind(await http.send(request_to(server, "2"), 5, lambda: False)) == "unsent"
+        assert kind(await http.send(request_to(server, "3"), 5)) == "200"
+        assert [seen.headers[ID_HEADER] for seen in server.seen] == ["1", "3"]

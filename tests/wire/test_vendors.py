@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ async def test_a_golden_conversation(path: Path) -> None:
 
     def answer(server: FaultyServer, request: Seen) -> None:
         link = server.links[request.link]
-        if request.path == "/token":
+        if request.path.endswith("/token"):
             link.reply(request.stream, 200, b'{"access_token":"b","expires_in":3599}')
             return
         seen.append(request)
@@ -152,12 +152,17 @@ class Watched:
         self.proofs: Counter[str] = Counter()
         self.bearers = 0
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
-        if request.path == "/token":
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
+        if request.path.endswith("/token"):
             self.bearers += 1
         else:
             self.proofs[dict(request.headers)["authorization"]] += 1
-        return await self._http.send(request, min(deadline_s, self._deadline_max_s))
+        return await self._http.send(request, min(deadline_s, self._deadline_max_s), may_begin)
 
 
 class Scene:

@@ -44,7 +44,12 @@ class CurlHttp:
         self._is_open = True
         stack.push_async_callback(self._close)
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
         if not self._is_open:
             return Fault("unsent", "the HTTP client is not open")
         if deadline_s <= 0:
@@ -69,6 +74,7 @@ class CurlHttp:
             transfer = pool.take(request, deadline_s, address)
         except (pycurl.error, TypeError, ValueError) as error:
             return Fault("unsent", f"this request cannot be written: {error}")
+        transfer.may_begin = may_begin
         return await self._perform(pool, transfer)
 
     async def _perform(self, pool: Pool, transfer: Transfer) -> Response | Fault:

@@ -157,6 +157,8 @@ class Transfer:
         self._address = ""
         self._sendings = 0
         self._is_refused = False
+        self.may_begin: Callable[[], bool] | None = None
+        """Asked when the request would go onto the wire."""
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         handle.setopt(pycurl.PREREQFUNCTION, self._before_sending)
@@ -189,6 +191,7 @@ class Transfer:
 
     def clear(self) -> None:
         self._address = ""
+        self.may_begin = None
         self.handle.setopt(pycurl.VERBOSE, 0)
         self._sendings = 0
         self._is_refused = False
@@ -219,6 +222,8 @@ class Transfer:
     def _before_sending(self, peer: str, *_: object) -> int:
         """Let the first sending pass and stop every further one: libcurl's own repeats."""
         if self._address and ip_address(peer) != ip_address(self._address):
+            return pycurl.PREREQFUNC_ABORT
+        if self._sendings == 0 and self.may_begin is not None and not self.may_begin():
             return pycurl.PREREQFUNC_ABORT
         self._sendings += 1
         if self._sendings > 1:

@@ -83,8 +83,13 @@ class _TwiceSending:
         self._http = http
         self._is_done = False
 
-    async def send(self, request: Request, deadline_s: float) -> Response | Fault:
-        answer = await self._http.send(request, deadline_s)
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
+        answer = await self._http.send(request, deadline_s, may_begin)
         is_sent = isinstance(answer, Response) and answer.status == 200
         if is_sent and not self._is_done and "/3/device/" in request.path:
             self._is_done = True

@@ -208,11 +208,25 @@ class Driver(ABC):
 
     # sending
 
-    async def _send(self, request: Request) -> Response | Denied:
-        """One request and its answer, or what no answer means for those it was for."""
+    async def _send(self, turn: Turn, request: Request) -> Response | Denied:
+        """One request and its answer, or what no answer means for those it was for.
+
+        The gate is asked once more as the request goes onto the wire: behind a stream limit it may
+        have waited in the client for as long as its deadline.
+        """
         placed = self._placed(request, self._record.origin)
         started_at = self._clock.monotonic()
-        answer = await self._http.send(placed, self._limits.deadline_s)
+        is_withdrawn = False
+
+        def may_begin() -> bool:
+            nonlocal is_withdrawn
+            is_withdrawn = not turn.gate.still_may(turn.batch)
+            return not is_withdrawn
+
+        answer = await self._http.send(placed, self._limits.deadline_s, may_begin)
+        if isinstance(answer, Fault) and is_withdrawn:
+            outcome = await turn.gate.may_begin(turn.batch) or Outcome.HELD
+            return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
         if isinstance(answer, Fault):
             self._metrics.count("faults", channel=self._vendor.NAME, kind=answer.kind)
             self._log.debug("no answer", kind=answer.kind, reason=answer.reason)

@@ -138,7 +138,7 @@ class ListDriver(Driver):
                 return refusal
         course.is_cleared = False
         course.was_asked = True
-        return await self._send(request)
+        return await self._send(course.turn, request)
 
     # what is saved once
 

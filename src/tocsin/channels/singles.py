@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
+from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
 from tocsin.channels.registry import SingleVendor
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Delivery, Denied, StaleCredential
+
+WATCH_S = 0.4
+"""How often the gate is asked about what is under way; a closed gate counts within a second."""
 
 
 class SingleDriver(Driver):
@@ -31,19 +34,40 @@ class SingleDriver(Driver):
                 turn, begun, work, lambda: receipt_of(delivery, Denied(Outcome.UNKNOWN, *OUR_FAULT))
             )
 
-        async with asyncio.TaskGroup() as group:
-            for index, delivery in enumerate(deliveries):
-                begun = await self._begin(turn)
-                if isinstance(begun, Denied):
-                    receipts[index] = receipt_of(delivery, begun)
-                elif begun.is_probe:
-                    # The rest waits for what the probe finds.
-                    await send(index, delivery, begun)
-                else:
-                    group.create_task(send(index, delivery, begun))
-        done = [receipt for receipt in receipts if receipt is not None]
-        assert len(done) == len(deliveries)
-        return done
+        under_way: set[asyncio.Task[None]] = set()
+        watch = asyncio.create_task(self._watch(turn, under_way))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index, delivery in enumerate(deliveries):
+                    begun = await self._begin(turn)
+                    if isinstance(begun, Denied):
+                        receipts[index] = receipt_of(delivery, begun)
+                        continue
+                    task = group.create_task(send(index, delivery, begun))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    if begun.is_probe:
+                        # The rest waits for what the probe finds.
+                        await asyncio.wait({task})
+        finally:
+            watch.cancel()
+        no_answer = Denied(Outcome.UNKNOWN, *NO_ANSWER)
+        return [
+            receipt or receipt_of(delivery, no_answer)
+            for receipt, delivery in zip(receipts, deliveries, strict=True)
+        ]
+
+    async def _watch(self, turn: Turn, under_way: set[asyncio.Task[None]]) -> None:
+        """Give up what has no answer yet once the gate has closed.
+
+        Behind a stream limit the client's library may hold requests that it has taken, and begin
+        them seconds later; which of them it holds it does not tell, so all end in doubt.
+        """
+        while True:
+            await self._clock.sleep(WATCH_S)
+            if under_way and await turn.gate.may_begin(turn.batch) is not None:
+                for task in list(under_way):
+                    task.cancel()
 
     async def _converse(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
         try:
@@ -70,7 +94,7 @@ class SingleDriver(Driver):
             return receipt_of(delivery, Denied(Outcome.BAD_REQUEST, *OUR_FAULT))
         if isinstance(request, Receipt):
             return request
-        answer = await self._send(request)
+        answer = await self._send(turn, request)
         if isinstance(answer, Denied):
             return self._recorded(receipt_of(delivery, answer), begun)
         return self._recorded(self._file.read(delivery, answer), begun)

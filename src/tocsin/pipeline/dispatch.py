@@ -15,6 +15,9 @@ from tocsin.pipeline.work import Tools, Worker, channel_of
 from tocsin.ports import Bus
 from tocsin.store import Head
 
+REFRESH_S = 0.4
+"""How often the recall set is read while jobs are under way: half of what a copy may be old."""
+
 
 class Pace(Struct, frozen=True, kw_only=True):
     """How much a dispatcher has under way, and how long it holds it."""
@@ -46,6 +49,7 @@ class Dispatcher:
         self._held: dict[tuple[int, int], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._extended_at = float("-inf")
+        self._refreshed_at = float("-inf")
         self._hint = asyncio.Event()
         self._log = structlog.get_logger("dispatch")
 
@@ -71,6 +75,7 @@ class Dispatcher:
         # it again from ourselves, send it twice, and refuse our own settle.
         if self._held and now - self._extended_at >= self._pace.extend_every_s:
             await self.extend()
+        await self._keep_gate_fresh()
         wait_s = self._pace.poll_s
         heads = await self._store.heads(now)
         for head in sorted(heads, key=lambda head: head.lane):
@@ -79,6 +84,15 @@ class Dispatcher:
             elif len(self._tasks) < self._pace.jobs_max:
                 await self._serve(head)
         return wait_s
+
+    async def _keep_gate_fresh(self) -> None:
+        """Requests that wait for a stream begin only on a young copy of the recall set."""
+        now = self._clock.monotonic()
+        if now - self._refreshed_at < REFRESH_S:
+            return
+        self._refreshed_at = now
+        for app in {app for app, _ in self._held}:
+            await self._worker.gate.refresh(app)
 
     async def drain(self) -> None:
         """Wait until nothing is under way: for tests and for a calm stop."""

@@ -66,10 +66,24 @@ class RecallGate:
             return Outcome.EXPIRED
         return None
 
-    async def _read(self, app: int, copy: _Copy) -> bool:
+    def still_may(self, batch: Batch) -> bool:
+        if not self._health.is_well or (batch.app, batch.job) in self._lost:
+            return False
+        copy = self._copies.get(batch.app)
+        if copy is None or self._clock.monotonic() - copy.read_at > COPY_MAX_S:
+            return False
+        return batch.task not in copy.tasks and self._clock.now() < batch.deliveries[0].expires_at
+
+    async def refresh(self, app: int) -> None:
+        """Read the recall set anew, for requests that wait in a client's queue."""
+        copy = self._copies.get(app)
+        if copy is not None:
+            await self._read(app, copy, older_s=0.0)
+
+    async def _read(self, app: int, copy: _Copy, older_s: float = COPY_MAX_S) -> bool:
         async with copy.lock:
             asked_at = self._clock.monotonic()
-            if asked_at - copy.read_at <= COPY_MAX_S:
+            if asked_at - copy.read_at <= older_s:
                 return True
             try:
                 since = self._clock.now() - RECALL_WINDOW_S - 1

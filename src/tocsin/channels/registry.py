@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol, TypeGuard
 
-from tocsin.channels import apns, fcm, huawei
+from tocsin.channels import apns, fcm, huawei, xiaomi
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
@@ -82,6 +82,7 @@ VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     apns,
     fcm,
     huawei,
+    xiaomi,
 )
 
 

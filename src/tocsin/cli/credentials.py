@@ -178,6 +178,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "huawei": (
         "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
     ),
+    "xiaomi": (
+        (
+            "tocsin credential add xiaomi --package-name com.example.app"
+            " --app-secret @secret.txt --data data"
+        ),
+    ),
 }
 ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
 

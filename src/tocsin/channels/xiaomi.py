@@ -1,0 +1,472 @@
+"""Xiaomi's Mi Push, by the app secret.
+
+Pages, read 2026-11:
+https://dev.mi.com/distribute/doc/details?pId=1559
+https://dev.mi.com/distribute/doc/details?pId=1560
+https://dev.mi.com/distribute/doc/details?pId=1656
+https://dev.mi.com/distribute/doc/details?pId=2321
+https://trtc.io/document/77715
+
+What is special: nothing is fetched or signed, the secret itself travels with every call. The
+answer is HTTP 200 whatever happened, and its own code says what. It speaks about the whole list: an
+unknown regId is named only in `bad_regids`, if at all, and otherwise shows by a receipt of type 16.
+Where a list is refused for a regId that is not named, nobody was reached, so the list is halved
+until the culprit stands alone. Every push belongs to a class, its channel: a public one lives a day
+and counts against a daily quota, a private one lives ten days and its text comes from a template.
+Titles and texts must not be blank, so a push that has only one of them shows it twice, and one that
+has none cannot be sent: data messages were shut off in 2022-09. A notify id makes a second delivery
+replace the first. Badges are the phone's own business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message, cut, notify_id, render_template
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import (
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    Unanswered,
+)
+
+NAME = "xiaomi"
+
+LIMITS = Limits(
+    # Xiaomi names no figure; 4 KB is what its own clients keep to.
+    payload_max_bytes=4096,
+    devices_max=1000,
+    lifetime_max_s=10 * 86_400,
+    # For less than 100,000 devices with notifications on; 3,000 from ten million on.
+    rate_per_s=500.0,
+    in_flight_max=16,
+)
+
+ORIGINS = {
+    "china": "https://api.xmpush.xiaomi.com",
+    "europe": "https://fr-api.xmpush.global.xiaomi.com",
+    "india": "https://idmb-api.xmpush.global.xiaomi.com",
+    "russia": "https://ru-api.xmpush.global.xiaomi.com",
+    "global": "https://sgp-api.xmpush.global.xiaomi.com",
+}
+PATH = "/v4/message/regid"
+PUBLIC_LIFE_MAX_S = 86_400
+# Xiaomi says "less than 50" and "less than 128"; Tencent cuts one later.
+TITLE_UNITS_MAX = 49
+DESC_UNITS_MAX = 127
+PARAM_UNITS_MAX = 128
+PARAMS_MAX = 9
+EXTRAS_UNITS_MAX = 1023
+"""What the sender's own extras may hold in all, names and values."""
+CALLBACK_BYTES_MAX = 256
+CALLBACK_TYPES = 1 | 2 | 16 | 32 | 64 | 128
+"""Arrived, clicked, invalid, switched off, filtered out, over the day's quota."""
+REQUESTS_MAX = 24
+"""Requests spent on one list while a regId that is not named is sought."""
+NEVER_S = 10 * 365 * 86_400.0
+"""A secret does not expire."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the developer console shows of an app, and how its messages are sent."""
+
+    app_secret: Annotated[str, Meta(description="AppSecret of the app", extra={"is_secret": True})]
+    package_name: Annotated[str, Meta(description="Package name of the Android app")]
+    region: Annotated[
+        Literal["china", "europe", "india", "russia", "global"],
+        Meta(description="Which of Xiaomi's services the app is registered with"),
+    ] = "china"
+    android_channel_id: Annotated[
+        str, Meta(description="Xiaomi channel (class) of pushes that name none")
+    ] = ""
+    private_channel_ids: Annotated[
+        str, Meta(description="Channels of the private class, separated by commas")
+    ] = ""
+    template_id: Annotated[
+        str, Meta(description="Template that pushes of private channels are filled into")
+    ] = ""
+    template_param: Annotated[
+        str,
+        Meta(description="Template variables as JSON texts; {{Title}} and {{Desc}} are filled in"),
+    ] = '{"title":"{{Title}}","content":"{{Desc}}"}'
+    click: Annotated[
+        Literal["app", "page", "web"],
+        Meta(description="What a click opens: the app, intent_uri or web_uri"),
+    ] = "app"
+    intent_uri: Annotated[
+        str, Meta(description="Page that a click opens: intent:#Intent;component=…;end")
+    ] = ""
+    web_uri: Annotated[str, Meta(description="Web page that a click opens")] = ""
+    callback_url: Annotated[
+        str, Meta(description="Where Xiaomi posts receipts; empty: nowhere")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[!-~]+", self.app_secret):
+            raise ValueError("app_secret holds visible ASCII characters only")
+        if not re.fullmatch(r"[A-Za-z][\w.]*", self.package_name, re.ASCII):
+            raise ValueError("package_name is not the name of an Android package")
+        if self.click == "page" and not self.intent_uri:
+            raise ValueError("click is page, but intent_uri is empty")
+        if self.click == "web" and not self.web_uri:
+            raise ValueError("click is web, but web_uri is empty")
+        if self.callback_url:
+            is_url = urlsplit(self.callback_url).scheme in ("http", "https")
+            if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
+                raise ValueError("callback_url is not a web address of 256 bytes at most")
+        _check_template(self.template_param)
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.BAD_REQUEST,
+    (200, "0"): Outcome.ACCEPTED,
+    (200, "1"): Outcome.SERVER_ERROR,
+    (200, "10001"): Outcome.SERVER_ERROR,
+    (200, "10002"): Outcome.SERVER_ERROR,
+    (200, "10003"): Outcome.SERVER_ERROR,
+    (200, "10008"): Outcome.BAD_REQUEST,
+    (200, "10012"): Outcome.BAD_REQUEST,
+    (200, "10016"): Outcome.BAD_REQUEST,
+    (200, "10017"): Outcome.BAD_REQUEST,
+    (200, "10027"): Outcome.THROTTLED,
+    (200, "10029"): Outcome.TOKEN_DEAD,
+    (200, "10031"): Outcome.BLOCKED_CONTENT,
+    (200, "10034"): Outcome.QUOTA_DAY,
+    (200, "10036"): Outcome.BLOCKED_CONTENT,
+    (200, "10041"): Outcome.BAD_REQUEST,
+    (200, "20301"): Outcome.SERVER_ERROR,
+    (200, "20315"): Outcome.TOKEN_DEAD,
+    (200, "20607"): Outcome.SERVER_ERROR,
+    (200, "21301"): Outcome.CREDENTIALS_WRONG,
+    (200, "21302"): Outcome.CREDENTIALS_WRONG,
+    (200, "21305"): Outcome.CREDENTIALS_WRONG,
+    (200, "22000"): Outcome.CREDENTIALS_WRONG,
+    (200, "22006"): Outcome.CREDENTIALS_WRONG,
+    (200, "22007"): Outcome.CREDENTIALS_WRONG,
+    (200, "22022"): Outcome.CREDENTIALS_WRONG,
+    (200, "22102"): Outcome.SERVER_ERROR,
+    (200, "26003"): Outcome.SERVER_ERROR,
+    (200, "26004"): Outcome.THROTTLED,
+    (200, "26006"): Outcome.BLOCKED_CONTENT,
+    (200, "27001"): Outcome.NOT_PERMITTED,
+    # The regId may only be offline, which is no evidence against it.
+    (200, "65003"): Outcome.UNDELIVERABLE,
+    (200, "65009"): Outcome.TOO_LARGE,
+    (200, "65010"): Outcome.BAD_REQUEST,
+    (200, "65011"): Outcome.BAD_REQUEST,
+    (200, "65012"): Outcome.BAD_REQUEST,
+    (200, "65013"): Outcome.BAD_REQUEST,
+    (200, "65014"): Outcome.BAD_REQUEST,
+    (200, "65015"): Outcome.BAD_REQUEST,
+    (200, "65016"): Outcome.BAD_REQUEST,
+    (200, "65017"): Outcome.BAD_REQUEST,
+    (200, "65029"): Outcome.SERVER_ERROR,
+    (200, "65035"): Outcome.BAD_REQUEST,
+    (200, "65036"): Outcome.BAD_REQUEST,
+    (200, "65037"): Outcome.BAD_REQUEST,
+    (200, "65038"): Outcome.BAD_REQUEST,
+    (200, "66007"): Outcome.TOKEN_DEAD,
+    (200, "200001"): Outcome.QUOTA_DAY,
+    (200, "200002"): Outcome.THROTTLED,
+    (400, ""): Outcome.BAD_REQUEST,
+    (401, ""): Outcome.CREDENTIALS_WRONG,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    (404, ""): Outcome.BAD_REQUEST,
+    (413, ""): Outcome.TOO_LARGE,
+    (429, ""): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (502, ""): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.SERVER_ERROR,
+}
+"""Status and Xiaomi's code to outcome; an empty code stands for every other one of its status.
+
+With status 200 that is a code nobody has heard of; an answer without any code is doubt.
+"""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """Each notification has its notify id, the same in every attempt."""
+    return True
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    yield from ()
+    return Authority(f"key={settings.app_secret}", now + NEVER_S / 2, now + NEVER_S)
+
+
+def deliver(
+    settings: Settings,
+    credential: Authority,
+    batch: Batch,
+    now: float,  # noqa: ARG001 - the common shape
+) -> Generator[Request, Response, list[Receipt]]:
+    form = _form(settings, batch)
+    if isinstance(form, Denied):
+        return [_receipt(delivery, form) for delivery in batch.deliveries]
+    found: dict[int, Receipt] = {}
+    waiting, spent, was_taken = [batch.deliveries], 0, False
+    while waiting and spent < REQUESTS_MAX:
+        part = waiting.pop()
+        spent += 1
+        try:
+            response = yield _request(settings, credential, form, part)
+        except Unanswered as fault:
+            _book(found, part, fault.denied)
+            rest = fault.denied
+            if rest.outcome is Outcome.UNKNOWN:
+                rest = Denied(Outcome.HELD, "-10", "not tried")
+            for other in waiting:
+                _book(found, other, rest)
+            waiting.clear()
+            break
+        said = _said(settings, form, response, len(part))
+        if said.verdict.outcome is Outcome.TOKEN_DEAD and len(part) > 1:
+            middle = len(part) // 2
+            waiting += [part[middle:], part[:middle]]
+            continue
+        was_taken |= said.verdict.outcome is Outcome.ACCEPTED
+        for delivery in part:
+            is_bad = delivery.token in said.bad
+            found[delivery.device] = _receipt(delivery, _BAD if is_bad else said.verdict)
+    # Where nobody at all was taken, most of the list looks dead, and that accuses the credential.
+    for part in waiting:
+        _book(found, part, Denied(Outcome.HELD, "-10", "not tried") if was_taken else _BAD)
+    return [found[delivery.device] for delivery in batch.deliveries]
+
+
+class _Said(Struct, frozen=True):
+    """What one answer says about the list it was for."""
+
+    verdict: Denied
+    bad: frozenset[str] = frozenset()
+    """regIds that were left out because nobody knows them."""
+
+
+_BAD = Denied(Outcome.TOKEN_DEAD, "66007", "regId unknown")
+
+
+def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], denied: Denied) -> None:
+    for delivery in part:
+        found[delivery.device] = _receipt(delivery, denied)
+
+
+def _receipt(delivery: Delivery, denied: Denied) -> Receipt:
+    return Receipt(
+        device=delivery.device,
+        outcome=denied.outcome,
+        code=denied.code,
+        info=denied.info,
+        retry_after_s=denied.retry_after_s,
+        epoch=delivery.epoch,
+    )
+
+
+def _request(
+    settings: Settings,
+    credential: Authority,
+    form: dict[str, str],
+    part: tuple[Delivery, ...],
+) -> Request:
+    tokens = ",".join(delivery.token for delivery in part)
+    return Request(
+        "POST",
+        ORIGINS[settings.region],
+        PATH,
+        (
+            ("authorization", credential.value),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ),
+        urlencode({**form, "registration_id": tokens}).encode(),
+    )
+
+
+def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
+    """Everything but the targets; a denial where there is nothing that can be sent."""
+    first = batch.deliveries[0]
+    message = first.message
+    title = message.title.strip() or message.desc.strip()
+    desc = message.desc.strip() or message.title.strip()
+    if not title:
+        return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+    form = {
+        "restricted_package_name": settings.package_name,
+        "pass_through": "0",
+        "title": cut(title, TITLE_UNITS_MAX),
+        "description": cut(desc, DESC_UNITS_MAX),
+        "notify_type": "-1",
+        "notify_id": str(notify_id(first.collapse)),
+        "time_to_live": str(_life_ms(settings, message, first.ttl_s)),
+    }
+    if message.ext:
+        # Xiaomi asks for this one to be encoded before the form is.
+        form["payload"] = quote(message.ext, safe="")
+    form |= {f"extra.{name}": value for name, value in _extras(settings, batch).items()}
+    size = sum(len(name) + len(text.encode()) for name, text in form.items() if name != "payload")
+    if size + len(message.ext.encode()) > LIMITS.payload_max_bytes:
+        limit = LIMITS.payload_max_bytes
+        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
+    return form
+
+
+def _extras(settings: Settings, batch: Batch) -> dict[str, str]:
+    message = batch.deliveries[0].message
+    extras = _classed(settings, message) | _clicked(settings, message)
+    if message.android.sound:
+        place = f"android.resource://{settings.package_name}/raw/"
+        extras["sound_uri"] = place + message.android.sound
+    if message.android.is_big_text:
+        extras["notification_style_type"] = "1"
+    if message.ext and len("ext") + len(message.ext.encode("utf-16-le")) // 2 <= EXTRAS_UNITS_MAX:
+        extras["ext"] = message.ext
+    if settings.callback_url:
+        extras["callback"] = settings.callback_url
+        extras["callback.param"] = batch.correlation
+        extras["callback.type"] = str(CALLBACK_TYPES)
+    return extras
+
+
+def _channel(settings: Settings, message: Message) -> str:
+    return message.android.xiaomi_channel_id or settings.android_channel_id
+
+
+def _is_private(settings: Settings, message: Message) -> bool:
+    private = [it.strip() for it in settings.private_channel_ids.split(",")]
+    channel = _channel(settings, message)
+    return bool(channel) and channel in private
+
+
+def _classed(settings: Settings, message: Message) -> dict[str, str]:
+    """The channel, and the template that a private one asks for."""
+    channel = _channel(settings, message)
+    extras = {"channel_id": channel} if channel else {}
+    if settings.template_id and _is_private(settings, message):
+        extras["template_id"] = settings.template_id
+        extras["template_param"] = _filled(settings.template_param, message)
+    return extras
+
+
+def _filled(template: str, message: Message) -> str:
+    texts = {"Title": message.title or message.desc, "Desc": message.desc or message.title}
+    params: dict[str, str] = msgspec.json.decode(template)
+    filled = {}
+    for name, text in params.items():
+        plain = _EMOJI.sub("", render_template(text, texts)).strip()
+        filled[name] = cut(plain, PARAM_UNITS_MAX) or "-"
+    return msgspec.json.encode(filled).decode()
+
+
+def _clicked(settings: Settings, message: Message) -> dict[str, str]:
+    if settings.click == "web":
+        return {"notify_effect": "3", "web_uri": settings.web_uri}
+    if settings.click == "page":
+        uri = settings.intent_uri
+        if message.ext and uri.endswith("end"):
+            uri = f"{uri.removesuffix('end')}S.ext={quote(message.ext, safe='')};end"
+        return {"notify_effect": "2", "intent_uri": uri}
+    return {"notify_effect": "1"}
+
+
+def _life_ms(settings: Settings, message: Message, ttl_s: int) -> int:
+    """Zero would be "as long as Xiaomi likes", so "now or never" is a second."""
+    is_private = _is_private(settings, message)
+    life_max_s = LIMITS.lifetime_max_s if is_private else PUBLIC_LIFE_MAX_S
+    return max(1, min(ttl_s, life_max_s)) * 1000
+
+
+def _said(settings: Settings, form: dict[str, str], response: Response, size: int) -> _Said:
+    answer = _answer(response.body)
+    code = _code(answer)
+    if response.status == 200 and code == "0":
+        return _taken(_member(answer, "data"), size)
+    wait_s = retry_after_s(response.headers)
+    if not code or code == "0":
+        outcome = _by_status(response.status)
+        return _Said(Denied(outcome, str(response.status), "", wait_s))
+    outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
+    if code == "27001" and "extra.channel_id" not in form:
+        # Xiaomi's word for a push without a class that is one too many for the day.
+        outcome = Outcome.QUOTA_DAY
+    info = _text(answer, "description") or _text(answer, "reason")
+    # The text may quote what was sent; a regId or the secret has no place in books and logs.
+    info = "" if settings.app_secret in info else _LONG.sub("…", info)
+    return _Said(Denied(outcome, code, info[:100], wait_s))
+
+
+def _taken(data: dict[str, Any], size: int) -> _Said:
+    """Code 0: all were taken, but for those that the answer names or counts."""
+    dropped = sum(int(count) for count in _COUNTS.findall(_text(data, "channel_exceed_quota")))
+    if dropped:
+        # Which ones is not said: short of all of them, everyone is in doubt.
+        outcome = Outcome.QUOTA_DAY if dropped >= size else Outcome.UNKNOWN
+        return _Said(Denied(outcome, "0", "channel_exceed_quota"))
+    named = data.get("bad_regids", [])
+    if isinstance(named, str):
+        named = named.split(",")
+    bad = [it.strip() for it in named if isinstance(it, str)] if isinstance(named, list) else []
+    return _Said(Denied(Outcome.ACCEPTED, "0", ""), frozenset(bad))
+
+
+def _by_status(status: int) -> Outcome:
+    if status == 200:
+        # The list was taken or not: whoever says more than that loses or doubles it.
+        return Outcome.UNKNOWN
+    found = OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _answer(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _code(answer: dict[str, Any]) -> str:
+    """The code as text; empty where there is none, or where it contradicts the result."""
+    code = answer.get("code")
+    if isinstance(code, bool) or not isinstance(code, int | str):
+        return ""
+    text = str(code)
+    if not _NUMBER.fullmatch(text) or (text == "0" and answer.get("result", "ok") != "ok"):
+        return ""
+    return text
+
+
+def _member(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    found = answer.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(answer: dict[str, Any], name: str) -> str:
+    found = answer.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _check_template(text: str) -> None:
+    try:
+        params = msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError("template_param is not a JSON object of texts") from None
+    if len(params) > PARAMS_MAX:
+        raise ValueError(f"template_param holds more than {PARAMS_MAX} variables")
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_COUNTS = re.compile(r":\s*([0-9]{1,9})")
+_LONG = re.compile(r"\S{24,}")
+_EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u200d\ufe0f\u20e3]")

@@ -1,0 +1,66 @@
+"""How the tests speak as Xiaomi."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels import xiaomi
+from tocsin.ports import Response
+
+JSON = {"content-type": "application/json;charset=utf-8"}
+
+
+@functools.cache
+def xiaomi_settings(**changed: Any) -> xiaomi.Settings:
+    settings = xiaomi.Settings(
+        app_secret="XiaomiAppSecretOfATest==",
+        package_name="com.example.app",
+        android_channel_id="high_system",
+    )
+    return msgspec.structs.replace(settings, **changed)
+
+
+def xiaomi_refusal(status: int, reason: str) -> Response:
+    if status != 200:
+        return Response(status, {}, b"<html><h1>No</h1></html>")
+    if not reason:
+        return xiaomi_error(99999)
+    if reason == "0":
+        return xiaomi_accepted()
+    return xiaomi_error(int(reason))
+
+
+def xiaomi_error(code: int, **members: Any) -> Response:
+    answer = {
+        "result": "error",
+        "code": code,
+        "reason": "No.",
+        "description": "It is not so.",
+        "trace_id": "Xdm00000000000000000",
+        **members,
+    }
+    return Response(200, JSON, msgspec.json.encode(answer))
+
+
+def xiaomi_accepted(**data: Any) -> Response:
+    answer = {
+        "result": "ok",
+        "code": 0,
+        "trace_id": "Xdm00000000000000000",
+        "description": "成功",
+        "info": "Received push messages for 1 REGID",
+        "data": {"id": "scm00000000000000000", "day_quota": "50000", "day_acked": "7", **data},
+    }
+    return Response(200, JSON, msgspec.json.encode(answer))
+
+
+KIT = VendorKit(
+    settings=xiaomi_settings,
+    refusal=xiaomi_refusal,
+    authority={},
+    accepted=xiaomi_accepted(),
+)

@@ -54,6 +54,7 @@ from tocsin.ports import Bus, Http, Snapshots, Vault
 from tocsin.store import Store
 
 SOCKET_NAME = "admin.sock"
+INDEX = "index"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
 HOLDER = "main"
@@ -94,9 +95,11 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
     folder = Path(config.data)
     clock = SystemClock()
     metrics = Metrics()
-    secret = _secret(folder, config)
-    vault = AesVault(secret)
     async with contextlib.AsyncExitStack() as stack:
+        # Tokens and texts lie here as they are: whatever is made, only its owner may read it.
+        stack.callback(os.umask, os.umask(0o077))
+        secret = _secret(folder, config)
+        vault = AesVault(secret)
         store, snapshots = await _open_store(config, clock, metrics, stack)
         yield Service(
             config=config,
@@ -424,6 +427,18 @@ def _unusable(folder: Path, fault: OSError) -> SetupError:
     )
 
 
+def _withhold(folder: Path) -> None:
+    """Take from others what was left open to them: by an earlier release, or by a copy.
+
+    What else lies in the folder is not ours to change.
+    """
+    index = folder / INDEX
+    for path in (*folder.glob("tocsin.db*"), folder / "lock", index, *index.rglob("*")):
+        mode = path.stat().st_mode if path.exists() else 0
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+
+
 def _key_environment(config: Config) -> dict[str, str]:
     return {"TOCSIN_SECRET_KEY": config.secret.key} if config.secret.key else {}
 
@@ -444,9 +459,10 @@ async def _open_store(
     store = SqliteStore(folder, clock, metrics=metrics)
     try:
         await store.start(stack)
+        _withhold(folder)
     except FolderInUse as fault:
         advice = "end that process, or name another data folder: --data DIR"
         raise SetupError(f"the data folder {fault}", advice) from fault
     except OSError as fault:
         raise _unusable(folder, fault) from fault
-    return store, FileSnapshots(folder / "index")
+    return store, FileSnapshots(folder / INDEX)

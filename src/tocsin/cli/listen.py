@@ -89,6 +89,7 @@ async def _listen(screen: Screen, wire: Wire, identity: Identity, habits: _Habit
         if habits.keep is not None:
             kept = Kept(identity.registration_id, identity.secret)
             habits.keep.touch(mode=0o600)
+            habits.keep.chmod(0o600)
             habits.keep.write_bytes(msgspec.json.encode(kept))
         told = {"event": "registered", "registration_id": identity.registration_id}
         screen.result(told, _nothing)

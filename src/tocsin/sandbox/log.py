@@ -7,6 +7,7 @@ whether the push was taken.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -67,7 +68,7 @@ class Log:
         self._entries: deque[Entry] = deque(maxlen=entries_max)
         self._encoder = msgspec.json.Encoder()
         self._unflushed = 0
-        self._file: BinaryIO | None = None if path is None else path.open("ab")
+        self._file: BinaryIO | None = None if path is None else _opened(path)
         self._sequence = 0
         self._restart_counts()
 
@@ -173,6 +174,11 @@ def read_entries(path: Path) -> Iterator[Entry]:
         for line in lines:
             if line.endswith(b"\n"):
                 yield decoder.decode(line)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file to append to; a new one only its owner may read, for it tells tokens."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def digest_of(body: bytes) -> str:

@@ -84,8 +84,10 @@ def kept_keys(folder: Path, *, bundle_id: str) -> Keys:
     """The keys kept in `folder`, made there at the first start (mode 0600)."""
     path = folder / "keys.json"
     if path.exists():
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
         return msgspec.json.decode(path.read_bytes(), type=Keys)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = make_keys(bundle_id=bundle_id)
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(keys))

@@ -29,15 +29,13 @@ class Size(Struct, frozen=True, kw_only=True):
     """Accounts of the tag and audience benchmarks."""
     devices: int
     """Devices of one push."""
-    sockets: int
-    """Idle connections."""
     rounds: int
     seconds: float
     """How long one round of calls takes."""
 
 
-FULL = Size(accounts=1_000_000, devices=10_000, sockets=2_000, rounds=5, seconds=2.0)
-SMALL = Size(accounts=5_000, devices=400, sockets=50, rounds=1, seconds=0.2)
+FULL = Size(accounts=1_000_000, devices=10_000, rounds=5, seconds=2.0)
+SMALL = Size(accounts=5_000, devices=400, rounds=1, seconds=0.2)
 
 
 class Row(Struct, frozen=True, kw_only=True):

@@ -104,8 +104,12 @@ class VendorChannels:
             if known is None or known.version != record.version:
                 known = self._stand(record)
             drivers[number] = known
+        replaced = [it for number, it in shelf.drivers.items() if drivers.get(number) is not it]
         shelf.drivers = drivers
         shelf.read_at = began_at
+        for stand in replaced:
+            if stand.driver is not None:
+                await stand.driver.retire()
 
     def _stand(self, record: Credential) -> Stand:
         try:

@@ -96,6 +96,8 @@ class Driver(ABC):
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
+        self._batches = 0
+        self._is_retired = False
         self._name = f"{record.app}:{record.number}"
         self._log = get_logger(__name__).bind(
             app=record.app, certificate=record.number, channel=vendor.NAME
@@ -125,17 +127,32 @@ class Driver(ABC):
         # Counted by the batch: twice for each request would cost a tenth of its time.
         count = len(batch.deliveries)
         self._metrics.add("in_flight", count, channel=self._vendor.NAME)
+        self._batches += 1
         try:
             receipts = await self._carry_out(Turn(batch, gate))
         finally:
             self._metrics.add("in_flight", -count, channel=self._vendor.NAME)
+            self._batches -= 1
+            await self._close_if_done()
         for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
         return receipts
 
+    async def retire(self) -> None:
+        """Another takes this one's place: close as soon as no batch is under way.
+
+        Whoever holds it still may deliver, and then it closes again.
+        """
+        self._is_retired = True
+        await self._close_if_done()
+
     async def close(self) -> None:
         """Stop what runs behind the callers' backs."""
         await self._keeper.close()
+
+    async def _close_if_done(self) -> None:
+        if self._is_retired and not self._batches:
+            await self.close()
 
     @abstractmethod
     async def _carry_out(self, turn: Turn) -> list[Receipt]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -33,7 +33,10 @@ from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome
 from tocsin.domain.plan import ChannelFacts
 from tocsin.metrics import Metrics
-from tocsin.ports import Response
+from tocsin.ports import Fault, Request, Response
+
+OLD_S = 3500.0
+"""A token that lives an hour is renewed by now, and still good."""
 
 
 class GlassVault:
@@ -162,6 +165,87 @@ async def test_a_new_version_gets_a_new_driver_and_an_edit_elsewhere_does_not(
     assert after[1] is before[1]
     assert after[0] is not None
     assert after[0].room(clock.now()) == 4
+
+
+class StuckRenewal(ScriptedHttp):
+    """Gives one token; whoever asks for a second waits for ever."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        super().__init__(answer)
+        self.stuck = 0
+
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
+        if request.path != "/token" or not self.bearers:
+            return await super().send(request, deadline_s, may_begin)
+        self.stuck += 1
+        try:
+            return await asyncio.Future[Response]()
+        finally:
+            self.stuck -= 1
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_replaced_driver_is_closed_once_its_batches_have_ended(
+    store: CountingStore, clock: ManualClock, *, is_deleted: bool
+) -> None:
+    let_go = asyncio.Event()
+
+    async def answer(_: Request) -> Response:
+        await let_go.wait()
+        return Response(200)
+
+    http = StuckRenewal(answer)
+    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    number = await add(store, 1, "fcm")
+    driver = await channels.channel(1, number)
+    assert driver is not None
+    let_go.set()
+    await driver.deliver(batch(1), OpenGate())
+    let_go.clear()
+    await clock.advance(OLD_S)
+    late = asyncio.create_task(driver.deliver(batch(2), OpenGate()))
+    await clock.advance(0)
+    assert (http.stuck, http.under_way) == (1, 2)
+
+    def change(known: Credential | None, _: int) -> Credential | None:
+        assert known is not None
+        return None if is_deleted else msgspec.structs.replace(known, version=known.version + 1)
+
+    await store.update_credential(1, number, change)
+    channels.forget(1)
+    assert await channels.channel(1, number) is not driver
+    assert http.stuck == 1, "closed under a batch"
+    let_go.set()
+    assert [receipt.outcome for receipt in await late] == [Outcome.ACCEPTED] * 2
+    assert http.stuck == 0
+
+
+async def test_an_idle_driver_is_closed_when_it_is_replaced_and_by_each_who_held_it(
+    store: CountingStore, clock: ManualClock
+) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(200)
+
+    http = StuckRenewal(answer)
+    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    number = await add(store, 1, "fcm")
+    driver = await channels.channel(1, number)
+    assert driver is not None
+    await driver.deliver(batch(1), OpenGate())
+    await clock.advance(OLD_S)
+    await driver.deliver(batch(1), OpenGate())
+    assert http.stuck == 1
+    await edit(store, number, lambda it: msgspec.structs.replace(it, version=it.version + 1))
+    channels.forget(1)
+    assert await channels.channel(1, number) is not driver
+    assert http.stuck == 0
+    (receipt,) = await driver.deliver(batch(1), OpenGate())
+    assert (receipt.outcome, http.stuck) == (Outcome.ACCEPTED, 0)
 
 
 async def test_an_edit_can_be_made_to_count_at_once(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
+import msgspec
 import pytest
 from msgspec import Meta
 
@@ -141,8 +142,14 @@ def test_a_request_never_differs_for_the_same_delivery(vendor: AnyVendor) -> Non
     """A repeat must be the same notification: same id, same collapse id, same body."""
     settings = settings_of(vendor)
     made = [first_step(vendor, settings, delivery(4), NOW + it) for it in (0, 0, 60)]
-    assert made[0] == made[1] == made[2]
-    assert isinstance(made[0], Request)
+    assert timeless(made[0]) == timeless(made[1]) == timeless(made[2])
+
+
+def timeless(made: Request | Receipt) -> Request:
+    """The request without the header in which some vendors want to read the time."""
+    assert isinstance(made, Request)
+    headers = tuple(pair for pair in made.headers if pair[0] != "timestamp")
+    return msgspec.structs.replace(made, headers=headers)
 
 
 @each_vendor

@@ -175,6 +175,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         ),
     ),
     "fcm": ("tocsin credential add fcm --file service-account.json --data data",),
+    "honor": (
+        (
+            "tocsin credential add honor --app-id 104413210 --client-id 220810001"
+            " --client-secret @secret.txt --data data"
+        ),
+    ),
     "huawei": (
         "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
     ),

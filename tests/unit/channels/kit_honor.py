@@ -1,0 +1,56 @@
+"""How a test speaks as Honor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels.honor import Settings
+from tocsin.ports import Response
+
+TOKEN = f"{5:064x}"
+"""The token of the kit's fifth delivery, which the tests of single rows deliver to."""
+JSON = {"content-type": "application/json"}
+
+
+def honor_settings(**changed: Any) -> Settings:
+    settings = Settings(
+        client_secret="canary-honor-client-secret",
+        client_id="client-1",
+        app_id="104413210",
+        badge_class="com.example.app.MainActivity",
+    )
+    return msgspec.structs.replace(settings, **changed)
+
+
+def answer(
+    status: int = 200, *, code: Any = 200, message: Any = "success", **data: Any
+) -> Response:
+    body: dict[str, Any] = {"code": code, "message": message}
+    if data:
+        body["data"] = data
+    return Response(status, JSON, msgspec.json.encode(body))
+
+
+def refusal(status: int, reason: str) -> Response:
+    """A list's name stands for a taken push that names the token in that list."""
+    if reason in ("expireTokens", "failTokens"):
+        told: dict[str, Any] = {"sendResult": False, "requestId": "r-1", reason: [TOKEN]}
+        return answer(**told)
+    if not reason:
+        return Response(status)
+    return answer(status, code=int(reason), message="no")
+
+
+KIT = VendorKit(
+    settings=honor_settings,
+    refusal=refusal,
+    authority={
+        "/auth/token": Response(
+            200, JSON, b'{"access_token":"of-a-test","expires_in":3600,"token_type":"Bearer"}'
+        )
+    },
+    accepted=answer(sendResult=True, requestId="r-1", failTokens=[], expireTokens=[]),
+)

@@ -102,6 +102,18 @@ def test_a_database_that_is_broken_is_not_said_to_be_in_use(tmp_path: Path) -> N
     assert "damaged" in result.stderr
 
 
+def test_an_app_is_said_to_be_added_once_and_changed_after(tmp_path: Path) -> None:
+    words = ("app", "add", "1400000001", "--data", str(tmp_path / "data"))
+    assert call(*words).stdout.startswith("added\n")
+    assert call(*words, "--disable").stdout.startswith("changed\n")
+    told = msgspec.json.decode(call(*words, "--no-push", "--json").stdout)
+    assert [told[name] for name in ("done", "is_enabled", "is_push_enabled")] == [
+        "changed",
+        False,
+        False,
+    ]
+
+
 def test_a_fault_is_json_too_where_json_was_asked_for() -> None:
     result = call("send", "--title", "T", "--json")
     told = msgspec.json.decode(result.stderr)

@@ -70,6 +70,30 @@ async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) 
     assert (again["profile"], again["ack_s"]) == ("unlimited", 7)
 
 
+async def test_an_app_is_switched_off_and_on_and_told_to_be_changed(stage: Stage) -> None:
+    app = "1400000011"
+    words = ("app", "add", app, "--data", str(stage.data))
+    assert (await ask(*words, "--key", KEY, "--admin", "admin"))["done"] == "added"
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        await client.multiaccount_import(["ann"])
+        told = await ask(*words, "--no-push")
+        assert (told["done"], told["is_push_enabled"], told["is_enabled"]) == (
+            "changed",
+            False,
+            True,
+        )
+        with pytest.raises(Refused):
+            await client.batch(["ann"], notice("One", ""))
+        assert (await ask(*words, "--push", "--disable"))["is_push_enabled"] is True
+        with pytest.raises(Refused):
+            await client.account_check(["ann"])
+        await ask(*words, "--enable")
+        assert await client.account_check(["ann"]) == {"ann": True}
+        await client.batch(["ann"], notice("Two", ""))
+    said = await call(*words)
+    assert said.stdout.startswith("changed\n")
+
+
 async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage) -> None:
     app = "1400000009"
     await add_app(stage.data, app)

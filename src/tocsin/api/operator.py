@@ -86,7 +86,7 @@ class Operator:
         self._clock = clock
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an app, or change one: what is not told stays. Answers it.
+        """Create an app, or change one: what is not told stays. Answers it, and which it was.
 
         A key that was made here is in the answer, this once.
         """
@@ -94,12 +94,11 @@ class Operator:
         if not 1 <= sdkappid <= SDKAPPID_MAX:
             raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
         _check_admins(told.admins or ())
-        made_key = ""
-        if told.key is None and await self._store.app(sdkappid) is None:
-            made_key = secret_bytes(32).hex()
+        is_new = await self._store.app(sdkappid) is None
+        made_key = secret_bytes(32).hex() if is_new and told.key is None else ""
         app = await self._store.update_app(sdkappid, self._change(sdkappid, told, made_key))
         await self._import_admins(app)
-        shown = shown_app(app)
+        shown = {"done": "added" if is_new else "changed", **shown_app(app)}
         return {**shown, "key": made_key} if made_key else shown
 
     def _change(self, sdkappid: int, told: AppFacts, made_key: str) -> Callable[[App | None], App]:

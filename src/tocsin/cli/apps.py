@@ -37,12 +37,20 @@ def app_add(
         typer.Option(help="Seconds an online push may stay unacked before the vendor leg."),
     ] = None,
     ttl_s: Annotated[int | None, typer.Option(help="Seconds a push lives.")] = None,
+    is_enabled: Annotated[
+        bool | None,
+        typer.Option("--enable/--disable", help="Whether anybody may call. Default: enabled."),
+    ] = None,
+    is_push_enabled: Annotated[
+        bool | None,
+        typer.Option("--push/--no-push", help="Whether it may push. Default: it may."),
+    ] = None,
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
     """Add an app, or change one: what is not named stays as it is.
 
-    It takes effect at once, in a running service too.
+    It takes effect at once, in a running service too. The answer says which it was.
     """
     screen = Screen(is_json=is_json)
     told: dict[str, Any] = {
@@ -52,6 +60,8 @@ def app_add(
         "device_policy": device_policy,
         "ack_s": ack_s,
         "ttl_s": ttl_s,
+        "is_enabled": is_enabled,
+        "is_push_enabled": is_push_enabled,
     }
 
     async def work() -> None:
@@ -60,7 +70,9 @@ def app_add(
             app = await operator.app_add(sdkappid, facts)
 
         def show() -> None:
-            screen.facts(app)
+            facts = dict(app)
+            screen.line(f"[bold]{facts.pop('done')}[/]")
+            screen.facts(facts)
             name = next(iter(app["admins"]), "NAME")
             screen.note(f"\n[dim]next:[/]  tocsin usersig {sdkappid} {name} --data {data}")
 

@@ -58,6 +58,7 @@ ROWS: tuple[Row, ...] = (
         (
             "tocsin app add 1400000001 --key KEY --admin admin --data data",
             "tocsin app add 1400000001 --profile unlimited --data data",
+            "tocsin app add 1400000001 --disable --data data",
         ),
     ),
     Row("app list", apps.app_list, ("tocsin app list --data data",)),

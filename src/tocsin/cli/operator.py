@@ -32,7 +32,10 @@ class Operator(Protocol):
     """What an operator can do; a refusal is raised with its code and reason."""
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an app, or change one: members not named in `facts` stay. Answers the app."""
+        """Create an app, or change one: members not named in `facts` stay.
+
+        Answers the app, and in `done` whether it was "added" or "changed".
+        """
         ...
 
     async def app_list(self) -> list[dict[str, Any]]:

@@ -50,7 +50,10 @@ class AdminSocket:
         return await self._wire.ask("GET", "/v1/status")
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an app, or change one: members not named in `facts` stay. Answers the app."""
+        """Create an app, or change one: members not named in `facts` stay.
+
+        Answers the app, and in `done` whether it was "added" or "changed".
+        """
         return await self._wire.ask("POST", f"/v1/apps/{sdkappid}", facts)
 
     async def app_list(self) -> list[dict[str, Any]]:

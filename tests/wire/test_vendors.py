@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import pytest
 
+from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
 from tocsin.adapters.http import CurlHttp
@@ -105,12 +106,13 @@ def vendor_of(path: Path) -> SingleVendor | ListVendor:
 
 def as_told(request: Seen, expected: dict[str, str]) -> dict[str, Any]:
     """What the server saw, in the file's form; what proves us is left out."""
-    own = ("apns-", "authorization", "content-type")
+    own = ("apns-", "authorization", "content-", "topic", "ttl", "urgency")
     headers = {name: text for name, text in request.headers.items() if name.startswith(own)}
+    headers.pop("content-length", None)
     if "content-type" not in expected:
         headers.pop("content-type", None)
     if "authorization" in headers:
-        proof = re.fullmatch(r"(?P<scheme>\w+[ =])\S+", headers["authorization"])
+        proof = re.fullmatch(r"(?P<scheme>\w+[ =]).+", headers["authorization"])
         assert proof is not None
         headers["authorization"] = f"{proof['scheme']}…"
     return {
@@ -122,7 +124,9 @@ def as_told(request: Seen, expected: dict[str, str]) -> dict[str, Any]:
 
 
 def body_of(request: Seen) -> Any:
-    """JSON, or the members of a form; what signs a form is left out."""
+    """JSON, sealed or not, or the members of a form; what signs a form is left out."""
+    if request.headers.get("content-encoding") == "aes128gcm":
+        return kit_webpush.opened(request.body)
     if request.headers.get("content-type") != "application/x-www-form-urlencoded":
         return json.loads(request.body)
     form = dict(parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True))

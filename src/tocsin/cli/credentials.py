@@ -184,6 +184,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "huawei": (
         "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
     ),
+    "webpush": (
+        (
+            "tocsin credential add webpush --private-key @vapid.pem"
+            " --subject mailto:push@example.com --data data"
+        ),
+    ),
     "xiaomi": (
         (
             "tocsin credential add xiaomi --package-name com.example.app"

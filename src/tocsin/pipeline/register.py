@@ -29,6 +29,7 @@ from tocsin.domain.device import (
 from tocsin.domain.quota import Bucket
 from tocsin.domain.stats import fold
 from tocsin.domain.task import Stage, Task
+from tocsin.domain.webpush import subscription_of
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.reports import Reports
@@ -196,6 +197,10 @@ class Registering:
             await self._check_route(app, hello.route)
         if any(len(token.encode()) > TOKEN_MAX_BYTES for token in tokens):
             raise CallError(70402, "a token is over 1024 bytes")
+        route = hello.route
+        # Of all tokens only this one tells its form, and a page's author wants to hear of it now.
+        if route and route.channel == "webpush" and subscription_of(route.token) is None:
+            raise CallError(70402, "token is no Web Push subscription")
 
     async def _check_route(self, app: App, route: Route) -> None:
         found = await self._store.credentials(app.sdkappid)

@@ -10,7 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.unit.channels import kit_honor, kit_huawei, kit_xiaomi
+from tests.unit.channels import kit_honor, kit_huawei, kit_webpush, kit_xiaomi
 from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import apns, fcm
 from tocsin.channels.credentials import driver_of
@@ -85,10 +85,17 @@ LIST_KITS: dict[str, VendorKit] = {
 """The kit of each vendor that takes lists."""
 
 
+SINGLE_SETTINGS: dict[str, Callable[..., Any]] = {
+    "apns": apns_settings,
+    "fcm": fcm_settings,
+    "webpush": kit_webpush.settings,
+}
+
+
 def settings_of(vendor: Vendor) -> Any:
     if vendor.NAME in LIST_KITS:
         return LIST_KITS[vendor.NAME].settings()
-    return {"apns": apns_settings, "fcm": fcm_settings}[vendor.NAME]()
+    return SINGLE_SETTINGS[vendor.NAME]()
 
 
 def message(**parts: Any) -> Message:
@@ -119,7 +126,16 @@ def batch(count: int, **parts: Any) -> Batch:
 def given(vendor: Vendor, count: int, **parts: Any) -> Batch:
     """A batch as the driver hands it to the file: with what was prepared for it."""
     prepared = LIST_KITS[vendor.NAME].prepared if vendor.NAME in LIST_KITS else ""
-    return msgspec.structs.replace(batch(count, **parts), prepared=prepared)
+    made = msgspec.structs.replace(batch(count, **parts), prepared=prepared)
+    addressed = tuple(addressed_by(vendor, it) for it in made.deliveries)
+    return msgspec.structs.replace(made, deliveries=addressed)
+
+
+def addressed_by(vendor: Vendor, one: Delivery) -> Delivery:
+    """The delivery with its token in the vendor's form, where it has one that is looked at."""
+    if vendor.NAME == "webpush":
+        return msgspec.structs.replace(one, token=kit_webpush.token(one.token))
+    return one
 
 
 def first_step(
@@ -127,7 +143,7 @@ def first_step(
 ) -> Request | Receipt:
     """What a file makes of one delivery: a request, or a receipt where none is to be sent."""
     if takes_one(vendor):
-        return vendor.request(settings, AUTHORITY, one, now)
+        return vendor.request(settings, AUTHORITY, addressed_by(vendor, one), now)
     assert takes_lists(vendor)
     made = msgspec.structs.replace(given(vendor, 1), deliveries=(one,))
     talk = vendor.deliver(settings, AUTHORITY, made, now)
@@ -143,7 +159,7 @@ def heard(
 ) -> list[Receipt]:
     """What a file takes one answer to mean."""
     if takes_one(vendor):
-        return [vendor.read(delivery, answer) for delivery in deliveries]
+        return [vendor.read(addressed_by(vendor, one), answer) for one in deliveries]
     assert takes_lists(vendor)
     made = msgspec.structs.replace(given(vendor, 1), deliveries=deliveries)
     talk = vendor.deliver(settings_of(vendor), AUTHORITY, made, NOW)
@@ -231,6 +247,8 @@ def refusal(vendor: Vendor, status: int, reason: str = "") -> Response:
     """An answer with this vendor's reason, in the vendor's own shape."""
     if vendor.NAME in LIST_KITS:
         return LIST_KITS[vendor.NAME].refusal(status, reason)
+    if vendor.NAME == "webpush":
+        return kit_webpush.refusal(status, reason)
     if not reason:
         return Response(status)
     if vendor.NAME == "apns":

@@ -8,9 +8,11 @@ import re
 import msgspec
 import pytest
 
+from tests.unit.channels.kit_webpush import token
 from tests.unit.online.rig import APP, APPKEY, KEY, Rig
 from tocsin.clock import settle_loop
 from tocsin.domain.account import kick_account
+from tocsin.domain.app import Credential
 from tocsin.domain.device import DeviceFacts, Route
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
@@ -149,6 +151,16 @@ async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
     assert await code_of(rig, by_appkey(route=Route("fcm", 1, "x" * 1025))) == 70402
     assert await code_of(rig, by_appkey(voip_token="x" * 1025)) == 70402
     await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")))
+
+
+async def test_a_web_push_route_must_be_a_subscription() -> None:
+    rig = await Rig().open()
+    credential = Credential(app=APP, number=2, channel="webpush", settings=b"")
+    await rig.store.update_credential(APP, 0, lambda _, number: credential)
+    inside = token("a", "http://push.example.com/")
+    for text in ("ab" * 32, "{}", inside):
+        assert await code_of(rig, by_appkey(route=Route("webpush", 2, text))) == 70402
+    await rig.registrar.register(by_appkey(route=Route("webpush", 2, token("a"))))
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a\nb", "é", "\x00"])

@@ -1,0 +1,372 @@
+"""Web Push: every browser's push service, by the subscription that the browser gave.
+
+Pages, read 2026-11:
+https://www.rfc-editor.org/rfc/rfc8030 (protocol)  https://www.rfc-editor.org/rfc/rfc8291
+https://www.rfc-editor.org/rfc/rfc8292 (VAPID)  https://www.w3.org/TR/push-api/
+https://mozilla-push-service.readthedocs.io/en/latest/errors/ (errno)
+https://developer.apple.com/documentation/usernotifications/sending-web-push-notifications-in-web-apps-and-browsers
+https://github.com/WebKit/explainers/tree/main/DeclarativeWebPush
+
+What is special: the device's token is the subscription itself, as JSON, and it names the server to
+send to. That address is a stranger's word, so the request is guarded: https, resolved once, public
+addresses only. A server that nobody knows is not believed when it finds fault with our key, or one
+device could stop the channel for all. We sign one token per push service. Text and pictures are
+sealed for the browser, so a message is one request of its own. The topic replaces what waits, the
+tag what is shown. A service worker, or the browser itself in the declarative form, draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.domain.webpush import (
+    PLAIN_MAX_BYTES,
+    Subscription,
+    base64url,
+    public_bytes,
+    seal,
+    subscription_of,
+    to_base64url,
+)
+from tocsin.ports import (
+    Authority,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
+
+NAME = "webpush"
+
+LIMITS = Limits(
+    payload_max_bytes=PLAIN_MAX_BYTES,
+    devices_max=1,
+    # Google keeps a message four weeks, Mozilla 30 days.
+    lifetime_max_s=28 * 86_400,
+    in_flight_max=500,
+    deadline_s=10.0,
+)
+
+TOKEN_LIFE_S = 12 * 3600
+"""RFC 8292 allows 24 hours; half of it leaves room for clocks that differ."""
+TOKEN_RENEW_S = 9 * 3600
+TOKEN_SKEW_S = 300
+"""A token stays good so much longer than the authority it is made from."""
+ORIGINS_MAX = 256
+"""Push services whose token is kept; there are a handful, but anybody can name another."""
+WAIT_MAX_S = 3600.0
+"""The longest wait that a push service is obeyed in: it may be anybody's server."""
+SERVICES = (
+    "fcm.googleapis.com",
+    "android.googleapis.com",
+    ".push.services.mozilla.com",
+    ".push.apple.com",
+    ".notify.windows.com",
+    # Nobody reaches these through the guard: where they answer, the operator has allowed it.
+    "127.0.0.1",
+    "localhost",
+)
+"""Whose word about our key is believed."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The key pair that the web page subscribed with, and what every message carries."""
+
+    private_key: Annotated[
+        str,
+        Meta(
+            description="VAPID private key: 43 characters of base64url, or PEM text",
+            extra={"is_secret": True},
+        ),
+    ]
+    subject: Annotated[
+        str, Meta(description="Whom a push service may write to: mailto: or https: address")
+    ]
+    public_key: Annotated[
+        str, Meta(description="VAPID public key, only to check that the two belong together")
+    ] = ""
+    form: Annotated[
+        Literal["worker", "declarative"],
+        Meta(description="Who draws: the page's service worker, or the browser (needs url)"),
+    ] = "worker"
+    url: Annotated[str, Meta(description="Page that a click opens")] = ""
+    icon: Annotated[str, Meta(description="Address of the picture beside the text")] = ""
+    badge_icon: Annotated[str, Meta(description="Address of the small picture in the bar")] = ""
+    urgency: Annotated[
+        Literal["very-low", "low", "normal", "high"],
+        Meta(description="How much battery a message is worth"),
+    ] = "high"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"(mailto:[^\s@]+@[^\s@]+|https://[^\s]+)", self.subject):
+            raise ValueError("subject is a mailto: or https: address")
+        key = _signing_key(self.private_key)
+        if self.public_key and self.public_key.rstrip("=") != to_base64url(public_bytes(key)):
+            raise ValueError("public_key does not belong to private_key")
+        for name in ("url", "icon", "badge_icon"):
+            if not re.fullmatch(r"(https?://[!-~]+)?", getattr(self, name)):
+                raise ValueError(f"{name} is not an http or https address")
+        if self.form == "declarative" and not self.url:
+            raise ValueError("the declarative form needs url: the page that a click opens")
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.ACCEPTED,
+    (201, ""): Outcome.ACCEPTED,
+    (202, ""): Outcome.ACCEPTED,
+    (400, ""): Outcome.BAD_REQUEST,
+    (400, "BadWebPushTopic"): Outcome.BAD_REQUEST,
+    # The browser subscribed with another key than ours: that says nothing about the others.
+    (400, "VapidPkHashMismatch"): Outcome.NOT_PERMITTED,
+    (400, "errno 101"): Outcome.BAD_REQUEST,
+    (400, "errno 108"): Outcome.BAD_REQUEST,
+    (400, "errno 110"): Outcome.BAD_REQUEST,
+    (400, "errno 111"): Outcome.BAD_REQUEST,
+    (400, "errno 112"): Outcome.BAD_REQUEST,
+    (400, "errno 113"): Outcome.BAD_REQUEST,
+    (401, ""): Outcome.AUTH_EXPIRED,
+    (401, "errno 109"): Outcome.AUTH_EXPIRED,
+    (401, "key mismatch"): Outcome.NOT_PERMITTED,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    (403, "BadAuthorizationHeader"): Outcome.CREDENTIALS_WRONG,
+    (403, "BadJwtToken"): Outcome.CREDENTIALS_WRONG,
+    (403, "key mismatch"): Outcome.NOT_PERMITTED,
+    # RFC 8030, 7.3: the address is the subscription, so these need no further word.
+    (404, ""): Outcome.TOKEN_DEAD,
+    (404, "errno 102"): Outcome.TOKEN_DEAD,
+    (405, ""): Outcome.BAD_REQUEST,
+    (410, ""): Outcome.TOKEN_DEAD,
+    (410, "Unregistered"): Outcome.TOKEN_DEAD,
+    (410, "errno 103"): Outcome.TOKEN_DEAD,
+    (410, "errno 105"): Outcome.TOKEN_DEAD,
+    (410, "errno 106"): Outcome.TOKEN_DEAD,
+    (413, ""): Outcome.TOO_LARGE,
+    (413, "PayloadTooLarge"): Outcome.TOO_LARGE,
+    (413, "errno 104"): Outcome.TOO_LARGE,
+    (429, ""): Outcome.THROTTLED,
+    (429, "TooManyRequests"): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (502, ""): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.SERVER_ERROR,
+    (503, "errno 201"): Outcome.SERVER_ERROR,
+    (503, "errno 202"): Outcome.SERVER_ERROR,
+}
+"""Status and reason to outcome; an empty reason stands for every other one of its status.
+
+The reason is Apple's, Mozilla's errno, or `key mismatch` where a text of Google's or Mozilla's
+says that the browser subscribed with another key.
+"""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """What is shown is replaced by its tag; a message with nothing to show wakes the page."""
+    languages = range(-1, len(message.translations))
+    return all(it.title or it.desc for it in map(message.translated, languages))
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    yield from ()
+    return _vapid(settings, now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
+
+
+def request(
+    settings: Settings,
+    credential: Authority,
+    delivery: Delivery,
+    now: float,  # noqa: ARG001 - the common shape
+) -> Request | Receipt:
+    to = subscription_of(delivery.token)
+    if to is None:
+        return _refused(delivery, Outcome.NO_TOKEN, "-2", "no Web Push subscription")
+    plain = msgspec.json.encode(_body(settings, delivery))
+    if len(plain) > LIMITS.payload_max_bytes:
+        info = f"payload over {LIMITS.payload_max_bytes} bytes"
+        return _refused(delivery, Outcome.TOO_LARGE, "-7", info)
+    vapid = credential
+    if not isinstance(vapid, _Vapid):
+        vapid = _vapid(settings, credential.renew_at, credential.expires_at)
+    return Request(
+        "POST",
+        to.origin,
+        to.path,
+        (
+            ("authorization", _authorization(settings, vapid, to.origin)),
+            ("ttl", str(max(0, min(delivery.ttl_s, LIMITS.lifetime_max_s)))),
+            ("urgency", settings.urgency),
+            ("topic", _topic(delivery.collapse)),
+            ("content-encoding", "aes128gcm"),
+            ("content-type", "application/octet-stream"),
+        ),
+        seal(plain, to, secret=vapid.secret, correlation=delivery.correlation),
+        is_guarded=True,
+    )
+
+
+def read(delivery: Delivery, response: Response) -> Receipt:
+    reason = "" if response.status < 300 else _reason(response.body)
+    outcome = _outcome(response.status, reason)
+    if outcome is Outcome.ACCEPTED:
+        return Receipt(device=delivery.device, outcome=outcome, epoch=delivery.epoch)
+    accuses_us = outcome in (Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG)
+    if accuses_us and not _is_known(subscription_of(delivery.token)):
+        outcome = Outcome.NOT_PERMITTED
+    if outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(str(response.status), reason)
+    wait_s = retry_after_s(response.headers)
+    return Receipt(
+        device=delivery.device,
+        outcome=outcome,
+        code=str(response.status),
+        info=reason,
+        retry_after_s=None if wait_s is None else min(wait_s, WAIT_MAX_S),
+        epoch=delivery.epoch,
+    )
+
+
+class _Vapid(Authority, frozen=True, kw_only=True):
+    """The signing key made ready, with the tokens signed so far: one a push service."""
+
+    key: ec.EllipticCurvePrivateKey
+    secret: bytes
+    """What the ephemeral keys of messages are derived from."""
+    tokens: dict[str, str]
+    """Only what signing again would give: forgetting one changes no request."""
+
+
+def _vapid(settings: Settings, renew_at: float, expires_at: float) -> _Vapid:
+    key = _signing_key(settings.private_key)
+    number = key.private_numbers().private_value.to_bytes(32)
+    secret = hmac.digest(number, b"tocsin/webpush/messages", "sha256")
+    public = to_base64url(public_bytes(key))
+    return _Vapid(public, renew_at, expires_at, key=key, secret=secret, tokens={})
+
+
+def _authorization(settings: Settings, vapid: _Vapid, origin: str) -> str:
+    token = vapid.tokens.get(origin)
+    if token is None:
+        expires_at = int(vapid.expires_at) + TOKEN_SKEW_S
+        claims = {"aud": origin, "exp": expires_at, "sub": settings.subject}
+        token = _signed(claims, vapid.key)
+        if len(vapid.tokens) >= ORIGINS_MAX:
+            vapid.tokens.clear()
+        vapid.tokens[origin] = token
+    return f"vapid t={token}, k={vapid.value}"
+
+
+def _signed(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
+    """A JWT by ES256. Signed as RFC 6979 says, so that the same request is the same bytes."""
+    head, body = ({"typ": "JWT", "alg": "ES256"}, claims)
+    text = ".".join(to_base64url(msgspec.json.encode(part)) for part in (head, body))
+    how = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    r, s = decode_dss_signature(key.sign(text.encode(), how))
+    return f"{text}.{to_base64url(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+def _body(settings: Settings, delivery: Delivery) -> dict[str, Any]:
+    """What the service worker reads, or what the browser itself draws from."""
+    message = delivery.message
+    data = {
+        "msgid": delivery.correlation,
+        "taskid": delivery.task_id,
+        "ext": message.ext,
+        "sound": message.android.sound,
+        "url": settings.url,
+    }
+    shown: dict[str, Any] = {
+        "title": message.title,
+        "body": message.desc,
+        "icon": settings.icon,
+        "badge": settings.badge_icon,
+    }
+    shown = {name: text for name, text in shown.items() if text}
+    if shown.keys() & {"title", "body"}:
+        shown["tag"] = delivery.collapse
+    shown["data"] = {name: text for name, text in data.items() if text}
+    if settings.form == "worker" or not message.title:
+        return shown
+    shown.pop("badge", None)
+    shown["navigate"] = settings.url
+    body: dict[str, Any] = {"web_push": 8030, "notification": shown}
+    if message.badge_set is not None:
+        body["app_badge"] = message.badge_set
+    return body
+
+
+def _topic(collapse: str) -> str:
+    """At most 32 characters of base64url (RFC 8030, 5.4)."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,32}", collapse):
+        return collapse
+    return to_base64url(hashlib.sha256(collapse.encode()).digest()[:24])
+
+
+def _refused(delivery: Delivery, outcome: Outcome, code: str, info: str) -> Receipt:
+    return Receipt(
+        device=delivery.device, outcome=outcome, code=code, info=info, epoch=delivery.epoch
+    )
+
+
+def _is_known(to: Subscription | None) -> bool:
+    """Whether the push service is one of those that browsers come with."""
+    if to is None:
+        return False
+    return any(f".{to.host}".endswith(it) if it[0] == "." else to.host == it for it in SERVICES)
+
+
+def _outcome(status: int, reason: str) -> Outcome:
+    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _reason(body: bytes) -> str:
+    """One of a few words of ours; what a stranger's server wrote does not get into the books."""
+    text = body[:1000].decode("utf-8", "replace").lower()
+    if "do not correspond" in text or "key mismatch" in text:
+        return "key mismatch"
+    try:
+        answer = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    if answer.errno:
+        return f"errno {answer.errno}"
+    return answer.reason if re.fullmatch(r"[A-Za-z]{1,40}", answer.reason) else ""
+
+
+def _signing_key(text: str) -> ec.EllipticCurvePrivateKey:
+    try:
+        if "-----BEGIN" in text:
+            key = load_pem_private_key(text.encode(), password=None)
+        else:
+            number = int.from_bytes(base64url(text.strip()))
+            key = ec.derive_private_key(number, ec.SECP256R1())
+    except (TypeError, ValueError):
+        # The library's message may quote parts of the text, so it is not passed on.
+        raise ValueError("private_key is neither 43 characters of base64url nor PEM") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise ValueError("private_key is not an EC key on P-256")
+    return key
+
+
+class _Answer(Struct, frozen=True):
+    errno: int = 0
+    reason: str = ""
+
+
+_DECODER = msgspec.json.Decoder(_Answer)

@@ -1,0 +1,71 @@
+"""Web Push for tests: a key pair, a browser whose private key is known, and its services' words."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tocsin.channels import webpush
+from tocsin.domain.webpush import Subscription, base64url
+from tocsin.ports import Response
+from tocsin.sandbox.webpush_browser import open_sealed
+
+VAPID_PRIVATE = "IQ9Ur0ykXoHS9gzfYX0BJZ0E2iWUyAXDz2SZ4WyuHpM"
+"""Nobody's; any 32 bytes below the group's order are a key."""
+BROWSER_PRIVATE = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"
+BROWSER_PUBLIC = (
+    "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+)
+BROWSER_AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
+"""The receiver of RFC 8291, appendix A."""
+ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/"
+
+GOOGLE_MISMATCH = (
+    b"the VAPID credentials in the authorization header do not correspond to the credentials used "
+    b"to create the subscriptions."
+)
+
+
+@functools.cache
+def settings(**changed: Any) -> webpush.Settings:
+    given = {"private_key": VAPID_PRIVATE, "subject": "mailto:push@example.com", **changed}
+    return webpush.Settings(**given)
+
+
+def token(name: str, endpoint: str = ENDPOINT) -> str:
+    """A subscription whose address ends in `name`, as a browser writes it."""
+    keys = {"p256dh": BROWSER_PUBLIC, "auth": BROWSER_AUTH}
+    told = {"endpoint": endpoint + name, "expirationTime": None, "keys": keys}
+    return msgspec.json.encode(told).decode()
+
+
+def browser_key() -> ec.EllipticCurvePrivateKey:
+    number = int.from_bytes(base64url(BROWSER_PRIVATE))
+    return ec.derive_private_key(number, ec.SECP256R1())
+
+
+def receiver() -> Subscription:
+    public = base64url(BROWSER_PUBLIC)
+    return Subscription(
+        "https://push.example.com", "push.example.com", "/1", public, base64url(BROWSER_AUTH)
+    )
+
+
+def opened(body: bytes) -> Any:
+    """What the browser reads out of a request's body."""
+    return msgspec.json.decode(open_sealed(body, browser_key(), base64url(BROWSER_AUTH)))
+
+
+def refusal(status: int, reason: str) -> Response:
+    """An answer with this reason, in the shape of the service that uses it."""
+    if not reason:
+        return Response(status)
+    if reason == "key mismatch":
+        return Response(status, {"content-type": "text/plain"}, GOOGLE_MISMATCH)
+    if reason.startswith("errno "):
+        answer = {"code": status, "errno": int(reason[6:]), "error": "No", "message": "It is so"}
+        return Response(status, {}, msgspec.json.encode(answer))
+    return Response(status, {}, msgspec.json.encode({"reason": reason}))

@@ -13,6 +13,7 @@ from tocsin.domain.message import (
     choose_language,
     cut,
     next_badge,
+    notify_id,
     render_template,
     utf16_units,
 )
@@ -88,3 +89,10 @@ def test_badges(message: Message, badge: int, expected: int | None) -> None:
 
 def test_templates_fill_what_is_known() -> None:
     assert render_template("{{a}} {{b}}", {"a": "x"}) == "x {{b}}"
+
+
+def test_an_overwrite_number_is_positive_and_the_same_each_time() -> None:
+    numbers = {notify_id(f"t{app:x}-{task:x}") for app in range(1, 9) for task in range(500)}
+    assert len(numbers) == 4000
+    assert all(0 < number < 2**31 for number in numbers)
+    assert notify_id("t7-1") == 2068101715

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,3 +73,12 @@ def test_a_bucket_says_how_long_to_wait() -> None:
     assert abs(bucket.wait_s(0.0) - 0.1) < 1e-9
     assert bucket.take(0.1)
     assert Bucket(0, 0, 0.0).take(0.0, 1000), "rate 0 means no limit"
+
+
+def test_a_list_borrows_what_is_not_there_yet_and_the_next_one_waits() -> None:
+    bucket = Bucket(rate=100.0, burst=25.0, now=0.0)
+    assert bucket.borrow(0.0, 1000)
+    assert not bucket.borrow(9.7, 1000)
+    assert bucket.wait_s(9.7) == pytest.approx(0.06)
+    assert bucket.borrow(9.77, 1)
+    assert Bucket(rate=0.0, burst=1.0, now=0.0).borrow(0.0, 10**9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol, TypeGuard
 
-from tocsin.channels import apns, fcm, honor, huawei, webpush, xiaomi
+from tocsin.channels import apns, fcm, honor, huawei, meizu, webpush, xiaomi
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
@@ -83,6 +83,7 @@ VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     fcm,
     honor,
     huawei,
+    meizu,
     webpush,
     xiaomi,
 )

@@ -196,6 +196,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
             " --app-secret @secret.txt --data data"
         ),
     ),
+    "meizu": (
+        "tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",
+    ),
 }
 ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
 

@@ -158,3 +158,8 @@ def xiaomi_token(number: int) -> str:
 def huawei_token(number: int) -> str:
     """A well-formed Huawei push token; the same number always gives the same token."""
     return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"
+
+
+def meizu_token(number: int) -> str:
+    """A well-formed pushId; the same number always gives the same one."""
+    return f"UCI{sha256(b'meizu %d' % number).hexdigest()[:40]}"

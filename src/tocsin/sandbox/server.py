@@ -29,6 +29,7 @@ from tocsin.sandbox.honor import Honor, HonorSettings
 from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
+from tocsin.sandbox.meizu import Meizu, MeizuSettings
 from tocsin.sandbox.trust import (
     ApnsCredential,
     FcmCredential,
@@ -65,6 +66,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fcm: FcmSettings = FcmSettings()
     honor: HonorSettings = HonorSettings()
     huawei: HuaweiSettings = HuaweiSettings()
+    meizu: MeizuSettings = MeizuSettings()
     xiaomi: XiaomiSettings = XiaomiSettings()
     webpush: WebPushSettings = WebPushSettings()
     ports: dict[str, int] = {}
@@ -282,6 +284,7 @@ class Sandbox:
             "honor": Honor(told.honor, book, clock, chance),
             "huawei": Huawei(told.huawei, book, clock, chance),
             "webpush": self.webpush,
+            "meizu": Meizu(told.meizu, book, clock, chance),
             "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),
         }
 

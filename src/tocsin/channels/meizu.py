@@ -1,0 +1,329 @@
+"""Meizu's Flyme push, by app id and secret.
+
+Pages, read 2026-11:
+https://github.com/MEIZUPUSH/PushAPI
+https://github.com/MEIZUPUSH/JavaSdk
+https://trtc.io/document/77715
+
+What is special: nothing is fetched; every form is signed by MD5 over its parameters as they are,
+before they are encoded for the form. The answer is HTTP 200 with a code inside, and the devices
+that it did not take stand in `value`, by code. The number 110010 means "too fast" for a call and
+"switched off" for a device, so the latter is told as "value 110010". Lifetimes are whole hours. The
+notify key, eight characters, makes a second delivery replace the first. There are no data messages
+any more, so a push without title and text cannot be sent. A receipt address that is not registered
+in Meizu's console makes the push itself fail, so none is sent unless the credential names one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Generator, Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message, cut
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
+
+NAME = "meizu"
+
+LIMITS = Limits(
+    # Meizu names no figure for the whole; this keeps to what the other vendors take.
+    payload_max_bytes=4096,
+    devices_max=100,
+    lifetime_max_s=72 * 3600,
+    rate_per_s=200.0,
+    in_flight_max=16,
+)
+
+ORIGINS = {
+    "china": "https://server-api-push.meizu.com",
+    "india": "https://server-api-push.in.meizu.com",
+}
+PATH = "/garcia/api/server/push/varnished/pushByPushId"
+TITLE_UNITS_MAX = 32
+CONTENT_UNITS_MAX = 100
+CALLBACK_BYTES_MAX = 128
+CALLBACK_TYPE = 3
+"""Arrived and clicked."""
+MESSAGE_TYPES = {"public": 0, "private": 1}
+CLICKS = {"app": 0, "page": 1, "web": 2}
+NEVER_S = 10 * 365 * 86_400.0
+"""A secret does not expire."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What Meizu's console shows of an app, and how its messages are sent."""
+
+    app_secret: Annotated[str, Meta(description="AppSecret of the app", extra={"is_secret": True})]
+    app_id: Annotated[str, Meta(description="AppID of the app, digits")]
+    region: Annotated[
+        Literal["china", "india"],
+        Meta(description="Which of Meizu's services the app is registered with"),
+    ] = "china"
+    message_type: Annotated[
+        Literal["public", "private"],
+        Meta(description="Class of pushes that name none"),
+    ] = "public"
+    click: Annotated[
+        Literal["app", "page", "web"],
+        Meta(description="What a click opens: the app, the activity or web_uri"),
+    ] = "app"
+    activity: Annotated[str, Meta(description="Activity that a click opens, with its package")] = ""
+    web_uri: Annotated[str, Meta(description="Web page that a click opens")] = ""
+    callback_url: Annotated[
+        str,
+        Meta(description="Where Meizu posts receipts; it must be registered in Meizu's console"),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if not self.app_secret:
+            raise ValueError("app_secret is empty")
+        if not re.fullmatch(r"[0-9]+", self.app_id):
+            raise ValueError("app_id holds digits only")
+        if self.click == "page" and not self.activity:
+            raise ValueError("click is page, but activity is empty")
+        if self.click == "web" and not self.web_uri:
+            raise ValueError("click is web, but web_uri is empty")
+        if self.callback_url:
+            is_url = urlsplit(self.callback_url).scheme in ("http", "https")
+            if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
+                raise ValueError("callback_url is not a web address of 128 bytes at most")
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.BAD_REQUEST,
+    (200, "200"): Outcome.ACCEPTED,
+    (200, "201"): Outcome.SERVER_ERROR,
+    (200, "500"): Outcome.SERVER_ERROR,
+    (200, "501"): Outcome.SERVER_ERROR,
+    (200, "513"): Outcome.SERVER_ERROR,
+    (200, "518"): Outcome.THROTTLED,
+    (200, "519"): Outcome.THROTTLED,
+    # The device got the same more than five times within a minute: it has it.
+    (200, "520"): Outcome.ACCEPTED,
+    (200, "1001"): Outcome.SERVER_ERROR,
+    (200, "1003"): Outcome.SERVER_ERROR,
+    (200, "1005"): Outcome.BAD_REQUEST,
+    (200, "1006"): Outcome.CREDENTIALS_WRONG,
+    (200, "110000"): Outcome.CREDENTIALS_WRONG,
+    (200, "110001"): Outcome.CREDENTIALS_WRONG,
+    (200, "110002"): Outcome.TOKEN_DEAD,
+    (200, "110003"): Outcome.TOKEN_DEAD,
+    (200, "110004"): Outcome.BAD_REQUEST,
+    # It speaks of an alias, and we send none: no evidence against a pushId.
+    (200, "110005"): Outcome.UNDELIVERABLE,
+    (200, "110009"): Outcome.BLOCKED_CONTENT,
+    (200, "110010"): Outcome.THROTTLED,
+    (200, "value 110010"): Outcome.UNDELIVERABLE,
+    (200, "110011"): Outcome.QUOTA_DAY,
+    (200, "110019"): Outcome.QUOTA_DAY,
+    (200, "110031"): Outcome.CREDENTIALS_WRONG,
+    (200, "110032"): Outcome.BAD_REQUEST,
+    (200, "110033"): Outcome.CREDENTIALS_WRONG,
+    (200, "110051"): Outcome.QUOTA_DAY,
+    (200, "110053"): Outcome.QUOTA_DAY,
+    (400, ""): Outcome.BAD_REQUEST,
+    (401, ""): Outcome.CREDENTIALS_WRONG,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    (404, ""): Outcome.BAD_REQUEST,
+    (413, ""): Outcome.TOO_LARGE,
+    (429, ""): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (502, ""): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.SERVER_ERROR,
+}
+"""Status and Meizu's code to outcome; an empty code stands for every other one of its status.
+
+With status 200 that is a code nobody has heard of; an answer without any code is doubt.
+"""
+
+OF_DEVICES = frozenset(("110002", "110003", "110005"))
+"""Codes that judge one pushId: said of a whole list, they name nobody."""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """Each notification has its notify key, the same in every attempt."""
+    return True
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    """Every form is signed for itself, so there is nothing to hold."""
+    del settings
+    yield from ()
+    return Authority("signature", now + NEVER_S / 2, now + NEVER_S)
+
+
+def deliver(
+    settings: Settings,
+    credential: Authority,
+    batch: Batch,
+    now: float,
+) -> Generator[Request, Response, list[Receipt]]:
+    del credential, now
+    made = _message(settings, batch)
+    if isinstance(made, Denied):
+        return _all(batch, made)
+    form = {
+        "appId": settings.app_id,
+        "pushIds": ",".join(delivery.token for delivery in batch.deliveries),
+        "messageJson": made,
+    }
+    response = yield Request(
+        "POST",
+        ORIGINS[settings.region],
+        PATH,
+        (("content-type", "application/x-www-form-urlencoded"),),
+        urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
+    )
+    return _read(settings, batch, response)
+
+
+def _sign(form: Mapping[str, str], secret: str) -> str:
+    """Meizu's signature, over the values as they are before the form encodes them."""
+    text = "".join(f"{name}={form[name]}" for name in sorted(form)) + secret
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _message(settings: Settings, batch: Batch) -> str | Denied:
+    """The messageJson; a denial where there is nothing that can be sent."""
+    first = batch.deliveries[0]
+    message = first.message
+    title = message.title.strip() or message.desc.strip()
+    content = message.desc.strip() or message.title.strip()
+    if not title:
+        return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+    kind = message.android.meizu_message_type
+    made: dict[str, Any] = {
+        "noticeBarInfo": {
+            "noticeMsgType": MESSAGE_TYPES[settings.message_type] if kind is None else kind,
+            "noticeBarType": 0,
+            "title": cut(title, TITLE_UNITS_MAX),
+            "content": cut(content, CONTENT_UNITS_MAX),
+        },
+        "clickTypeInfo": _clicked(settings, message),
+        "pushTimeInfo": _lives(first.ttl_s),
+        "advanceInfo": {"notifyKey": _notify_key(first.collapse)},
+    }
+    if settings.callback_url:
+        made["extra"] = {
+            "callback": settings.callback_url,
+            "callback.param": batch.correlation,
+            "callback.type": CALLBACK_TYPE,
+        }
+    text = msgspec.json.encode(made)
+    if len(text) > LIMITS.payload_max_bytes:
+        limit = LIMITS.payload_max_bytes
+        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
+    return text.decode()
+
+
+def _clicked(settings: Settings, message: Message) -> dict[str, Any]:
+    clicked: dict[str, Any] = {"clickType": CLICKS[settings.click]}
+    if settings.click == "page":
+        clicked["activity"] = settings.activity
+    if settings.click == "web":
+        clicked["url"] = settings.web_uri
+    if message.ext:
+        clicked["parameters"] = {"ext": message.ext}
+    return clicked
+
+
+def _lives(ttl_s: int) -> dict[str, int]:
+    """Whole hours, rounded up; "now or never" is a push that is not kept for later."""
+    hours = -(-min(ttl_s, LIMITS.lifetime_max_s) // 3600)
+    return {"offLine": 1 if ttl_s > 0 else 0, "validTime": max(1, hours)}
+
+
+def _notify_key(collapse: str) -> str:
+    """Eight characters are all that Meizu takes, so the collapse text is hashed."""
+    return base64.urlsafe_b64encode(hashlib.sha256(collapse.encode()).digest()[:6]).decode()
+
+
+def _read(settings: Settings, batch: Batch, response: Response) -> list[Receipt]:
+    answer = _answer(response.body)
+    code = _code(answer.get("code"))
+    if response.status == 200 and code == "200":
+        return _taken(batch, answer.get("value"))
+    wait_s = retry_after_s(response.headers)
+    if not code or code == "200":
+        return _all(batch, Denied(_by_status(response.status), str(response.status), "", wait_s))
+    outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
+    if code in OF_DEVICES and len(batch.deliveries) > 1:
+        outcome = OUTCOMES[200, ""]
+    said = answer.get("message")
+    info = said if isinstance(said, str) else ""
+    # The text may quote what was sent; a pushId or the secret has no place in books and logs.
+    info = "" if settings.app_secret in info else _LONG.sub("…", info)
+    return _all(batch, Denied(outcome, code, info[:100], wait_s))
+
+
+def _taken(batch: Batch, value: Any) -> list[Receipt]:
+    """All were taken but for those in `value`; where it cannot be read, the others are in doubt."""
+    rest = Denied(Outcome.ACCEPTED, "0", "")
+    if value and not _is_value(value):
+        rest = Denied(Outcome.UNKNOWN, "200", "unreadable value")
+    refused: dict[str, Denied] = {}
+    for number, tokens in (value if isinstance(value, dict) else {}).items():
+        code = "value 110010" if number == "110010" else _code(number)
+        outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
+        if code and code != "200" and isinstance(tokens, list):
+            refused |= {it: Denied(outcome, code, "") for it in tokens if isinstance(it, str)}
+    return [_receipt(delivery, refused.get(delivery.token, rest)) for delivery in batch.deliveries]
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _code(code) and isinstance(tokens, list) and all(isinstance(it, str) for it in tokens)
+        for code, tokens in value.items()
+    )
+
+
+def _by_status(status: int) -> Outcome:
+    if status == 200:
+        # The list was taken or not: whoever says more than that loses or doubles it.
+        return Outcome.UNKNOWN
+    found = OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _all(batch: Batch, denied: Denied) -> list[Receipt]:
+    return [_receipt(delivery, denied) for delivery in batch.deliveries]
+
+
+def _receipt(delivery: Delivery, denied: Denied) -> Receipt:
+    return Receipt(
+        device=delivery.device,
+        outcome=denied.outcome,
+        code=denied.code,
+        info=denied.info,
+        retry_after_s=denied.retry_after_s,
+        epoch=delivery.epoch,
+    )
+
+
+def _answer(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _code(code: Any) -> str:
+    """A code as text; empty where there is none that can be read."""
+    if isinstance(code, bool) or not isinstance(code, int | str):
+        return ""
+    return str(code) if _NUMBER.fullmatch(str(code)) else ""
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_LONG = re.compile(r"\S{24,}")

@@ -1,0 +1,242 @@
+"""Meizu's Flyme push: `varnished/pushByPushId`.
+
+MEIZUPUSH/PushAPI and JavaSdk (read 2026-11). What a message may contain stands in
+`meizu_message.py`. Every answer is HTTP 200 with a code inside; devices that were not taken stand
+in `value`, by code. The page does not say which code a bad parameter gets; 1005 is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import meizu_message
+from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.meizu_message import Message, Wrong
+
+NAME = "meizu"
+PATH = "/garcia/api/server/push/varnished/pushByPushId"
+APP_ID = "100999"
+SECRET = "c2FuZGJveC1tZWl6dQ"  # noqa: S105 - the sandbox's own
+TARGETS_MAX = 100
+DAY_S = 86_400.0
+PARAMS = ("appId", "messageJson", "pushIds", "sign")
+
+_PUSH_ID = re.compile(r"[A-Za-z0-9_-]{8,256}")
+_JSON = (("content-type", "application/json;charset=UTF-8"),)
+
+TEXTS = {
+    "200": "",
+    "1005": "A parameter is wrong",
+    "1006": "The signature does not match",
+    "110000": "The appId is unknown",
+    "110001": "The appSecret is wrong",
+    "110004": "The callback is not registered",
+    "110010": "Too many targets a second",
+    "110032": "Too many pushIds",
+}
+
+
+class MeizuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The app, and how this Meizu behaves where the pages leave it open."""
+
+    app_id: str = APP_ID
+    app_secret: str = SECRET
+    callbacks: tuple[str, ...] = ()
+    """Receipt addresses registered in the console; a push that names another one fails."""
+    switched_off: tuple[str, ...] = ()
+    """pushIds whose users have switched pushes off."""
+    folds_per_minute: int | None = 5
+    """Pushes a device and minute; those beyond are folded. None: no limit."""
+    targets_per_s: int | None = None
+    """Meizu gives 200; None: no limit."""
+    device_per_day: int | None = None
+    """Public pushes a device and day; Meizu gives 3, news 5."""
+
+
+class MeizuCredential(Struct, frozen=True):
+    """What the console shows."""
+
+    app_secret: str
+    app_id: str
+
+
+class Meizu:
+    """One Meizu with one app."""
+
+    name = NAME
+
+    def __init__(
+        self, settings: MeizuSettings, book: DeviceBook, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._flow = Flow(settings.targets_per_s)
+        self._folds = Buckets(settings.folds_per_minute, 60.0)
+        self._devices = Buckets(settings.device_per_day, DAY_S)
+
+    @property
+    def credential(self) -> MeizuCredential:
+        return MeizuCredential(self._settings.app_secret, self._settings.app_id)
+
+    def expire_all(self) -> int:
+        """Nothing is given out that could expire."""
+        return 0
+
+    def opening_streams(self) -> int:
+        return 100
+
+    def token_of(self, call: Call) -> str:
+        return _form(call).get("pushIds", "").split(",")[0]
+
+    def judge(self, call: Call) -> Verdict:
+        path = call.path.split("?")[0]
+        if path != PATH or call.method != "POST":
+            return Verdict(404 if path != PATH else 405, reason="no such call", logged=False)
+        content_type = dict(call.headers).get("content-type", "")
+        form = _form(call)
+        code = "1005"
+        if content_type.split(";", maxsplit=1)[0].strip() == "application/x-www-form-urlencoded":
+            code = self._code(form)
+        if code != "200":
+            return _described(_refused(code), form, None)
+        message = meizu_message.read(form["messageJson"])
+        if isinstance(message, Wrong):
+            return _described(_refused("1005", message.where), form, None)
+        callback = message.extra.callback
+        if callback and callback not in self._settings.callbacks:
+            return _described(_refused("110004"), form, message)
+        return _described(self._take(form["pushIds"].split(","), message), form, message)
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call, or with `value ` before it, for every device of it."""
+        form = _form(call)
+        number = code.removeprefix("value ")
+        if number == code:
+            return _described(_refused(code), form, None)
+        tokens = form.get("pushIds", "").split(",")
+        verdict = _answer("200", value={number: tokens})
+        verdict.reason = code
+        return _described(verdict, form, None)
+
+    def _code(self, form: dict[str, str]) -> str:
+        """What is wrong with the parameters and their signature; 200 for nothing."""
+        if not all(form.get(name) for name in PARAMS):
+            return "1005"
+        if form["appId"] != self._settings.app_id:
+            return "110000"
+        signed = {name: text for name, text in form.items() if name != "sign"}
+        if not hmac.compare_digest(form["sign"].encode(), self._sign(signed).encode()):
+            return "1006"
+        tokens = form["pushIds"].split(",")
+        if len(tokens) > TARGETS_MAX:
+            return "110032"
+        if not all(tokens) or len(set(tokens)) < len(tokens):
+            return "1005"
+        return "200"
+
+    def _sign(self, signed: dict[str, str]) -> str:
+        text = "".join(f"{name}={signed[name]}" for name in sorted(signed))
+        text += self._settings.app_secret
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+    def _take(self, tokens: list[str], message: Message) -> Verdict:
+        now = self._clock.now()
+        if not self._flow.take(len(tokens), now):
+            return _refused("110010")
+        message_id = f"NS{self._chance.bits(64):020d}_{self._settings.app_id}_1"
+        value: dict[str, list[str]] = {}
+        targets: list[Target] = []
+        for token in tokens:
+            device, code = self._look(token, message, now)
+            if device is not None:
+                self._book.show(device, *_shown(message, message_id, now))
+            if code:
+                value.setdefault(code, []).append(token)
+            targets.append(Target(token, accepted=code in ("", "520"), reason=code))
+        verdict = _answer("200", value=value, message_id=message_id)
+        verdict.accepted, verdict.message_id = True, message_id
+        verdict.targets = tuple(targets)
+        return verdict
+
+    def _look(self, token: str, message: Message, now: float) -> tuple[Device | None, str]:
+        """The device that gets the push, and the code where something is to be said of it."""
+        if not _PUSH_ID.fullmatch(token):
+            return None, "110003"
+        device = self._book.look(NAME, token)
+        if device is None or device.state in ("dead", "expired"):
+            return None, "110002"
+        is_ours = device.app in ("", self._settings.app_id)
+        if device.state in ("other_app", "other_environment") or not is_ours:
+            return None, "110003"
+        if token in self._settings.switched_off:
+            return None, "110010"
+        is_public = message.noticeBarInfo.noticeMsgType == 0
+        if is_public and not self._devices.take(token, now):
+            return None, "110011"
+        if not self._folds.take(token, now):
+            return None, "520"
+        return device, ""
+
+
+def _form(call: Call) -> dict[str, str]:
+    return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _answer(
+    code: str, text: str = "", *, value: dict[str, list[str]] | None = None, message_id: str = ""
+) -> Verdict:
+    answer: dict[str, Any] = {
+        "code": code,
+        "message": text,
+        "value": value or {},
+        "redirect": "",
+        "msgId": message_id,
+    }
+    return Verdict(200, _JSON, msgspec.json.encode(answer))
+
+
+def _refused(code: str, where: str = "") -> Verdict:
+    text = TEXTS.get(code, "The call was refused")
+    verdict = _answer(code, f"{text}: {where}" if where else text)
+    verdict.reason = code
+    return verdict
+
+
+def _described(verdict: Verdict, form: dict[str, str], message: Message | None) -> Verdict:
+    """The verdict with what the log wants to know of the message."""
+    tokens = form.get("pushIds", "").split(",")
+    verdict.token = tokens[0]
+    if not verdict.targets:
+        verdict.targets = tuple(
+            Target(token, accepted=False, reason=verdict.reason) for token in tokens
+        )
+    verdict.push_type = "notification"
+    if message is not None:
+        verdict.correlation = message.extra.callback_param
+        verdict.collapse = message.advanceInfo.notifyKey
+        verdict.topic = ("public", "private")[message.noticeBarInfo.noticeMsgType]
+    return verdict
+
+
+def _shown(message: Message, message_id: str, now: float) -> tuple[Shown, float | None]:
+    shown = Shown(
+        key=message.advanceInfo.notifyKey or message_id,
+        title=message.noticeBarInfo.title,
+        body=message.noticeBarInfo.content,
+        at=now,
+        message_id=message_id,
+    )
+    times = message.pushTimeInfo
+    return shown, now + times.validTime * 3600 if times.offLine else now

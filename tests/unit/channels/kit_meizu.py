@@ -1,0 +1,53 @@
+"""How the tests speak as Meizu."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels import meizu
+from tocsin.ports import Response
+
+JSON = {"content-type": "application/json;charset=UTF-8"}
+OF_VALUE = ("201", "501", "513", "518", "519", "520", "110002", "110003", "110005", "110011")
+"""Codes that Meizu puts beside single devices."""
+
+
+@functools.cache
+def meizu_settings(**changed: Any) -> meizu.Settings:
+    settings = meizu.Settings(app_secret="MeizuSecretOfATest", app_id="100999")
+    return msgspec.structs.replace(settings, **changed)
+
+
+def meizu_answer(code: Any, message: Any = "", value: Any = None, status: int = 200) -> Response:
+    body = {
+        "code": code,
+        "message": message,
+        "value": {} if value is None else value,
+        "redirect": "",
+        "msgId": "NS20251122001459_00_100999_1",
+    }
+    return Response(status, JSON, msgspec.json.encode(body))
+
+
+def meizu_refusal(status: int, reason: str) -> Response:
+    if status != 200:
+        return Response(status, {}, b"<html><h1>No</h1></html>")
+    if not reason:
+        return meizu_answer("99999", "It is not so.")
+    code = reason.removeprefix("value ")
+    if code != reason or code in OF_VALUE:
+        # The kit numbers its devices, and the token is the number.
+        return meizu_answer("200", value={code: [f"{number:064x}" for number in range(1, 10)]})
+    return meizu_answer(reason, "It is not so.")
+
+
+KIT = VendorKit(
+    settings=meizu_settings,
+    refusal=meizu_refusal,
+    authority={},
+    accepted=meizu_answer("200"),
+)

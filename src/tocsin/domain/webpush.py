@@ -6,6 +6,9 @@ https://www.rfc-editor.org/rfc/rfc8291  https://www.w3.org/TR/push-api/
 Each message needs an ephemeral key pair and a salt, and a pair used for two different texts would
 give both away. They are not drawn but derived, from a secret and from everything that is sealed,
 the text included: another text has another key, and a repeat of a delivery is the same bytes.
+
+Written here and not taken from a library: it is one page over `cryptography`, the RFC's own vector
+proves it, and where its keys come from is the part that matters.
 """
 
 from __future__ import annotations

@@ -63,9 +63,10 @@ async def test_the_checked_address_is_connected_to_under_the_origins_name() -> N
     assert found.asked == 1
 
 
-async def test_no_second_look_up_leads_elsewhere() -> None:
+@pytest.mark.parametrize("address", ["127.0.0.77", "::1"])
+async def test_no_second_look_up_leads_elsewhere(address: str) -> None:
     """The system says where localhost is, but the checked address is another one."""
-    async with faulty_server() as server, guarded(names("127.0.0.77")) as http:
+    async with faulty_server() as server, guarded(names(address)) as http:
         answered = await http.send(asked(server), 5)
         assert isinstance(answered, Fault)
         assert answered.kind == "unsent"

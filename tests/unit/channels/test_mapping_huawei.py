@@ -141,7 +141,11 @@ def test_a_click_does_what_the_credential_names(
 
 
 def test_the_credential_serves_pushes_that_name_nothing() -> None:
-    settings: dict[str, Any] = {"android_channel_id": "all", "category": "WORK", "importance": "NORMAL"}
+    settings: dict[str, Any] = {
+        "android_channel_id": "all",
+        "category": "WORK",
+        "importance": "NORMAL",
+    }
     own = AndroidPart(huawei_channel_id="own", huawei_category="IM", huawei_importance="LOW")
     for message, expected in (
         (BASE, ["all", "WORK", "NORMAL"]),

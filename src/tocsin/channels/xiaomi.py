@@ -222,27 +222,24 @@ def deliver(
         spent += 1
         try:
             response = yield _request(settings, credential, form, part)
+            said = _said(settings, form, response, len(part))
         except Unanswered as fault:
-            _book(found, part, fault.denied)
-            rest = fault.denied
-            if rest.outcome is Outcome.UNKNOWN:
-                rest = Denied(Outcome.HELD, "-10", "not tried")
-            for other in waiting:
-                _book(found, other, rest)
-            waiting.clear()
-            break
-        said = _said(settings, form, response, len(part))
-        if said.verdict.outcome is Outcome.TOKEN_DEAD and len(part) > 1:
+            said = _Said(fault.denied)
+        outcome = said.verdict.outcome
+        if outcome is Outcome.TOKEN_DEAD and len(part) > 1:
             middle = len(part) // 2
             waiting += [part[middle:], part[:middle]]
             continue
-        was_taken |= said.verdict.outcome is Outcome.ACCEPTED
-        for delivery in part:
-            is_bad = delivery.token in said.bad
-            found[delivery.device] = _receipt(delivery, _BAD if is_bad else said.verdict)
+        _book(found, part, said)
+        was_taken |= outcome is Outcome.ACCEPTED
+        if outcome not in (Outcome.ACCEPTED, Outcome.TOKEN_DEAD):
+            # It holds for the others too; but only those of this request may have been reached.
+            rest = _Said(_NOT_TRIED) if outcome is Outcome.UNKNOWN else said
+            while waiting:
+                _book(found, waiting.pop(), rest)
     # Where nobody at all was taken, most of the list looks dead, and that accuses the credential.
     for part in waiting:
-        _book(found, part, Denied(Outcome.HELD, "-10", "not tried") if was_taken else _BAD)
+        _book(found, part, _Said(_NOT_TRIED if was_taken else _BAD))
     return [found[delivery.device] for delivery in batch.deliveries]
 
 
@@ -257,9 +254,13 @@ class _Said(Struct, frozen=True):
 _BAD = Denied(Outcome.TOKEN_DEAD, "66007", "regId unknown")
 
 
-def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], denied: Denied) -> None:
+_NOT_TRIED = Denied(Outcome.HELD, "-10", "not tried")
+
+
+def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], said: _Said) -> None:
     for delivery in part:
-        found[delivery.device] = _receipt(delivery, denied)
+        is_bad = delivery.token in said.bad
+        found[delivery.device] = _receipt(delivery, _BAD if is_bad else said.verdict)
 
 
 def _receipt(delivery: Delivery, denied: Denied) -> Receipt:

@@ -286,6 +286,14 @@ def test_a_recall_in_the_middle_of_a_search_stops_the_rest() -> None:
     assert outcomes(receipts) == [Outcome.RECALLED] * 4
 
 
+def test_a_search_that_is_slowed_down_ends_there() -> None:
+    answers = iter([xiaomi_error(66007), xiaomi_accepted(), xiaomi_error(66007)])
+    talk = Talk(batch(8))
+    receipts = talk.run(lambda _: next(answers, xiaomi_error(200002)))
+    assert len(talk.asked) == 4
+    assert outcomes(receipts) == [Outcome.ACCEPTED] * 4 + [Outcome.THROTTLED] * 4
+
+
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

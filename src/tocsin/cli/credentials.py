@@ -184,6 +184,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "huawei": (
         "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
     ),
+    "vivo": (
+        (
+            "tocsin credential add vivo --app-id 105498321 --app-key KEY"
+            " --app-secret @secret.txt --data data"
+        ),
+    ),
     "webpush": (
         (
             "tocsin credential add webpush --private-key @vapid.pem"
@@ -196,9 +202,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
             " --app-secret @secret.txt --data data"
         ),
     ),
-    "meizu": (
-        "tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",
-    ),
+    "meizu": ("tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",),
 }
 ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
 

@@ -160,6 +160,11 @@ def huawei_token(number: int) -> str:
     return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"
 
 
+def vivo_token(number: int) -> str:
+    """A well-formed vivo regId; the same number always gives the same one."""
+    return sha256(b"vivo %d" % number).hexdigest()[:23]
+
+
 def meizu_token(number: int) -> str:
     """A well-formed pushId; the same number always gives the same one."""
     return f"UCI{sha256(b'meizu %d' % number).hexdigest()[:40]}"

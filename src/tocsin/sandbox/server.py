@@ -39,6 +39,7 @@ from tocsin.sandbox.trust import (
     make_keys,
     server_context,
 )
+from tocsin.sandbox.vivo import Vivo, VivoSettings
 from tocsin.sandbox.webpush import WebPush, WebPushSettings
 from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
 
@@ -68,6 +69,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     huawei: HuaweiSettings = HuaweiSettings()
     meizu: MeizuSettings = MeizuSettings()
     xiaomi: XiaomiSettings = XiaomiSettings()
+    vivo: VivoSettings = VivoSettings()
     webpush: WebPushSettings = WebPushSettings()
     ports: dict[str, int] = {}
     """Ports of the other vendors, by name; one that is not named gets any free one."""
@@ -283,6 +285,7 @@ class Sandbox:
         return {
             "honor": Honor(told.honor, book, clock, chance),
             "huawei": Huawei(told.huawei, book, clock, chance),
+            "vivo": Vivo(told.vivo, book, clock, chance),
             "webpush": self.webpush,
             "meizu": Meizu(told.meizu, book, clock, chance),
             "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),

@@ -10,7 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.unit.channels import kit_honor, kit_huawei, kit_meizu, kit_webpush, kit_xiaomi
+from tests.unit.channels import kit_honor, kit_huawei, kit_meizu, kit_vivo, kit_webpush, kit_xiaomi
 from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import apns, fcm
 from tocsin.channels.credentials import driver_of
@@ -82,6 +82,7 @@ LIST_KITS: dict[str, VendorKit] = {
     "huawei": kit_huawei.KIT,
     "meizu": kit_meizu.KIT,
     "xiaomi": kit_xiaomi.KIT,
+    "vivo": kit_vivo.KIT,
 }
 """The kit of each vendor that takes lists."""
 

@@ -1,0 +1,323 @@
+"""vivo's push service: tokens for a signature, single sends, and lists of what was saved.
+
+vivo, "Server interface" and "Error codes" (dev.vivo.com.cn/documentCenter/doc/362 and 681, read
+2026-11). Which of 10200 to 10207 stands for which member of the signature is our choice; each
+means wrong credentials. What a message may contain stands in `vivo_message.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import vivo_message
+from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.vivo_message import Fault, Push
+
+NAME = "vivo"
+AUTH_PATH = "/message/auth"
+SEND_PATH = "/message/send"
+SAVE_PATH = "/message/saveListPayload"
+LIST_PATH = "/message/pushToList"
+APP_ID = "105498321"
+APP_KEY = "8d1e6c1f-0000-4000-8000-73616e64626f"
+APP_SECRET = "5f2d7ab0-0000-4000-8000-766976730000"  # noqa: S105 - the sandbox's own
+CALLBACK_ID = "2001"
+TARGETS_PER_S = 3000
+AUTH_PER_S = 10
+SKEW_MAX_S = 600.0
+TOKEN_LIFE_S = 86_400
+CHINA_S = 8 * 3600
+OPENING_HOUR, CLOSING_HOUR = 7, 23
+KEPT_MAX = 10_000
+
+_FIRST_TOKEN = re.compile(rb'"regIds?"\s*:\s*\[?\s*"([^"\\]{1,4096})"')
+_JSON = (("content-type", "application/json;charset=UTF-8"),)
+
+CODES = {
+    0: "请求成功",
+    10000: "权限认证失败",
+    10045: "应用审核中",
+    10070: "超过运营消息发送总量限制",
+    10071: "超出发送时间允许范围",
+    10072: "超过推送速度限制",
+    10073: "超过系统消息发送总量限制",
+    10082: "没有系统消息权限",
+    10094: "appId与authToken不匹配",
+    10103: "包含敏感词",
+    10104: "正式消息包含测试内容",
+    10252: "超过列表消息发送总量限制",
+    10302: "regId不合法",
+    10304: "taskId不存在",
+    10311: "用户通知开关关闭或不活跃",
+}
+
+
+class VivoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this vivo behaves where the pages leave it open, and how large the app is."""
+
+    app_id: str = APP_ID
+    targets_per_s: int | None = TARGETS_PER_S
+    """Before 10072; None: no limit."""
+    auth_per_s: int | None = AUTH_PER_S
+    operation_per_day: int | None = None
+    """Targets of operation messages in a day in China before 10070."""
+    system_per_day: int | None = None
+    """The same for system messages, before 10073; for lists of either, 10252."""
+    allows_system: bool = True
+    """Whether the app may send system messages."""
+    test_users: tuple[str, ...] = ()
+    """Registrations that a test push (`pushMode` 1) reaches."""
+    sensitive_words: tuple[str, ...] = ("sensitive-word",)
+    test_words: tuple[str, ...] = ("测试",)
+    """A message that looks like a test is refused, unless it is one."""
+
+
+class VivoCredential(Struct, frozen=True):
+    """What vivo's console shows of the app."""
+
+    app_secret: str
+    app_key: str
+    app_id: str
+    callback_id: str = CALLBACK_ID
+
+
+class Vivo:
+    """One vivo with one app."""
+
+    name = NAME
+
+    def __init__(
+        self, settings: VivoSettings, book: DeviceBook, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self.credential = VivoCredential(APP_SECRET, APP_KEY, settings.app_id)
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._tokens: dict[str, float] = {}
+        self._saved: dict[str, Push] = {}
+        self._used: dict[tuple[int, int], int] = {}
+        self._flow = Flow(settings.targets_per_s)
+        self._auths = Buckets(settings.auth_per_s, 1.0)
+
+    def opening_streams(self) -> int:
+        return 100
+
+    def token_of(self, call: Call) -> str:
+        found = _FIRST_TOKEN.search(call.body)
+        return found[1].decode("latin-1") if found else ""
+
+    def expire_all(self) -> int:
+        """Make every token given out so far stale; answers how many there were."""
+        count = len(self._tokens)
+        self._tokens.clear()
+        return count
+
+    def judge(self, call: Call) -> Verdict:
+        now = self._clock.now()
+        path = call.path.split("?")[0]
+        if path not in (AUTH_PATH, SEND_PATH, SAVE_PATH, LIST_PATH):
+            return Verdict(404, _JSON, b"{}", reason="404")
+        headers = dict(call.headers)
+        if call.method != "POST":
+            return Verdict(405, _JSON, b"{}", reason="405")
+        if not headers.get("content-type", "").startswith("application/json"):
+            return Verdict(415, _JSON, b"{}", reason="415")
+        if path == AUTH_PATH:
+            return self._judge_signature(call.body, now)
+        if self._tokens.get(headers.get("authtoken", ""), 0.0) <= now:
+            return _answer(10000)
+        if path == LIST_PATH:
+            return self._judge_list(call.body, now)
+        push = vivo_message.read(call.body, is_saved=path == SAVE_PATH)
+        if isinstance(push, Fault):
+            return _answer(push.code, push.text)
+        code = self._text_fault(push)
+        if path == SAVE_PATH:
+            return _unlogged(_answer(code) if code else self._save(push))
+        return _described(
+            self._send(push, now) if not code else _refused(code, [push.reg_id]), push
+        )
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        verdict = _answer(int(code))
+        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+
+    # who is asking
+
+    def _judge_signature(self, body: bytes, now: float) -> Verdict:
+        try:
+            asked = msgspec.json.decode(body, type=_Signature)
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+            return _unlogged(_answer(10200, str(fault)))
+        known = self.credential
+        stamp = str(asked.timestamp)
+        signed = f"{known.app_id}{known.app_key}{stamp}{known.app_secret}"
+        sign = hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()
+        if asked.appId != known.app_id:
+            code = 10201
+        elif asked.appKey != known.app_key:
+            code = 10203
+        elif abs(asked.timestamp / 1000 - now) > SKEW_MAX_S:
+            code = 10205
+        elif not hmac.compare_digest(asked.sign.encode(), sign.encode()):
+            code = 10207
+        elif not self._auths.take(known.app_id, now):
+            code = 10072
+        else:
+            return _unlogged(_answer(0, authToken=self._give(now)))
+        return _unlogged(_answer(code))
+
+    def _give(self, now: float) -> str:
+        if len(self._tokens) >= KEPT_MAX:
+            self._tokens = {text: end for text, end in self._tokens.items() if now < end}
+        text = f"vivo-sandbox-{self._chance.bits(128):032x}"
+        self._tokens[text] = now + TOKEN_LIFE_S
+        return text
+
+    # the message
+
+    def _text_fault(self, push: Push) -> int:
+        text = f"{push.title} {push.content}"
+        if push.app_id != self._settings.app_id:
+            return 10094
+        if push.classification == 1 and not self._settings.allows_system:
+            return 10082
+        if any(word in text for word in self._settings.sensitive_words):
+            return 10103
+        if not push.push_mode and any(word in text for word in self._settings.test_words):
+            return 10104
+        return 0
+
+    def _save(self, push: Push) -> Verdict:
+        if len(self._saved) >= KEPT_MAX:
+            del self._saved[next(iter(self._saved))]
+        number = self._new_number()
+        self._saved[number] = push
+        return _answer(0, taskId=number)
+
+    def _judge_list(self, body: bytes, now: float) -> Verdict:
+        asked = vivo_message.read_list(body)
+        if isinstance(asked, Fault):
+            return _answer(asked.code, asked.text)
+        push = self._saved.get(asked.task_id)
+        if push is None:
+            return _refused(10304, asked.reg_ids)
+        code = self._time_fault(push, len(asked.reg_ids), now, over_quota=10252)
+        if code:
+            return _described(_refused(code, asked.reg_ids), push)
+        found = {token: self._status(push, token) for token in asked.reg_ids}
+        for token, status in found.items():
+            if not status:
+                self._show(push, token, asked.task_id, now)
+        invalid = [{"userid": token, "status": it} for token, it in found.items() if it]
+        verdict = _answer(0, invalidUsers=invalid) if invalid else _answer(0)
+        verdict.message_id = asked.task_id
+        verdict.targets = tuple(
+            Target(token, accepted=not it, reason=f"invalidUser {it}" if it else "")
+            for token, it in found.items()
+        )
+        return _described(verdict, push)
+
+    def _send(self, push: Push, now: float) -> Verdict:
+        code = self._time_fault(push, 1, now, over_quota=10073 if push.classification else 10070)
+        if code:
+            return _refused(code, [push.reg_id])
+        status = self._status(push, push.reg_id)
+        if status in (1, 2):
+            return _refused(10302, [push.reg_id])
+        number = self._new_number()
+        if status:
+            verdict = _answer(0, taskId=number, invalidUser={"userid": push.reg_id, "status": 4})
+        else:
+            verdict = _answer(0, taskId=number)
+            self._show(push, push.reg_id, number, now)
+        verdict.message_id = number
+        reason = f"invalidUser {status}" if status else ""
+        verdict.targets = (Target(push.reg_id, accepted=not status, reason=reason),)
+        return verdict
+
+    def _time_fault(self, push: Push, count: int, now: float, *, over_quota: int) -> int:
+        """Hours, pace and quota, in this order; what is refused uses no quota."""
+        told = self._settings
+        in_china = now + CHINA_S
+        is_open = OPENING_HOUR * 3600 <= in_china % 86_400 < CLOSING_HOUR * 3600
+        if push.classification == 0 and not push.push_mode and not is_open:
+            return 10071
+        if not self._flow.take(count, now):
+            return 10072
+        allowed = told.system_per_day if push.classification else told.operation_per_day
+        if allowed is None or push.push_mode:
+            return 0
+        day = (int(in_china // 86_400), push.classification)
+        used = self._used.get(day, 0) + count
+        if used > allowed:
+            return over_quota
+        self._used[day] = used
+        return 0
+
+    def _status(self, push: Push, token: str) -> int:
+        """What vivo says of a device that it cannot reach; 0 for one it can."""
+        if push.push_mode and token not in self._settings.test_users:
+            return 4
+        device = self._book.look(NAME, token)
+        if device is None:
+            return 1
+        is_ours = device.app in ("", self._settings.app_id)
+        if device.state in ("other_app", "other_environment") or not is_ours:
+            return 1
+        return 2 if device.state in ("dead", "expired") else 0
+
+    def _show(self, push: Push, token: str, number: str, now: float) -> None:
+        device = self._book.look(NAME, token)
+        assert device is not None
+        key = number if push.notify_id is None else str(push.notify_id)
+        shown = Shown(key=key, title=push.title, body=push.content, at=now, message_id=number)
+        self._book.show(device, shown, now + push.time_to_live)
+
+    def _new_number(self) -> str:
+        return str(10**17 + self._chance.bits(56))
+
+
+class _Signature(Struct, frozen=True):
+    appId: str  # noqa: N815 - vivo's spelling
+    appKey: str  # noqa: N815 - vivo's spelling
+    timestamp: int
+    sign: str
+
+
+def _described(verdict: Verdict, push: Push) -> Verdict:
+    """The verdict with what the log wants to know of the message."""
+    verdict.correlation = push.extra.get("callback.param", push.request_id)
+    verdict.collapse = "" if push.notify_id is None else str(push.notify_id)
+    verdict.push_type = "system" if push.classification else "operation"
+    verdict.topic = push.app_id
+    return verdict
+
+
+def _refused(code: int, tokens: Iterable[str]) -> Verdict:
+    """A push of which nobody was taken."""
+    verdict = _answer(code)
+    verdict.targets = tuple(Target(it, accepted=False, reason=str(code)) for it in tokens)
+    return verdict
+
+
+def _unlogged(verdict: Verdict) -> Verdict:
+    """Of a call that reaches no device."""
+    verdict.logged = False
+    return verdict
+
+
+def _answer(code: int, text: str = "", **more: Any) -> Verdict:
+    told = {"result": code, "desc": text or CODES.get(code, "参数错误"), **more}
+    return Verdict(200, _JSON, msgspec.json.encode(told), reason=str(code) if code else "")

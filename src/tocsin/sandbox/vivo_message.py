@@ -1,0 +1,159 @@
+"""The bodies of vivo's send and save: which members exist, of which type, within which bounds.
+
+vivo, "Server interface" (dev.vivo.com.cn/documentCenter/doc/362, read 2026-11). Which number of
+10050 to 10067 stands for which member is not all on the page; the outcome is the same for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.domain.message import utf16_units
+
+TITLE_UNITS_MAX = 40
+CONTENT_UNITS_MAX = 100
+CUSTOM_UNITS_MAX = 1024
+CUSTOM_PAIRS_MAX = 10
+URL_UNITS_MAX = 1000
+REQUEST_ID_UNITS_MAX = 64
+CALLBACK_UNITS_MAX = 128
+CALLBACK_PARAM_UNITS_MAX = 64
+TTL_S = (60, 86_400)
+NOTIFY_ID_MAX = 2**31 - 1
+
+CATEGORIES = {
+    **dict.fromkeys(("IM", "ACCOUNT", "TODO", "DEVICE_REMINDER", "ORDER", "SUBSCRIPTION"), 1),
+    **dict.fromkeys(("NEWS", "CONTENT", "MARKETING", "SOCIAL"), 0),
+}
+"""Category to the class it belongs to."""
+
+EXTRAS = {
+    "callback": CALLBACK_UNITS_MAX,
+    "callback.id": CALLBACK_UNITS_MAX,
+    "callback.param": CALLBACK_PARAM_UNITS_MAX,
+}
+
+
+class Fault(Struct, frozen=True):
+    """Why a body is refused."""
+
+    code: int
+    text: str
+
+
+class Push(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A message, with its device where it is for one."""
+
+    app_id: str
+    title: str = ""
+    content: str = ""
+    notify_type: int = 0
+    reg_id: str = ""
+    time_to_live: int = 86_400
+    skip_type: int = 0
+    skip_content: str = ""
+    network_type: int = -1
+    classification: int = 0
+    category: str = ""
+    client_custom_map: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    request_id: str = ""
+    push_mode: int = 0
+    notify_id: int | None = None
+    profile_id: str = ""
+    send_online: bool = False
+    foreground_show: bool = True
+    add_badge: bool = False
+    audit_review: list[dict[str, Any]] = []
+
+
+class ListPush(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A list, and the number of what was saved for it."""
+
+    task_id: str
+    reg_ids: list[str]
+    request_id: str = ""
+    app_id: str = ""
+
+
+def read(body: bytes, *, is_saved: bool) -> Push | Fault:
+    """The message in a body, or the first thing that is wrong with it."""
+    try:
+        push = msgspec.json.decode(body, type=Push)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        return Fault(10050, str(fault))
+    return next(_faults(push, is_saved=is_saved), push)
+
+
+def read_list(body: bytes) -> ListPush | Fault:
+    """The list in a body, or the first thing that is wrong with it."""
+    try:
+        push = msgspec.json.decode(body, type=ListPush)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        return Fault(10150, str(fault))
+    if not 2 <= len(push.reg_ids) <= 1000:
+        return Fault(10152, "regIds: 2 to 1000")
+    if len(set(push.reg_ids)) != len(push.reg_ids) or not all(push.reg_ids):
+        return Fault(10153, "regIds: empty or repeated")
+    if not 0 < utf16_units(push.request_id) <= REQUEST_ID_UNITS_MAX:
+        return Fault(10154, "requestId: 1 to 64 characters")
+    return push
+
+
+def _faults(push: Push, *, is_saved: bool) -> Iterator[Fault]:
+    if bool(push.reg_id) == is_saved:
+        yield Fault(10053, "regId: required for one device, absent for a list")
+    if not push.title or not push.content:
+        yield Fault(10055, "title and content are required")
+    if utf16_units(push.title) > TITLE_UNITS_MAX:
+        yield Fault(10056, "title: 40 characters at most")
+    if utf16_units(push.content) > CONTENT_UNITS_MAX:
+        yield Fault(10058, "content: 100 characters at most")
+    if push.notify_type not in (1, 2, 3, 4):
+        yield Fault(10054, "notifyType: 1 to 4")
+    if not TTL_S[0] <= push.time_to_live <= TTL_S[1]:
+        yield Fault(10059, "timeToLive: 60 to 86400")
+    if not 0 < utf16_units(push.request_id) <= REQUEST_ID_UNITS_MAX:
+        yield Fault(10066, "requestId: 1 to 64 characters")
+    if push.notify_id is not None and not 1 <= push.notify_id <= NOTIFY_ID_MAX:
+        yield Fault(10067, "notifyId: 1 to 2147483647")
+    if push.network_type not in (-1, 1) or push.push_mode not in (0, 1):
+        yield Fault(10063, "networkType: -1, 1; pushMode: 0, 1")
+    yield from _skip_faults(push)
+    yield from _custom_faults(push)
+    yield from _class_faults(push)
+
+
+def _skip_faults(push: Push) -> Iterator[Fault]:
+    if push.skip_type not in (1, 2, 3, 4):
+        yield Fault(10060, "skipType: 1 to 4")
+    if push.skip_type in (2, 4) and not push.skip_content:
+        yield Fault(10061, "skipContent is required")
+    units_max = URL_UNITS_MAX if push.skip_type == 2 else CUSTOM_UNITS_MAX
+    if utf16_units(push.skip_content) > units_max:
+        yield Fault(10062, f"skipContent: {units_max} characters at most")
+
+
+def _custom_faults(push: Push) -> Iterator[Fault]:
+    pairs = push.client_custom_map.items()
+    units = sum(utf16_units(name) + utf16_units(value) for name, value in pairs)
+    if len(pairs) > CUSTOM_PAIRS_MAX or units > CUSTOM_UNITS_MAX:
+        yield Fault(10065, "clientCustomMap: 10 pairs, 1024 characters at most")
+    for name, value in push.extra.items():
+        if utf16_units(value) > EXTRAS.get(name, -1):
+            yield Fault(10064, f"extra: {name}")
+    if "callback.param" in push.extra and not {"callback", "callback.id"} & set(push.extra):
+        yield Fault(10064, "extra: callback.param without callback")
+
+
+def _class_faults(push: Push) -> Iterator[Fault]:
+    if push.classification not in (0, 1):
+        yield Fault(10095, "classification: 0, 1")
+    if push.category and push.category not in CATEGORIES:
+        yield Fault(10096, "category is unknown")
+    if CATEGORIES.get(push.category, push.classification) != push.classification:
+        yield Fault(10097, "category and classification do not agree")

@@ -1,0 +1,48 @@
+"""How a test speaks as vivo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels.vivo import Settings
+from tocsin.ports import Response
+
+TOKEN = f"{5:064x}"
+"""The token of the kit's fifth delivery, which the tests of single rows deliver to."""
+SAVED = "542984793123"
+JSON = {"content-type": "application/json;charset=UTF-8"}
+
+
+def vivo_settings(**changed: Any) -> Settings:
+    settings = Settings(
+        app_secret="canary-vivo-app-secret",
+        app_key="25509283-3767-4b9e-83fe-b6e55ac6243e",
+        app_id="10004",
+    )
+    return msgspec.structs.replace(settings, **changed)
+
+
+def answer(result: Any = 0, desc: str = "请求成功", **more: Any) -> Response:
+    return Response(200, JSON, msgspec.json.encode({"result": result, "desc": desc, **more}))
+
+
+def refusal(status: int, reason: str) -> Response:
+    """`invalidUser` with its number stands for a taken push that names the device."""
+    if reason.startswith("invalidUser"):
+        user = {"userid": TOKEN, "status": int(reason.split()[1])}
+        return answer(taskId=SAVED, invalidUser=user)
+    if not reason:
+        return Response(status)
+    return answer(int(reason), "不行")
+
+
+KIT = VendorKit(
+    settings=vivo_settings,
+    refusal=refusal,
+    authority={"/message/auth": answer(authToken="token-of-a-test")},
+    accepted=answer(taskId=SAVED),
+    prepared=SAVED,
+)

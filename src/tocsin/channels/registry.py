@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol, TypeGuard
 
-from tocsin.channels import apns, fcm, honor, huawei, meizu, vivo, webpush, xiaomi
+from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, vivo, webpush, xiaomi
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
@@ -81,6 +81,7 @@ what `deliver` finds in `batch.prepared` for every batch of the same task and la
 VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     apns,
     fcm,
+    harmony,
     honor,
     huawei,
     meizu,

@@ -175,6 +175,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         ),
     ),
     "fcm": ("tocsin credential add fcm --file service-account.json --data data",),
+    "harmony": ("tocsin credential add harmony --file service-account.json --data data",),
     "honor": (
         (
             "tocsin credential add honor --app-id 104413210 --client-id 220810001"
@@ -184,6 +185,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "huawei": (
         "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
     ),
+    "meizu": ("tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",),
     "vivo": (
         (
             "tocsin credential add vivo --app-id 105498321 --app-key KEY"
@@ -202,7 +204,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
             " --app-secret @secret.txt --data data"
         ),
     ),
-    "meizu": ("tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",),
 }
 ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
 

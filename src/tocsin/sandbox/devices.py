@@ -145,6 +145,11 @@ def fcm_token(number: int) -> str:
     return f"{digest[:22]}:APA91b{digest}{digest[22:]}"
 
 
+def harmony_token(number: int) -> str:
+    """A well-formed HarmonyOS push token; the same number always gives the same token."""
+    return f"IQAAAACy0tEj{sha256(b'harmony %d' % number).hexdigest()}"
+
+
 def honor_token(number: int) -> str:
     """A well-formed Honor push token; the same number always gives the same token."""
     return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"

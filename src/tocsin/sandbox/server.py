@@ -25,6 +25,7 @@ from tocsin.sandbox.exchange import Vendor
 from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
+from tocsin.sandbox.harmony import Harmony, HarmonySettings
 from tocsin.sandbox.honor import Honor, HonorSettings
 from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.listener import Listener
@@ -65,6 +66,7 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """True: a token that was not put into the device book does not exist."""
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
+    harmony: HarmonySettings = HarmonySettings()
     honor: HonorSettings = HonorSettings()
     huawei: HuaweiSettings = HuaweiSettings()
     meizu: MeizuSettings = MeizuSettings()
@@ -283,6 +285,14 @@ class Sandbox:
         """The vendors of one shape, in alphabetical order; whoever adds one adds a line."""
         told, book, clock = self.settings, self.devices, self.clock
         return {
+            "harmony": Harmony(
+                # One RSA key is as good as two, and making them takes long.
+                told.harmony,
+                self.keys.fcm_private_key,
+                book,
+                clock,
+                chance,
+            ),
             "honor": Honor(told.honor, book, clock, chance),
             "huawei": Huawei(told.huawei, book, clock, chance),
             "vivo": Vivo(told.vivo, book, clock, chance),

@@ -10,7 +10,15 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.unit.channels import kit_honor, kit_huawei, kit_meizu, kit_vivo, kit_webpush, kit_xiaomi
+from tests.unit.channels import (
+    kit_harmony,
+    kit_honor,
+    kit_huawei,
+    kit_meizu,
+    kit_vivo,
+    kit_webpush,
+    kit_xiaomi,
+)
 from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import apns, fcm
 from tocsin.channels.credentials import driver_of
@@ -78,11 +86,12 @@ def fcm_settings(**changed: Any) -> fcm.Settings:
 
 
 LIST_KITS: dict[str, VendorKit] = {
+    "harmony": kit_harmony.KIT,
     "honor": kit_honor.KIT,
     "huawei": kit_huawei.KIT,
     "meizu": kit_meizu.KIT,
-    "xiaomi": kit_xiaomi.KIT,
     "vivo": kit_vivo.KIT,
+    "xiaomi": kit_xiaomi.KIT,
 }
 """The kit of each vendor that takes lists."""
 

@@ -1,0 +1,360 @@
+"""HarmonyOS Push Kit, scenario messages v3, by service account.
+
+Pages, read 2026-11:
+https://developer.huawei.com/consumer/cn/doc/harmonyos-references/push-scenariozed-api-request-struct
+https://developer.huawei.com/consumer/cn/doc/harmonyos-references/push-scenariozed-api-request-param
+https://developer.huawei.com/consumer/cn/doc/harmonyos-guides/push-jwt-token
+https://developer.huawei.com/consumer/cn/doc/harmonyos-guides/push-send-alert
+https://trtc.io/document/77715
+
+What is special: we sign the token ourselves (PS256) and send it as it is; nothing is fetched. A
+list of up to a thousand tokens gets one message. Where some or all were refused, `msg` is JSON once
+more, as text, with the tokens under the reason; only some reasons accuse the token. A click's data
+is an object, not a text. `notifyId` makes a second delivery of a task replace the first, and
+`appMessageId` has a repeat within a day shown once. A message without title and text is a
+background push, which only wakes the app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Annotated, Any, Literal
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Meta, Struct
+
+from tocsin.domain.message import Message, notify_id
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import (
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
+
+NAME = "harmony"
+
+LIMITS = Limits(
+    payload_max_bytes=4096,
+    devices_max=1000,
+    lifetime_max_s=15 * 86_400,
+    # Huawei grants at least so many on Android, and names no figure here.
+    rate_per_s=6000.0,
+    in_flight_max=64,
+    deadline_s=10.0,
+)
+
+ORIGIN = "https://push-api.cloud.huawei.com"
+AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
+TOKEN_LIFE_S = 3600
+RENEW_SHARE = 0.8
+"""The share of a token's life after which a new one is signed."""
+BADGE_MAX = 99
+ALERT, BACKGROUND = "0", "6"
+"""Huawei's push types."""
+SILENT_CATEGORY = "MARKETING"
+"""Huawei allows it no sound of its own."""
+PARTLY, ALL_REFUSED = "80100000", "80300007"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The members of a service account's JSON file, and how its messages are sent."""
+
+    private_key: Annotated[
+        str, Meta(description="private_key of the service account", extra={"is_secret": True})
+    ]
+    key_id: Annotated[str, Meta(description="key_id of the service account")]
+    sub_account: Annotated[str, Meta(description="sub_account of the service account")]
+    project_id: Annotated[str, Meta(description="project_id of the service account")]
+    category: Annotated[
+        str, Meta(description="Message category of pushes that name none; IM needs a right")
+    ] = SILENT_CATEGORY
+    click: Annotated[
+        Literal["app", "action", "uri"],
+        Meta(description="What a click does: open the app, or an inner page by action or uri"),
+    ] = "app"
+    click_target: Annotated[str, Meta(description="The action or the uri of a click")] = ""
+    receipt_id: Annotated[
+        str, Meta(description="Which receipt address of the console to use; empty: the default")
+    ] = ""
+    target_user: Annotated[
+        Literal["formal", "test"],
+        Meta(description="test: Huawei's test messages, 1000 a day to ten devices at most"),
+    ] = "formal"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9]+", self.project_id):
+            raise ValueError("project_id holds letters and digits only")
+        if not self.key_id or not self.sub_account or not self.category:
+            raise ValueError("key_id, sub_account and category are not empty")
+        if (self.click == "app") != (not self.click_target):
+            raise ValueError("click_target goes with click action or uri")
+        _signing_key(self.private_key)
+
+
+OUTCOMES: dict[tuple[int, str], Outcome] = {
+    (200, ""): Outcome.BAD_REQUEST,
+    (200, "80000000"): Outcome.ACCEPTED,
+    # Some were not taken, and it cannot be read which.
+    (200, "80100000"): Outcome.UNKNOWN,
+    (200, "tokenFormatError"): Outcome.TOKEN_DEAD,
+    (200, "tokenPlatformNotSupport"): Outcome.TOKEN_DEAD,
+    # Another project's, or from before the device's upgrade; many at once accuse our settings.
+    (200, "noRight"): Outcome.TOKEN_DEAD,
+    (200, "noPushTypeRight"): Outcome.NOT_PERMITTED,
+    (200, "atomicUnableSendUnsubscribedMsg"): Outcome.NOT_PERMITTED,
+    (200, "noRightToSendThisLiveNotificationEvent"): Outcome.NOT_PERMITTED,
+    (200, "notSupportPlayVoice"): Outcome.NOT_PERMITTED,
+    (200, "appinfoError"): Outcome.CREDENTIALS_WRONG,
+    (200, "disableSendHuaweiMsgBecauseOfPenalty"): Outcome.BLOCKED_CONTENT,
+    (200, "differentImgVerifyPolicy"): Outcome.BAD_REQUEST,
+    (200, "countryNotSupport"): Outcome.UNDELIVERABLE,
+    (400, ""): Outcome.BAD_REQUEST,
+    (400, "80100001"): Outcome.BAD_REQUEST,
+    (400, "80100003"): Outcome.BAD_REQUEST,
+    (400, "80100004"): Outcome.BAD_REQUEST,
+    (400, "80100016"): Outcome.BLOCKED_CONTENT,
+    (400, "80100022"): Outcome.BLOCKED_CONTENT,
+    (400, "80300002"): Outcome.CREDENTIALS_WRONG,
+    # Without a reason beside it, it is no evidence against any token.
+    (400, "80300007"): Outcome.UNDELIVERABLE,
+    (400, "80300008"): Outcome.TOO_LARGE,
+    (400, "80300010"): Outcome.BAD_REQUEST,
+    (400, "80300029"): Outcome.QUOTA_DAY,
+    (400, "80300030"): Outcome.BAD_REQUEST,
+    (400, "80300037"): Outcome.BLOCKED_CONTENT,
+    (401, ""): Outcome.AUTH_EXPIRED,
+    (401, "80200001"): Outcome.CREDENTIALS_WRONG,
+    (401, "80200005"): Outcome.AUTH_EXPIRED,
+    (401, "80300036"): Outcome.CREDENTIALS_WRONG,
+    (403, ""): Outcome.CREDENTIALS_WRONG,
+    # The path names the project: Huawei knows none of this id.
+    (404, ""): Outcome.CREDENTIALS_WRONG,
+    (429, ""): Outcome.THROTTLED,
+    (500, ""): Outcome.SERVER_ERROR,
+    (500, "81000001"): Outcome.SERVER_ERROR,
+    (502, ""): Outcome.SERVER_ERROR,
+    (503, ""): Outcome.THROTTLED,
+}
+"""Status and code to outcome; an empty code stands for every other one of its status.
+
+A known code counts with any status. Words are reasons that an answer names tokens under.
+"""
+
+
+def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
+    """A notification replaces by its `notifyId`; a background push wakes the app each time."""
+    languages = range(-1, len(message.translations))
+    return all(_is_shown(message.translated(it)) for it in languages)
+
+
+def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
+    yield from ()
+    claims = {
+        "iss": settings.sub_account,
+        "aud": AUDIENCE,
+        "iat": int(now),
+        "exp": int(now) + TOKEN_LIFE_S,
+    }
+    key = _signing_key(settings.private_key, was_checked=True)
+    token = jwt.encode(claims, key, algorithm="PS256", headers={"kid": settings.key_id})
+    return Authority(f"Bearer {token}", now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
+
+
+def deliver(
+    settings: Settings, credential: Authority, batch: Batch, now: float
+) -> Generator[Request, Response, list[Receipt]]:
+    del now
+    content = _content(settings, batch)
+    if len(msgspec.json.encode(content)) > LIMITS.payload_max_bytes:
+        info = f"payload over {LIMITS.payload_max_bytes} bytes"
+        return [_receipt(it, Outcome.TOO_LARGE, "-7", info) for it in batch.deliveries]
+    content["target"] = {"token": [delivery.token for delivery in batch.deliveries]}
+    is_shown = _is_shown(batch.deliveries[0].message)
+    response = yield Request(
+        "POST",
+        ORIGIN,
+        f"/v3/{settings.project_id}/messages:send",
+        (
+            ("authorization", credential.value),
+            ("content-type", "application/json"),
+            ("push-type", ALERT if is_shown else BACKGROUND),
+        ),
+        msgspec.json.encode(content),
+    )
+    return _read(batch, response)
+
+
+def _is_shown(message: Message) -> bool:
+    return bool(message.title or message.harmony.title or message.desc)
+
+
+def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
+    """Everything but the tokens; the same for the whole list."""
+    first = batch.deliveries[0]
+    options: dict[str, Any] = {
+        # Huawei knows no "now or never"; a second is the nearest.
+        "ttl": max(1, min(first.ttl_s, LIMITS.lifetime_max_s)),
+        "biTag": batch.correlation,
+        "receiptId": settings.receipt_id,
+        "testMessage": settings.target_user == "test",
+    }
+    options = {name: value for name, value in options.items() if value}
+    if not _is_shown(first.message):
+        payload: dict[str, Any] = {"extraData": first.message.ext or "{}"}
+    else:
+        payload = {"notification": _drawn(settings, first, batch.correlation)}
+    return {"payload": payload, "pushOptions": options}
+
+
+def _drawn(settings: Settings, delivery: Delivery, correlation: str) -> dict[str, Any]:
+    message, part = delivery.message, delivery.message.harmony
+    title = part.title or message.title
+    drawn: dict[str, Any] = {
+        "category": part.category or settings.category,
+        # Huawei wants both, so one stands in for the other.
+        "title": title or message.desc,
+        "body": message.desc or title,
+        "clickAction": _click(settings, message),
+        "badge": _badge(message),
+        "notifyId": notify_id(delivery.collapse),
+    }
+    if correlation:
+        drawn["appMessageId"] = correlation
+    if part.image:
+        drawn["image"] = part.image
+    if part.sound and drawn["category"] != SILENT_CATEGORY:
+        drawn["sound"] = part.sound
+        if part.sound_duration_s is not None:
+            drawn["soundDuration"] = part.sound_duration_s
+    return drawn
+
+
+def _click(settings: Settings, message: Message) -> dict[str, Any]:
+    click: dict[str, Any] = {"actionType": 0}
+    if settings.click != "app":
+        click = {"actionType": 1, settings.click: settings.click_target}
+    if message.ext:
+        click["data"] = {"ext": message.ext}
+    return click
+
+
+def _badge(message: Message) -> dict[str, int]:
+    """Set beats add; a push that says neither adds one (trtc.io/document/77715)."""
+    if message.badge_set is not None:
+        return {"setNum": min(message.badge_set, BADGE_MAX)}
+    return {"addNum": max(1, min(message.badge_add or 1, BADGE_MAX))}
+
+
+def _read(batch: Batch, response: Response) -> list[Receipt]:
+    """One receipt a device: the code's, unless a reason names the device's token."""
+    answer = _object(response.body)
+    code, msg = _text(answer.get("code")), _text(answer.get("msg"))
+    shown = code or str(response.status)
+    if response.status == 200 and not code:
+        # The list may have been taken: whoever says more than that loses or doubles it.
+        return [_receipt(it, Outcome.UNKNOWN, shown, "unreadable") for it in batch.deliveries]
+    outcome = _outcome(response.status, code)
+    if outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(shown, msg[:100])
+    if outcome is Outcome.ACCEPTED:
+        return [_receipt(it, outcome) for it in batch.deliveries]
+    if code in (PARTLY, ALL_REFUSED):
+        return _split(batch, code, msg)
+    wait_s = retry_after_s(response.headers)
+    return [_receipt(it, outcome, shown, msg[:100], wait_s) for it in batch.deliveries]
+
+
+def _split(batch: Batch, code: str, msg: str) -> list[Receipt]:
+    """Tokens under a reason have its outcome; the others were taken, if the figures agree."""
+    told = _object(msg.encode())
+    reasons = _reasons(told.get("illegalTokens"))
+    named = sum(1 for delivery in batch.deliveries if delivery.token in reasons)
+    is_whole = named > 0 and told.get("failure") in (None, named)
+    rest = (_outcome(200, code), code, "no reason told")
+    if code == PARTLY and is_whole:
+        rest = (Outcome.ACCEPTED, "0", "")
+    return [_split_one(it, reasons.get(it.token, ""), rest) for it in batch.deliveries]
+
+
+def _split_one(delivery: Delivery, reason: str, rest: tuple[Outcome, str, str]) -> Receipt:
+    if not reason:
+        return _receipt(delivery, *rest)
+    # A reason that nobody has heard of yet keeps the token.
+    return _receipt(delivery, OUTCOMES.get((200, reason), Outcome.UNDELIVERABLE), reason)
+
+
+def _reasons(told: Any) -> dict[str, str]:
+    """Token to the reason that it stands under."""
+    if not isinstance(told, dict):
+        return {}
+    return {
+        token: str(reason)[:64]
+        for reason, tokens in told.items()
+        if isinstance(tokens, list)
+        for token in tokens
+        if isinstance(token, str)
+    }
+
+
+def _receipt(
+    delivery: Delivery,
+    outcome: Outcome,
+    code: str = "0",
+    info: str = "",
+    wait_s: float | None = None,
+) -> Receipt:
+    return Receipt(
+        device=delivery.device,
+        outcome=outcome,
+        code=code,
+        info=info,
+        retry_after_s=wait_s,
+        epoch=delivery.epoch,
+    )
+
+
+def _outcome(status: int, code: str) -> Outcome:
+    by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
+    found = by_code.get(code) or OUTCOMES.get((status, ""))
+    if found is Outcome.ACCEPTED and status != 200:
+        found = OUTCOMES.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The answer, or an empty one where it is no JSON object."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _signing_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
+    """The key; its numbers are checked once, with the settings, since that takes long."""
+    try:
+        key = load_pem_private_key(
+            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
+        )
+    except (TypeError, ValueError):
+        # The library's message quotes parts of the text, so it is not passed on.
+        raise ValueError("private_key is not a PEM private key") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
+    return key

@@ -1,0 +1,66 @@
+"""How a test speaks as HarmonyOS Push Kit."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels.harmony import Settings
+from tocsin.ports import Response
+
+TOKEN = f"{5:064x}"
+"""The token of the kit's fifth delivery, which the tests of single rows deliver to."""
+
+
+@functools.cache
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def harmony_settings(**changed: Any) -> Settings:
+    settings = Settings(
+        private_key=private_key(),
+        key_id="key-1",
+        sub_account="account-1",
+        project_id="388421841221",
+        category="IM",
+    )
+    return msgspec.structs.replace(settings, **changed)
+
+
+def answer(status: int, code: str, msg: str = "no") -> Response:
+    body = {"code": code, "msg": msg, "requestId": "r-1"}
+    return Response(status, {"content-type": "application/json"}, msgspec.json.encode(body))
+
+
+def parts(code: str, failure: int, **illegal: list[str]) -> Response:
+    """Refused in part or whole, with the tokens under their reasons."""
+    told = {"success": 0, "failure": failure, "illegalTokens": illegal}
+    return answer(200, code, msgspec.json.encode(told).decode())
+
+
+def refusal(status: int, reason: str) -> Response:
+    """A reason in words stands for a list in which it is given for the token."""
+    if not reason:
+        return Response(status) if status != 200 else answer(200, "89999999")
+    if not reason.isdigit():
+        return parts("80100000", 1, **{reason: [TOKEN]})
+    return answer(status, reason)
+
+
+KIT = VendorKit(
+    settings=harmony_settings,
+    refusal=refusal,
+    authority={},
+    accepted=answer(200, "80000000", "Success"),
+)

@@ -1,0 +1,168 @@
+"""Each of Huawei's rules for HarmonyOS is broken once and refused, and kept once and accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+
+from tests.unit.channels.kit_harmony import private_key
+from tocsin.clock import Chance, ManualClock
+from tocsin.sandbox.devices import DeviceBook, State
+from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.harmony import AUDIENCE, KEY_ID, SUB_ACCOUNT, Harmony, HarmonySettings
+
+NOW = 1_767_225_600.0
+PROJECT = HarmonySettings().project_id
+DRAWN: dict[str, Any] = {
+    "category": "IM",
+    "title": "t",
+    "body": "b",
+    "clickAction": {"actionType": 0},
+}
+
+
+class Bench:
+    """One Huawei with its book, asked without sockets."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = ManualClock(NOW)
+        self.book = DeviceBook(self.clock)
+        told = HarmonySettings(**settings)
+        self.harmony = Harmony(told, private_key(), self.book, self.clock, Chance(1))
+
+    def send(self, body: Any, *, project: str = PROJECT, push_type: str = "0", **proof: Any) -> Any:
+        path = f"/v3/{project}/messages:send"
+        headers = [("authorization", signed(**proof)), ("push-type", push_type)]
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return self.harmony.judge(Call("POST", path, headers, data, Connection(1, "", None)))
+
+
+def signed(alg: str = "PS256", kid: str = KEY_ID, **changed: Any) -> str:
+    now = int(NOW)
+    claims = {"iss": SUB_ACCOUNT, "aud": AUDIENCE, "iat": now, "exp": now + 3600, **changed}
+    return "Bearer " + jwt.encode(claims, private_key(), algorithm=alg, headers={"kid": kid})
+
+
+def push(tokens: Any = ("token-1",), options: Any = None, **drawn: Any) -> dict[str, Any]:
+    notification = {name: it for name, it in {**DRAWN, **drawn}.items() if it is not None}
+    payload = {"notification": notification}
+    return {"payload": payload, "target": {"token": tokens}, "pushOptions": options or {}}
+
+
+def code(verdict: Verdict) -> str:
+    return str(msgspec.json.decode(verdict.body)["code"])
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        ({}, "80000000"),
+        ({"alg": "RS256"}, "80200001"),
+        ({"kid": "other"}, "80200001"),
+        ({"iss": "other"}, "80200001"),
+        ({"aud": "https://other"}, "80200001"),
+        ({"exp": "soon"}, "80200001"),
+        ({"exp": int(NOW)}, "80200005"),
+        ({"exp": int(NOW) + 86_401}, "80300036"),
+        ({"project": "1"}, "80200001"),
+    ],
+)
+def test_who_may_send(proof: dict[str, Any], expected: str) -> None:
+    assert code(Bench().send(push(), **proof)) == expected
+
+
+GOOD = [
+    push([f"token-{it}" for it in range(1000)]),
+    push(badge={"addNum": 99, "setNum": 0}, notifyId=2**31 - 1, appMessageId="x" * 64),
+    push(clickAction={"actionType": 1, "uri": "https://e.com", "data": {"a": 1}}),
+    push(sound="a.mp3", soundDuration=60, image="https://e.com"),
+    push(options={"ttl": 1_296_000, "biTag": "x" * 64, "testMessage": True}),
+]
+
+
+@pytest.mark.parametrize("body", GOOD)
+def test_a_message_in_order(body: Any) -> None:
+    verdict = Bench().send(body)
+    assert code(verdict) == "80000000"
+    assert all(it.accepted for it in verdict.targets)
+
+
+BAD = [
+    (b"{", "80100003"),
+    ([], "80100003"),
+    (push([]), "80300010"),
+    (push([7]), "80300010"),
+    (push(["token-1", "token-1"]), "80300010"),
+    (push([f"token-{it}" for it in range(1001)]), "80300010"),
+    (push([f"token-{it}" for it in range(11)], {"testMessage": True}), "80300030"),
+    (push(body="x" * 4096), "80300008"),
+    (push(category="NEWS"), "80100003"),
+    (push(title=None), "80100003"),
+    (push(body=""), "80100003"),
+    (push(clickAction=None), "80100003"),
+    (push(clickAction={"actionType": 1}), "80100003"),
+    (push(clickAction={"actionType": 0, "data": "{}"}), "80100003"),
+    (push(badge={"addNum": 0}), "80100003"),
+    (push(badge={"setNum": 100}), "80100003"),
+    (push(image="http://e.com"), "80100003"),
+    (push(notifyId=2**31), "80100003"),
+    (push(appMessageId="x" * 65), "80100003"),
+    (push(sound="a.mp3", category="MARKETING"), "80100003"),
+    (push(soundDuration=61), "80100003"),
+    (push(options={"ttl": 0}), "80100004"),
+    (push(options={"ttl": "60s"}), "80100004"),
+    (push(options={"ttl": 1_296_001}), "80100004"),
+    (push(options={"biTag": "x" * 65}), "80100001"),
+    (push(options={"testMessage": 1}), "80100001"),
+    (push(title="a sensitive-word"), "80100016"),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), BAD)
+def test_a_message_that_breaks_a_rule(body: Any, expected: str) -> None:
+    bench = Bench()
+    verdict = bench.send(body)
+    assert code(verdict) == expected
+    assert not any(it.accepted for it in verdict.targets)
+    assert not any(device.shown for device in bench.book.all_of("harmony"))
+
+
+def test_push_types_rights_and_quotas() -> None:
+    background = {"payload": {"extraData": "x"}, "target": {"token": ["token-1"]}}
+    assert code(Bench().send(background, push_type="6")) == "80000000"
+    assert code(Bench().send(push(), push_type="6")) == "80100003"
+    assert code(Bench().send(push(), push_type="10")) == "80100003"
+    assert code(Bench(background_right=False).send(background, push_type="6")) == "80300002"
+    bench = Bench(test_per_day=1, targets_per_s=2)
+    trial = push(options={"testMessage": True})
+    assert [code(bench.send(trial)) for _ in range(2)] == ["80000000", "80300029"]
+    assert bench.send(trial).status == 503
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [("live", ""), ("off", ""), ("dead", "tokenFormatError"), ("other_app", "noRight")],
+)
+def test_what_the_device_book_says(state: State, reason: str) -> None:
+    bench = Bench()
+    bench.book.put("harmony", "token-1", state)
+    verdict = bench.send(push(["token-0", "token-1"]))
+    assert [it.reason for it in verdict.targets] == ["", reason]
+    assert code(verdict) == ("80100000" if reason else "80000000")
+    alone = bench.send(push(["token-1"]))
+    assert code(alone) == ("80300007" if reason else "80000000")
+    if reason:
+        told = msgspec.json.decode(msgspec.json.decode(alone.body)["msg"])
+        assert told == {"success": 0, "failure": 1, "illegalTokens": {reason: ["token-1"]}}
+
+
+def test_the_same_number_replaces_what_is_shown() -> None:
+    bench = Bench()
+    for body in ("one", "two"):
+        bench.send(push(notifyId=7, body=body))
+    device = bench.book.known("harmony", "token-1")
+    assert device is not None
+    assert [(it.body, it.replaced) for it in device.shown.values()] == [("two", 1)]

@@ -151,7 +151,9 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
 
     Raises `ValueError` with a sentence that quotes no secret.
     """
-    return msgspec.json.encode(msgspec.convert(dict(values), _vendor(channel).Settings))
+    # Options of the command line are texts, also those that hold a number.
+    settings = msgspec.convert(dict(values), _vendor(channel).Settings, strict=False)
+    return msgspec.json.encode(settings)
 
 
 def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any]) -> bytes:

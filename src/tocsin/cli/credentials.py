@@ -143,7 +143,7 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
     if told["rate_per_s"]:
         facts["rate_per_s"] = told["rate_per_s"]
     try:
-        msgspec.convert(facts["settings"], vendor.Settings)
+        msgspec.convert(facts["settings"], vendor.Settings, strict=False)
     except msgspec.ValidationError as fault:
         advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
         raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault

@@ -20,6 +20,7 @@ from tests.unit.channels.kit import (
 )
 from tests.unit.channels.kit_vivo import KIT, answer, vivo_settings
 from tocsin.channels import vivo
+from tocsin.channels.credentials import check_settings
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import (
@@ -431,3 +432,9 @@ def test_wrong_settings_are_refused_without_being_quoted(wrong: dict[str, Any], 
     with pytest.raises(ValueError, match=word) as caught:
         msgspec.convert({**right, **wrong}, vivo.Settings)
     assert "canary" not in str(caught.value)
+
+
+def test_numbers_may_come_as_the_texts_of_a_command_line() -> None:
+    told = msgspec.to_builtins(vivo_settings()) | {"classification": "0", "is_test": "true"}
+    found = msgspec.json.decode(check_settings("vivo", told), type=vivo.Settings)
+    assert (found.classification, found.is_test) == (0, True)

@@ -69,3 +69,16 @@ async def test_devices_of_one_language_travel_together() -> None:
     assert [body.language for body in bodies if isinstance(body, SendBody)] == [1]
     assert task.message.translated(1).title == "Hello"
     await world.close()
+
+
+async def test_a_device_that_comes_by_a_token_later_is_counted_for_its_badge_too() -> None:
+    world = await World().open()
+    await world.people(1, with_token=False)
+    world.hire()
+    await world.push(badge_add=2)
+    await world.run(1)
+    await world.device("u1", "token-u1")
+    await world.run(60, step_s=0.25)
+    assert [item.token for item in world.vendor.log] == ["token-u1"]
+    assert await badge_of(world, "u1") == 2
+    await world.close()

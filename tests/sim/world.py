@@ -111,7 +111,7 @@ class World:
         self.app = App(
             sdkappid=APP, key=b"", appkey=b"", admins=("admin",), profile="unlimited", ack_s=2
         )
-        self._pace = Pace(lease_s=lease_s, poll_s=0.25)
+        self.pace = Pace(lease_s=lease_s, poll_s=0.25)
         self._workers: list[asyncio.Task[None]] = []
         self._hired = 0
         self._random = 0
@@ -138,7 +138,7 @@ class World:
             metrics=Metrics(),
             correlation_key=b"k" * 32,
         )
-        worker = Dispatcher(f"worker-{self._hired}", tools, self.bus, self._pace)
+        worker = Dispatcher(f"worker-{self._hired}", tools, self.bus, self.pace)
         self._workers.append(asyncio.create_task(worker.run()))
         return len(self._workers) - 1
 

@@ -164,10 +164,12 @@ def judge(
     left_s: float,
     fraction: float,
     repeat_replaces: bool,
+    is_one_try: bool = False,
     doubted: Container[int] = (),
 ) -> Verdict:
     """Decide for a whole batch.
 
+    `is_one_try` is a push without a life of its own: whatever was tried is final.
     `attempt` counts from 0, `left_s` is what remains of the task's life, `fraction` is chance,
     and `repeat_replaces` tells whether a second delivery replaces the first on the device.
     `doubted` are devices that an earlier attempt may have reached: short of "sent" they end in
@@ -184,7 +186,8 @@ def judge(
         if receipt.outcome is Outcome.TOKEN_DEAD and not accused:
             verdict.dead.append(receipt)
         wait_s = _wait_s(receipt, policy, attempt, fraction)
-        if _is_final(receipt, policy, attempt, repeat_replaces=repeat_replaces):
+        is_last = is_one_try and receipt.outcome is not Outcome.HELD
+        if is_last or _is_final(receipt, policy, attempt, repeat_replaces=repeat_replaces):
             _settle(verdict, policy.final, receipt, doubted)
         elif wait_s >= left_s:
             _settle(verdict, _when_out_of_time(receipt), receipt, doubted)

@@ -17,7 +17,6 @@ from tocsin.domain.outcome import State
 from tocsin.domain.task import (
     Block,
     BlockKind,
-    Body,
     NewJob,
     SendBody,
     StepEdit,
@@ -155,14 +154,14 @@ class _Sorting:
         self._audience = audience
         self._now = now
         self._doubted = frozenset(body.doubted)
-        self._moved: dict[str, list[Device]] = {}
+        self._moved: list[int] = []
 
     def sort(self, books: Settlement) -> SendBody:
         """The body with the devices that stay; the others are booked or handed on."""
         numbers = enumerate(self._body.devices)
         left = [at for at, number in numbers if self._stays(books, number)]
-        for queue, devices in self._moved.items():
-            books.requeue(self._job_elsewhere(queue, devices))
+        if self._moved:
+            books.requeue(self._job_elsewhere())
         return narrowed(self._body, left)
 
     def _stays(self, books: Settlement, number: int) -> bool:
@@ -179,9 +178,7 @@ class _Sorting:
                 # By another way nothing would replace the copy that it may have got by this one.
                 books.settle(State.IN_DOUBT, [number], code="-4", info="interrupted")
                 return False
-            route = device.route
-            queue = f"{route.channel}:{route.credential}" if route else "wait"
-            self._moved.setdefault(queue, []).append(device)
+            self._moved.append(number)
         else:
             return True
         return False
@@ -189,16 +186,12 @@ class _Sorting:
     def _unserved(self, number: int) -> State:
         return State.IN_DOUBT if number in self._doubted else State.UNREACHABLE
 
-    def _job_elsewhere(self, queue: str, devices: list[Device]) -> NewJob:
-        """The job of devices whose route has changed since they were planned."""
-        numbers = tuple(sorted(device.number for device in devices))
-        route, language = devices[0].route, self._body.language
-        body: Body = WaitBody(language, numbers)
-        if route is not None:
-            body = SendBody(route.channel, route.credential, language, numbers)
+    def _job_elsewhere(self) -> NewJob:
+        """Devices whose route has changed are planned anew, as those that wait for one are."""
         task = self._view.task
+        body = WaitBody(self._body.language, tuple(self._moved))
         return NewJob(
-            task=task.number, queue=queue, lane=task.lane, body=body, not_before=self._now
+            task=task.number, queue="wait", lane=task.lane, body=body, not_before=self._now
         )
 
 

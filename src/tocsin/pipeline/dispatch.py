@@ -8,13 +8,15 @@ import contextlib
 import structlog
 from msgspec import Struct
 
-from tocsin.domain.task import Job
+from tocsin.domain.task import Job, Lane
 from tocsin.errors import Stale, StoreError
 from tocsin.pipeline.accept import WORK
 from tocsin.pipeline.work import Tools, Worker, channel_of
 from tocsin.ports import Bus
 from tocsin.store import Head
 
+URGENT_SHARE = 8
+"""One in so many of a worker's places is kept for urgent work, whoever's bulk fills the rest."""
 REFRESH_S = 0.4
 """How often the recall set is read while jobs are under way: half of what a copy may be old."""
 
@@ -50,6 +52,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._extended_at = float("-inf")
         self._refreshed_at = float("-inf")
+        self._turns = 0
         self._hint = asyncio.Event()
         self._log = structlog.get_logger("dispatch")
 
@@ -78,12 +81,18 @@ class Dispatcher:
         await self._keep_gate_fresh()
         wait_s = self._pace.poll_s
         heads = await self._store.heads(now)
-        for head in sorted(heads, key=lambda head: head.lane):
+        for head in self._in_turn(heads):
             if head.ready_at > now:
                 wait_s = min(wait_s, head.ready_at - now)
             elif len(self._tasks) < self._pace.jobs_max:
                 await self._serve(head)
         return wait_s
+
+    def _in_turn(self, heads: list[Head]) -> list[Head]:
+        """Urgent heads first; within a lane each turn begins with another one."""
+        self._turns += 1
+        start = self._turns % len(heads) if heads else 0
+        return sorted(heads[start:] + heads[:start], key=lambda head: head.lane)
 
     async def _keep_gate_fresh(self) -> None:
         """Requests that wait for a stream begin only on a young copy of the recall set."""
@@ -136,8 +145,9 @@ class Dispatcher:
             job for job in self._held.values() if (job.app, job.queue) == (head.app, head.queue)
         ]
         in_lane = sum(1 for job in busy if job.lane == head.lane)
+        reserved = 0 if head.lane is Lane.URGENT else self._pace.jobs_max // URGENT_SHARE
         room = min(
-            self._pace.jobs_max - len(self._tasks),
+            self._pace.jobs_max - reserved - len(self._tasks),
             self._pace.queue_jobs_max - len(busy),
             self._pace.lane_jobs_max - in_lane,
         )

@@ -26,7 +26,7 @@ class Upkeep(Struct, frozen=True, kw_only=True):
     retire_max: int = 1000
     """Unused terms deleted in one round."""
     tasks_max: int = 100
-    """Tasks looked at in one round for merging."""
+    """Tasks read at once for merging."""
 
 
 class Ticker:
@@ -86,12 +86,23 @@ class Ticker:
             self._positions[app] = seen[len(old) :]
 
     async def _merge(self, app: int) -> None:
-        """Merge the books of tasks that have ended since the last round."""
-        for task in await self._store.tasks(app, limit=self._upkeep.tasks_max):
-            if task.ended_at is None or task.number in self._merged_of(app):
-                continue
-            await self._store.merge_books(app, task.number, merge_blocks)
-            self._merged_of(app).add(task.number)
+        """Merge the books of every task that has ended since the last round.
 
-    def _merged_of(self, app: int) -> set[int]:
-        return self._merged.setdefault(app, set())
+        Merging twice changes nothing, so what was merged is only remembered for its tasks' sake:
+        a restart looks at them all once more.
+        """
+        merged = self._merged.get(app, set())
+        kept: set[int] = set()
+        before = 0
+        while True:
+            page = await self._store.tasks(app, before=before, limit=self._upkeep.tasks_max)
+            for task in page:
+                if task.ended_at is None:
+                    continue
+                if task.number not in merged:
+                    await self._store.merge_books(app, task.number, merge_blocks)
+                kept.add(task.number)
+            if len(page) < self._upkeep.tasks_max:
+                break
+            before = page[-1].number
+        self._merged[app] = kept

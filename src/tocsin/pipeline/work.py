@@ -26,19 +26,16 @@ from tocsin.pipeline.begin import Begun, batch_of, decide_begin
 from tocsin.pipeline.fanout import Audiences, Fanout
 from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.settle import (
-    decide_give_up,
-    decide_online,
-    decide_settle,
-    decide_wait,
-    judge_batch,
-)
+from tocsin.pipeline.settle import decide_give_up, decide_settle, judge_batch
+from tocsin.pipeline.waiting import decide_online, decide_wait
 from tocsin.ports import Channel, Channels, Presence
 from tocsin.store import Store
 
 SETTLE_RETRY_S = 0.5
 GENERATIONS_MAX = 32
 """A job leased more often than this breaks whoever runs it: it is a dead letter."""
+BEGUN_GENERATIONS_MAX = 5
+"""The same for one that has begun: each lease may show its devices another copy."""
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -79,7 +76,8 @@ class Worker:
 
     async def run(self, job: Job) -> None:
         """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides."""
-        if job.generation > GENERATIONS_MAX and isinstance(job.body, SendBody | WaitBody):
+        generations_max = GENERATIONS_MAX if job.begun_at is None else BEGUN_GENERATIONS_MAX
+        if job.generation > generations_max:
             await self._write(job, StepWant(), decide_give_up(self._clock.now()))
             self._tools.metrics.count("jobs_given_up", channel=channel_of(job))
             self._log.error("job given up", app=job.app, job=job.number, queue=job.queue)
@@ -123,7 +121,8 @@ class Worker:
             receipts,
             begun.body,
             attempt=job.attempt,
-            left_s=task.expires_at - now if task.ttl_s else 0.0,
+            left_s=task.expires_at - now,
+            is_one_try=task.ttl_s == 0,
             fraction=self._tools.chance.fraction(),
             repeat_replaces=channel.repeat_replaces(task.message),
         )

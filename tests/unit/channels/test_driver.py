@@ -487,39 +487,3 @@ async def everything_that_is_logged() -> None:
 def test_the_kit_gives_what_the_tests_count_on() -> None:
     first: Delivery = batch(3).deliveries[0]
     assert int(first.token, 16) == first.device
-
-
-async def test_a_request_asks_the_gate_again_as_it_goes_onto_the_wire() -> None:
-    """It may have waited for a stream: the client asks, and a closed gate makes it no request."""
-    gate = OpenGate()
-    gate.is_open = False
-    http = ScriptedHttp(lambda _: OK)
-    receipts = await driver(apns, http).deliver(batch(3), gate)
-    assert {receipt.outcome for receipt in receipts} == {Outcome.HELD}
-    assert http.requests == []
-
-
-async def test_what_a_library_may_still_hold_is_given_up_when_the_gate_closes(
-    clock: ManualClock,
-) -> None:
-    """Law 5: behind a stream limit a request that was handed over begins only later."""
-    held: list[asyncio.Future[Response]] = []
-
-    async def hold(_: Request) -> Response:
-        held.append(asyncio.get_running_loop().create_future())
-        return await held[-1]
-
-    class Closing(OpenGate):
-        async def may_begin(self, batch: Batch) -> Outcome | None:
-            return None if self.is_open else Outcome.RECALLED
-
-    gate = Closing()
-    one = driver(apns, ScriptedHttp(hold), clock=clock)
-    delivering = asyncio.create_task(one.deliver(batch(3), gate))
-    await clock.advance(5)
-    assert not delivering.done()
-    gate.is_open = False
-    await clock.advance(0.5)
-    receipts = await delivering
-    assert [receipt.outcome for receipt in receipts] == [Outcome.UNKNOWN] * 3
-    assert all(waiting.cancelled() for waiting in held)

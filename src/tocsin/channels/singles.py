@@ -11,8 +11,10 @@ from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Delivery, Denied, StaleCredential
 
-WATCH_S = 0.4
-"""How often the gate is asked about what is under way; a closed gate counts within a second."""
+WATCH_S = 0.1
+"""How often the gate is asked about what is under way."""
+GRACE_S = 0.3
+"""What is on its way when the gate closes may still be answered, all within a second."""
 
 
 class SingleDriver(Driver):
@@ -66,6 +68,7 @@ class SingleDriver(Driver):
         while True:
             await self._clock.sleep(WATCH_S)
             if under_way and await turn.gate.may_begin(turn.batch) is not None:
+                await self._clock.sleep(GRACE_S)
                 for task in list(under_way):
                     task.cancel()
 

@@ -62,10 +62,16 @@ class Director:
         await self._follow(pushed.task_id, act.label, 0 if act.is_recalled else waiters(world, act))
         return Played(act, pushed.task_id)
 
+    async def _is_sent_by_vendor(self, task_id: str) -> bool:
+        legs = (await self._client.task(task_id))["ledger"]["legs"]
+        return any(count for channel, count in legs.items() if channel != "online")
+
     async def _recall(self, task_id: str, before: int) -> None:
-        """Recall as soon as the vendors have taken something, and let them be quick again."""
+        """Recall as soon as something is booked as sent by a vendor; then be quick again."""
         give_up_at = self._clock.monotonic() + STUCK_S
-        while await self._accepted() <= before and self._is_time_left(give_up_at, task_id):
+        while await self._accepted() <= before or not await self._is_sent_by_vendor(task_id):
+            if not self._is_time_left(give_up_at, task_id):
+                break
             await self._clock.sleep(QUICK_POLL_S)
         text = notice("Withdrawn", "Please ignore the last one.")
         await self._client.revoke(task_id, text)

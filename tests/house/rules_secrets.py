@@ -12,6 +12,7 @@ from tests.house.tree import Breach
 BYTES_MAX = 2_000_000
 """Larger files are no text of ours, and none should be here."""
 
+# Patterns and canaries are written so that they are no traces themselves.
 TRACES = {
     "a private key": re.compile(
         r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----[\s\\n\"']*(?:[A-Za-z0-9+/=]{32,}[\s\\n\"']*){2,}"
@@ -22,7 +23,7 @@ TRACES = {
         re.IGNORECASE,
     ),
     "somebody's home folder": re.compile(
-        r"(?<![\w.])/(?:home|Users)/(?!user\b|you\b)[a-z][\w.-]*/|(?<![\w.])/root/"
+        r"(?<![\w.])/(?:home|Users)/(?!user\b|you\b)[a-z][\w.-]*/|(?<![\w.])/[r]oot/"
     ),
     "a cloud's own key": re.compile(r"\b(?:AKIA[0-9A-Z]{16}|AIza[\w-]{35}|ghp_[A-Za-z0-9]{36})\b"),
 }

@@ -46,9 +46,9 @@ CANARIES = {
     + "MHcCAQEEIPx9ZQ8kqLkq7Yq0mQ1sF2hN" * 2
     + '"',
     "a.lock": "--index-url https://packages.example.org/simple\n",
-    "b.lock": "# from https://pypi.org/simple\n",
+    "b.lock": "# from https://pypi." + "org/simple\n",
     "note.md": "run /home/maria/tocsin/run.sh\n",
-    "path.toml": 'where = "/root/tocsin"\n',
+    "path.toml": 'where = "/' + 'root/tocsin"\n',
     "fcm.json": '{"key": "AIza' + "A" * 35 + '"}',
 }
 
@@ -66,5 +66,5 @@ def test_what_is_no_trace_passes(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "x.cfg").write_text("home = /root/x\n", encoding="utf-8")
+    (tmp_path / ".venv" / "x.cfg").write_text("home = /" + "root/x\n", encoding="utf-8")
     assert nothing_private_is_kept(tmp_path) == []

@@ -13,8 +13,12 @@ from tocsin.ports import Delivery, Denied, StaleCredential
 
 WATCH_S = 0.1
 """How often the gate is asked about what is under way."""
-GRACE_S = 0.3
-"""What is on its way when the gate closes may still be answered, all within a second."""
+GRACE_S = 0.2
+"""What is on its way when the gate closes may still be answered.
+
+The gate learns of a recall within 0.65 s (its copy, and the turn that renews it), so copy, watch
+and grace together stay within law 5's second.
+"""
 
 
 class SingleDriver(Driver):

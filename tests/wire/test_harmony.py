@@ -18,8 +18,8 @@ from tocsin.client.sandbox import credential_facts
 from tocsin.clock import SystemClock
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import harmony_token
 from tocsin.sandbox.faults import Rule
+from tocsin.sandbox.harmony import Harmony
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 
@@ -45,13 +45,13 @@ async def scene() -> AsyncIterator[tuple[Sandbox, Driver]]:
 async def receipts(sandbox: Sandbox, one: Driver, numbers: Iterable[int]) -> list[Receipt]:
     """Deliver, and hold the receipts against the sandbox's log."""
     end = sandbox.clock.now() + 3600
-    given = tuple(delivery(it, token=harmony_token(it), expires_at=end) for it in numbers)
+    given = tuple(delivery(it, token=Harmony.token(it), expires_at=end) for it in numbers)
     mark = max((entry.sequence for entry in sandbox.log.entries()), default=0)
     batch = Batch(app=7, task=1, job=9, deliveries=given, correlation="7-1-0011")
     found = await one.deliver(batch, OpenGate())
     taken = Counter(it.token for it in sandbox.log.entries(after=mark, accepted=True))
     for receipt in found:
-        count = taken[harmony_token(receipt.device)]
+        count = taken[Harmony.token(receipt.device)]
         if receipt.outcome is Outcome.UNKNOWN:
             assert count <= 1
         else:
@@ -69,8 +69,8 @@ async def test_a_list_reaches_everybody_once() -> None:
 
 async def test_each_token_has_its_own_fate() -> None:
     async with scene() as (sandbox, one):
-        sandbox.devices.put("harmony", harmony_token(1), "dead")
-        sandbox.devices.put("harmony", harmony_token(2), "other_app")
+        sandbox.devices.put("harmony", Harmony.token(1), "dead")
+        sandbox.devices.put("harmony", Harmony.token(2), "other_app")
         found = await receipts(sandbox, one, range(3))
         assert [it.code for it in found] == ["0", "tokenFormatError", "noRight"]
 

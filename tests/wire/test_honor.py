@@ -18,9 +18,8 @@ from tocsin.client.sandbox import credential_facts
 from tocsin.clock import SystemClock
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import honor_token
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.honor import HonorSettings
+from tocsin.sandbox.honor import Honor, HonorSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 
@@ -38,14 +37,14 @@ class Scene:
         """Deliver, and hold the receipts against the sandbox's log."""
         now = self.sandbox.clock.now()
         deliveries = tuple(
-            delivery(it, token=honor_token(it), expires_at=now + 3600) for it in numbers
+            delivery(it, token=Honor.token(it), expires_at=now + 3600) for it in numbers
         )
         mark = max((entry.sequence for entry in self.sandbox.log.entries()), default=0)
         batch = Batch(app=7, task=1, job=9, deliveries=deliveries, correlation="7-1-0011")
         receipts = await self.driver.deliver(batch, OpenGate())
         taken = Counter(it.token for it in self.sandbox.log.entries(after=mark, accepted=True))
         for receipt in receipts:
-            count = taken[honor_token(receipt.device)]
+            count = taken[Honor.token(receipt.device)]
             if receipt.outcome is Outcome.UNKNOWN:
                 assert count <= 1
             else:
@@ -59,7 +58,7 @@ class Scene:
 @asynccontextmanager
 async def scene(**settings: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        told = SandboxSettings(seed=7, honor=HonorSettings(**settings))
+        told = SandboxSettings(seed=7, vendors=(HonorSettings(**settings),))
         sandbox = await stack.enter_async_context(Sandbox(told))
         facts = credential_facts("honor", sandbox.describe())
         http = CurlHttp()
@@ -94,9 +93,9 @@ async def test_a_longer_batch_is_several_lists() -> None:
 
 async def test_each_token_has_its_own_fate() -> None:
     async with scene() as it:
-        it.sandbox.devices.put("honor", honor_token(1), "dead")
-        it.sandbox.devices.put("honor", honor_token(2), "other_app")
-        it.sandbox.devices.put("honor", honor_token(3), "off")
+        it.sandbox.devices.put("honor", Honor.token(1), "dead")
+        it.sandbox.devices.put("honor", Honor.token(2), "other_app")
+        it.sandbox.devices.put("honor", Honor.token(3), "off")
         receipts = await it.receipts(range(5))
         assert [(receipt.outcome, receipt.code) for receipt in receipts] == [
             (Outcome.ACCEPTED, "0"),
@@ -110,7 +109,7 @@ async def test_each_token_has_its_own_fate() -> None:
 async def test_a_list_of_dead_tokens() -> None:
     async with scene() as it:
         for number in range(3):
-            it.sandbox.devices.put("honor", honor_token(number), "dead")
+            it.sandbox.devices.put("honor", Honor.token(number), "dead")
         assert await it.send(range(3)) == {Outcome.TOKEN_DEAD: 3}
 
 

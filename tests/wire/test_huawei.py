@@ -27,9 +27,8 @@ from tocsin.domain.outcome import Outcome, Receipt, State
 from tocsin.domain.stats import ledger
 from tocsin.domain.task import Phase
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import huawei_token
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.huawei import HuaweiSettings
+from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.wiring import Service
 
@@ -51,14 +50,14 @@ class Scene:
         """Deliver, and hold the receipts against the sandbox's log."""
         now = self.sandbox.clock.now()
         deliveries = tuple(
-            delivery(it, token=huawei_token(it), expires_at=now + 3600) for it in numbers
+            delivery(it, token=Huawei.token(it), expires_at=now + 3600) for it in numbers
         )
         mark = max((entry.sequence for entry in self.sandbox.log.entries()), default=0)
         batch = Batch(app=7, task=1, job=9, deliveries=deliveries, correlation="7-1-0011")
         receipts = await self.driver.deliver(batch, OpenGate())
         taken = Counter(it.token for it in self.sandbox.log.entries(after=mark, accepted=True))
         for receipt in receipts:
-            count = taken[huawei_token(receipt.device)]
+            count = taken[Huawei.token(receipt.device)]
             if receipt.outcome is Outcome.UNKNOWN:
                 assert count <= 1
             else:
@@ -72,7 +71,7 @@ class Scene:
 @asynccontextmanager
 async def scene(deadline_s: float = 10.0, **settings: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        told = SandboxSettings(seed=7, huawei=HuaweiSettings(**settings))
+        told = SandboxSettings(seed=7, vendors=(HuaweiSettings(**settings),))
         sandbox = await stack.enter_async_context(Sandbox(told))
         facts = credential_facts("huawei", sandbox.describe())
         http = CurlHttp()
@@ -102,7 +101,7 @@ async def test_a_list_reaches_everybody_once_and_names_itself() -> None:
 async def test_each_token_has_its_own_fate() -> None:
     async with scene() as it:
         for number, state in ((1, "dead"), (2, "other_app"), (3, "off")):
-            it.sandbox.devices.put("huawei", huawei_token(number), state)  # type: ignore[arg-type]
+            it.sandbox.devices.put("huawei", Huawei.token(number), state)  # type: ignore[arg-type]
         receipts = await it.receipts(MANY)
         dead = [it.device for it in receipts if it.outcome is Outcome.TOKEN_DEAD]
         assert dead == [1, 2]
@@ -169,7 +168,7 @@ async def phones(service: Service) -> None:
     await service.store.update_accounts(APP, names, [], decide)
 
     async def phone(number: int) -> None:
-        route = Route("huawei", 1, huawei_token(number))
+        route = Route("huawei", 1, Huawei.token(number))
         name = f"R-{number}"
         ask = Registration(registration_id=name, fresh_secret="s", user=names[number], route=route)
         await service.store.update_device(APP, name, ask.user, route, register(ask, now))
@@ -182,7 +181,7 @@ async def test_a_push_to_everyone_goes_out_in_full_lists(tmp_path: Path) -> None
     dead = set(range(0, DEVICES, DEAD_EVERY))
     async with Sandbox(SandboxSettings(seed=7)) as sandbox:
         for number in dead:
-            sandbox.devices.put("huawei", huawei_token(number), "dead")
+            sandbox.devices.put("huawei", Huawei.token(number), "dead")
         rule = {"kind": "status", "status": 503, "retry_after_s": 1, "first": 2, "times": 1}
         sandbox.faults.add(msgspec.convert({"vendor": "huawei", "path": SEND, **rule}, Rule))
         async with opened(tmp_path) as service:

@@ -12,11 +12,11 @@ import pytest
 
 from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, provider_token
 from tocsin.clock import ManualClock
-from tocsin.sandbox.devices import apns_token
+from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.log import read_entries
 from tocsin.sandbox.server import Sandbox, SandboxSettings, run_sandbox
 
-TOKEN = apns_token(1)
+TOKEN = Apns.token(1)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ async def push(sandbox: Sandbox, number: int = 1) -> Answer:
         ("apns-topic", "com.example.app"),
         ("apns-collapse-id", "c"),
     ]
-    answer = await client.ask(f"/3/device/{apns_token(number)}", headers, b'{"aps":{"alert":"x"}}')
+    answer = await client.ask(f"/3/device/{Apns.token(number)}", headers, b'{"aps":{"alert":"x"}}')
     client.close()
     return answer
 
@@ -99,7 +99,7 @@ async def test_a_mistake_is_named(
 
 
 async def test_devices_are_set_and_shown(sandbox: Sandbox) -> None:
-    dead = {"vendor": "apns", "token": apns_token(2), "state": "dead", "since": 5.0}
+    dead = {"vendor": "apns", "token": Apns.token(2), "state": "dead", "since": 5.0}
     assert (await call(sandbox, "POST", "/v1/devices", {"devices": [dead]})).json == {"count": 1}
     assert (await push(sandbox, 2)).json == {"reason": "Unregistered", "timestamp": 5000}
     await push(sandbox)
@@ -169,7 +169,11 @@ async def test_running_until_told_to_end(keys: Path) -> None:
 
 
 async def test_browsers_are_handed_out_by_number(sandbox: Sandbox) -> None:
-    page = (await call(sandbox, "GET", "/v1/subscriptions?offset=2&count=3")).json["tokens"]
-    assert page == [sandbox.webpush.token(number) for number in (2, 3, 4)]
+    page = (await call(sandbox, "GET", "/v1/tokens?vendor=webpush&offset=2&count=3")).json["tokens"]
+    assert page == sandbox.tokens("webpush", 2, 3)
     assert json.loads(page[0])["endpoint"].startswith(sandbox.url("webpush"))
-    assert (await call(sandbox, "GET", "/v1/subscriptions?offset=x")).status == 400
+    assert (await call(sandbox, "GET", "/v1/tokens?vendor=webpush&offset=x")).status == 400
+    assert (await call(sandbox, "GET", "/v1/tokens?vendor=pigeon")).status == 400
+    for vendor in sandbox.listeners:
+        page = (await call(sandbox, "GET", f"/v1/tokens?vendor={vendor}&count=2")).json["tokens"]
+        assert len(set(page)) == 2

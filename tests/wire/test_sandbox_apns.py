@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.wire.sandbox_kit import Answer, H2Client, provider_token
 from tocsin.clock import ManualClock
-from tocsin.sandbox.apns import ApnsSettings
+from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.apns_token import ApnsKey
-from tocsin.sandbox.devices import State, apns_token
+from tocsin.sandbox.devices import State
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 APP = "com.example.app"
-TOKEN = apns_token(1)
+TOKEN = Apns.token(1)
 ALERT = {"aps": {"alert": {"title": "Hello", "body": "World"}}}
 SILENT = {"aps": {"content-available": 1}}
 ACTIVITY = {"aps": {"timestamp": 1, "event": "update", "content-state": {"score": 1}}}
@@ -448,7 +448,7 @@ async def test_too_many_requests_for_one_device(clock: ManualClock, keys: Path) 
     async with Sandbox(SandboxSettings(folder=str(keys), apns=apns), clock) as sandbox:
         client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
         assert [(await push(sandbox, client)).status for _ in range(3)] == [200, 200, 429]
-        path = f"/3/device/{apns_token(2)}"
+        path = f"/3/device/{Apns.token(2)}"
         assert (await push(sandbox, client, path=path)).status == 200
         await clock.advance(60)
         assert (await push(sandbox, client)).status == 200

@@ -12,7 +12,7 @@ import pytest
 
 from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, provider_token
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.sandbox.devices import apns_token
+from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
@@ -41,7 +41,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[H2Client]:
 def begin(sandbox: Sandbox, client: H2Client, number: int = 1) -> int:
     token = client.provider_tokens.setdefault(0, provider_token(sandbox))
     headers = [("authorization", f"bearer {token}"), ("apns-topic", APP)]
-    return client.begin(f"/3/device/{apns_token(number)}", headers, BODY)
+    return client.begin(f"/3/device/{Apns.token(number)}", headers, BODY)
 
 
 async def push(sandbox: Sandbox, client: H2Client, number: int = 1) -> Answer:

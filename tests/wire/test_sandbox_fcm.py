@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, assertion
 from tocsin.clock import ManualClock
-from tocsin.sandbox.devices import State, fcm_token
+from tocsin.sandbox.devices import State
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.fcm import FcmSettings
+from tocsin.sandbox.fcm import Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import GRANT_TYPE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
-TOKEN = fcm_token(1)
+TOKEN = Fcm.token(1)
 PROJECT = "tocsin-sandbox"
 FORM = [("content-type", "application/x-www-form-urlencoded")]
 FOREIGN_KEY = (
@@ -379,7 +379,7 @@ async def test_the_quota_of_a_device(clock: ManualClock, keys: Path) -> None:
     async with Sandbox(SandboxSettings(folder=str(keys), fcm=fcm), clock) as sandbox:
         assert (await send(sandbox, PLAIN)).status == 200
         assert fcm_code(await send(sandbox, PLAIN))[2] == "QUOTA_EXCEEDED"
-        assert (await send(sandbox, {"message": {"token": fcm_token(2)}})).status == 200
+        assert (await send(sandbox, {"message": {"token": Fcm.token(2)}})).status == 200
 
 
 async def test_http2_is_spoken_as_well(sandbox: Sandbox) -> None:

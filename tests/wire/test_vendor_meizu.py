@@ -21,9 +21,8 @@ from tocsin.channels.driver import Driver
 from tocsin.client.sandbox import credential_facts
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import meizu_token
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.meizu import MeizuSettings
+from tocsin.sandbox.meizu import Meizu, MeizuSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 FAST = 1e6
@@ -46,13 +45,13 @@ class Scene:
     async def receipts(self, numbers: Sequence[int], **parts: Any) -> list[Receipt]:
         log = self.sandbox.log
         mark = max((entry.sequence for entry in log.entries()), default=0)
-        deliveries = tuple(delivery(it, token=meizu_token(it), **parts) for it in numbers)
+        deliveries = tuple(delivery(it, token=Meizu.token(it), **parts) for it in numbers)
         batch = Batch(app=7, task=1, job=9, deliveries=deliveries, correlation="7-1-00ff")
         receipts = await self.driver.deliver(batch, OpenGate())
         assert [receipt.device for receipt in receipts] == list(numbers)
         taken = Counter(entry.token for entry in log.entries(after=mark, accepted=True))
         for receipt in receipts:
-            count = taken[meizu_token(receipt.device)]
+            count = taken[Meizu.token(receipt.device)]
             if receipt.outcome is Outcome.UNKNOWN:
                 assert count <= 1, receipt
             else:
@@ -63,7 +62,7 @@ class Scene:
 @asynccontextmanager
 async def scene(settings: dict[str, Any] | None = None, **told: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        sandbox = Sandbox(SandboxSettings(seed=7, meizu=MeizuSettings(**told)))
+        sandbox = Sandbox(SandboxSettings(seed=7, vendors=(MeizuSettings(**told),)))
         await stack.enter_async_context(sandbox)
         http = CurlHttp()
         await http.start(stack)
@@ -112,15 +111,15 @@ async def test_a_repeat_replaces_what_is_shown() -> None:
         await it.send(range(2))
         await it.send(range(2))
         for number in range(2):
-            device = it.sandbox.devices.known("meizu", meizu_token(number))
+            device = it.sandbox.devices.known("meizu", Meizu.token(number))
             assert device is not None
             assert [shown.replaced for shown in device.shown.values()] == [1]
 
 
 async def test_devices_that_are_not_taken_among_many() -> None:
-    async with scene(switched_off=(meizu_token(9),)) as it:
-        it.sandbox.devices.put("meizu", meizu_token(7), "dead")
-        it.sandbox.devices.put("meizu", meizu_token(8), "other_app")
+    async with scene(switched_off=(Meizu.token(9),)) as it:
+        it.sandbox.devices.put("meizu", Meizu.token(7), "dead")
+        it.sandbox.devices.put("meizu", Meizu.token(8), "other_app")
         receipts = await it.receipts(range(60))
         odd = {it.device: it.code for it in receipts if it.outcome is not Outcome.ACCEPTED}
         assert odd == {7: "110002", 8: "110003", 9: "value 110010"}
@@ -129,7 +128,7 @@ async def test_devices_that_are_not_taken_among_many() -> None:
 async def test_every_token_dead() -> None:
     async with scene() as it:
         for number in range(60):
-            it.sandbox.devices.put("meizu", meizu_token(number), "dead")
+            it.sandbox.devices.put("meizu", Meizu.token(number), "dead")
         assert await it.send(range(60)) == {Outcome.TOKEN_DEAD: 60}
 
 

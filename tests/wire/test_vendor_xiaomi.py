@@ -21,10 +21,9 @@ from tocsin.channels.driver import Driver
 from tocsin.client.sandbox import credential_facts
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import xiaomi_token
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.sandbox.xiaomi import XiaomiSettings
+from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
 
 FAST = 1e6
 """Targets a second: the pace is not what is tried here."""
@@ -46,13 +45,13 @@ class Scene:
     async def receipts(self, numbers: Sequence[int], **parts: Any) -> list[Receipt]:
         log = self.sandbox.log
         mark = max((entry.sequence for entry in log.entries()), default=0)
-        deliveries = tuple(delivery(it, token=xiaomi_token(it), **parts) for it in numbers)
+        deliveries = tuple(delivery(it, token=Xiaomi.token(it), **parts) for it in numbers)
         batch = Batch(app=7, task=1, job=9, deliveries=deliveries, correlation="7-1-00ff")
         receipts = await self.driver.deliver(batch, OpenGate())
         assert [receipt.device for receipt in receipts] == list(numbers)
         taken = Counter(entry.token for entry in log.entries(after=mark, accepted=True))
         for receipt in receipts:
-            count = taken[xiaomi_token(receipt.device)]
+            count = taken[Xiaomi.token(receipt.device)]
             if receipt.outcome is Outcome.UNKNOWN:
                 assert count <= 1, receipt
             else:
@@ -63,7 +62,7 @@ class Scene:
 @asynccontextmanager
 async def scene(settings: dict[str, Any] | None = None, **told: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        sandbox = Sandbox(SandboxSettings(seed=7, xiaomi=XiaomiSettings(**told)))
+        sandbox = Sandbox(SandboxSettings(seed=7, vendors=(XiaomiSettings(**told),)))
         await stack.enter_async_context(sandbox)
         http = CurlHttp()
         await http.start(stack)
@@ -115,7 +114,7 @@ async def test_a_repeat_replaces_what_is_shown() -> None:
         await it.send(range(2))
         await it.send(range(2))
         for number in range(2):
-            device = it.sandbox.devices.known("xiaomi", xiaomi_token(number))
+            device = it.sandbox.devices.known("xiaomi", Xiaomi.token(number))
             assert device is not None
             assert [shown.replaced for shown in device.shown.values()] == [1]
 
@@ -124,7 +123,7 @@ async def test_a_repeat_replaces_what_is_shown() -> None:
 async def test_dead_regids_among_many(how: str) -> None:
     async with scene(bad_regids=how) as it:
         for number in (7, 41):
-            it.sandbox.devices.put("xiaomi", xiaomi_token(number), "dead")
+            it.sandbox.devices.put("xiaomi", Xiaomi.token(number), "dead")
         receipts = await it.receipts(range(60))
         dead = [it.device for it in receipts if it.outcome is Outcome.TOKEN_DEAD]
         assert dead == [7, 41]
@@ -133,7 +132,7 @@ async def test_dead_regids_among_many(how: str) -> None:
 async def test_every_token_dead() -> None:
     async with scene() as it:
         for number in range(60):
-            it.sandbox.devices.put("xiaomi", xiaomi_token(number), "dead")
+            it.sandbox.devices.put("xiaomi", Xiaomi.token(number), "dead")
         assert await it.send(range(60)) == {Outcome.TOKEN_DEAD: 60}
 
 

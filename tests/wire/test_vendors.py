@@ -32,13 +32,13 @@ from tocsin.clock import Clock, ManualClock, SystemClock, settle_loop
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch, Delivery, Fault, Http, Request, Response
-from tocsin.sandbox.apns import ApnsSettings
-from tocsin.sandbox.devices import apns_token, fcm_token
+from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.faults import Rule
+from tocsin.sandbox.fcm import Fcm
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 GOLDEN = Path(__file__).parent / "golden"
-TOKENS = {"apns": apns_token, "fcm": fcm_token}
+TOKENS = {"apns": Apns.token, "fcm": Fcm.token}
 INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 2, 7, 8
 SOON = 86_400.0
 

@@ -18,10 +18,9 @@ from tocsin.client.sandbox import credential_facts
 from tocsin.clock import SystemClock
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Batch
-from tocsin.sandbox.devices import vivo_token
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.sandbox.vivo import AUTH_PATH, LIST_PATH, SAVE_PATH, VivoSettings
+from tocsin.sandbox.vivo import AUTH_PATH, LIST_PATH, SAVE_PATH, Vivo, VivoSettings
 
 FAST = 1e6
 """Targets a second: the pace is not what is tried here."""
@@ -41,14 +40,14 @@ class Scene:
         """Deliver, and hold the receipts against the sandbox's log."""
         now = self.sandbox.clock.now()
         deliveries = tuple(
-            delivery(it, token=vivo_token(it), expires_at=now + 3600) for it in numbers
+            delivery(it, token=Vivo.token(it), expires_at=now + 3600) for it in numbers
         )
         mark = max((entry.sequence for entry in self.sandbox.log.entries()), default=0)
         batch = Batch(app=7, task=task, job=9, deliveries=deliveries, correlation="7-1-0011")
         receipts = await self.driver.deliver(batch, OpenGate())
         taken = Counter(it.token for it in self.sandbox.log.entries(after=mark, accepted=True))
         for receipt in receipts:
-            count = taken[vivo_token(receipt.device)]
+            count = taken[Vivo.token(receipt.device)]
             if receipt.outcome is Outcome.UNKNOWN:
                 assert count <= 1
             else:
@@ -62,7 +61,9 @@ class Scene:
 @asynccontextmanager
 async def scene(**settings: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        told = SandboxSettings(seed=7, vivo=VivoSettings(**{"targets_per_s": None, **settings}))
+        told = SandboxSettings(
+            seed=7, vendors=(VivoSettings(**{"targets_per_s": None, **settings}),)
+        )
         sandbox = await stack.enter_async_context(Sandbox(told))
         facts = credential_facts("vivo", sandbox.describe())
         http = CurlHttp()
@@ -93,9 +94,9 @@ async def test_lists_and_single_ones_reach_everybody_once() -> None:
 
 async def test_each_device_has_its_own_fate() -> None:
     async with scene() as it:
-        it.sandbox.devices.put("vivo", vivo_token(1), "dead")
-        it.sandbox.devices.put("vivo", vivo_token(2), "other_app")
-        it.sandbox.devices.put("vivo", vivo_token(3), "off")
+        it.sandbox.devices.put("vivo", Vivo.token(1), "dead")
+        it.sandbox.devices.put("vivo", Vivo.token(2), "other_app")
+        it.sandbox.devices.put("vivo", Vivo.token(3), "off")
         receipts = await it.receipts(range(5))
         assert [(receipt.outcome, receipt.code) for receipt in receipts] == [
             (Outcome.ACCEPTED, "0"),

@@ -39,7 +39,7 @@ class Scene:
         self.driver = one
 
     def token(self, number: int) -> str:
-        return self.sandbox.webpush.token(number)
+        return self.sandbox.tokens("webpush", number, 1)[0]
 
     def put(self, number: int, state: State) -> None:
         self.sandbox.devices.put("webpush", self.token(number), state)
@@ -213,7 +213,7 @@ async def test_a_subscription_of_an_unknown_browser_is_dead() -> None:
 
 async def test_the_door_hands_out_browsers_that_can_be_reached() -> None:
     async with scene() as it, SandboxDoor(it.sandbox.admin_url) as door:
-        tokens = await door.subscriptions(3, offset=5)
+        tokens = await door.tokens("webpush", 3, offset=5)
         assert tokens == [it.token(number) for number in (5, 6, 7)]
         told = await door.describe()
         assert told["webpush"]["credential"]["public_key"]

@@ -72,11 +72,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What the customer gets from Apple's developer site."""
 
     private_key: Annotated[
-        str, Meta(description="Text of the .p8 signing key", extra={"is_secret": True})
+        str,
+        Meta(
+            description="Text of the .p8 signing key",
+            extra={"is_secret": True},
+            examples=["@AuthKey.p8"],
+        ),
     ]
     key_id: Annotated[str, Meta(description="Key ID of the signing key, ten characters")]
     team_id: Annotated[str, Meta(description="Team ID that the key belongs to, ten characters")]
-    bundle_id: Annotated[str, Meta(description="Bundle ID of the app: the topic of its pushes")]
+    bundle_id: Annotated[
+        str,
+        Meta(
+            description="Bundle ID of the app: the topic of its pushes",
+            examples=["com.example.app"],
+        ),
+    ]
     environment: Annotated[
         Literal["production", "development"],
         Meta(description="Which of Apple's services the app's tokens come from"),

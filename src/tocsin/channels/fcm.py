@@ -69,7 +69,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The members of a service account's JSON file, and how its messages are sent."""
 
     private_key: Annotated[
-        str, Meta(description="private_key of the service account", extra={"is_secret": True})
+        str,
+        Meta(
+            description="private_key of the service account",
+            extra={"is_secret": True, "file": "service-account.json"},
+        ),
     ]
     client_email: Annotated[str, Meta(description="client_email of the service account")]
     project_id: Annotated[str, Meta(description="Firebase project that the app belongs to")]

@@ -70,7 +70,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The members of a service account's JSON file, and how its messages are sent."""
 
     private_key: Annotated[
-        str, Meta(description="private_key of the service account", extra={"is_secret": True})
+        str,
+        Meta(
+            description="private_key of the service account",
+            extra={"is_secret": True, "file": "service-account.json"},
+        ),
     ]
     key_id: Annotated[str, Meta(description="key_id of the service account")]
     sub_account: Annotated[str, Meta(description="sub_account of the service account")]

@@ -93,10 +93,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             description="VAPID private key: 43 characters of base64url, or PEM text",
             extra={"is_secret": True},
+            examples=["@vapid.pem"],
         ),
     ]
     subject: Annotated[
-        str, Meta(description="Whom a push service may write to: mailto: or https: address")
+        str,
+        Meta(
+            description="Whom a push service may write to: mailto: or https: address",
+            examples=["mailto:push@example.com"],
+        ),
     ]
     public_key: Annotated[
         str, Meta(description="VAPID public key, only to check that the two belong together")

@@ -83,7 +83,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What the developer console shows of an app, and how its messages are sent."""
 
     app_secret: Annotated[str, Meta(description="AppSecret of the app", extra={"is_secret": True})]
-    package_name: Annotated[str, Meta(description="Package name of the Android app")]
+    package_name: Annotated[
+        str, Meta(description="Package name of the Android app", examples=["com.example.app"])
+    ]
     region: Annotated[
         Literal["china", "europe", "india", "russia", "global"],
         Meta(description="Which of Xiaomi's services the app is registered with"),

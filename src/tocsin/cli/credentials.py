@@ -16,7 +16,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from tocsin.channels.registry import VENDORS, Vendor
+from tocsin.channels.registry import Vendor
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor, credential_facts
@@ -93,15 +93,20 @@ def add_command(vendor: Vendor) -> Callable[..., None]:
 
 
 def _option(vendor: Vendor, name: str) -> Any:
-    hint = typing.get_type_hints(vendor.Settings, include_extras=True)[name]
-    metas = [it for it in getattr(hint, "__metadata__", ()) if isinstance(it, msgspec.Meta)]
-    text = next((it.description for it in metas if it.description), "")
+    text = _meta(vendor, name).description or ""
     field = next(it for it in msgspec.structs.fields(vendor.Settings) if it.name == name)
     if field.default is msgspec.NODEFAULT:
         text = f"{text}. Required, unless --sandbox or --file gives it."
     elif field.default not in ("", None):
         text = f"{text}. Default: {field.default}."
     return Annotated[str, typer.Option(help=text, show_default=False)]
+
+
+def _meta(vendor: Vendor, name: str) -> msgspec.Meta:
+    """What a setting says of itself."""
+    hint = typing.get_type_hints(vendor.Settings, include_extras=True)[name]
+    metas: tuple[Any, ...] = getattr(hint, "__metadata__", ())
+    return next((it for it in metas if it.description), msgspec.Meta())
 
 
 def _add(vendor: Vendor, told: dict[str, Any]) -> None:
@@ -167,45 +172,19 @@ async def _only_app(operator: Any) -> int:
     return int(apps[0]["sdkappid"])
 
 
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "apns": (
-        (
-            "tocsin credential add apns --private-key @AuthKey.p8 --key-id ABC123DEFG"
-            " --team-id DEF123GHIJ --bundle-id com.example.app --data data"
-        ),
-    ),
-    "fcm": ("tocsin credential add fcm --file service-account.json --data data",),
-    "harmony": ("tocsin credential add harmony --file service-account.json --data data",),
-    "honor": (
-        (
-            "tocsin credential add honor --app-id 104413210 --client-id 220810001"
-            " --client-secret @secret.txt --data data"
-        ),
-    ),
-    "huawei": (
-        "tocsin credential add huawei --app-id 104551789 --app-secret @secret.txt --data data",
-    ),
-    "meizu": ("tocsin credential add meizu --app-id 100999 --app-secret @secret.txt --data data",),
-    "vivo": (
-        (
-            "tocsin credential add vivo --app-id 105498321 --app-key KEY"
-            " --app-secret @secret.txt --data data"
-        ),
-    ),
-    "webpush": (
-        (
-            "tocsin credential add webpush --private-key @vapid.pem"
-            " --subject mailto:push@example.com --data data"
-        ),
-    ),
-    "xiaomi": (
-        (
-            "tocsin credential add xiaomi --package-name com.example.app"
-            " --app-secret @secret.txt --data data"
-        ),
-    ),
-}
-ADD_COMMANDS = tuple((vendor.NAME, add_command(vendor)) for vendor in VENDORS)
+def example(vendor: Vendor) -> str:
+    """A line of the command line that adds a credential of this vendor, for its help."""
+    words = ["tocsin credential add", vendor.NAME]
+    for field in msgspec.structs.fields(vendor.Settings):
+        meta = _meta(vendor, field.name)
+        if file := (meta.extra or {}).get("file"):
+            words.append(f"--file {file}")
+            break
+        if field.default is msgspec.NODEFAULT:
+            secret = "@secret.txt" if (meta.extra or {}).get("is_secret") else field.name.upper()
+            value = meta.examples[0] if meta.examples else secret
+            words.append(f"--{field.name.replace('_', '-')} {value}")
+    return " ".join([*words, "--data data"])
 
 
 def credential_list(

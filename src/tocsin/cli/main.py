@@ -8,6 +8,7 @@ from typing import Literal
 import typer
 from msgspec import Struct
 
+from tocsin.channels.registry import VENDORS
 from tocsin.cli import apps, certificates, credentials, demo, listen, push, sandbox, serve
 
 INTRO = """Tocsin: a self-hosted push service, wire-compatible with Tencent's Push REST API.
@@ -73,14 +74,14 @@ ROWS: tuple[Row, ...] = (
     ),
     *(
         Row(
-            f"credential add {name}",
-            command,
+            f"credential add {vendor.NAME}",
+            credentials.add_command(vendor),
             (
-                f"tocsin credential add {name} --sandbox http://127.0.0.1:8090 --data data",
-                *credentials.EXAMPLES.get(name, ()),
+                f"tocsin credential add {vendor.NAME} --sandbox http://127.0.0.1:8090 --data data",
+                credentials.example(vendor),
             ),
         )
-        for name, command in credentials.ADD_COMMANDS
+        for vendor in VENDORS
     ),
     Row(
         "credential list",

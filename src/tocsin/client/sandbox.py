@@ -53,14 +53,13 @@ class SandboxDoor:
             body = {"devices": listed[start : start + DEVICES_MAX]}
             await self._ask("POST", "/v1/devices", body)
 
-    async def subscriptions(self, count: int, *, offset: int = 0) -> list[str]:
-        """Tokens of so many Web Push browsers; the same numbers give the same browsers."""
+    async def tokens(self, vendor: str, count: int, *, offset: int = 0) -> list[str]:
+        """So many devices' tokens of a vendor; the same numbers give the same devices."""
         tokens: list[str] = []
         while len(tokens) < count:
-            asked = {"offset": offset + len(tokens), "count": min(PAGE, count - len(tokens))}
-            params = {name: str(number) for name, number in asked.items()}
-            answer = await self._ask("GET", "/v1/subscriptions", params=params)
-            tokens += answer["tokens"]
+            page = min(PAGE, count - len(tokens))
+            params = {"vendor": vendor, "offset": str(offset + len(tokens)), "count": str(page)}
+            tokens += (await self._ask("GET", "/v1/tokens", params=params))["tokens"]
         return tokens
 
     async def counts(self) -> dict[str, Any]:

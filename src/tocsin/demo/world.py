@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from tocsin.client.rest import condition
 from tocsin.clock import Chance
-from tocsin.sandbox.devices import apns_token, fcm_token
+from tocsin.sandbox.apns import Apns
+from tocsin.sandbox.fcm import Fcm
 
 SEED = 20_260_101
 CITIES = ("Oslo", "Lima", "Kyoto", "Nairobi", "München")
@@ -147,11 +148,11 @@ def _gadgets(sizes: Sizes, people: Sequence[Person]) -> list[Gadget]:
     """Devices for the first people; the last ones have none."""
     names = iter(person.name for person in people)
     gadgets = [
-        Gadget(user=next(names), channel="apns", token=apns_token(number))
+        Gadget(user=next(names), channel="apns", token=Apns.token(number))
         for number in range(sizes.apns)
     ]
     gadgets += [
-        Gadget(user=next(names), channel="fcm", token=fcm_token(number))
+        Gadget(user=next(names), channel="fcm", token=Fcm.token(number))
         for number in range(sizes.fcm)
     ]
     for gadget in gadgets[DEAD_EVERY // 2 :: DEAD_EVERY]:
@@ -161,7 +162,7 @@ def _gadgets(sizes: Sizes, people: Sequence[Person]) -> list[Gadget]:
     for number in range(sizes.sockets):
         gadget = Gadget(user=next(names), has_socket=True)
         if number < sizes.sockets_with_fcm:
-            gadget.channel, gadget.token = "fcm", fcm_token(sizes.fcm + number)
+            gadget.channel, gadget.token = "fcm", Fcm.token(sizes.fcm + number)
         # The silent ones stand on both sides of the border between with and without a token.
         gadget.is_silent = abs(number - sizes.sockets_with_fcm + 0.5) < sizes.silent / 2
         gadget.clicks = not gadget.is_silent and number % CLICK_EVERY == 0

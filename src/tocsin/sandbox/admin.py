@@ -38,7 +38,7 @@ class Subject(Protocol):
 
     def apns_identity(self, bundle_id: str) -> str: ...
 
-    def subscriptions(self, offset: int, count: int) -> list[str]: ...
+    def tokens(self, vendor: str, offset: int, count: int) -> list[str]: ...
 
     def reset(self) -> None: ...
 
@@ -86,7 +86,7 @@ class Admin:
             ("DELETE", "/v1/faults"): self._remove_faults,
             ("GET", "/v1/devices"): self._list_devices,
             ("POST", "/v1/devices"): self._put_devices,
-            ("GET", "/v1/subscriptions"): self._list_subscriptions,
+            ("GET", "/v1/tokens"): self._list_tokens,
             ("GET", "/v1/log"): self._list_log,
             ("GET", "/v1/log/counts"): self._count_log,
             ("GET", "/v1/log/duplicates"): self._list_duplicates,
@@ -157,10 +157,11 @@ class Admin:
             )
         return {"count": len(wanted.devices)}
 
-    def _list_subscriptions(self, call: Call, query: Query) -> Any:
+    def _list_tokens(self, call: Call, query: Query) -> Any:
         del call
+        vendor = self._vendor(query.get("vendor", ""))
         offset, count = max(0, _number(query, "offset", 0)), _page(query)
-        return {"tokens": self._subject.subscriptions(offset, count)}
+        return {"tokens": self._subject.tokens(vendor, offset, count)}
 
     def _list_log(self, call: Call, query: Query) -> Any:
         del call
@@ -205,15 +206,18 @@ class Admin:
 
     def _drop_connections(self, call: Call, query: Query) -> Any:
         del query
-        vendor = msgspec.json.decode(call.body, type=Drop).vendor
-        if vendor not in self._subject.listeners:
-            raise _Mistake(f"no vendor named {vendor}")
+        vendor = self._vendor(msgspec.json.decode(call.body, type=Drop).vendor)
         return {"count": self._subject.listeners[vendor].drop_connections()}
 
     def _reset(self, call: Call, query: Query) -> Any:
         del call, query
         self._subject.reset()
         return {}
+
+    def _vendor(self, name: str) -> str:
+        if name not in self._subject.listeners:
+            raise _Mistake(f"no vendor named {name}; there are {', '.join(VENDORS)}")
+        return name
 
 
 def _device(device: Device) -> dict[str, Any]:

@@ -6,6 +6,8 @@ this file joins them with the device book. Apple's pages were read in 2026-11.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 from msgspec import Struct
 
@@ -64,6 +66,11 @@ class Apns:
     def add_key(self, key: ApnsKey) -> None:
         """Make a further signing key known, of the same or of another team."""
         self._tokens.add(key)
+
+    @staticmethod
+    def token(number: int) -> str:
+        """A well-formed APNs device token; the same number always gives the same token."""
+        return sha256(b"apns %d" % number).hexdigest()
 
     def token_of(self, call: Call) -> str:
         return call.path[len(PATH) :].lower() if call.path.startswith(PATH) else ""

@@ -6,7 +6,6 @@ needs no set-up; `knows_all=True` turns that round.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -132,44 +131,3 @@ class DeviceBook:
         elif len(device.shown) >= SHOWN_MAX:
             del device.shown[next(iter(device.shown))]
         device.shown[shown.key] = shown
-
-
-def apns_token(number: int) -> str:
-    """A well-formed APNs device token; the same number always gives the same token."""
-    return sha256(b"apns %d" % number).hexdigest()
-
-
-def fcm_token(number: int) -> str:
-    """A well-formed FCM registration token; the same number always gives the same token."""
-    digest = sha256(b"fcm %d" % number).hexdigest()
-    return f"{digest[:22]}:APA91b{digest}{digest[22:]}"
-
-
-def harmony_token(number: int) -> str:
-    """A well-formed HarmonyOS push token; the same number always gives the same token."""
-    return f"IQAAAACy0tEj{sha256(b'harmony %d' % number).hexdigest()}"
-
-
-def honor_token(number: int) -> str:
-    """A well-formed Honor push token; the same number always gives the same token."""
-    return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"
-
-
-def xiaomi_token(number: int) -> str:
-    """A well-formed regId; the same number always gives the same one."""
-    return f"{sha256(b'xiaomi %d' % number).hexdigest()[:43]}="
-
-
-def huawei_token(number: int) -> str:
-    """A well-formed Huawei push token; the same number always gives the same token."""
-    return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"
-
-
-def vivo_token(number: int) -> str:
-    """A well-formed vivo regId; the same number always gives the same one."""
-    return sha256(b"vivo %d" % number).hexdigest()[:23]
-
-
-def meizu_token(number: int) -> str:
-    """A well-formed pushId; the same number always gives the same one."""
-    return f"UCI{sha256(b'meizu %d' % number).hexdigest()[:40]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import jwt
@@ -92,6 +93,11 @@ class Harmony:
 
     def opening_streams(self) -> int:
         return 100
+
+    @staticmethod
+    def token(number: int) -> str:
+        """A well-formed HarmonyOS push token; the same number always gives the same token."""
+        return f"IQAAAACy0tEj{sha256(b'harmony %d' % number).hexdigest()}"
 
     def token_of(self, call: Call) -> str:
         found = _FIRST_TOKEN.search(call.body)

@@ -97,6 +97,11 @@ class Meizu:
     def opening_streams(self) -> int:
         return 100
 
+    @staticmethod
+    def token(number: int) -> str:
+        """A well-formed pushId; the same number always gives the same one."""
+        return f"UCI{hashlib.sha256(b'meizu %d' % number).hexdigest()[:40]}"
+
     def token_of(self, call: Call) -> str:
         return _form(call).get("pushIds", "").split(",")[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -25,12 +24,9 @@ from tocsin.sandbox.exchange import Vendor
 from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
-from tocsin.sandbox.harmony import Harmony, HarmonySettings
-from tocsin.sandbox.honor import Honor, HonorSettings
-from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
-from tocsin.sandbox.meizu import Meizu, MeizuSettings
+from tocsin.sandbox.registry import Grounds, make_counters
 from tocsin.sandbox.trust import (
     ApnsCredential,
     FcmCredential,
@@ -40,9 +36,6 @@ from tocsin.sandbox.trust import (
     make_keys,
     server_context,
 )
-from tocsin.sandbox.vivo import Vivo, VivoSettings
-from tocsin.sandbox.webpush import WebPush, WebPushSettings
-from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
 
 LOOPBACK = "127.0.0.1"
 SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
@@ -66,24 +59,10 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """True: a token that was not put into the device book does not exist."""
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
-    harmony: HarmonySettings = HarmonySettings()
-    honor: HonorSettings = HonorSettings()
-    huawei: HuaweiSettings = HuaweiSettings()
-    meizu: MeizuSettings = MeizuSettings()
-    xiaomi: XiaomiSettings = XiaomiSettings()
-    vivo: VivoSettings = VivoSettings()
-    webpush: WebPushSettings = WebPushSettings()
+    vendors: tuple[Struct, ...] = ()
+    """Settings of other vendors, by the class of each; who is not named has its defaults."""
     ports: dict[str, int] = {}
     """Ports of the other vendors, by name; one that is not named gets any free one."""
-
-
-class Counter(Vendor, Protocol):
-    """A vendor that speaks HTTP/1.1 and whose credential is a few texts."""
-
-    @property
-    def credential(self) -> Struct:
-        """The vendor's settings, as its console would show them."""
-        ...
 
 
 @runtime_checkable
@@ -92,6 +71,15 @@ class Bearers(Protocol):
 
     def expire_all(self) -> int:
         """Make every bearer given out so far stale; answers how many there were."""
+        ...
+
+
+@runtime_checkable
+class Addressed(Protocol):
+    """A vendor whose devices' tokens hold its own address."""
+
+    def stand_at(self, url: str) -> None:
+        """Learn where it listens."""
         ...
 
 
@@ -113,8 +101,10 @@ class Sandbox:
         self.keys = self._make_keys()
         self.apns = self._make_apns(Chance(seed))
         self.fcm = self._make_fcm(Chance(seed))
-        self.webpush = self._make_webpush(Chance(seed))
-        self.counters = self._make_counters(Chance(seed))
+        self.counters = make_counters(
+            self.settings.vendors,
+            lambda: Grounds(self.devices, self.clock, Chance(seed), self.keys),
+        )
         tls = self.keys.trust
         self.listeners: dict[str, Listener] = {
             "apns": self._listener(self.apns, server_context(tls, ["h2"]), ("h2",)),
@@ -155,7 +145,9 @@ class Sandbox:
                 f"https://{host}:{self.listeners['fcm'].port}{TOKEN_PATH}"
                 for host in (LOOPBACK, "localhost")
             )
-            self.webpush.browsers.origin = self.url("webpush")
+            for name, vendor in self.counters.items():
+                if isinstance(vendor, Addressed):
+                    vendor.stand_at(self.url(name))
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -206,9 +198,11 @@ class Sandbox:
         """A client certificate with its key (PEM) for certificate-based sending."""
         return issue_identity(self.keys.trust, bundle_id)
 
-    def subscriptions(self, offset: int, count: int) -> list[str]:
-        """What so many browsers' pages would register as their devices' tokens."""
-        return [self.webpush.token(number) for number in range(offset, offset + count)]
+    def tokens(self, vendor: str, offset: int, count: int) -> list[str]:
+        """So many devices' tokens of a vendor; the same numbers give the same devices."""
+        token = {"apns": Apns.token, "fcm": Fcm.token}.get(vendor)
+        make = token or self.counters[vendor].token
+        return [make(number) for number in range(offset, offset + count)]
 
     def describe(self) -> dict[str, Any]:
         """Everything a sender needs, as `GET /v1/sandbox` answers it."""
@@ -280,32 +274,6 @@ class Sandbox:
         )
         accounts = {account.client_email: account}
         return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
-
-    def _make_counters(self, chance: Chance) -> dict[str, Counter]:
-        """The vendors of one shape, in alphabetical order; whoever adds one adds a line."""
-        told, book, clock = self.settings, self.devices, self.clock
-        return {
-            "harmony": Harmony(
-                # One RSA key is as good as two, and making them takes long.
-                told.harmony,
-                self.keys.fcm_private_key,
-                book,
-                clock,
-                chance,
-            ),
-            "honor": Honor(told.honor, book, clock, chance),
-            "huawei": Huawei(told.huawei, book, clock, chance),
-            "vivo": Vivo(told.vivo, book, clock, chance),
-            "webpush": self.webpush,
-            "meizu": Meizu(told.meizu, book, clock, chance),
-            "xiaomi": Xiaomi(told.xiaomi, book, clock, chance),
-        }
-
-    def _make_webpush(self, chance: Chance) -> WebPush:
-        # From the authority's key, so that browsers are the same as long as the folder is kept.
-        key = self.keys.trust.ca_key_pem.encode()
-        secret = hmac.digest(key, b"tocsin sandbox webpush", "sha256")
-        return WebPush(self.settings.webpush, self.devices, self.clock, chance, secret=secret)
 
     def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
         desk = Desk(vendor, self.faults, self.log, self.clock)

@@ -135,6 +135,10 @@ class WebPush:
     def opening_streams(self) -> int:
         return self._settings.streams
 
+    def stand_at(self, url: str) -> None:
+        """Where browsers are told to be pushed to."""
+        self.browsers.origin = url
+
     def token(self, number: int) -> str:
         """The subscription of a browser, as a device registers it."""
         return self.browsers.browser(number).token

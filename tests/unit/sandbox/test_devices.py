@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tocsin.clock import ManualClock
-from tocsin.sandbox.devices import SHOWN_MAX, DeviceBook, Shown, apns_token, fcm_token
+from tocsin.sandbox.apns import Apns
+from tocsin.sandbox.devices import SHOWN_MAX, DeviceBook, Shown
+from tocsin.sandbox.fcm import Fcm
 
 
 def shown(key: str, body: str = "") -> Shown:
@@ -59,6 +61,6 @@ def test_forgetting(clock: ManualClock) -> None:
 
 
 def test_made_up_tokens_are_distinct_and_repeat() -> None:
-    assert apns_token(1) == apns_token(1)
-    assert len({apns_token(number) for number in range(100)}) == 100
-    assert len({fcm_token(number) for number in range(100)}) == 100
+    assert Apns.token(1) == Apns.token(1)
+    assert len({Apns.token(number) for number in range(100)}) == 100
+    assert len({Fcm.token(number) for number in range(100)}) == 100

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tocsin.clock import Chance, ManualClock
-from tocsin.sandbox.devices import DeviceBook, State, huawei_token
+from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.huawei import APP_ID, APP_SECRET, Huawei, HuaweiSettings
 
@@ -44,7 +44,7 @@ GOOD: dict[str, Any] = {
                 "big_body": "b",
             },
         },
-        "token": [huawei_token(1), huawei_token(2)],
+        "token": [Huawei.token(1), Huawei.token(2)],
     },
 }
 M, A, N = "message", "message.android", "message.android.notification"
@@ -97,7 +97,7 @@ def test_what_keeps_every_rule_is_taken() -> None:
     assert json.loads(verdict.body)["code"] == "80000000"
     assert (verdict.status, verdict.correlation) == (200, "tag")
     assert [target.accepted for target in verdict.targets] == [True, True]
-    device = bench.book.known("huawei", huawei_token(1))
+    device = bench.book.known("huawei", Huawei.token(1))
     assert device is not None
     assert [shown.title for shown in device.shown.values()] == ["t"]
 
@@ -228,14 +228,14 @@ def test_a_bearer_is_for_the_apps_secret_only(
 @pytest.mark.parametrize("state", ["dead", "expired", "other_app", "other_environment"])
 def test_dead_tokens_are_named_and_the_others_served(state: State) -> None:
     bench = Bench()
-    bench.book.put("huawei", huawei_token(2), state)
+    bench.book.put("huawei", Huawei.token(2), state)
     verdict = bench.ask()
     told = json.loads(verdict.body)
     assert (verdict.status, told["code"]) == (200, "80100000")
     parts = json.loads(told["msg"])
-    assert parts == {"success": 1, "failure": 1, "illegal_tokens": [huawei_token(2)]}
+    assert parts == {"success": 1, "failure": 1, "illegal_tokens": [Huawei.token(2)]}
     assert [target.accepted for target in verdict.targets] == [True, False]
-    bench.book.put("huawei", huawei_token(1), state)
+    bench.book.put("huawei", Huawei.token(1), state)
     assert bench.code() == "80300007"
 
 

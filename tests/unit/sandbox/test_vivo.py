@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tocsin.clock import Chance, ManualClock
-from tocsin.sandbox.devices import DeviceBook, State, vivo_token
+from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.vivo import AUTH_PATH, LIST_PATH, SAVE_PATH, SEND_PATH, Vivo, VivoSettings
 
@@ -43,7 +43,7 @@ class Bench:
         return [*JSON, ("authtoken", told(self.auth())["authToken"])]
 
     def send(self, path: str = SEND_PATH, **changes: Any) -> Verdict:
-        body = message(self) | ({"regId": vivo_token(1)} if path == SEND_PATH else {}) | changes
+        body = message(self) | ({"regId": Vivo.token(1)} if path == SEND_PATH else {}) | changes
         return self.ask(
             path, {name: it for name, it in body.items() if it is not None}, self.proved()
         )
@@ -88,7 +88,7 @@ def result(verdict: Verdict) -> int:
 async def test_a_good_signature_is_given_a_token_for_a_day() -> None:
     bench = Bench()
     proof = bench.proved()
-    body = message(bench) | {"regId": vivo_token(1)}
+    body = message(bench) | {"regId": Vivo.token(1)}
     for later_s, number in ((86_399, 0), (1, 10000)):
         await bench.clock.advance(later_s)
         assert result(bench.ask(SEND_PATH, body, proof)) == number
@@ -115,7 +115,7 @@ def test_a_wrong_signature(changes: dict[str, Any], number: int) -> None:
 def test_several_tokens_live_side_by_side_and_all_can_be_made_stale() -> None:
     bench = Bench()
     first, second = bench.proved(), bench.proved()
-    body = message(bench) | {"regId": vivo_token(1)}
+    body = message(bench) | {"regId": Vivo.token(1)}
     assert [result(bench.ask(SEND_PATH, body, it)) for it in (first, second)] == [0, 0]
     assert bench.vivo.expire_all() == 2
     assert result(bench.ask(SEND_PATH, body, first)) == 10000
@@ -209,7 +209,7 @@ def test_a_wrong_message_is_refused_alone_and_saved(changes: dict[str, Any], num
 )
 def test_a_message_at_its_bounds_is_taken(changes: dict[str, Any]) -> None:
     for path in (SEND_PATH, SAVE_PATH):
-        assert result(Bench(test_users=(vivo_token(1),)).send(path, **changes)) == 0
+        assert result(Bench(test_users=(Vivo.token(1),)).send(path, **changes)) == 0
 
 
 def test_a_device_is_named_for_one_and_not_for_a_list() -> None:
@@ -292,7 +292,7 @@ def test_saving_reaches_nobody() -> None:
 )
 def test_what_a_device_is(state: State, app: str | None, number: int) -> None:
     bench = Bench()
-    bench.book.put("vivo", vivo_token(1), state, app=app)
+    bench.book.put("vivo", Vivo.token(1), state, app=app)
     verdict = bench.send()
     assert result(verdict) == number
     assert [it.accepted for it in verdict.targets] == [number == 0]
@@ -302,16 +302,16 @@ def test_a_second_one_takes_the_first_ones_place() -> None:
     bench = Bench()
     for title in ("one", "two"):
         bench.send(title=title)
-    device = bench.book.known("vivo", vivo_token(1))
+    device = bench.book.known("vivo", Vivo.token(1))
     assert device is not None
     assert [(it.title, it.replaced) for it in device.shown.values()] == [("two", 1)]
 
 
 def test_a_test_reaches_test_users_only() -> None:
-    bench = Bench(test_users=(vivo_token(1),))
+    bench = Bench(test_users=(Vivo.token(1),))
     assert "invalidUser" not in told(bench.send(pushMode=1))
-    other = bench.send(pushMode=1, regId=vivo_token(2))
-    assert told(other)["invalidUser"] == {"userid": vivo_token(2), "status": 4}
+    other = bench.send(pushMode=1, regId=Vivo.token(2))
+    assert told(other)["invalidUser"] == {"userid": Vivo.token(2), "status": 4}
     assert [it.accepted for it in other.targets] == [False]
 
 

@@ -1,0 +1,95 @@
+"""The sandbox's vendors that stand behind one counter each, in alphabetical order.
+
+They speak HTTP/1.1 and their credential is a few texts; Apple and Google have doors of their own in
+`server.py`. Whoever adds a vendor adds its file and a line here.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox.devices import DeviceBook
+from tocsin.sandbox.exchange import Vendor
+from tocsin.sandbox.harmony import Harmony, HarmonySettings
+from tocsin.sandbox.honor import Honor, HonorSettings
+from tocsin.sandbox.huawei import Huawei, HuaweiSettings
+from tocsin.sandbox.meizu import Meizu, MeizuSettings
+from tocsin.sandbox.trust import Keys
+from tocsin.sandbox.vivo import Vivo, VivoSettings
+from tocsin.sandbox.webpush import WebPush, WebPushSettings
+from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
+
+
+class Grounds(Struct, frozen=True):
+    """What every vendor's server stands on."""
+
+    book: DeviceBook
+    clock: Clock
+    chance: Chance
+    keys: Keys
+
+
+class Counter(Vendor, Protocol):
+    """A vendor's server behind a counter."""
+
+    @property
+    def credential(self) -> Struct:
+        """The vendor's settings, as its console would show them."""
+        ...
+
+    def token(self, number: int) -> str:
+        """A well-formed device token; the same number always gives the same one."""
+        ...
+
+
+class Row(Struct, frozen=True):
+    """One vendor: how its settings are written, and how its server is made from them."""
+
+    name: str
+    settings: type[Struct]
+    make: Callable[[Any, Grounds], Counter]
+
+
+def _usual(server: Callable[[Any, DeviceBook, Clock, Chance], Counter]) -> Any:
+    return lambda told, on: server(told, on.book, on.clock, on.chance)
+
+
+def _harmony(told: Any, on: Grounds) -> Counter:
+    # One RSA key is as good as two, and making them takes long.
+    return Harmony(told, on.keys.fcm_private_key, on.book, on.clock, on.chance)
+
+
+def _webpush(told: Any, on: Grounds) -> Counter:
+    # From the authority's key, so that browsers are the same as long as the folder is kept.
+    key = on.keys.trust.ca_key_pem.encode()
+    secret = hmac.digest(key, b"tocsin sandbox webpush", "sha256")
+    return WebPush(told, on.book, on.clock, on.chance, secret=secret)
+
+
+COUNTERS = (
+    Row("harmony", HarmonySettings, _harmony),
+    Row("honor", HonorSettings, _usual(Honor)),
+    Row("huawei", HuaweiSettings, _usual(Huawei)),
+    Row("meizu", MeizuSettings, _usual(Meizu)),
+    Row("vivo", VivoSettings, _usual(Vivo)),
+    Row("webpush", WebPushSettings, _webpush),
+    Row("xiaomi", XiaomiSettings, _usual(Xiaomi)),
+)
+
+
+def make_counters(told: tuple[Struct, ...], grounds: Callable[[], Grounds]) -> dict[str, Counter]:
+    """Every vendor's server by name, each on grounds of its own.
+
+    `told` are settings of any of them, by their own class; who is not among them has the defaults.
+    """
+    given = {type(settings): settings for settings in told}
+    unknown = set(given) - {row.settings for row in COUNTERS}
+    assert not unknown, unknown
+    return {
+        row.name: row.make(given.get(row.settings) or row.settings(), grounds()) for row in COUNTERS
+    }

@@ -136,6 +136,10 @@ class Batch(Struct, frozen=True, kw_only=True):
     prepared: str = ""
     """What the vendor's `prepare` answered for this task and language."""
 
+    def came_to(self, found: Denied) -> list[Receipt]:
+        """The receipts of a batch whose deliveries all came to the same."""
+        return [found.receipt(delivery) for delivery in self.deliveries]
+
 
 class StaleCredential(Exception):
     """The vendor says that our credential has expired: the driver authorises once more."""
@@ -162,6 +166,21 @@ class Denied(Struct, frozen=True):
     code: str
     info: str
     retry_after_s: float | None = None
+
+    def receipt(self, delivery: Delivery) -> Receipt:
+        """What it means for one delivery."""
+        return Receipt(
+            device=delivery.device,
+            outcome=self.outcome,
+            code=self.code,
+            info=self.info,
+            retry_after_s=self.retry_after_s,
+            epoch=delivery.epoch,
+        )
+
+
+ACCEPTED = Denied(Outcome.ACCEPTED, "0", "")
+"""Nothing was denied."""
 
 
 class Unanswered(Exception):

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import outcome_by_status, p256_key
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -170,11 +171,11 @@ def request(
     kind = _kind(delivery)
     token = _token(kind, delivery)
     if not token:
-        return _refused(delivery, Outcome.NO_TOKEN, "-2", "no token for this Live Activity")
+        return Denied(Outcome.NO_TOKEN, "-2", "no token for this Live Activity").receipt(delivery)
     body = msgspec.json.encode(_payload(kind, delivery, now))
     limit = VOIP_PAYLOAD_MAX_BYTES if kind == "voip" else LIMITS.payload_max_bytes
     if len(body) > limit:
-        return _refused(delivery, Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
+        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes").receipt(delivery)
     return Request(
         "POST",
         ORIGINS[settings.environment],
@@ -298,17 +299,8 @@ def _live(message: Message, now: float) -> dict[str, Any]:
     return _with_alert(aps, message)
 
 
-def _refused(delivery: Delivery, outcome: Outcome, code: str, info: str) -> Receipt:
-    return Receipt(
-        device=delivery.device, outcome=outcome, code=code, info=info, epoch=delivery.epoch
-    )
-
-
 def _outcome(status: int, reason: str) -> Outcome:
-    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+    return OUTCOMES.get((status, reason)) or outcome_by_status(OUTCOMES, status)
 
 
 def _answer(body: bytes) -> _Answer:
@@ -324,9 +316,7 @@ def _signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
         raise ValueError("private_key is not the text of a .p8 file") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise ValueError("private_key is not an EC key on P-256")
-    return key
+    return p256_key(key)
 
 
 class _Answer(Struct, frozen=True):

@@ -30,7 +30,6 @@ from tocsin.ports import (
     Authority,
     Batch,
     Channel,
-    Delivery,
     Denied,
     Fault,
     Gate,
@@ -354,18 +353,6 @@ class Driver(ABC):
 def held(wait_s: float) -> Denied:
     """Not now, but in `wait_s`."""
     return Denied(Outcome.HELD, *HELD, wait_s)
-
-
-def receipt_of(delivery: Delivery, denied: Denied) -> Receipt:
-    """What was denied to the request, as the receipt of one of its deliveries."""
-    return Receipt(
-        device=delivery.device,
-        outcome=denied.outcome,
-        code=denied.code,
-        info=denied.info,
-        retry_after_s=denied.retry_after_s,
-        epoch=delivery.epoch,
-    )
 
 
 def _fits(driver: Driver) -> Channel:

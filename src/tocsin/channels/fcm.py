@@ -26,10 +26,17 @@ from urllib.parse import urlencode, urlsplit
 
 import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import (
+    FORM,
+    JSON,
+    bearer,
+    in_every_language,
+    is_shown,
+    outcome_by_status,
+    rsa_key,
+)
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -59,8 +66,6 @@ ORIGIN = "https://fcm.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION_LIFE_S = 3600
-RENEW_SHARE = 0.8
-"""The share of a bearer's life after which a new one is fetched."""
 QUOTA_WAIT_S = 60.0
 """Google: without a Retry-After, wait at least a minute after a 429."""
 
@@ -97,7 +102,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("project_id holds lower-case letters, digits and '-' only")
         if urlsplit(self.token_uri).scheme != "https":
             raise ValueError("token_uri is not an https address")
-        _signing_key(self.private_key)
+        rsa_key(self.private_key)
 
 
 OUTCOMES: dict[tuple[int, str], Outcome] = {
@@ -134,8 +139,7 @@ name fields of the message; `token` behind a reason says that the text names the
 
 def replaces(settings: Settings, message: Message) -> bool:
     """A notification replaces by its tag; data only wakes the app, in whichever language."""
-    languages = range(-1, len(message.translations))
-    return all(_is_notification(settings, message.translated(it)) for it in languages)
+    return in_every_language(message, lambda it: _is_notification(settings, it))
 
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
@@ -145,17 +149,10 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "POST",
         f"{address.scheme}://{address.netloc}",
         address.path or "/",
-        (("content-type", "application/x-www-form-urlencoded"),),
+        (FORM,),
         urlencode(form).encode(),
     )
-    try:
-        answer = _TOKEN_DECODER.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        answer = _TokenAnswer()
-    if response.status != 200 or not answer.access_token:
-        return _denied(response, answer.error)
-    life_s = max(60, answer.expires_in)
-    return Authority(f"Bearer {answer.access_token}", now + RENEW_SHARE * life_s, now + life_s)
+    return bearer(response, now, too_fast=(429,))
 
 
 def request(
@@ -177,7 +174,7 @@ def request(
         "POST",
         ORIGIN,
         f"/v1/projects/{settings.project_id}/messages:send",
-        (("authorization", credential.value), ("content-type", "application/json")),
+        (("authorization", credential.value), JSON),
         msgspec.json.encode({"message": message}),
     )
 
@@ -208,7 +205,7 @@ def _is_notification(settings: Settings, message: Message) -> bool:
 
     Nothing to show makes it data in any case: Android would draw an empty notification.
     """
-    if not (message.title or message.desc):
+    if not is_shown(message):
         return False
     wish = -1
     # Ext is opaque: it is read only where it can hold the wish.
@@ -293,26 +290,12 @@ def _assertion(settings: Settings, now: float) -> str:
         "exp": int(now) + ASSERTION_LIFE_S,
     }
     headers = {"kid": settings.private_key_id} if settings.private_key_id else None
-    key = _signing_key(settings.private_key, was_checked=True)
+    key = rsa_key(settings.private_key, was_checked=True)
     return jwt.encode(claims, key, algorithm="RS256", headers=headers)
 
 
-def _denied(response: Response, error: str) -> Denied:
-    if response.status == 429:
-        outcome = Outcome.THROTTLED
-    elif response.status in (400, 401, 403, 404):
-        outcome = Outcome.CREDENTIALS_WRONG
-    else:
-        outcome = Outcome.SERVER_ERROR
-    info = f"token service {error}".strip()[:100]
-    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
-
-
 def _outcome(status: int, reason: str) -> Outcome:
-    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+    return OUTCOMES.get((status, reason)) or outcome_by_status(OUTCOMES, status)
 
 
 def _reason(error: _Error) -> str:
@@ -339,20 +322,6 @@ def _error(body: bytes) -> _Error:
         return _Error()
 
 
-def _signing_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
-    """The key; its numbers are checked once, with the settings, since that takes a tenth second."""
-    try:
-        key = load_pem_private_key(
-            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
-        )
-    except (TypeError, ValueError):
-        # The library's message quotes parts of the text, so it is not passed on.
-        raise ValueError("private_key is not a PEM private key") from None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
-    return key
-
-
 class _Violation(Struct, frozen=True):
     field: str = ""
 
@@ -373,12 +342,6 @@ class _Answer(Struct, frozen=True):
     error: _Error = _Error()
 
 
-class _TokenAnswer(Struct, frozen=True):
-    access_token: str = ""
-    expires_in: int = 3599
-    error: str = ""
-
-
 class _Features(Struct, frozen=True):
     push_type: int = msgspec.field(name="fcmPushType", default=-1)
 
@@ -388,5 +351,4 @@ class _Ext(Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
-_TOKEN_DECODER = msgspec.json.Decoder(_TokenAnswer)
 _EXT_DECODER = msgspec.json.Decoder(_Ext)

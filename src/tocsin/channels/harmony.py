@@ -23,14 +23,22 @@ from typing import Annotated, Any, Literal
 
 import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import (
+    JSON,
+    RENEW_SHARE,
+    in_every_language,
+    json_object,
+    outcome_by_status,
+    rsa_key,
+    text_of,
+)
 from tocsin.domain.message import Message, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Batch,
     Delivery,
@@ -56,8 +64,6 @@ LIMITS = Limits(
 ORIGIN = "https://push-api.cloud.huawei.com"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
 TOKEN_LIFE_S = 3600
-RENEW_SHARE = 0.8
-"""The share of a token's life after which a new one is signed."""
 BADGE_MAX = 99
 ALERT, BACKGROUND = "0", "6"
 """Huawei's push types."""
@@ -102,7 +108,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("key_id, sub_account and category are not empty")
         if (self.click == "app") != (not self.click_target):
             raise ValueError("click_target goes with click action or uri")
-        _signing_key(self.private_key)
+        rsa_key(self.private_key)
 
 
 OUTCOMES: dict[tuple[int, str], Outcome] = {
@@ -157,8 +163,7 @@ A known code counts with any status. Words are reasons that an answer names toke
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """A notification replaces by its `notifyId`; a background push wakes the app each time."""
-    languages = range(-1, len(message.translations))
-    return all(_is_shown(message.translated(it)) for it in languages)
+    return in_every_language(message, _is_shown)
 
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
@@ -169,7 +174,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "iat": int(now),
         "exp": int(now) + TOKEN_LIFE_S,
     }
-    key = _signing_key(settings.private_key, was_checked=True)
+    key = rsa_key(settings.private_key, was_checked=True)
     token = jwt.encode(claims, key, algorithm="PS256", headers={"kid": settings.key_id})
     return Authority(f"Bearer {token}", now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
 
@@ -181,7 +186,7 @@ def deliver(
     content = _content(settings, batch)
     if len(msgspec.json.encode(content)) > LIMITS.payload_max_bytes:
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return [_receipt(it, Outcome.TOO_LARGE, "-7", info) for it in batch.deliveries]
+        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
     content["target"] = {"token": [delivery.token for delivery in batch.deliveries]}
     is_shown = _is_shown(batch.deliveries[0].message)
     response = yield Request(
@@ -190,7 +195,7 @@ def deliver(
         f"/v3/{settings.project_id}/messages:send",
         (
             ("authorization", credential.value),
-            ("content-type", "application/json"),
+            JSON,
             ("push-type", ALERT if is_shown else BACKGROUND),
         ),
         msgspec.json.encode(content),
@@ -261,104 +266,48 @@ def _badge(message: Message) -> dict[str, int]:
 
 def _read(batch: Batch, response: Response) -> list[Receipt]:
     """One receipt a device: the code's, unless a reason names the device's token."""
-    answer = _object(response.body)
-    code, msg = _text(answer.get("code")), _text(answer.get("msg"))
-    shown = code or str(response.status)
+    answer = json_object(response.body)
+    code, msg = text_of(answer.get("code")), answer.get("msg")
+    shown, info = code or str(response.status), text_of(msg)
     if response.status == 200 and not code:
         # The list may have been taken: whoever says more than that loses or doubles it.
-        return [_receipt(it, Outcome.UNKNOWN, shown, "unreadable") for it in batch.deliveries]
+        return batch.came_to(Denied(Outcome.UNKNOWN, shown, "unreadable"))
     outcome = _outcome(response.status, code)
     if outcome is Outcome.AUTH_EXPIRED:
-        raise StaleCredential(shown, msg[:100])
+        raise StaleCredential(shown, info)
     if outcome is Outcome.ACCEPTED:
-        return [_receipt(it, outcome) for it in batch.deliveries]
+        return batch.came_to(ACCEPTED)
     if code in (PARTLY, ALL_REFUSED):
-        return _split(batch, code, msg)
-    wait_s = retry_after_s(response.headers)
-    return [_receipt(it, outcome, shown, msg[:100], wait_s) for it in batch.deliveries]
+        return _split(batch, code, json_object(msg if isinstance(msg, str) else ""))
+    return batch.came_to(Denied(outcome, shown, info, retry_after_s(response.headers)))
 
 
-def _split(batch: Batch, code: str, msg: str) -> list[Receipt]:
+def _split(batch: Batch, code: str, told: dict[str, Any]) -> list[Receipt]:
     """Tokens under a reason have its outcome; the others were taken, if the figures agree."""
-    told = _object(msg.encode())
     reasons = _reasons(told.get("illegalTokens"))
     named = sum(1 for delivery in batch.deliveries if delivery.token in reasons)
     is_whole = named > 0 and told.get("failure") in (None, named)
-    rest = (_outcome(200, code), code, "no reason told")
+    rest = Denied(_outcome(200, code), code, "no reason told")
     if code == PARTLY and is_whole:
-        rest = (Outcome.ACCEPTED, "0", "")
-    return [_split_one(it, reasons.get(it.token, ""), rest) for it in batch.deliveries]
+        rest = ACCEPTED
+    return [reasons.get(it.token, rest).receipt(it) for it in batch.deliveries]
 
 
-def _split_one(delivery: Delivery, reason: str, rest: tuple[Outcome, str, str]) -> Receipt:
-    if not reason:
-        return _receipt(delivery, *rest)
-    # A reason that nobody has heard of yet keeps the token.
-    return _receipt(delivery, OUTCOMES.get((200, reason), Outcome.UNDELIVERABLE), reason)
-
-
-def _reasons(told: Any) -> dict[str, str]:
-    """Token to the reason that it stands under."""
-    if not isinstance(told, dict):
-        return {}
-    return {
-        token: str(reason)[:64]
-        for reason, tokens in told.items()
-        if isinstance(tokens, list)
-        for token in tokens
-        if isinstance(token, str)
-    }
-
-
-def _receipt(
-    delivery: Delivery,
-    outcome: Outcome,
-    code: str = "0",
-    info: str = "",
-    wait_s: float | None = None,
-) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=outcome,
-        code=code,
-        info=info,
-        retry_after_s=wait_s,
-        epoch=delivery.epoch,
-    )
+def _reasons(told: Any) -> dict[str, Denied]:
+    """Token to what the reason means that it stands under."""
+    reasons: dict[str, Denied] = {}
+    for reason, tokens in (told if isinstance(told, dict) else {}).items():
+        # A reason that nobody has heard of yet keeps the token.
+        outcome = OUTCOMES.get((200, reason), Outcome.UNDELIVERABLE)
+        found = Denied(outcome, reason[:64], "")
+        listed = tokens if isinstance(tokens, list) else []
+        reasons |= {token: found for token in listed if isinstance(token, str)}
+    return reasons
 
 
 def _outcome(status: int, code: str) -> Outcome:
     by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
-    found = by_code.get(code) or OUTCOMES.get((status, ""))
+    found = by_code.get(code)
     if found is Outcome.ACCEPTED and status != 200:
-        found = OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """The answer, or an empty one where it is no JSON object."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _signing_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
-    """The key; its numbers are checked once, with the settings, since that takes long."""
-    try:
-        key = load_pem_private_key(
-            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
-        )
-    except (TypeError, ValueError):
-        # The library's message quotes parts of the text, so it is not passed on.
-        raise ValueError("private_key is not a PEM private key") from None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
-    return key
+        found = None
+    return found or outcome_by_status(OUTCOMES, status)

@@ -19,15 +19,25 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import (
+    JSON,
+    client_credentials,
+    in_every_language,
+    intent_with_ext,
+    is_shown,
+    json_object,
+    outcome_by_status,
+    text_of,
+)
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Batch,
     Delivery,
@@ -57,9 +67,6 @@ BODY_UNITS_MAX = 400
 BADGE_MAX = 99
 CLICKS = {"intent": 1, "action": 1, "url": 2, "app": 3}
 """Honor's `clickAction.type`."""
-TOKEN_LIFE_S = 3600
-RENEW_SHARE = 0.8
-"""The share of a bearer's life after which a new one is fetched."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -162,29 +169,19 @@ PARTLY = "80100000"
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """A notification replaces by its number; what is handed through wakes the app each time."""
-    languages = range(-1, len(message.translations))
-    return all(_is_shown(message.translated(it)) for it in languages)
+    return in_every_language(message, is_shown)
 
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": settings.client_id,
-        "client_secret": settings.client_secret,
-    }
-    response = yield Request(
-        "POST",
-        AUTH_ORIGIN,
-        "/auth/token",
-        (("content-type", "application/x-www-form-urlencoded"),),
-        urlencode(form).encode(),
+    return (
+        yield from client_credentials(
+            AUTH_ORIGIN,
+            "/auth/token",
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+            now=now,
+        )
     )
-    answer = _object(response.body)
-    token = answer.get("access_token")
-    if response.status != 200 or not _is_word(token):
-        return _denied(response, answer)
-    life_s = max(60, _life_s(answer.get("expires_in")))
-    return Authority(f"Bearer {token}", now + RENEW_SHARE * life_s, now + life_s)
 
 
 def deliver(
@@ -193,7 +190,7 @@ def deliver(
     content = _content(settings, batch)
     if len(msgspec.json.encode(content)) > LIMITS.payload_max_bytes:
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return [_receipt(it, Outcome.TOO_LARGE, "-7", info) for it in batch.deliveries]
+        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
     tokens = [delivery.token for delivery in batch.deliveries]
     response = yield Request(
         "POST",
@@ -201,16 +198,12 @@ def deliver(
         f"/api/v1/{settings.app_id}/sendMessage",
         (
             ("authorization", credential.value),
-            ("content-type", "application/json"),
+            JSON,
             ("timestamp", str(int(now * 1000))),
         ),
         msgspec.json.encode({**content, "token": tokens}),
     )
     return _read(batch, response)
-
-
-def _is_shown(message: Message) -> bool:
-    return bool(message.title or message.desc)
 
 
 def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
@@ -222,7 +215,7 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
         android["biTag"] = batch.correlation
     if settings.target_user == "test":
         android["targetUserType"] = 1
-    if not _is_shown(message):
+    if not is_shown(message):
         return {"data": message.ext or "{}", "android": android}
     click = _click(settings, message.ext)
     if message.ext and "intent" not in click:
@@ -253,18 +246,10 @@ def _texts(message: Message) -> tuple[str, str]:
 def _click(settings: Settings, ext: str) -> dict[str, Any]:
     action: dict[str, Any] = {"type": CLICKS[settings.click]}
     if settings.click == "intent" and ext:
-        action["intent"] = _with_ext(settings.click_target, ext)
+        action["intent"] = intent_with_ext(settings.click_target, ext)
     elif settings.click != "app":
         action[settings.click] = settings.click_target
     return action
-
-
-def _with_ext(intent: str, ext: str) -> str:
-    """The intent URI with `ext` as one more extra, before its `end`."""
-    head = intent.removesuffix(";end").removesuffix(";")
-    if "#Intent" not in head:
-        head += "#Intent"
-    return f"{head};S.ext={quote(ext, safe='')};end"
 
 
 def _drawn(settings: Settings, message: Message) -> dict[str, Any]:
@@ -294,10 +279,10 @@ def _badge(message: Message) -> dict[str, int]:
 
 def _read(batch: Batch, response: Response) -> list[Receipt]:
     """One receipt a device: the code's, unless a list names the device's token."""
-    answer = _object(response.body)
+    answer = json_object(response.body)
     code = _code(answer.get("code"))
     outcome, known = _judged(response.status, code)
-    info = _text(answer.get("message"))
+    info = text_of(answer.get("message"))
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(known, info)
     told = answer.get("data")
@@ -306,16 +291,15 @@ def _read(batch: Batch, response: Response) -> list[Receipt]:
     if is_taken and _is_in_doubt(told, named):
         outcome, is_taken = Outcome.UNKNOWN, False
     if named and (is_taken or code == PARTLY):
-        return [
-            _named_receipt(it, named[it.token])
-            if it.token in named
-            else _receipt(it, Outcome.ACCEPTED)
-            for it in batch.deliveries
-        ]
+        return [_found(named.get(it.token, "")).receipt(it) for it in batch.deliveries]
     if is_taken:
-        return [_receipt(it, outcome) for it in batch.deliveries]
-    wait_s = retry_after_s(response.headers)
-    return [_receipt(it, outcome, known, info, wait_s) for it in batch.deliveries]
+        return batch.came_to(ACCEPTED)
+    return batch.came_to(Denied(outcome, known, info, retry_after_s(response.headers)))
+
+
+def _found(name: str) -> Denied:
+    """What the list of this name says of a token; it was taken where it stands in none."""
+    return Denied(OUTCOMES[200, name], name, "") if name else ACCEPTED
 
 
 def _judged(status: int, code: str) -> tuple[Outcome, str]:
@@ -326,10 +310,7 @@ def _judged(status: int, code: str) -> tuple[Outcome, str]:
     if code and status == 200:
         # A code that nobody has heard of yet: no, at any rate.
         return Outcome.BAD_REQUEST, code
-    row = OUTCOMES.get((status, ""))
-    if row is None:
-        row = Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
-    return row, str(status)
+    return outcome_by_status(OUTCOMES, status), str(status)
 
 
 def _named(told: Any) -> dict[str, str]:
@@ -356,64 +337,8 @@ def _is_in_doubt(told: Any, named: dict[str, str]) -> bool:
     return told.get("sendResult") is False and not named
 
 
-def _named_receipt(delivery: Delivery, name: str) -> Receipt:
-    return _receipt(delivery, OUTCOMES[200, name], name)
-
-
-def _receipt(
-    delivery: Delivery,
-    outcome: Outcome,
-    code: str = "0",
-    info: str = "",
-    wait_s: float | None = None,
-) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=outcome,
-        code=code,
-        info=info,
-        retry_after_s=wait_s,
-        epoch=delivery.epoch,
-    )
-
-
-def _denied(response: Response, answer: dict[str, Any]) -> Denied:
-    if response.status in (429, 503):
-        outcome = Outcome.THROTTLED
-    elif response.status in (400, 401, 403, 404) or "error" in answer:
-        outcome = Outcome.CREDENTIALS_WRONG
-    else:
-        outcome = Outcome.SERVER_ERROR
-    error = answer.get("error_description") or answer.get("error")
-    info = f"token service {_text(error)}".strip()[:100]
-    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """The answer, or an empty one where it is no JSON object."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _code(value: Any) -> str:
     """Honor writes codes as numbers; some of its servers write them as texts."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return ""
     return str(value).strip()[:32]
-
-
-def _text(value: Any) -> str:
-    return value[:100] if isinstance(value, str) else ""
-
-
-def _is_word(value: Any) -> bool:
-    """Whether it can stand in a header."""
-    return isinstance(value, str) and bool(re.fullmatch(r"[\x21-\x7e]+", value))
-
-
-def _life_s(value: Any) -> int:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else TOKEN_LIFE_S

@@ -21,15 +21,25 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import (
+    JSON,
+    client_credentials,
+    in_every_language,
+    intent_with_ext,
+    is_shown,
+    json_object,
+    outcome_by_status,
+    text_of,
+)
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Batch,
     Delivery,
@@ -55,11 +65,10 @@ LIMITS = Limits(
 ORIGIN = "https://push-api.cloud.huawei.com"
 AUTH_ORIGIN = "https://oauth-login.cloud.huawei.com"
 TOKEN_PATH = "/oauth2/v3/token"  # noqa: S105 - an address, not a secret
-RENEW_SHARE = 0.8
-"""The share of a bearer's life after which a new one is fetched."""
 TITLE_MAX_UNITS = 60
 BODY_MAX_UNITS = 600
 BADGE_MAX = 99
+PARTLY = "80100000"
 CLICKS = {"intent": 1, "action": 1, "url": 2, "app": 3}
 """Huawei's `click_action.type`."""
 
@@ -114,7 +123,7 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (200, ""): Outcome.BAD_REQUEST,
     (200, "80000000"): Outcome.ACCEPTED,
     # For the tokens that the answer lists; the others were accepted.
-    (200, "80100000"): Outcome.TOKEN_DEAD,
+    (200, PARTLY): Outcome.TOKEN_DEAD,
     (400, ""): Outcome.BAD_REQUEST,
     (400, "80100001"): Outcome.BAD_REQUEST,
     (400, "80100002"): Outcome.BAD_REQUEST,
@@ -151,29 +160,19 @@ Huawei does not say which status comes with which code, so a known code counts w
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """A notification replaces by its `notify_id`; data only wakes the app, in any language."""
-    languages = range(-1, len(message.translations))
-    return all(_is_shown(message.translated(it)) for it in languages)
+    return in_every_language(message, is_shown)
 
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": settings.app_id,
-        "client_secret": settings.app_secret,
-    }
-    response = yield Request(
-        "POST",
-        AUTH_ORIGIN,
-        TOKEN_PATH,
-        (("content-type", "application/x-www-form-urlencoded"),),
-        urlencode(form).encode(),
+    return (
+        yield from client_credentials(
+            AUTH_ORIGIN,
+            TOKEN_PATH,
+            client_id=settings.app_id,
+            client_secret=settings.app_secret,
+            now=now,
+        )
     )
-    answer = _token_answer(response.body)
-    if response.status == 200 and answer.access_token:
-        life_s = max(1, answer.expires_in)
-        value = f"Bearer {answer.access_token}"
-        return Authority(value, now + RENEW_SHARE * life_s, now + life_s)
-    return _denied(response, answer)
 
 
 def deliver(
@@ -183,20 +182,16 @@ def deliver(
     message = _message(settings, batch)
     if len(msgspec.json.encode(message)) > LIMITS.payload_max_bytes:
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return _all(batch, Outcome.TOO_LARGE, "-7", info)
+        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
     message["token"] = [delivery.token for delivery in batch.deliveries]
     response = yield Request(
         "POST",
         ORIGIN,
         f"/v1/{settings.app_id}/messages:send",
-        (("authorization", credential.value), ("content-type", "application/json")),
+        (("authorization", credential.value), JSON),
         msgspec.json.encode({"message": message}),
     )
     return _read(batch, response)
-
-
-def _is_shown(message: Message) -> bool:
-    return bool(message.title or message.desc)
 
 
 def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
@@ -212,10 +207,10 @@ def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
         "target_user_type": 1 if settings.target_user == "test" else None,
     }
     made: dict[str, Any] = {}
-    is_in_intent = _is_shown(message) and message.android.huawei_ext_as_intent
+    is_in_intent = is_shown(message) and message.android.huawei_ext_as_intent
     if message.ext and not (is_in_intent and settings.click == "intent"):
         made["data"] = msgspec.json.encode({"ext": message.ext}).decode()
-    if _is_shown(message):
+    if is_shown(message):
         title, body = _texts(message)
         made["notification"] = {"title": title, "body": body}
         android["notification"] = _drawn(settings, first)
@@ -269,130 +264,43 @@ def _badge(settings: Settings, message: Message) -> dict[str, Any]:
 def _click(settings: Settings, message: Message) -> dict[str, Any]:
     action: dict[str, Any] = {"type": CLICKS[settings.click]}
     if settings.click == "intent" and message.android.huawei_ext_as_intent and message.ext:
-        action["intent"] = _with_ext(settings.click_target, message.ext)
+        action["intent"] = intent_with_ext(settings.click_target, message.ext)
     elif settings.click != "app":
         action[settings.click] = settings.click_target
     return action
 
 
-def _with_ext(intent: str, ext: str) -> str:
-    """The intent URI with `ext` as one more extra, before its `end`."""
-    head = intent.removesuffix(";end").removesuffix(";")
-    if "#Intent" not in head:
-        head += "#Intent"
-    return f"{head};S.ext={quote(ext, safe='')};end"
-
-
 def _read(batch: Batch, response: Response) -> list[Receipt]:
-    answer = _answer(response.body)
-    code = answer.code or str(response.status)
-    if response.status == 200 and not answer.code:
+    answer = json_object(response.body)
+    code, msg = text_of(answer.get("code")), answer.get("msg")
+    shown, info = code or str(response.status), text_of(msg)
+    if response.status == 200 and not code:
         # The list may have been taken: whoever says more than that loses or doubles it.
-        return _all(batch, Outcome.UNKNOWN, code, "unreadable answer")
-    if answer.code == "80100000":
-        return _read_parts(batch, answer)
-    outcome = _outcome(response.status, answer.code)
+        return batch.came_to(Denied(Outcome.UNKNOWN, shown, "unreadable answer"))
+    if code == PARTLY:
+        return _read_parts(batch, json_object(msg if isinstance(msg, str) else ""))
+    outcome = _outcome(response.status, code)
     if outcome is Outcome.AUTH_EXPIRED:
-        raise StaleCredential(code, answer.msg[:100])
+        raise StaleCredential(shown, info)
     if outcome is Outcome.ACCEPTED:
-        return _all(batch, outcome, "0", "")
-    return _all(batch, outcome, code, answer.msg[:100], retry_after_s(response.headers))
+        return batch.came_to(ACCEPTED)
+    return batch.came_to(Denied(outcome, shown, info, retry_after_s(response.headers)))
 
 
-def _read_parts(batch: Batch, answer: _Answer) -> list[Receipt]:
+def _read_parts(batch: Batch, parts: dict[str, Any]) -> list[Receipt]:
     """The listed tokens are dead, the others accepted, if the figures agree; else in doubt."""
-    parts = _parts(answer.msg)
-    dead = frozenset(parts.illegal_tokens)
+    listed = parts.get("illegal_tokens")
+    dead = {it for it in listed if isinstance(it, str)} if isinstance(listed, list) else set()
     named = sum(1 for delivery in batch.deliveries if delivery.token in dead)
-    is_whole = named > 0 and parts.failure in (None, named)
-    receipts = []
-    for delivery in batch.deliveries:
-        if delivery.token in dead:
-            told = (Outcome.TOKEN_DEAD, answer.code, "illegal token")
-        elif is_whole:
-            told = (Outcome.ACCEPTED, "0", "")
-        else:
-            told = (Outcome.UNKNOWN, answer.code, "refused in part, unclear which")
-        receipts.append(_receipt(delivery, *told))
-    return receipts
-
-
-def _all(
-    batch: Batch, outcome: Outcome, code: str, info: str, wait_s: float | None = None
-) -> list[Receipt]:
-    return [_receipt(delivery, outcome, code, info, wait_s) for delivery in batch.deliveries]
-
-
-def _receipt(
-    delivery: Delivery, outcome: Outcome, code: str, info: str, wait_s: float | None = None
-) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=outcome,
-        code=code,
-        info=info,
-        retry_after_s=wait_s,
-        epoch=delivery.epoch,
-    )
+    is_whole = named > 0 and parts.get("failure") in (None, named)
+    rest = ACCEPTED if is_whole else _UNCLEAR
+    return [(_ILLEGAL if it.token in dead else rest).receipt(it) for it in batch.deliveries]
 
 
 def _outcome(status: int, code: str) -> Outcome:
     by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
-    found = by_code.get(code) or OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+    return by_code.get(code) or outcome_by_status(OUTCOMES, status)
 
 
-def _denied(response: Response, answer: _TokenAnswer) -> Denied:
-    if response.status in (429, 503):
-        outcome = Outcome.THROTTLED
-    elif response.status in (400, 401, 403, 404):
-        outcome = Outcome.CREDENTIALS_WRONG
-    else:
-        outcome = Outcome.SERVER_ERROR
-    info = f"token service {answer.error} {answer.error_description}".strip()[:100]
-    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
-
-
-def _answer(body: bytes) -> _Answer:
-    try:
-        return _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Answer()
-
-
-def _parts(text: str) -> _Parts:
-    try:
-        return _PARTS_DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Parts()
-
-
-def _token_answer(body: bytes) -> _TokenAnswer:
-    try:
-        return _TOKEN_DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _TokenAnswer()
-
-
-class _Answer(Struct, frozen=True):
-    code: str = ""
-    msg: str = ""
-
-
-class _Parts(Struct, frozen=True):
-    illegal_tokens: tuple[str, ...] = ()
-    failure: int | None = None
-
-
-class _TokenAnswer(Struct, frozen=True):
-    access_token: str = ""
-    expires_in: int = 3600
-    error: int | str = ""
-    error_description: str = ""
-
-
-_DECODER = msgspec.json.Decoder(_Answer)
-_PARTS_DECODER = msgspec.json.Decoder(_Parts)
-_TOKEN_DECODER = msgspec.json.Decoder(_TokenAnswer)
+_ILLEGAL = Denied(OUTCOMES[200, PARTLY], PARTLY, "illegal token")
+_UNCLEAR = Denied(Outcome.UNKNOWN, PARTLY, "refused in part, unclear which")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
+from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn
 from tocsin.channels.pace import ACCUSING
 from tocsin.channels.registry import ListVendor, prepare_of
 from tocsin.domain.app import Credential
@@ -71,7 +71,7 @@ class ListDriver(Driver):
         """One list, from its leave to its receipts."""
         begun = await self._begin(turn, len(turn.batch.deliveries))
         if isinstance(begun, Denied):
-            return _all(turn.batch, begun)
+            return turn.batch.came_to(begun)
         course = Course(turn, begun)
         return await self._within(turn, begun, self._answered(course), lambda: _broken(course))
 
@@ -79,7 +79,7 @@ class ListDriver(Driver):
         try:
             receipts = await self._converse(course)
         except Unanswered as fault:
-            receipts = _all(course.turn.batch, fault.denied)
+            receipts = course.turn.batch.came_to(fault.denied)
         return self._recorded(receipts, course)
 
     async def _converse(self, course: Course) -> list[Receipt]:
@@ -90,23 +90,23 @@ class ListDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(course.begun.authority)
         if isinstance(renewed, Denied):
-            return _all(turn.batch, renewed)
+            return turn.batch.came_to(renewed)
         refusal = await self._clear(turn, len(turn.batch.deliveries))
         if refusal is not None:
-            return _all(turn.batch, refusal)
+            return turn.batch.came_to(refusal)
         course.begun = Begun(renewed, course.begun.is_probe)
         course.is_cleared = True
         try:
             return await self._exchange(course)
         except StaleCredential as twice:
-            return _all(turn.batch, Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
+            return turn.batch.came_to(Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
 
     async def _exchange(self, course: Course) -> list[Receipt]:
         """The vendor's whole conversation about one list. Raises `StaleCredential`."""
         batch, authority = course.turn.batch, course.begun.authority
         prepared = await self._prepared(course)
         if isinstance(prepared, Denied):
-            return _all(batch, prepared)
+            return batch.came_to(prepared)
         given = msgspec.structs.replace(batch, prepared=prepared) if prepared else batch
         now = self._clock.now()
         talk = self._file.deliver(self._settings, authority, given, now)
@@ -197,11 +197,7 @@ def _parts(batch: Batch, size: int) -> Iterator[Batch]:
         yield msgspec.structs.replace(batch, deliveries=some)
 
 
-def _all(batch: Batch, denied: Denied) -> list[Receipt]:
-    return [receipt_of(delivery, denied) for delivery in batch.deliveries]
-
-
 def _broken(course: Course) -> list[Receipt]:
     """What a fault of ours means for the list."""
     outcome = Outcome.UNKNOWN if course.was_asked else Outcome.BAD_REQUEST
-    return _all(course.turn.batch, Denied(outcome, *OUR_FAULT))
+    return course.turn.batch.came_to(Denied(outcome, *OUR_FAULT))

@@ -26,10 +26,11 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import FORM, NEVER_S, code_of, discreet, json_object, outcome_by_status
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
-from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
+from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Request, Response
 
 NAME = "meizu"
 
@@ -54,8 +55,6 @@ CALLBACK_TYPE = 3
 """Arrived and clicked."""
 MESSAGE_TYPES = {"public": 0, "private": 1}
 CLICKS = {"app": 0, "page": 1, "web": 2}
-NEVER_S = 10 * 365 * 86_400.0
-"""A secret does not expire."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -169,7 +168,7 @@ def deliver(
     del credential, now
     made = _message(settings, batch)
     if isinstance(made, Denied):
-        return _all(batch, made)
+        return batch.came_to(made)
     form = {
         "appId": settings.app_id,
         "pushIds": ",".join(delivery.token for delivery in batch.deliveries),
@@ -179,7 +178,7 @@ def deliver(
         "POST",
         ORIGINS[settings.region],
         PATH,
-        (("content-type", "application/x-www-form-urlencoded"),),
+        (FORM,),
         urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
     )
     return _read(settings, batch, response)
@@ -247,83 +246,40 @@ def _notify_key(collapse: str) -> str:
 
 
 def _read(settings: Settings, batch: Batch, response: Response) -> list[Receipt]:
-    answer = _answer(response.body)
-    code = _code(answer.get("code"))
+    answer = json_object(response.body)
+    code = code_of(answer.get("code"))
     if response.status == 200 and code == "200":
         return _taken(batch, answer.get("value"))
     wait_s = retry_after_s(response.headers)
     if not code or code == "200":
-        return _all(batch, Denied(_by_status(response.status), str(response.status), "", wait_s))
+        # An unreadable 200 was taken or not: whoever says more than that loses or doubles it.
+        is_doubt = response.status == 200
+        by_status = outcome_by_status(OUTCOMES, response.status)
+        outcome = Outcome.UNKNOWN if is_doubt else by_status
+        return batch.came_to(Denied(outcome, str(response.status), "", wait_s))
     outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
     if code in OF_DEVICES and len(batch.deliveries) > 1:
         outcome = OUTCOMES[200, ""]
-    said = answer.get("message")
-    info = said if isinstance(said, str) else ""
-    # The text may quote what was sent; a pushId or the secret has no place in books and logs.
-    info = "" if settings.app_secret in info else _LONG.sub("…", info)
-    return _all(batch, Denied(outcome, code, info[:100], wait_s))
+    info = discreet(answer.get("message"), settings.app_secret)
+    return batch.came_to(Denied(outcome, code, info, wait_s))
 
 
 def _taken(batch: Batch, value: Any) -> list[Receipt]:
     """All were taken but for those in `value`; where it cannot be read, the others are in doubt."""
-    rest = Denied(Outcome.ACCEPTED, "0", "")
+    rest = ACCEPTED
     if value and not _is_value(value):
         rest = Denied(Outcome.UNKNOWN, "200", "unreadable value")
     refused: dict[str, Denied] = {}
     for number, tokens in (value if isinstance(value, dict) else {}).items():
-        code = "value 110010" if number == "110010" else _code(number)
+        code = "value 110010" if number == "110010" else code_of(number)
         outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
         if code and code != "200" and isinstance(tokens, list):
             refused |= {it: Denied(outcome, code, "") for it in tokens if isinstance(it, str)}
-    return [_receipt(delivery, refused.get(delivery.token, rest)) for delivery in batch.deliveries]
+    return [refused.get(it.token, rest).receipt(it) for it in batch.deliveries]
 
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _code(code) and isinstance(tokens, list) and all(isinstance(it, str) for it in tokens)
+        code_of(code) and isinstance(tokens, list) and all(isinstance(it, str) for it in tokens)
         for code, tokens in value.items()
     )
-
-
-def _by_status(status: int) -> Outcome:
-    if status == 200:
-        # The list was taken or not: whoever says more than that loses or doubles it.
-        return Outcome.UNKNOWN
-    found = OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
-
-
-def _all(batch: Batch, denied: Denied) -> list[Receipt]:
-    return [_receipt(delivery, denied) for delivery in batch.deliveries]
-
-
-def _receipt(delivery: Delivery, denied: Denied) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=denied.outcome,
-        code=denied.code,
-        info=denied.info,
-        retry_after_s=denied.retry_after_s,
-        epoch=delivery.epoch,
-    )
-
-
-def _answer(body: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _code(code: Any) -> str:
-    """A code as text; empty where there is none that can be read."""
-    if isinstance(code, bool) or not isinstance(code, int | str):
-        return ""
-    return str(code) if _NUMBER.fullmatch(str(code)) else ""
-
-
-_NUMBER = re.compile(r"-?[0-9]{1,9}")
-_LONG = re.compile(r"\S{24,}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, receipt_of
+from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn
 from tocsin.channels.registry import SingleVendor
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
@@ -37,7 +37,7 @@ class SingleDriver(Driver):
         async def send(index: int, delivery: Delivery, begun: Begun) -> None:
             work = self._converse(turn, delivery, begun)
             receipts[index] = await self._within(
-                turn, begun, work, lambda: receipt_of(delivery, Denied(Outcome.UNKNOWN, *OUR_FAULT))
+                turn, begun, work, lambda: Denied(Outcome.UNKNOWN, *OUR_FAULT).receipt(delivery)
             )
 
         under_way: set[asyncio.Task[None]] = set()
@@ -47,7 +47,7 @@ class SingleDriver(Driver):
                 for index, delivery in enumerate(deliveries):
                     begun = await self._begin(turn)
                     if isinstance(begun, Denied):
-                        receipts[index] = receipt_of(delivery, begun)
+                        receipts[index] = begun.receipt(delivery)
                         continue
                     task = group.create_task(send(index, delivery, begun))
                     under_way.add(task)
@@ -59,7 +59,7 @@ class SingleDriver(Driver):
             watch.cancel()
         no_answer = Denied(Outcome.UNKNOWN, *NO_ANSWER)
         return [
-            receipt or receipt_of(delivery, no_answer)
+            receipt or no_answer.receipt(delivery)
             for receipt, delivery in zip(receipts, deliveries, strict=True)
         ]
 
@@ -83,27 +83,27 @@ class SingleDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(begun.authority)
         if isinstance(renewed, Denied):
-            return self._recorded(receipt_of(delivery, renewed), begun)
+            return self._recorded(renewed.receipt(delivery), begun)
         refusal = await self._clear(turn)
         if refusal is not None:
-            return receipt_of(delivery, refusal)
+            return refusal.receipt(delivery)
         try:
             return await self._exchange(turn, delivery, Begun(renewed, begun.is_probe))
         except StaleCredential as twice:
             denied = Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info)
-            return self._recorded(receipt_of(delivery, denied), begun)
+            return self._recorded(denied.receipt(delivery), begun)
 
     async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
         """One request and its answer. Raises `StaleCredential`."""
         given = (self._settings, begun.authority, delivery, self._clock.now())
         request = self._made(turn, self._file.request, *given)
         if request is None:
-            return receipt_of(delivery, Denied(Outcome.BAD_REQUEST, *OUR_FAULT))
+            return Denied(Outcome.BAD_REQUEST, *OUR_FAULT).receipt(delivery)
         if isinstance(request, Receipt):
             return request
         answer = await self._send(turn, request)
         if isinstance(answer, Denied):
-            return self._recorded(receipt_of(delivery, answer), begun)
+            return self._recorded(answer.receipt(delivery), begun)
         return self._recorded(self._file.read(delivery, answer), begun)
 
     def _recorded(self, receipt: Receipt, begun: Begun) -> Receipt:

@@ -23,10 +23,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import JSON, outcome_by_status
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Batch,
     Delivery,
@@ -207,7 +209,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "POST",
         ORIGIN,
         AUTH_PATH,
-        (("content-type", "application/json"),),
+        (JSON,),
         msgspec.json.encode(asked),
     )
     answer = _answer(response)
@@ -242,7 +244,7 @@ def deliver(
     if not saved:
         found = yield from _save_now(settings, credential, batch, now)
         if isinstance(found, Denied):
-            return [_receipt(delivery, found) for delivery in batch.deliveries]
+            return batch.came_to(found)
         saved = found
     return (yield from _send_list(credential, batch, saved, now))
 
@@ -254,7 +256,7 @@ def _send(
     delivery = batch.deliveries[0]
     body = _body(settings, batch)
     if isinstance(body, Denied):
-        return [_receipt(delivery, body)]
+        return batch.came_to(body)
     body |= {"regId": delivery.token, "requestId": delivery.correlation}
     response = yield _request(credential, SEND_PATH, body)
     answer = _answer(response)
@@ -263,7 +265,7 @@ def _send(
     if named is not None and named.status and found.outcome is Outcome.ACCEPTED:
         found = _invalid(named)
     _stale(found)
-    return [_receipt(delivery, found)]
+    return batch.came_to(found)
 
 
 def _send_list(
@@ -285,7 +287,7 @@ def _send_list(
     named = answer.invalidUsers if answer is not None else None
     invalid = {it.userid: it for it in named or ()}
     return [
-        _receipt(it, _invalid(invalid[it.token]) if it.token in invalid else found)
+        (_invalid(invalid[it.token]) if it.token in invalid else found).receipt(it)
         for it in batch.deliveries
     ]
 
@@ -380,7 +382,7 @@ def _request_id(deliveries: Iterable[Delivery]) -> str:
 
 
 def _request(credential: Authority, path: str, body: dict[str, Any]) -> Request:
-    headers = (("authToken", credential.value), ("content-type", "application/json"))
+    headers = (("authToken", credential.value), JSON)
     return Request("POST", ORIGIN, path, headers, msgspec.json.encode(body))
 
 
@@ -398,16 +400,13 @@ def _found(response: Response, answer: _Answer | None, now: float) -> Denied:
     status = response.status
     wait_s = retry_after_s(response.headers)
     if status != 200:
-        outcome = OUTCOMES.get((status, ""))
-        if outcome is None:
-            outcome = Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
-        return Denied(outcome, str(status), "", wait_s)
+        return Denied(outcome_by_status(OUTCOMES, status), str(status), "", wait_s)
     if answer is None:
         return Denied(OUTCOMES[200, ""], "200", "answer cannot be read")
     code = str(answer.result)
     outcome = OUTCOMES.get((200, code), Outcome.BAD_REQUEST)
     if outcome is Outcome.ACCEPTED:
-        return Denied(outcome, "0", "")
+        return ACCEPTED
     if outcome is Outcome.QUOTA_DAY:
         wait_s = _until(0, now)
     elif outcome is Outcome.TIME_WINDOW:
@@ -430,17 +429,6 @@ def _stale(found: Denied) -> None:
 def _until(hour: int, now: float) -> float:
     """Seconds until it is this hour in China again."""
     return 86_400 - (now + CHINA_S - hour * 3600) % 86_400
-
-
-def _receipt(delivery: Delivery, found: Denied) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=found.outcome,
-        code=found.code,
-        info=found.info,
-        retry_after_s=found.retry_after_s,
-        epoch=delivery.epoch,
-    )
 
 
 class _Invalid(Struct, frozen=True):

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import in_every_language, is_shown, outcome_by_status, p256_key
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -181,8 +182,7 @@ says that the browser subscribed with another key.
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """What is shown is replaced by its tag; a message with nothing to show wakes the page."""
-    languages = range(-1, len(message.translations))
-    return all(it.title or it.desc for it in map(message.translated, languages))
+    return in_every_language(message, is_shown)
 
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
@@ -198,11 +198,11 @@ def request(
 ) -> Request | Receipt:
     to = subscription_of(delivery.token)
     if to is None:
-        return _refused(delivery, Outcome.NO_TOKEN, "-2", "no Web Push subscription")
+        return Denied(Outcome.NO_TOKEN, "-2", "no Web Push subscription").receipt(delivery)
     plain = msgspec.json.encode(_body(settings, delivery))
     if len(plain) > LIMITS.payload_max_bytes:
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return _refused(delivery, Outcome.TOO_LARGE, "-7", info)
+        return Denied(Outcome.TOO_LARGE, "-7", info).receipt(delivery)
     vapid = credential
     if not isinstance(vapid, _Vapid):
         vapid = _vapid(settings, credential.renew_at, credential.expires_at)
@@ -320,12 +320,6 @@ def _topic(collapse: str) -> str:
     return to_base64url(hashlib.sha256(collapse.encode()).digest()[:24])
 
 
-def _refused(delivery: Delivery, outcome: Outcome, code: str, info: str) -> Receipt:
-    return Receipt(
-        device=delivery.device, outcome=outcome, code=code, info=info, epoch=delivery.epoch
-    )
-
-
 def _is_known(to: Subscription | None) -> bool:
     """Whether the push service is one of those that browsers come with."""
     if to is None:
@@ -334,10 +328,7 @@ def _is_known(to: Subscription | None) -> bool:
 
 
 def _outcome(status: int, reason: str) -> Outcome:
-    found = OUTCOMES.get((status, reason)) or OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+    return OUTCOMES.get((status, reason)) or outcome_by_status(OUTCOMES, status)
 
 
 def _reason(body: bytes) -> str:
@@ -357,16 +348,14 @@ def _reason(body: bytes) -> str:
 def _signing_key(text: str) -> ec.EllipticCurvePrivateKey:
     try:
         if "-----BEGIN" in text:
-            key = load_pem_private_key(text.encode(), password=None)
+            key: object = load_pem_private_key(text.encode(), password=None)
         else:
             number = int.from_bytes(base64url(text.strip()))
             key = ec.derive_private_key(number, ec.SECP256R1())
     except (TypeError, ValueError):
         # The library's message may quote parts of the text, so it is not passed on.
         raise ValueError("private_key is neither 43 characters of base64url nor PEM") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise ValueError("private_key is not an EC key on P-256")
-    return key
+    return p256_key(key)
 
 
 class _Answer(Struct, frozen=True):

@@ -28,10 +28,20 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.shared import (
+    FORM,
+    NEVER_S,
+    code_of,
+    discreet,
+    json_object,
+    outcome_by_status,
+    text_of,
+)
 from tocsin.domain.message import Message, cut, notify_id, render_template
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Batch,
     Delivery,
@@ -75,8 +85,6 @@ CALLBACK_TYPES = 1 | 2 | 16 | 32 | 64 | 128
 """Arrived, clicked, invalid, switched off, filtered out, over the day's quota."""
 REQUESTS_MAX = 24
 """Requests spent on one list while a regId that is not named is sought."""
-NEVER_S = 10 * 365 * 86_400.0
-"""A secret does not expire."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -216,7 +224,7 @@ def deliver(
 ) -> Generator[Request, Response, list[Receipt]]:
     form = _form(settings, batch)
     if isinstance(form, Denied):
-        return [_receipt(delivery, form) for delivery in batch.deliveries]
+        return batch.came_to(form)
     found: dict[int, Receipt] = {}
     waiting, spent, was_taken = [batch.deliveries], 0, False
     while waiting and spent < REQUESTS_MAX:
@@ -262,18 +270,7 @@ _NOT_TRIED = Denied(Outcome.HELD, "-10", "not tried")
 def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], said: _Said) -> None:
     for delivery in part:
         is_bad = delivery.token in said.bad
-        found[delivery.device] = _receipt(delivery, _BAD if is_bad else said.verdict)
-
-
-def _receipt(delivery: Delivery, denied: Denied) -> Receipt:
-    return Receipt(
-        device=delivery.device,
-        outcome=denied.outcome,
-        code=denied.code,
-        info=denied.info,
-        retry_after_s=denied.retry_after_s,
-        epoch=delivery.epoch,
-    )
+        found[delivery.device] = (_BAD if is_bad else said.verdict).receipt(delivery)
 
 
 def _request(
@@ -289,7 +286,7 @@ def _request(
         PATH,
         (
             ("authorization", credential.value),
-            ("content-type", "application/x-www-form-urlencoded"),
+            FORM,
         ),
         urlencode({**form, "registration_id": tokens}).encode(),
     )
@@ -389,27 +386,29 @@ def _life_ms(settings: Settings, message: Message, ttl_s: int) -> int:
 
 
 def _said(settings: Settings, form: dict[str, str], response: Response, size: int) -> _Said:
-    answer = _answer(response.body)
+    answer = json_object(response.body)
     code = _code(answer)
     if response.status == 200 and code == "0":
-        return _taken(_member(answer, "data"), size)
+        return _taken(answer.get("data"), size)
     wait_s = retry_after_s(response.headers)
     if not code or code == "0":
-        outcome = _by_status(response.status)
+        # An unreadable 200 was taken or not: whoever says more than that loses or doubles it.
+        is_doubt = response.status == 200
+        outcome = Outcome.UNKNOWN if is_doubt else outcome_by_status(OUTCOMES, response.status)
         return _Said(Denied(outcome, str(response.status), "", wait_s))
     outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
     if code == "27001" and "extra.channel_id" not in form:
         # Xiaomi's word for a push without a class that is one too many for the day.
         outcome = Outcome.QUOTA_DAY
-    info = _text(answer, "description") or _text(answer, "reason")
-    # The text may quote what was sent; a regId or the secret has no place in books and logs.
-    info = "" if settings.app_secret in info else _LONG.sub("…", info)
-    return _Said(Denied(outcome, code, info[:100], wait_s))
+    info = discreet(answer.get("description") or answer.get("reason"), settings.app_secret)
+    return _Said(Denied(outcome, code, info, wait_s))
 
 
-def _taken(data: dict[str, Any], size: int) -> _Said:
+def _taken(told: Any, size: int) -> _Said:
     """Code 0: all were taken, but for those that the answer names or counts."""
-    dropped = sum(int(count) for count in _COUNTS.findall(_text(data, "channel_exceed_quota")))
+    data = told if isinstance(told, dict) else {}
+    counts = _COUNTS.findall(text_of(data.get("channel_exceed_quota")))
+    dropped = sum(int(count) for count in counts)
     if dropped:
         # Which ones is not said: short of all of them, everyone is in doubt.
         outcome = Outcome.QUOTA_DAY if dropped >= size else Outcome.UNKNOWN
@@ -418,46 +417,13 @@ def _taken(data: dict[str, Any], size: int) -> _Said:
     if isinstance(named, str):
         named = named.split(",")
     bad = [it.strip() for it in named if isinstance(it, str)] if isinstance(named, list) else []
-    return _Said(Denied(Outcome.ACCEPTED, "0", ""), frozenset(bad))
-
-
-def _by_status(status: int) -> Outcome:
-    if status == 200:
-        # The list was taken or not: whoever says more than that loses or doubles it.
-        return Outcome.UNKNOWN
-    found = OUTCOMES.get((status, ""))
-    if found is not None:
-        return found
-    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
-
-
-def _answer(body: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return _Said(ACCEPTED, frozenset(bad))
 
 
 def _code(answer: dict[str, Any]) -> str:
     """The code as text; empty where there is none, or where it contradicts the result."""
-    code = answer.get("code")
-    if isinstance(code, bool) or not isinstance(code, int | str):
-        return ""
-    text = str(code)
-    if not _NUMBER.fullmatch(text) or (text == "0" and answer.get("result", "ok") != "ok"):
-        return ""
-    return text
-
-
-def _member(answer: dict[str, Any], name: str) -> dict[str, Any]:
-    found = answer.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _text(answer: dict[str, Any], name: str) -> str:
-    found = answer.get(name)
-    return found if isinstance(found, str) else ""
+    code = code_of(answer.get("code"))
+    return "" if code == "0" and answer.get("result", "ok") != "ok" else code
 
 
 def _check_template(text: str) -> None:
@@ -469,7 +435,5 @@ def _check_template(text: str) -> None:
         raise ValueError(f"template_param holds more than {PARAMS_MAX} variables")
 
 
-_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _COUNTS = re.compile(r":\s*([0-9]{1,9})")
-_LONG = re.compile(r"\S{24,}")
 _EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u200d\ufe0f\u20e3]")

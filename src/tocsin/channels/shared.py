@@ -1,0 +1,162 @@
+"""Pieces of conversations that several vendors' files share: pure, like the files themselves.
+
+What is here means the same wherever it is used. What only looks alike stays with its vendor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import Outcome
+from tocsin.domain.retry import retry_after_s
+from tocsin.ports import Authority, Denied, Request, Response
+
+RENEW_SHARE = 0.8
+"""The share of a token's life after which a new one is fetched or signed."""
+NEVER_S = 10 * 365 * 86_400.0
+"""The life of a secret that does not expire."""
+BEARER_LIFE_S = 3600
+"""The life of a bearer that does not tell its own."""
+BEARER_LIFE_MIN_S = 60
+INFO_MAX = 100
+"""Characters of a vendor's own words that go into books and logs."""
+
+FORM = ("content-type", "application/x-www-form-urlencoded")
+JSON = ("content-type", "application/json")
+
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_WORD = re.compile(r"[\x21-\x7e]+")
+_LONG = re.compile(r"\S{24,}")
+
+
+# answers
+
+
+def json_object(body: bytes | str) -> dict[str, Any]:
+    """The answer, or an empty one where it is no JSON object."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def text_of(value: Any) -> str:
+    """A text as it may stand in books; anything else is empty."""
+    return value[:INFO_MAX] if isinstance(value, str) else ""
+
+
+def code_of(value: Any) -> str:
+    """A vendor's number as text, whether it came as one or the other; empty if it is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return ""
+    return str(value) if _NUMBER.fullmatch(str(value)) else ""
+
+
+def discreet(said: Any, secret: str) -> str:
+    """A vendor's words without what they may quote: a token or the secret has no place in books."""
+    if not isinstance(said, str) or secret in said:
+        return ""
+    return _LONG.sub("…", said)[:INFO_MAX]
+
+
+def outcome_by_status(outcomes: Mapping[tuple[int, str], Outcome], status: int) -> Outcome:
+    """What a status says whose answer says no more; one without a row is judged by its hundred."""
+    found = outcomes.get((status, ""))
+    if found is not None:
+        return found
+    return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+# messages
+
+
+def is_shown(message: Message) -> bool:
+    """Whether there is anything to show."""
+    return bool(message.title or message.desc)
+
+
+def in_every_language(message: Message, holds: Callable[[Message], bool]) -> bool:
+    """Whether something holds for the message's own text and for each translation."""
+    return all(holds(message.translated(it)) for it in range(-1, len(message.translations)))
+
+
+def intent_with_ext(intent: str, ext: str) -> str:
+    """An Android intent URI with `ext` as one more extra, before its `end`."""
+    head = intent.removesuffix(";end").removesuffix(";")
+    if "#Intent" not in head:
+        head += "#Intent"
+    return f"{head};S.ext={quote(ext, safe='')};end"
+
+
+# authority
+
+
+def client_credentials(
+    origin: str, path: str, *, client_id: str, client_secret: str, now: float
+) -> Generator[Request, Response, Authority | Denied]:
+    """OAuth 2.0 client credentials (RFC 6749, 4.4): one form, answered with a bearer."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": client_id,
+        "client_secret": client_secret,
+    }
+    response = yield Request("POST", origin, path, (FORM,), urlencode(form).encode())
+    return bearer(response, now)
+
+
+def bearer(
+    response: Response, now: float, *, too_fast: tuple[int, ...] = (429, 503)
+) -> Authority | Denied:
+    """The bearer in a token service's answer, or why there is none.
+
+    `too_fast` are the statuses that this vendor answers when it is asked too often.
+    """
+    answer = json_object(response.body)
+    token = answer.get("access_token")
+    if response.status != 200 or not isinstance(token, str) or not _WORD.fullmatch(token):
+        return _no_bearer(response, answer, too_fast)
+    told = code_of(answer.get("expires_in"))
+    life_s = max(BEARER_LIFE_MIN_S, int(told) if told.isdigit() else BEARER_LIFE_S)
+    return Authority(f"Bearer {token}", now + RENEW_SHARE * life_s, now + life_s)
+
+
+def _no_bearer(response: Response, answer: Mapping[str, Any], too_fast: tuple[int, ...]) -> Denied:
+    if response.status in too_fast:
+        outcome = Outcome.THROTTLED
+    elif response.status in (400, 401, 403, 404) or "error" in answer:
+        outcome = Outcome.CREDENTIALS_WRONG
+    else:
+        outcome = Outcome.SERVER_ERROR
+    error = text_of(answer.get("error_description")) or text_of(answer.get("error"))
+    info = f"token service {error}".strip()[:INFO_MAX]
+    return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
+
+
+def rsa_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
+    """An RSA key; its numbers are checked once, with the settings: that takes a tenth second."""
+    try:
+        key = load_pem_private_key(
+            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
+        )
+    except (TypeError, ValueError):
+        # The library's message quotes parts of the text, so it is not passed on.
+        raise ValueError("private_key is not a PEM private key") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
+    return key
+
+
+def p256_key(key: object) -> ec.EllipticCurvePrivateKey:
+    """The key, if it is one on P-256, which ES256 signs with (RFC 7518, 3.4)."""
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise ValueError("private_key is not an EC key on P-256")
+    return key

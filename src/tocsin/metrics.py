@@ -100,6 +100,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("online_sessions", "gauge", (), "Devices connected now."),
     Metric("recalls", "counter", (), "Tasks recalled."),
+    Metric(
+        "receipts",
+        "counter",
+        ("channel", "fate"),
+        "Receipts that vendors posted: booked (reached, clicked, undelivered), or why not.",
+    ),
     Metric("slow_readers", "counter", (), "Sessions cut off because they did not read."),
     Metric(
         "store_commit_seconds",

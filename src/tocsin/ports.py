@@ -195,6 +195,30 @@ class Unanswered(Exception):
         self.denied = denied
 
 
+class LateReceipt(Struct, frozen=True, kw_only=True):
+    """What a vendor tells later about one delivery that it had accepted."""
+
+    correlation: str
+    """The `Batch.correlation` that the delivery travelled under."""
+    token: str
+    outcome: Outcome
+    """`ACCEPTED`: it arrived on the device."""
+    code: str
+    """The vendor's own code, verbatim."""
+    at: float
+    """When it happened, Unix seconds, as the vendor says."""
+    is_click: bool = False
+
+
+class Posted(Struct, frozen=True):
+    """One call of a vendor that reports to us: what it tells, and what it expects to hear."""
+
+    receipts: tuple[LateReceipt, ...]
+    answer: Response
+    unreadable: int = 0
+    """Receipts that lack what a receipt has; the call as a whole where that cannot be read."""
+
+
 class Gate(Protocol):
     """Asked before each vendor request begins: may it still?"""
 
@@ -229,6 +253,14 @@ class Channel(Protocol):
         """Open the breaker: judgement found the credential at fault."""
         ...
 
+    def believes_dead(self, count: int) -> bool:
+        """Whether so many more tokens may be dropped that receipts tell are dead.
+
+        False: of what was accepted lately, so many are told dead that the credential is the
+        likelier culprit.
+        """
+        ...
+
 
 class Channels(Protocol):
     """The channels of every app's credentials."""
@@ -239,6 +271,23 @@ class Channels(Protocol):
 
     async def channel(self, app: int, credential: int) -> Channel | None:
         """The channel of a credential; None when there is no such credential any more."""
+        ...
+
+    def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
+        """What a vendor's call says, whoever sent it; None for a vendor that reports nothing.
+
+        Header names are lower case. Never raises: what cannot be read holds no receipts, and the
+        answer says so.
+        """
+        ...
+
+    async def is_genuine(
+        self, app: int, vendor: str, headers: Mapping[str, str], body: bytes
+    ) -> bool | None:
+        """Whether a credential of this app takes the call for the vendor's own.
+
+        True where one of its credentials asks for no signature; None without any credential.
+        """
         ...
 
 

@@ -141,6 +141,10 @@ class Store(Protocol):
         """Every device bound to these accounts or registered under them."""
         ...
 
+    async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
+        """Who owns each of these tokens, in the order asked; the credential does not matter."""
+        ...
+
     async def update_device(
         self,
         app: int,

@@ -34,6 +34,7 @@ from tocsin.api.commands.call import KICKED, Desk
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.operator import Operator
+from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
 from tocsin.clock import Chance, Clock, SystemClock
@@ -47,6 +48,7 @@ from tocsin.online.socket import OnlineSocket
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
+from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
@@ -197,15 +199,23 @@ class _Running:
             bus=bus,
             clock=service.clock,
         )
-        doors = self._doors(desk, hub, registrar)
+        receiving = Receiving(
+            store=service.store,
+            channels=channels,
+            clock=service.clock,
+            metrics=service.metrics,
+            correlation_key=derived_key(service.secret, "correlation"),
+        )
+        doors = self._doors(desk, hub, registrar, receiving)
         await self._run(doors, hub, [dispatcher.run, ticker.run, hub.run], started, ended)
 
-    def _doors(self, desk: Desk, hub: Hub, registrar: Registering) -> Doors:
+    def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Doors:
         service = self._service
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
         books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper))
         pages = DeviceDoors(registrar, hub)
-        rooms = create_rooms(service.metrics, self._missing, [*books.routes(), *pages.routes()])
+        routes = [*books.routes(), *pages.routes(), *ReceiptDoors(receiving).routes()]
+        rooms = create_rooms(service.metrics, self._missing, routes)
         rest = RestApi(desk, doorkeeper, service.metrics)
         return Doors(rest, rooms, OnlineSocket(hub))
 

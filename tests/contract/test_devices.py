@@ -30,6 +30,15 @@ async def test_devices_are_found_by_number(store: Store) -> None:
     assert await store.devices(1, BitMap()) == {}
 
 
+async def test_devices_are_found_by_their_tokens(store: Store) -> None:
+    phone = await add_device(store, 1, "phone", token="t1")
+    asked = [Route("apns", 9, "t2"), Route("apns", 9, "t1"), Route("fcm", 1, "t1")]
+    assert await store.holders(1, asked) == [None, phone, None]
+    many = [Route("apns", 1, f"x{number}") for number in range(300)]
+    assert await store.holders(1, [*many, ROUTE]) == [None] * 300 + [phone]
+    assert await store.holders(1, []) == []
+
+
 async def test_devices_of_an_account_are_those_bound_to_it_or_registered_under_it(
     store: Store,
 ) -> None:

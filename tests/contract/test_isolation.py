@@ -79,6 +79,7 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.credentials(OURS) == []
     assert await store.accounts(OURS, ["ann", "phone"]) == [None, None]
     assert await store.account_names(OURS, everyone) == {}
+    assert await store.holders(OURS, [Route("apns", 1, "t1")]) == [None]
     assert await store.scan_accounts(OURS, 0, 9) == []
     assert await store.terms(OURS, red) == {}
     assert await store.changes(OURS, 0, 9) == []

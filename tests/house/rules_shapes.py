@@ -39,6 +39,7 @@ ORDER = (
     "deliver",
     "recall",
     "report",
+    "is_signed",
 )
 """Every public name of a vendor's file, in the order in which it stands there."""
 
@@ -52,7 +53,8 @@ PARAMETERS = {
     "read": ("delivery", "response"),
     "deliver": ("settings", "credential", "batch", "now"),
     "recall": ("settings", "credential", "deliveries", "now"),
-    "report": ("settings", "headers", "body"),
+    "report": ("headers", "body"),
+    "is_signed": ("settings", "headers", "body", "now"),
 }
 
 SOURCED = re.compile(r"(?=.*https?://)(?=.*20\d\d-\d\d)", re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -11,7 +12,7 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.plan import ChannelFacts
-from tocsin.ports import Batch, Channel, Delivery, Gate
+from tocsin.ports import Batch, Channel, Delivery, Gate, Posted
 
 
 class Arrival(Struct, frozen=True):
@@ -95,6 +96,9 @@ class PlainChannel:
     def trip(self, reason: str) -> None:
         self.trips.append(reason)
 
+    def believes_dead(self, count: int) -> bool:
+        return True
+
     async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
         return list(await asyncio.gather(*(self._one(batch, it, gate) for it in batch.deliveries)))
 
@@ -118,3 +122,12 @@ class OneChannel:
 
     async def channel(self, app: int, credential: int) -> Channel | None:
         return self.plain if credential == 1 else None
+
+    def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
+        """This vendor reports nothing."""
+        return None
+
+    async def is_genuine(
+        self, app: int, vendor: str, headers: Mapping[str, str], body: bytes
+    ) -> bool | None:
+        return None

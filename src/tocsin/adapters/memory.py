@@ -187,6 +187,10 @@ class MemoryStore:
         shelf = self._shelf(app)
         return [shelf.devices[number] for number in owned(shelf, accounts)]
 
+    async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
+        shelf = self._shelf(app)
+        return [shelf.devices.get(shelf.route_of.get(route.key(), 0)) for route in routes]
+
     async def update_device(
         self,
         app: int,

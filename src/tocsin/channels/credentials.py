@@ -22,6 +22,7 @@ from tocsin.channels.registry import (
     SingleVendor,
     Vendor,
     find,
+    report_of,
     takes_lists,
     takes_one,
 )
@@ -29,7 +30,7 @@ from tocsin.channels.singles import SingleDriver
 from tocsin.domain.app import Credential
 from tocsin.domain.plan import ChannelFacts
 from tocsin.log import get_logger
-from tocsin.ports import Channels, Vault
+from tocsin.ports import Channels, Posted, Vault
 from tocsin.store import Store
 
 FRESH_S = 1.0
@@ -74,6 +75,22 @@ class VendorChannels:
     async def channel(self, app: int, credential: int) -> Driver | None:
         stand = (await self._fresh(app)).drivers.get(credential)
         return stand.driver if stand is not None else None
+
+    def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
+        found = find(vendor)
+        report = report_of(found) if found is not None else None
+        return None if report is None else report(headers, body)
+
+    async def is_genuine(
+        self, app: int, vendor: str, headers: Mapping[str, str], body: bytes
+    ) -> bool | None:
+        drivers = [
+            stand.driver
+            for stand in (await self._fresh(app)).drivers.values()
+            if stand.driver is not None and stand.facts is not None
+            if stand.facts.channel == vendor
+        ]
+        return any(it.is_genuine(headers, body) for it in drivers) if drivers else None
 
     def forget(self, app: int) -> None:
         """Read this app's credentials anew before they are used next."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from tocsin.channels.authority import Keeper
-from tocsin.channels.pace import Breaker
-from tocsin.channels.registry import Vendor
+from tocsin.channels.pace import Breaker, Mortality
+from tocsin.channels.registry import Vendor, is_signed_of
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
@@ -92,6 +92,7 @@ class Driver(ABC):
         rate = record.rate_per_s or vendor.LIMITS.rate_per_s
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
         self._breaker = Breaker()
+        self._mortality = Mortality()
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
@@ -122,6 +123,18 @@ class Driver(ABC):
         if self._breaker.trip(self._clock.now()):
             self._tell_breaker(reason)
 
+    def believes_dead(self, count: int) -> bool:
+        verdict = self._mortality.tell_dead(count, self._clock.now())
+        if verdict == "accuse":
+            self.trip("most of what was accepted lately is told dead by receipts")
+        return verdict == "believe"
+
+    def is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a call that reports to us may come from this credential's vendor."""
+        is_signed = is_signed_of(self._vendor)
+        now = self._clock.now()
+        return is_signed is None or is_signed(self._settings, headers, body, now)
+
     async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
         # Counted by the batch: twice for each request would cost a tenth of its time.
         count = len(batch.deliveries)
@@ -133,8 +146,11 @@ class Driver(ABC):
             self._metrics.add("in_flight", -count, channel=self._vendor.NAME)
             self._batches -= 1
             await self._close_if_done()
-        for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
+        counted = Counter(receipt.outcome for receipt in receipts)
+        for outcome, times in counted.items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
+        taken = counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
+        self._mortality.accept(taken, self._clock.now())
         return receipts
 
     async def retire(self) -> None:

@@ -19,7 +19,7 @@ its token.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -27,16 +27,21 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
+    UNREADABLE,
+    Told,
     client_credentials,
     in_every_language,
     intent_with_ext,
     is_shown,
+    is_signed_by_huawei,
     json_object,
     outcome_by_status,
+    outcome_of_code,
+    read_receipts,
     text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -45,6 +50,7 @@ from tocsin.ports import (
     Delivery,
     Denied,
     Limits,
+    Posted,
     Request,
     Response,
     StaleCredential,
@@ -103,6 +109,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     receipt_id: Annotated[
         str, Meta(description="Which receipt address of the console to use; empty: the default")
     ] = ""
+    callback_user: Annotated[
+        str, Meta(description="User name that the console was given for receipts")
+    ] = ""
+    callback_key: Annotated[
+        str,
+        Meta(
+            description="Key that the console was given for receipts; empty: none is checked",
+            extra={"is_secret": True},
+        ),
+    ] = ""
     target_user: Annotated[
         Literal["formal", "test"],
         Meta(description="test: Huawei's test messages, 500 a day and outside of the quota"),
@@ -117,6 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("click_target goes with click intent, action or url")
         if self.click == "url" and not self.click_target.startswith("https://"):
             raise ValueError("click_target of click url is not an https address")
+        if self.callback_user and not self.callback_key:
+            raise ValueError("callback_user goes with callback_key")
 
 
 OUTCOMES: dict[tuple[int, str], Outcome] = {
@@ -151,10 +169,29 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (500, "81000001"): Outcome.SERVER_ERROR,
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.THROTTLED,
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, "0"): Outcome.ACCEPTED,
+    # The app is not there any more; the token is not this device user's.
+    (POSTED, "2"): Outcome.TOKEN_DEAD,
+    (POSTED, "5"): Outcome.TOKEN_DEAD,
+    (POSTED, "6"): Outcome.UNDELIVERABLE,
+    (POSTED, "10"): Outcome.UNDELIVERABLE,
+    (POSTED, "14"): Outcome.UNDELIVERABLE,
+    (POSTED, "15"): Outcome.UNDELIVERABLE,
+    (POSTED, "22"): Outcome.UNDELIVERABLE,
+    (POSTED, "27"): Outcome.UNDELIVERABLE,
+    (POSTED, "31"): Outcome.NOT_PERMITTED,
+    (POSTED, "51"): Outcome.UNDELIVERABLE,
+    (POSTED, "102"): Outcome.QUOTA_DAY,
+    (POSTED, "144"): Outcome.BAD_REQUEST,
+    # Held back: dead, uninstalled, switched off or another user's, and it is not said which.
+    (POSTED, "201"): Outcome.UNDELIVERABLE,
+    (POSTED, "256"): Outcome.QUOTA_DAY,
 }
 """Status and Huawei's code to outcome; an empty code stands for every other one of its status.
 
 Huawei does not say which status comes with which code, so a known code counts with any status.
+Rows of `POSTED` are the statuses of receipts.
 """
 
 
@@ -192,6 +229,32 @@ def deliver(
         msgspec.json.encode({"message": message}),
     )
     return _read(batch, response)
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    statuses = json_object(body).get("statuses")
+    if not isinstance(statuses, list):
+        return UNREADABLE
+    told = (it if isinstance(it, dict) else {} for it in statuses)
+    return read_receipts(
+        OUTCOMES,
+        (
+            Told(
+                code=it.get("status"),
+                correlation=it.get("biTag"),
+                token=it.get("token"),
+                at_ms=it.get("timestamp"),
+            )
+            for it in told
+        ),
+        Response(200, {}, b'{"errno":"0","errmsg":"success"}'),
+    )
+
+
+def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    del body
+    user, key = settings.callback_user, settings.callback_key
+    return not key or is_signed_by_huawei(headers, now, user=user, key=key)
 
 
 def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
@@ -298,8 +361,7 @@ def _read_parts(batch: Batch, parts: dict[str, Any]) -> list[Receipt]:
 
 
 def _outcome(status: int, code: str) -> Outcome:
-    by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
-    return by_code.get(code) or outcome_by_status(OUTCOMES, status)
+    return outcome_of_code(OUTCOMES, code) or outcome_by_status(OUTCOMES, status)
 
 
 _ILLEGAL = Denied(OUTCOMES[200, PARTLY], PARTLY, "illegal token")

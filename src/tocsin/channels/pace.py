@@ -1,4 +1,4 @@
-"""How fast a credential may send, and when it may not send at all.
+"""How fast a credential may send, when it may not send at all, and what it is believed.
 
 Pure: every question takes `now`, so a test walks through an hour of outage without waiting.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-from tocsin.domain.outcome import Outcome
+from tocsin.domain.outcome import Outcome, is_too_dead
 
 WINDOW_S = 30.0
 """Outcomes of so many seconds are looked at together."""
@@ -28,6 +28,10 @@ FAILING = frozenset((Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outc
 """The vendor is down, or the way to it, or it wants most of what we send later."""
 ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
 """One of these opens the breaker at once: the next request would fare no better."""
+
+MEMORY_S = 3600
+"""Receipts are held against what was accepted within so long; most come within minutes."""
+SLICE_S = 60
 
 State = Literal["closed", "half_open", "open"]
 Leave = Literal["go", "probe", "hold"]
@@ -130,3 +134,40 @@ class Breaker:
         self._seconds[-1][2] += is_bad
         self._count += 1
         self._failures += is_bad
+
+
+class Mortality:
+    """How many of the deliveries that were accepted lately are told dead by receipts.
+
+    A vendor's receipts come one by one or sorted by what they tell, so no single call of it can be
+    judged by itself as an answer to a list is.
+    """
+
+    def __init__(self) -> None:
+        self._slices: deque[list[int]] = deque()
+        """[minute, accepted, dead] of the memory, oldest first."""
+
+    def accept(self, count: int, now: float) -> None:
+        """Count deliveries that the vendor took, or may have taken."""
+        self._slice(now)[1] += count
+
+    def tell_dead(self, count: int, now: float) -> Literal["believe", "keep", "accuse"]:
+        """Count tokens told dead: are they to be dropped?
+
+        `keep` is said where less was accepted than is told dead: after a restart, nobody knows of
+        how many these are.
+        """
+        self._slice(now)[2] += count
+        accepted = sum(it[1] for it in self._slices)
+        dead = sum(it[2] for it in self._slices)
+        if not is_too_dead(dead, accepted):
+            return "believe"
+        return "accuse" if dead <= accepted else "keep"
+
+    def _slice(self, now: float) -> list[int]:
+        minute = int(now // SLICE_S)
+        while self._slices and self._slices[0][0] <= minute - MEMORY_S // SLICE_S:
+            self._slices.popleft()
+        if not self._slices or self._slices[-1][0] != minute:
+            self._slices.append([minute, 0, 0])
+        return self._slices[-1]

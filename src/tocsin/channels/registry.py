@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeGuard
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, vivo, webpush, xiaomi
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Request, Response
+from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Posted, Request, Response
 
 
 class Vendor(Protocol):
@@ -78,6 +78,13 @@ Prepare = Callable[[Any, Authority, Batch, float], Generator[Request, Response, 
 """`prepare(settings, credential, batch, now)`: saves the message with the vendor, and ends with
 what `deliver` finds in `batch.prepared` for every batch of the same task and language."""
 
+ReadPost = Callable[[Mapping[str, str], bytes], Posted]
+"""`report(headers, body)`: what a vendor's call to us says, whoever made it. Never raises."""
+
+IsSigned = Callable[[Any, Mapping[str, str], bytes, float], bool]
+"""`is_signed(settings, headers, body, now)`: whether the vendor itself made that call. True where
+these settings hold nothing to check it with."""
+
 VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     apns,
     fcm,
@@ -104,6 +111,18 @@ def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:
 def takes_one(vendor: SingleVendor | ListVendor) -> TypeGuard[SingleVendor]:
     """The other form."""
     return vendor.LIMITS.devices_max == 1
+
+
+def report_of(vendor: Vendor) -> ReadPost | None:
+    """A vendor's `report`, where it posts receipts to us."""
+    found: ReadPost | None = getattr(vendor, "report", None)
+    return found
+
+
+def is_signed_of(vendor: Vendor) -> IsSigned | None:
+    """A vendor's `is_signed`, where it can sign what it posts."""
+    found: IsSigned | None = getattr(vendor, "is_signed", None)
+    return found
 
 
 def prepare_of(vendor: ListVendor) -> Prepare | None:

@@ -5,19 +5,22 @@ What is here means the same wherever it is used. What only looks alike stays wit
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Struct
 
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome
+from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.domain.retry import retry_after_s
-from tocsin.ports import Authority, Denied, Request, Response
+from tocsin.ports import Authority, Denied, LateReceipt, Posted, Request, Response
 
 RENEW_SHARE = 0.8
 """The share of a token's life after which a new one is fetched or signed."""
@@ -26,6 +29,8 @@ NEVER_S = 10 * 365 * 86_400.0
 BEARER_LIFE_S = 3600
 """The life of a bearer that does not tell its own."""
 BEARER_LIFE_MIN_S = 60
+SIGNATURE_LIFE_S = 3600
+"""Huawei says nothing of how old a signature may be; its retries come within the hour."""
 INFO_MAX = 100
 """Characters of a vendor's own words that go into books and logs."""
 
@@ -34,6 +39,7 @@ JSON = ("content-type", "application/json")
 
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _WORD = re.compile(r"[\x21-\x7e]+")
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _LONG = re.compile(r"\S{24,}")
 
 
@@ -74,6 +80,76 @@ def outcome_by_status(outcomes: Mapping[tuple[int, str], Outcome], status: int) 
     if found is not None:
         return found
     return Outcome.SERVER_ERROR if status >= 500 else Outcome.BAD_REQUEST
+
+
+def outcome_of_code(outcomes: Mapping[tuple[int, str], Outcome], code: str) -> Outcome | None:
+    """What a code means whichever status an answer carries it under."""
+    rows = {known: it for (status, known), it in outcomes.items() if known and status != POSTED}
+    return rows.get(code)
+
+
+# receipts
+
+
+def read_receipts(
+    outcomes: Mapping[tuple[int, str], Outcome], told: Iterable[Told], answer: Response
+) -> Posted:
+    """What a vendor's call says, from the members of its receipts as they came."""
+    read = [_late(outcomes, it) for it in told]
+    receipts = tuple(it for it in read if it is not None)
+    return Posted(receipts, answer, len(read) - len(receipts))
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """One receipt's members, of whatever types they came."""
+
+    code: Any
+    correlation: Any
+    token: Any
+    at_ms: Any
+    """Milliseconds since 1970."""
+    is_click: bool = False
+
+
+def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceipt | None:
+    code, at_ms = code_of(told.code), _milliseconds(told.at_ms)
+    if not code or at_ms is None:
+        return None
+    if not isinstance(told.correlation, str) or not isinstance(told.token, str):
+        return None
+    return LateReceipt(
+        correlation=told.correlation,
+        token=told.token,
+        outcome=outcomes.get((POSTED, code), outcomes[POSTED, ""]),
+        code=code,
+        at=at_ms / 1000,
+        is_click=told.is_click,
+    )
+
+
+def _milliseconds(value: Any) -> int | None:
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    return int(text) if _MILLISECONDS.fullmatch(text) else None
+
+
+UNREADABLE = Posted((), Response(400), 1)
+"""What a call is worth that is not of the vendor's form; most vendors then try again."""
+
+
+def is_signed_by_huawei(headers: Mapping[str, str], now: float, *, user: str, key: str) -> bool:
+    """Whether the head of a receipt call was made with the key that the console was given.
+
+    `timestamp=…;nonce=…;value=…`, where the value is Base64(HMAC-SHA256(key, timestamp + nonce +
+    user)). The body is not signed: a head that was overheard is good for an hour.
+    """
+    parts = headers.get("x-huawei-callback-id", "").split(";")
+    given = dict(it.strip().partition("=")[::2] for it in parts)
+    stamp, nonce = given.get("timestamp", ""), given.get("nonce", "")
+    signed = f"{stamp}{nonce}{user}".encode()
+    value = base64.b64encode(hmac.digest(key.encode(), signed, "sha256"))
+    at_ms = _milliseconds(stamp)
+    is_fresh = at_ms is not None and abs(at_ms / 1000 - now) <= SIGNATURE_LIFE_S
+    return hmac.compare_digest(value, given.get("value", "").encode()) and is_fresh
 
 
 # messages

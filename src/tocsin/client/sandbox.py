@@ -66,6 +66,14 @@ class SandboxDoor:
         """Totals over the log."""
         return await self._ask("GET", "/v1/log/counts")
 
+    async def set_receipts(self, **settings: Any) -> None:
+        """Where vendors report to (`url`), how promptly (`delay_s`), whom to trust (`ca_pem`)."""
+        await self._ask("POST", "/v1/receipts", settings)
+
+    async def receipts(self) -> dict[str, Any]:
+        """Totals of the receipts posted, and how many wait."""
+        return dict((await self._ask("GET", "/v1/receipts"))["stats"])
+
     async def log(self, *, after: int = 0, **asked: str) -> AsyncIterator[dict[str, Any]]:
         """Log entries in order, later than the sequence `after`."""
         reached: int | None = after

@@ -40,6 +40,10 @@ PUSH_PLATFORMS: dict[str, int] = {
 """PushPlatform by channel (trtc.io/document/67551, read 2026-11); 9 and 10 are our choice."""
 
 
+ENVIRONMENTS = ("production", "development")
+"""Which of a vendor's services a token comes from; most have only the first."""
+
+
 class Route(Struct, frozen=True, array_like=True):
     """A vendor's address of a device."""
 
@@ -210,6 +214,25 @@ def note_seen(now: float) -> Callable[[DeviceView], DeviceEdit]:
             return DeviceEdit(books)
         seen = msgspec.structs.replace(view.device, seen_at=now)
         return DeviceEdit(books, [seen], seen)
+
+    return decide
+
+
+def drop_dead_token(
+    key: tuple[str, str, str], died_at: float
+) -> Callable[[DeviceView], DeviceEdit]:
+    """A decision that takes a device's token, if it still is the one that a receipt tells dead.
+
+    One that was registered after `died_at` lives again. The result is whether it was taken.
+    """
+
+    def decide(view: DeviceView) -> DeviceEdit:
+        books, device = Draft(view.books).edit([]), view.device
+        if device is None or device.route is None or device.route.key() != key:
+            return DeviceEdit(books, result=False)
+        if died_at < device.route_at:
+            return DeviceEdit(books, result=False)
+        return DeviceEdit(books, [without_route(device)], result=True)
 
     return decide
 

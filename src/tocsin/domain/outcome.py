@@ -42,6 +42,11 @@ class Outcome(StrEnum):
     """Not tried: the credential's breaker is open."""
 
 
+POSTED = 0
+"""Stands in a vendor's table where an answer's status would: the code came later, in a receipt
+that the vendor posted to us."""
+
+
 class State(StrEnum):
     """Where a planned device stands in a task. All but `OPEN` are final; see `may_become`."""
 
@@ -154,7 +159,12 @@ def backoff_s(attempt: int, fraction: float) -> float:
 def accuses_us(receipts: Sequence[Receipt]) -> bool:
     """Whether so many tokens look dead that our own credential is the likelier culprit."""
     dead = sum(1 for receipt in receipts if receipt.outcome is Outcome.TOKEN_DEAD)
-    return dead >= DEAD_BATCH_MIN and dead > DEAD_SHARE_MAX * len(receipts)
+    return is_too_dead(dead, len(receipts))
+
+
+def is_too_dead(dead: int, count: int) -> bool:
+    """Whether so many dead of so many are more than tokens die by themselves."""
+    return dead >= DEAD_BATCH_MIN and dead > DEAD_SHARE_MAX * count
 
 
 def judge(

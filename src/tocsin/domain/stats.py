@@ -44,6 +44,8 @@ class Ledger(Struct, kw_only=True):
     """`State` to devices."""
     failures: dict[str, int]
     """`code info` to devices."""
+    undelivered: dict[str, int]
+    """`channel code` of a receipt to devices: accepted by the vendor, and then not shown."""
     reached: int
     clicked: int
     repeated: int
@@ -68,22 +70,26 @@ class Fold(Struct):
     reached: BitMap
     clicked: BitMap
     legs: dict[str, BitMap]
+    undelivered: dict[str, BitMap]
 
 
 def fold(books: TaskBooks) -> Fold:
     """Fold blocks, reports and open jobs into one set per state; a state may only be raised."""
-    result = Fold(BitMap(), {}, [], {}, {}, BitMap(), BitMap(), BitMap(), {})
+    result = Fold(BitMap(), {}, [], {}, {}, BitMap(), BitMap(), BitMap(), {}, {})
     settled: dict[State, BitMap] = {state: BitMap() for state in State}
     for block in books.blocks:
         _take_block(result, settled, block)
-    for report in books.reports:
-        _take_report(result, settled, report)
     for job in books.jobs:
         members = owned_devices(job)
         if members:
             result.open_in.append(members)
             settled[State.OPEN] |= members
             result.planned |= members
+    for report in books.reports:
+        _take_report(result, settled, report)
+    for key, members in result.undelivered.items():
+        # What arrived after all, late or on a second try, is no loss.
+        result.undelivered[key] = members - result.reached
     taken = BitMap()
     for state in sorted(State, key=lambda state: -RANK[state]):
         result.states[state] = settled[state] - taken
@@ -127,6 +133,11 @@ def _take_block(result: Fold, settled: dict[State, BitMap], block: Block) -> Non
 
 def _take_report(result: Fold, settled: dict[State, BitMap], report: Report) -> None:
     members = BitMap.deserialize(report.members)
+    if report.code != "0":
+        # Whatever a vendor says of a push in a receipt, it had accepted it.
+        settled[State.SENT] |= members & result.planned
+        _join(result.undelivered, f"{report.channel} {report.code}", members)
+        return
     if report.stage is Stage.SENT:
         _join(result.legs, report.channel, members)
         return
@@ -154,6 +165,7 @@ def ledger(books: TaskBooks) -> Ledger:
         planned=len(sets.planned),
         states=states,
         failures={key: len(members) for key, members in sets.failures.items() if members},
+        undelivered={key: len(it) for key, it in sorted(sets.undelivered.items()) if it},
         reached=len(sets.reached),
         clicked=len(sets.clicked),
         repeated=len(sets.repeated),

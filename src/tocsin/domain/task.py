@@ -198,7 +198,11 @@ class Stage(IntEnum):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What came in beside or after a settle: online legs, acks, receipts and clicks."""
+    """What came in beside or after a settle: online legs, acks, receipts and clicks.
+
+    With a `code` it is a receipt that says the opposite: the vendor had accepted the push, and
+    then did not show it.
+    """
 
     task: int
     stage: Stage
@@ -208,6 +212,7 @@ class Report(Struct, frozen=True, kw_only=True):
     members: bytes
     """Serialized roaring bitmap of device numbers."""
     code: str = "0"
+    """The vendor's own; "0" is no fault."""
 
 
 class AcceptView(Struct, frozen=True):

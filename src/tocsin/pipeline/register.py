@@ -8,7 +8,6 @@ from collections import OrderedDict
 
 import msgspec
 from msgspec import Struct
-from pyroaring import BitMap
 
 from tocsin.clock import Chance, Clock, secret_bytes
 from tocsin.domain import device as rules
@@ -24,15 +23,14 @@ from tocsin.domain.device import (
     Registration,
     Route,
     has_secret,
-    is_addressed,
 )
 from tocsin.domain.quota import Bucket
-from tocsin.domain.stats import fold
-from tocsin.domain.task import Stage, Task
+from tocsin.domain.task import Stage
 from tocsin.domain.webpush import subscription_of
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
-from tocsin.pipeline.reports import Reports
+from tocsin.pipeline.reported import ReportedTasks
+from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Bus, Hello, Registrar, Vault
 from tocsin.store import Store
 
@@ -41,7 +39,7 @@ DEVICE = "device"
 
 SECRET_BYTES = 32
 ADDRESSES_MAX = 10_000
-TASKS_MAX = 1024
+OPENED_MAX = 1024
 SEEN_EVERY_S = 3600.0
 """A device that comes back unchanged is written anew at most this often."""
 
@@ -84,9 +82,9 @@ class Registering:
         self._chance = chance
         self._metrics = metrics
         self._limit = _Limit((settings or DoorSettings()).new_per_minute)
-        self._reports = Reports(store, clock)
+        self._reports = Reports(store)
+        self._tasks = ReportedTasks(store)
         self._opened: OrderedDict[tuple[str, bytes], str] = OrderedDict()
-        self._tasks: OrderedDict[tuple[int, str], tuple[Task, BitMap]] = OrderedDict()
 
     async def register(self, hello: Hello) -> Registered:
         """Check the proof, then write the device; a device that only came back is not written."""
@@ -121,10 +119,17 @@ class Registering:
 
     async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
         """Book it durably; a task that we no longer have, or never sent it, is acknowledged."""
-        task = await self._task_for(app, task_id, device)
-        if task is None:
+        known = await self._tasks.by_id(app, task_id)
+        if known is None or not await self._tasks.concerned(known, [device]):
             return
-        await self._reports.append(app, task.number, stage, via, device.number)
+        entry = Entry(
+            task=known.task.number,
+            device=device.number,
+            stage=stage,
+            channel=via,
+            at=self._clock.now(),
+        )
+        await self._reports.append(app, [entry])
         if stage is Stage.REACHED and via == "online":
             self._metrics.count("acks")
 
@@ -179,7 +184,7 @@ class Registering:
         plain = self._opened.get(name)
         if plain is None:
             plain = self._opened[name] = self._vault.open(sealed, context).decode()
-            if len(self._opened) > TASKS_MAX:
+            if len(self._opened) > OPENED_MAX:
                 self._opened.popitem(last=False)
         return plain
 
@@ -251,39 +256,6 @@ class Registering:
             app.sdkappid, device.number, device.user, device.user_name, device.is_registered
         )
         self._bus.publish(DEVICE, msgspec.json.encode(hint))
-
-    # reports
-
-    async def _task_for(self, app: int, task_id: str, device: Device) -> Task | None:
-        """The task, if this device has anything to say about it."""
-        found = await self._task(app, task_id)
-        if found is None:
-            return None
-        task, audience = found
-        if is_addressed(device, audience):
-            return task
-        # It may have been sent there before another user logged in.
-        books = await self._store.books(app, task.number)
-        if books is None or device.number not in fold(books).planned:
-            return None
-        return task
-
-    async def _task(self, app: int, task_id: str) -> tuple[Task, BitMap] | None:
-        """A task and its frozen audience, neither of whose names and members ever change."""
-        name = (app, task_id)
-        found = self._tasks.get(name)
-        if found is not None:
-            self._tasks.move_to_end(name)
-            return found
-        task = await self._store.task(app, task_id)
-        if task is None:
-            return None
-        found = (task, await self._store.audience(app, task.number))
-        if found[1]:
-            self._tasks[name] = found
-            if len(self._tasks) > TASKS_MAX:
-                self._tasks.popitem(last=False)
-        return found
 
 
 class _Limit:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Iterable
 
 from msgspec import Struct
 from pyroaring import BitMap
 
-from tocsin.clock import Clock
 from tocsin.domain.task import Report, Stage
 from tocsin.store import Store
 
-_Key = tuple[int, Stage, str, int]
-"""(task, stage, channel, second): what one block holds."""
+_Key = tuple[int, Stage, str, int, str]
+"""(task, stage, channel, second, code): what one block holds."""
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One device of a task, and what was told of it."""
+
+    task: int
+    device: int
+    stage: Stage
+    channel: str
+    at: float
+    """Unix seconds."""
+    code: str = "0"
 
 
 class _Lane(Struct):
@@ -32,16 +44,16 @@ class _Lane(Struct):
 class Reports:
     """Appends reports in blocks that share commits."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
         self._lanes: dict[int, _Lane] = {}
 
-    async def append(self, app: int, task: int, stage: Stage, via: str, device: int) -> None:
-        """Book one device; returns once it is durable. Raises `StoreError`: nothing is booked."""
+    async def append(self, app: int, entries: Iterable[Entry]) -> None:
+        """Book devices; returns once all are durable. Raises `StoreError`: none is booked."""
         lane = self._lanes.setdefault(app, _Lane())
-        key = (task, stage, via, int(self._clock.now()))
-        lane.collected.setdefault(key, array("I")).append(device)
+        for it in entries:
+            key = (it.task, it.stage, it.channel, int(it.at), it.code)
+            lane.collected.setdefault(key, array("I")).append(it.device)
         if lane.waiting is None:
             lane.waiting = asyncio.create_task(self._commit(app, lane, lane.running))
             lane.waiting.add_done_callback(_look_at_fault)
@@ -60,8 +72,9 @@ class Reports:
                 channel=via,
                 at=second,
                 members=BitMap(devices).serialize(),
+                code=code,
             )
-            for (task, stage, via, second), devices in collected.items()
+            for (task, stage, via, second, code), devices in collected.items()
         ]
         await self._store.append_reports(app, reports)
 

@@ -19,6 +19,7 @@ from tocsin.sandbox.exchange import Call, Reply
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Field, Log
+from tocsin.sandbox.receipts import Receipts, ReceiptSettings
 
 PAGE_MAX = 10_000
 VENDORS = tuple(sorted(PUSH_PLATFORMS.keys() - {"online"}))
@@ -30,6 +31,7 @@ class Subject(Protocol):
     faults: Faults
     devices: DeviceBook
     log: Log
+    receipts: Receipts
     listeners: dict[str, Listener]
 
     def expire_bearers(self) -> int: ...
@@ -90,6 +92,8 @@ class Admin:
             ("GET", "/v1/log"): self._list_log,
             ("GET", "/v1/log/counts"): self._count_log,
             ("GET", "/v1/log/duplicates"): self._list_duplicates,
+            ("GET", "/v1/receipts"): self._show_receipts,
+            ("POST", "/v1/receipts"): self._set_receipts,
             ("POST", "/v1/identity"): self._issue_identity,
             ("POST", "/v1/expire_bearers"): self._expire_bearers,
             ("POST", "/v1/drop_connections"): self._drop_connections,
@@ -194,6 +198,16 @@ class Admin:
         found = self._subject.log.duplicates(*fields)
         rows = [dict(zip(fields, key, strict=True), count=count) for key, count in found.items()]
         return {"duplicates": rows, "is_complete": self._subject.log.counts().is_complete}
+
+    def _show_receipts(self, call: Call, query: Query) -> Any:
+        del call, query
+        receipts = self._subject.receipts
+        return {"settings": receipts.settings, "stats": receipts.stats()}
+
+    def _set_receipts(self, call: Call, query: Query) -> Any:
+        receipts = self._subject.receipts
+        receipts.settings = msgspec.json.decode(call.body, type=ReceiptSettings)
+        return self._show_receipts(call, query)
 
     def _issue_identity(self, call: Call, query: Query) -> Any:
         del query

@@ -8,6 +8,7 @@ from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Call, Reply, Target, Vendor, Verdict
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Entry, Log, digest_of
+from tocsin.sandbox.receipts import Receipts
 
 HTML_PAGE = (
     b"<html><head><title>Bad Gateway</title></head>"
@@ -18,10 +19,13 @@ HTML_PAGE = (
 class Desk:
     """Serves one vendor's listener."""
 
-    def __init__(self, vendor: Vendor, faults: Faults, log: Log, clock: Clock) -> None:
+    def __init__(
+        self, vendor: Vendor, faults: Faults, log: Log, receipts: Receipts, clock: Clock
+    ) -> None:
         self._vendor = vendor
         self._faults = faults
         self._log = log
+        self._receipts = receipts
         self._clock = clock
 
     def __call__(self, call: Call) -> Reply:
@@ -36,6 +40,7 @@ class Desk:
             verdict.token = token
         if verdict.logged:
             self._write(call, verdict, rule)
+            self._receipts.note(self._vendor, verdict)
         reply = Reply(verdict.status, verdict.headers, verdict.body)
         reply.stream_limit = verdict.stream_limit
         if rule is not None:

@@ -13,8 +13,23 @@ from msgspec.structs import replace
 
 from tocsin.clock import Clock
 
-State = Literal["live", "dead", "expired", "other_environment", "other_app", "off"]
+State = Literal[
+    "live",
+    "dead",
+    "expired",
+    "other_environment",
+    "other_app",
+    "off",
+    "muted",
+    "inactive",
+    "gone",
+]
+"""`off` takes a push when it returns. `muted` has its notifications switched off, `inactive` was
+not used for weeks, and from `gone` the app was removed: nothing is shown on these, and some vendors
+only learn of it when they have accepted the push, and then tell it in a receipt."""
 STATES: tuple[State, ...] = get_args(State)
+BLIND: tuple[State, ...] = ("muted", "inactive", "gone")
+"""Devices that show nothing although their token is known."""
 
 DEVICES_MAX = 1_000_000
 SHOWN_MAX = 24
@@ -114,6 +129,8 @@ class DeviceBook:
 
         `expires_at` in the past or present means "now or never".
         """
+        if device.state in BLIND:
+            return
         if device.state != "off":
             self._place(device, shown)
         elif expires_at is None or expires_at > self._clock.now():

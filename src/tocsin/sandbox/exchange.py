@@ -95,6 +95,8 @@ class Verdict(Struct):
     """What makes a repeat replace what is shown."""
     push_type: str = ""
     topic: str = ""
+    receipt_to: str = ""
+    """Where the vendor will report whom it reached: an address, or `console`; empty: nowhere."""
     logged: bool = True
     """False for calls that are not pushes, such as asking for a bearer token."""
     stream_limit: int | None = None

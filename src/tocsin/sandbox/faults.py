@@ -34,6 +34,12 @@ Kind = Literal[
     "stream_limit",
     "zero_window",
     "ping_loss",
+    "receipt_code",
+    "receipt_lost",
+    "receipt_twice",
+    "receipt_late",
+    "receipt_absurd",
+    "receipt_forged",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -69,13 +75,15 @@ class Rule(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     status: int | None = None
     """`status` (default 503), `html_page` (default 502): the HTTP status."""
     code: str = ""
-    """`vendor_code`: the vendor's own error, `TooManyRequests` or `UNAVAILABLE` for instance."""
+    """`vendor_code`: the vendor's own error, `TooManyRequests` or `UNAVAILABLE` for instance.
+    `receipt_code`: what the receipt says instead."""
     retry_after_s: int | None = None
     """`status`, `vendor_code`: adds a Retry-After header."""
     body: str = ""
     """`status`: the body; empty means none at all."""
     delay_s: float | None = None
-    """`slow_first_byte`, `slow_body`: how long (default 1). `zero_window`: for how long."""
+    """`slow_first_byte`, `slow_body`: how long (default 1). `zero_window`: for how long.
+    `receipt_late`, `receipt_twice`: how much later (default 5)."""
     accepted: bool | None = None
     """`never`, `rst_stream`: whether the vendor took the push first (default: never yes,
     rst_stream no; REFUSED_STREAM never does)."""
@@ -91,8 +99,13 @@ class Rule(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
             raise ValueError("share is a number from 0 to 1")
         if self.every < 1 or self.first < 1 or self.streams < 0:
             raise ValueError("every and first start at 1, streams at 0")
-        if self.kind == "vendor_code" and not self.code:
-            raise ValueError("vendor_code needs a code")
+        if self.kind in ("vendor_code", "receipt_code") and not self.code:
+            raise ValueError(f"{self.kind} needs a code")
+
+    @property
+    def is_of_receipts(self) -> bool:
+        """Whether it is about what a vendor posts, and not about what it answers."""
+        return self.kind.startswith("receipt_")
 
     @property
     def takes_push(self) -> bool:
@@ -184,8 +197,17 @@ class Faults:
 
     def pick(self, vendor: str, path: str, token: str) -> Rule | None:
         """The rule that hits this request, if any; counts as one request for each that matches."""
+        return self._pick(vendor, path, token, of_receipts=False)
+
+    def pick_receipt(self, vendor: str, path: str, token: str) -> Rule | None:
+        """The same for a receipt that is to be posted to this path."""
+        return self._pick(vendor, path, token, of_receipts=True)
+
+    def _pick(self, vendor: str, path: str, token: str, *, of_receipts: bool) -> Rule | None:
         picked: Rule | None = None
         for armed in self._armed.values():
+            if armed.rule.is_of_receipts is not of_receipts:
+                continue
             if self._matches(armed, vendor, path, token):
                 armed.seen += 1
                 if picked is None and self._hits(armed):

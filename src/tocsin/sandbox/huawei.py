@@ -7,7 +7,10 @@ say; what the codes begin with is taken as their kind.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import parse_qs
 
@@ -17,9 +20,10 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox import huawei_message
 from tocsin.sandbox.buckets import Flow
-from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
+from tocsin.sandbox.receipts import CONSOLE, Event, Post
 
 NAME = "huawei"
 TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
@@ -72,6 +76,9 @@ class HuaweiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The receipt addresses that the console knows."""
     sensitive_words: tuple[str, ...] = ("sensitive-word",)
     """A title or text with one of these is refused."""
+    callback_user: str = "sandbox"
+    callback_key: str = "sandbox-huawei-callback-key"
+    """What receipts are signed with."""
 
 
 class HuaweiCredential(Struct, frozen=True):
@@ -79,12 +86,20 @@ class HuaweiCredential(Struct, frozen=True):
 
     app_secret: str
     app_id: str
+    callback_user: str
+    callback_key: str
+
+
+UNKNOWN_HERE = ("dead", "expired", "other_environment", "other_app")
+FATES = {"muted": "6", "inactive": "10", "gone": "2"}
+"""State of a device to what a receipt says of a push that it was sent."""
 
 
 class Huawei:
     """One Huawei with one app."""
 
     name = NAME
+    receipts_max = 100
 
     def __init__(
         self, settings: HuaweiSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -95,7 +110,9 @@ class Huawei:
         self._chance = chance
         self._bearers: dict[str, float] = {}
         self._flow = Flow(settings.targets_per_s)
-        self.credential = HuaweiCredential(settings.app_secret, settings.app_id)
+        self.credential = HuaweiCredential(
+            settings.app_secret, settings.app_id, settings.callback_user, settings.callback_key
+        )
 
     def opening_streams(self) -> int:
         return 100
@@ -165,6 +182,32 @@ class Huawei:
         answer = {"access_token": bearer, "expires_in": life_s, "token_type": "Bearer"}
         return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
 
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        return "" if device.state == "off" else FATES.get(device.state, "0")
+
+    def post(self, events: Sequence[Event]) -> Post:
+        statuses = [
+            {
+                "token": it.token,
+                "appid": self._settings.app_id,
+                "biTag": it.correlation,
+                "status": int(it.code),
+                "timestamp": int(it.at * 1000),
+                "requestId": it.message_id,
+            }
+            for it in events
+        ]
+        head = signed_head(
+            f"{int(self._clock.now() * 1000)}",
+            f"{self._chance.bits(128):032x}",
+            self._settings.callback_user,
+            "forged" if events[0].is_forged else self._settings.callback_key,
+        )
+        return Post((head, *_JSON), msgspec.json.encode({"statuses": statuses}))
+
     # the message
 
     def _send(self, message: Message, now: float, *, is_trial: bool) -> Verdict:
@@ -184,6 +227,7 @@ class Huawei:
         is_shown = huawei_message.drawn(message) is not None
         verdict.push_type = "notification" if is_shown else "data"
         verdict.topic = text(message.topic) or self._settings.app_id
+        verdict.receipt_to = "" if is_trial else CONSOLE
         return verdict
 
     def _policy_fault(self, message: Message, count: int, now: float) -> str:
@@ -223,7 +267,7 @@ class Huawei:
 
     def _is_good(self, token: str) -> bool:
         device = self._book.look(NAME, token)
-        if device is None or device.state not in ("live", "off"):
+        if device is None or device.state in UNKNOWN_HERE:
             return False
         return device.app in ("", self._settings.app_id)
 
@@ -241,6 +285,13 @@ class Huawei:
         )
         ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
         self._book.show(device, shown, now + (float(ttl[:-1]) if ttl else TTL_S))
+
+
+def signed_head(stamp: str, nonce: str, user: str, key: str) -> tuple[str, str]:
+    """The head of a receipt call: Base64(HMAC-SHA256(key, timestamp + nonce + user))."""
+    signed = hmac.digest(key.encode(), f"{stamp}{nonce}{user}".encode(), "sha256")
+    value = base64.b64encode(signed).decode()
+    return ("x-huawei-callback-id", f"timestamp={stamp};nonce={nonce};value={value}")
 
 
 def _collapse(message: Message) -> str:

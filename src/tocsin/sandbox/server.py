@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.ports import Http
 from tocsin.sandbox.admin import Admin
 from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.apns_token import ApnsKey
@@ -26,6 +27,7 @@ from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
+from tocsin.sandbox.receipts import Receipts
 from tocsin.sandbox.registry import Grounds, make_counters
 from tocsin.sandbox.trust import (
     ApnsCredential,
@@ -90,14 +92,22 @@ class Sandbox:
     used from the same event loop at any time.
     """
 
-    def __init__(self, settings: SandboxSettings | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: SandboxSettings | None = None,
+        clock: Clock | None = None,
+        http: Http | None = None,
+    ) -> None:
+        """`http` carries the vendors' receipts; without it none is posted."""
         self.settings = settings or SandboxSettings()
+        self._http = http
         self.clock: Clock = clock or SystemClock()
         seed = self.settings.seed
         self.faults = Faults(self.clock, seed)
         self.devices = DeviceBook(self.clock, knows_all=self.settings.knows_all_devices)
         path = Path(self.settings.log_path) if self.settings.log_path else None
         self.log = Log(path, entries_max=self.settings.log_entries_max)
+        self.receipts = Receipts(self.devices, self.faults, self.clock)
         self.keys = self._make_keys()
         self.apns = self._make_apns(Chance(seed))
         self.fcm = self._make_fcm(Chance(seed))
@@ -148,6 +158,10 @@ class Sandbox:
             for name, vendor in self.counters.items():
                 if isinstance(vendor, Addressed):
                     vendor.stand_at(self.url(name))
+            if self._http is not None:
+                posting = asyncio.create_task(self.receipts.run(self._http))
+                stack.push_async_callback(asyncio.wait, {posting})
+                stack.callback(posting.cancel)
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -232,8 +246,11 @@ class Sandbox:
         return self.fcm.oauth.expire_all() + sum(it.expire_all() for it in givers)
 
     def reset(self) -> None:
-        """Forget faults, devices and the log in memory. Connections and bearers stay."""
+        """Forget faults, devices, receipts owed and the log in memory. Connections and bearers
+        stay.
+        """
         self.faults.clear()
+        self.receipts.clear()
         self.devices.clear()
         self.log.clear()
 
@@ -276,7 +293,7 @@ class Sandbox:
         return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
 
     def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
-        desk = Desk(vendor, self.faults, self.log, self.clock)
+        desk = Desk(vendor, self.faults, self.log, self.receipts, self.clock)
         return Listener(
             desk,
             self.clock,
@@ -292,8 +309,9 @@ async def run_sandbox(
     started: Callable[[dict[str, Any]], None],
     ended: asyncio.Event,
     clock: Clock | None = None,
+    http: Http | None = None,
 ) -> None:
     """Run until `ended` is set; `started` is told `describe()` once every port listens."""
-    async with Sandbox(settings, clock) as sandbox:
+    async with Sandbox(settings, clock, http) as sandbox:
         started(sandbox.describe())
         await ended.wait()

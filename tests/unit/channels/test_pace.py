@@ -10,6 +10,7 @@ from tocsin.channels.pace import (
     SECONDS_MIN,
     WINDOW_S,
     Breaker,
+    Mortality,
 )
 from tocsin.domain.outcome import Outcome
 
@@ -124,3 +125,31 @@ def test_tripping_an_open_breaker_changes_nothing() -> None:
     assert breaker.trip(NOW)
     assert not breaker.trip(NOW + 1)
     assert breaker.wait_s(NOW) == OPEN_S
+
+
+def told(mortality: Mortality, *, accepted: int, dead: int, now: float = NOW) -> str:
+    mortality.accept(accepted, now)
+    return mortality.tell_dead(dead, now)
+
+
+def test_single_tokens_told_dead_are_believed_and_most_of_them_accuse_us() -> None:
+    mortality = Mortality()
+    assert told(mortality, accepted=100, dead=20) == "believe"
+    assert told(mortality, accepted=0, dead=1) == "accuse"
+    assert told(mortality, accepted=1000, dead=100) == "believe"
+
+
+def test_a_few_are_believed_whatever_was_accepted() -> None:
+    mortality = Mortality()
+    assert [told(mortality, accepted=0, dead=1) for _ in range(4)] == ["believe"] * 4
+    # After a restart nobody knows of how many they are: neither dropped nor held against us.
+    assert told(mortality, accepted=0, dead=1) == "keep"
+    assert told(mortality, accepted=4, dead=0) == "keep"
+    assert told(mortality, accepted=1, dead=0) == "accuse"
+
+
+def test_what_was_more_than_an_hour_ago_is_forgotten() -> None:
+    mortality = Mortality()
+    assert told(mortality, accepted=100, dead=15) == "believe"
+    assert told(mortality, accepted=0, dead=5, now=NOW + 3500) == "believe"
+    assert told(mortality, accepted=0, dead=0, now=NOW + 3660) == "keep"

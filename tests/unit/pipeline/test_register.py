@@ -17,7 +17,7 @@ from tocsin.domain.device import DeviceFacts, Route
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
-from tocsin.pipeline.reports import Reports
+from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Hello
 
 
@@ -248,15 +248,16 @@ class SlowStore:
         self.commits.append(reports)
 
 
+def reached(device: int) -> Entry:
+    return Entry(task=1, device=device, stage=Stage.REACHED, channel="online", at=1.0)
+
+
 async def test_what_comes_during_a_commit_waits_for_the_next() -> None:
-    rig, slow = Rig(), SlowStore()
-    reports = Reports(slow, rig.clock)  # type: ignore[arg-type]
-    first = asyncio.create_task(reports.append(APP, 1, Stage.REACHED, "online", 1))
+    slow = SlowStore()
+    reports = Reports(slow)  # type: ignore[arg-type]
+    first = asyncio.create_task(reports.append(APP, [reached(1)]))
     await settle_loop()
-    rest = [
-        asyncio.create_task(reports.append(APP, 1, Stage.REACHED, "online", number))
-        for number in range(2, 30)
-    ]
+    rest = [asyncio.create_task(reports.append(APP, [reached(number)])) for number in range(2, 30)]
     await settle_loop()
     rest[0].cancel()
     assert not first.done()

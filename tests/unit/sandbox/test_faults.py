@@ -94,7 +94,8 @@ def test_a_rule_that_makes_no_sense(parts: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_does_something(kind: Any) -> None:
     rule = Rule(kind=kind, code="X")
-    changes_answer = kind in {
+    assert rule.is_of_receipts == kind.startswith("receipt_")
+    changes_answer = rule.is_of_receipts or kind in {
         "status",
         "vendor_code",
         "html_page",
@@ -102,6 +103,18 @@ def test_each_kind_does_something(kind: Any) -> None:
         "wrong_content_type",
     }
     assert changes_answer == (rule.effect is None)
+
+
+def test_rules_of_receipts_leave_requests_alone_and_the_other_way_round(
+    clock: ManualClock,
+) -> None:
+    faults = Faults(clock, 1)
+    faults.add(Rule(kind="receipt_lost"))
+    assert faults.pick("huawei", "/", "t") is None
+    assert faults.pick_receipt("huawei", "/", "t") is not None
+    faults.clear()
+    faults.add(Rule(kind="status"))
+    assert faults.pick_receipt("huawei", "/", "t") is None
 
 
 def test_a_refused_stream_never_took_the_push() -> None:

@@ -58,6 +58,10 @@ def find_holder(tables: Tables, app: int, route: Route) -> Device | None:
     return _decode(tables.value(_BY_ROUTE, app, digest(route)))
 
 
+def find_holders(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device | None]:
+    return [find_holder(tables, app, route) for route in routes]
+
+
 def _decode(doc: str | None) -> Device | None:
     return None if doc is None else msgspec.json.decode(doc, type=Device)
 

@@ -244,6 +244,11 @@ class SqliteStore:
         )
         return list(found.values())
 
+    async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
+        return await self._read_sized(
+            len(routes), lambda tables: devices.find_holders(tables, app, routes)
+        )
+
     async def update_device(
         self,
         app: int,

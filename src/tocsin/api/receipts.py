@@ -1,0 +1,59 @@
+"""The doors at which vendors report what became of a push: `/v3/offline_push_report/<vendor>`.
+
+The path is Tencent's, so that only the host name changes in a vendor's console
+(trtc.io/document/72701, read 2026-11). Each vendor is answered as it expects, never with the
+envelope. A call that cannot be booked now is answered 503, and the vendor tries again.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin.errors import StoreError
+from tocsin.log import get_logger
+from tocsin.pipeline.receipts import Receiving
+
+PATH = "/v3/offline_push_report/{vendor}"
+BODY_MAX_BYTES = 1 << 20
+"""A thousand receipts of a quarter kilobyte, four times over."""
+
+
+class ReceiptDoors:
+    """One door, for whichever vendors post receipts."""
+
+    def __init__(self, receiving: Receiving) -> None:
+        self._receiving = receiving
+        self._log = get_logger(__name__)
+
+    def routes(self) -> list[BaseRoute]:
+        """Where they are."""
+        return [Route(PATH, self._take, methods=["POST"])]
+
+    async def _take(self, request: Request) -> Response:
+        try:
+            body = await _read(request)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        if body is None:
+            return Response(status_code=413)
+        vendor = request.path_params["vendor"]
+        try:
+            answer = await self._receiving.take(vendor, dict(request.headers), body)
+        except StoreError as fault:
+            self._log.warning("receipts put off", channel=vendor, fault=str(fault))
+            return Response(status_code=503)
+        if answer is None:
+            return Response(status_code=404)
+        return Response(answer.body, answer.status, media_type="application/json")
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None where it is longer than any that a vendor sends."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > BODY_MAX_BYTES:
+            return None
+    return bytes(raw)

@@ -1,0 +1,212 @@
+"""Receipts: what vendors post to us later about deliveries that they had accepted.
+
+Several vendors sign nothing, so a receipt is believed only for an id that we made and a token that
+we know. Whatever else comes is acknowledged, as the vendor expects, counted, and changes nothing:
+a vendor that is refused would only send it again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from tocsin.clock import Clock
+from tocsin.domain.device import ENVIRONMENTS, Device, Route, drop_dead_token
+from tocsin.domain.outcome import POLICIES, Outcome
+from tocsin.domain.task import Stage
+from tocsin.log import get_logger
+from tocsin.metrics import Metrics
+from tocsin.pipeline.begin import split_batch_correlation
+from tocsin.pipeline.reported import Known, ReportedTasks
+from tocsin.pipeline.reports import Entry, Reports
+from tocsin.ports import Channels, LateReceipt, Posted, Response
+from tocsin.store import Store
+
+CLOCKS_DIFFER_S = 300.0
+"""A receipt from before its task was accepted, or from later than now by more than this, is
+absurd."""
+REFUSED = Response(401)
+"""The signature is not the vendor's."""
+
+Fate = Literal[
+    "reached",
+    "clicked",
+    "undelivered",
+    "unknown_id",
+    "unknown_token",
+    "absurd_time",
+    "unreadable",
+    "refused",
+]
+"""What became of a receipt: the label of its count."""
+
+
+class Found(Struct, frozen=True):
+    """A receipt with the device and the task that it is about."""
+
+    receipt: LateReceipt
+    device: Device
+    task: int
+
+
+class Receiving:
+    """Takes calls of vendors. Each is durable before it is answered, and harmless to repeat."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        channels: Channels,
+        clock: Clock,
+        metrics: Metrics,
+        correlation_key: bytes,
+    ) -> None:
+        self._store = store
+        self._channels = channels
+        self._clock = clock
+        self._metrics = metrics
+        self._key = correlation_key
+        self._reports = Reports(store)
+        self._tasks = ReportedTasks(store)
+        self._log = get_logger(__name__)
+
+    async def take(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Response | None:
+        """Book what a vendor posts; answers what it expects to hear, or None for no such vendor.
+
+        Raises `StoreError`: then the vendor must hear of it and try again.
+        """
+        posted = self._channels.read_post(vendor, headers, body)
+        if posted is None:
+            return None
+        fates: Counter[Fate] = Counter()
+        fates["unreadable"] += posted.unreadable
+        try:
+            return await self._booked(vendor, headers, body, posted, fates)
+        finally:
+            for fate, count in fates.items():
+                if count:
+                    self._metrics.count("receipts", count, channel=vendor, fate=fate)
+
+    async def _booked(
+        self,
+        vendor: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        posted: Posted,
+        fates: Counter[Fate],
+    ) -> Response:
+        by_app = self._by_app(posted.receipts)
+        strangers = by_app.pop(0, [])
+        asked = list(by_app) or await self._store.apps()
+        said = {app: await self._channels.is_genuine(app, vendor, headers, body) for app in asked}
+        if False in said.values() and True not in said.values():
+            fates["refused"] += len(posted.receipts)
+            self._log.warning("receipts with a bad signature", channel=vendor)
+            return REFUSED
+        fates["unknown_id"] += len(strangers)
+        for app, receipts in by_app.items():
+            if said[app]:
+                await self._take_app(app, vendor, receipts, fates)
+            else:
+                fates["unknown_id" if said[app] is None else "refused"] += len(receipts)
+        return posted.answer
+
+    def _by_app(self, receipts: Sequence[LateReceipt]) -> dict[int, list[LateReceipt]]:
+        """Receipts by the app that their id was made for; those with ids of others under 0."""
+        by_app: dict[int, list[LateReceipt]] = {}
+        for receipt in receipts:
+            made = split_batch_correlation(self._key, receipt.correlation)
+            by_app.setdefault(0 if made is None else made[0], []).append(receipt)
+        return by_app
+
+    async def _take_app(
+        self, app: int, vendor: str, receipts: Sequence[LateReceipt], fates: Counter[Fate]
+    ) -> None:
+        found = await self._found(app, vendor, receipts, fates)
+        entries = [_entry(it, vendor) for it in found]
+        for it, entry in zip(found, entries, strict=True):
+            fates[_fate(it.receipt, entry)] += 1
+        if entries:
+            await self._reports.append(app, entries)
+        await self._drop_dead(app, found)
+
+    async def _found(
+        self, app: int, vendor: str, receipts: Sequence[LateReceipt], fates: Counter[Fate]
+    ) -> list[Found]:
+        """The receipts whose task and device we know."""
+        holders = await self._holders(app, vendor, {it.token for it in receipts})
+        by_task: dict[int, list[LateReceipt]] = {}
+        for receipt in receipts:
+            made = split_batch_correlation(self._key, receipt.correlation)
+            assert made is not None
+            by_task.setdefault(made[1], []).append(receipt)
+        found: list[Found] = []
+        for number, theirs in by_task.items():
+            known = await self._tasks.by_number(app, number)
+            if known is None:
+                fates["unknown_id"] += len(theirs)
+                continue
+            timely = [it for it in theirs if self._is_timely(it, known)]
+            fates["absurd_time"] += len(theirs) - len(timely)
+            mine = {it.token: holders[it.token] for it in timely if it.token in holders}
+            concerned = await self._tasks.concerned(known, list(mine.values()))
+            numbers = {device.number for device in concerned}
+            good = [it for it in timely if it.token in mine and mine[it.token].number in numbers]
+            fates["unknown_token"] += len(timely) - len(good)
+            found += [Found(it, mine[it.token], number) for it in good]
+        return found
+
+    async def _holders(self, app: int, vendor: str, tokens: set[str]) -> dict[str, Device]:
+        asked = [Route(vendor, 0, token, place) for token in tokens for place in ENVIRONMENTS]
+        devices = await self._store.holders(app, asked)
+        owned = zip(asked, devices, strict=True)
+        return {route.token: device for route, device in owned if device is not None}
+
+    def _is_timely(self, receipt: LateReceipt, known: Known) -> bool:
+        earliest = known.task.accepted_at - CLOCKS_DIFFER_S
+        return earliest <= receipt.at <= self._clock.now() + CLOCKS_DIFFER_S
+
+    # dead tokens
+
+    async def _drop_dead(self, app: int, found: Sequence[Found]) -> None:
+        """Law 6 for receipts: only the token that was told of, and not when most are told dead."""
+        dead: dict[int, dict[int, Found]] = {}
+        for it in found:
+            route = it.device.route
+            if POLICIES[it.receipt.outcome].drops_token and route is not None:
+                dead.setdefault(route.credential, {})[it.device.number] = it
+        for credential, theirs in dead.items():
+            channel = await self._channels.channel(app, credential)
+            if channel is not None and channel.believes_dead(len(theirs)):
+                for it in theirs.values():
+                    await self._drop(app, it)
+
+    async def _drop(self, app: int, found: Found) -> None:
+        assert found.device.route is not None
+        decide = drop_dead_token(found.device.route.key(), found.receipt.at)
+        name = found.device.registration_id
+        if await self._store.update_device(app, name, "", None, decide):
+            self._metrics.count("tokens_dropped", channel=found.device.route.channel)
+
+
+def _entry(found: Found, vendor: str) -> Entry:
+    receipt = found.receipt
+    is_there = receipt.outcome is Outcome.ACCEPTED
+    stage = Stage.SENT if not is_there else Stage.CLICKED if receipt.is_click else Stage.REACHED
+    return Entry(
+        task=found.task,
+        device=found.device.number,
+        stage=stage,
+        channel=vendor,
+        at=receipt.at,
+        code="0" if is_there else receipt.code,
+    )
+
+
+def _fate(receipt: LateReceipt, entry: Entry) -> Fate:
+    if receipt.outcome is not Outcome.ACCEPTED:
+        return "undelivered"
+    return "clicked" if entry.stage is Stage.CLICKED else "reached"

@@ -16,7 +16,7 @@ from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.ports import Fault, Request, Response
 from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
-from tocsin.sandbox.exchange import Call, Connection
+from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.log import Log
@@ -227,6 +227,17 @@ async def test_a_sender_that_is_sick_is_asked_again_and_one_that_refuses_is_not(
         it.push(3)
         await it.clock.advance(10)
         assert (it.receipts.stats().told, it.receipts.stats().refused) == (1, 2)
+
+
+async def test_an_address_that_a_push_names_is_told_only_if_it_is_this_machines() -> None:
+    async with posting(url="") as it:
+        it.state(1, "live")
+        taken = Verdict(200, accepted=True, token=Huawei.token(1))
+        for to in ("http://example.com/receipts", f"{URL}/elsewhere"):
+            taken.receipt_to = to
+            it.receipts.note(it.huawei, taken)
+        await settle_loop()
+        assert [(one.origin, one.path) for one in it.ears.requests] == [(URL, "/elsewhere")]
 
 
 async def test_a_reset_forgets_what_is_owed() -> None:

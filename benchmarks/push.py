@@ -135,6 +135,7 @@ class Pipeline:
             opened.store,
             bus,
             tools.presence,
+            tools.channels,
             clock=opened.clock,
             chance=tools.chance,
             metrics=opened.metrics,

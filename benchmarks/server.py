@@ -30,9 +30,12 @@ import uvloop
 from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
 from tocsin.adapters.bus import LocalBus
+from tocsin.adapters.http import CurlHttp
 from tocsin.api.app import HEADERS, RestApi, receive_body
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
+from tocsin.channels.credentials import VendorChannels
+from tocsin.channels.driver import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
 from tocsin.wiring import ease_collector
@@ -50,10 +53,13 @@ CONNECTIONS = 4
 def service(opened: Opened) -> Application:
     """The door under `/v4/`, as the wiring makes it."""
     presence, bus = Nobody(), LocalBus()
+    tools = Tools(CurlHttp(), opened.clock, Chance(), opened.metrics)
+    channels = VendorChannels(opened.store, opened.vault, tools)
     accepting = Accepting(
         opened.store,
         bus,
         presence,
+        channels,
         clock=opened.clock,
         chance=Chance(),
         metrics=opened.metrics,

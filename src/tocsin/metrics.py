@@ -115,6 +115,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("store_queue_bytes", "gauge", (), "Bytes of steps waiting for the writer."),
     Metric("store_wal_bytes", "gauge", (), "Size of the write-ahead log."),
+    Metric(
+        "taken_back",
+        "counter",
+        ("channel", "outcome"),
+        "Deliveries that a vendor was asked to withdraw, by what it answered.",
+    ),
     Metric("tasks_accepted", "counter", ("command",), "Pushes accepted, and so durable."),
     Metric("tokens_dropped", "counter", ("channel",), "Dead tokens dropped on evidence."),
     Metric(

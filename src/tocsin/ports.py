@@ -7,7 +7,7 @@ driver fulfil these; only `wiring.py` knows which one is in use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -116,6 +116,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """Absolute badge, where we count."""
     voip_token: str = ""
     live_token: str = ""
+    handle: str = ""
+    """Of an overwrite: what the vendor called the message to this device that is overwritten."""
     epoch: int = 0
     ttl_s: int
     expires_at: float
@@ -133,12 +135,15 @@ class Batch(Struct, frozen=True, kw_only=True):
     correlation: str = ""
     """At most 40 ASCII characters that name app and task to a vendor whose receipts name the
     whole list; the same in every attempt."""
+    is_overwrite: bool = False
+    """Whether it takes back another task, whose collapse text it has; with a message that is
+    online only nothing is shown instead."""
     prepared: str = ""
     """What the vendor's `prepare` answered for this task and language."""
 
     def came_to(self, found: Denied) -> list[Receipt]:
         """The receipts of a batch whose deliveries all came to the same."""
-        return [found.receipt(delivery) for delivery in self.deliveries]
+        return found.receipts(self.deliveries)
 
 
 class StaleCredential(Exception):
@@ -177,6 +182,10 @@ class Denied(Struct, frozen=True):
             retry_after_s=self.retry_after_s,
             epoch=delivery.epoch,
         )
+
+    def receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
+        """What it means for several, in their order."""
+        return [self.receipt(delivery) for delivery in deliveries]
 
 
 ACCEPTED = Denied(Outcome.ACCEPTED, "0", "")

@@ -218,6 +218,10 @@ class Store(Protocol):
         """Replace an ended task's blocks by fewer that say the same."""
         ...
 
+    async def forget_handles(self, app: int, before: float) -> int:
+        """Delete vendors' names of messages whose life ended before this time; answers how many."""
+        ...
+
     async def forget(self, app: int, before: float) -> int:
         """Delete tasks that ended before this time, with their books; answers how many."""
         ...

@@ -159,6 +159,7 @@ class _Running:
             service.store,
             bus,
             hub,
+            channels,
             clock=service.clock,
             chance=chance,
             metrics=service.metrics,

@@ -44,12 +44,24 @@ class Vendor:
         self.latency_s = 0.02
         self.log: list[Arrival] = []
         self.begun_at: list[tuple[float, str]] = []
+        self.names = False
+        """Whether it names the messages that it takes."""
+        self.taken_back: list[tuple[str, str]] = []
+        """Token and name of what it was asked to withdraw."""
 
     async def take(self, delivery: Delivery) -> Receipt:
         self.begun_at.append((self.clock.now(), delivery.task_id))
         await self.clock.sleep(self.latency_s * (0.5 + self.chance.fraction()))
         outcome, code = self._outcome(delivery)
-        return Receipt(device=delivery.device, outcome=outcome, code=code, epoch=delivery.epoch)
+        if delivery.handle:
+            self.taken_back.append((delivery.token, delivery.handle))
+        return Receipt(
+            device=delivery.device,
+            outcome=outcome,
+            code=code,
+            epoch=delivery.epoch,
+            handle=f"name of {delivery.token}" if self.names else "",
+        )
 
     def _outcome(self, delivery: Delivery) -> tuple[Outcome, str]:
         if delivery.token in self.trouble.dead:

@@ -104,6 +104,7 @@ class World:
             self.store,
             self.bus,
             self.sockets,
+            self.channels,
             clock=self.clock,
             chance=Chance(seed + 2),
             metrics=Metrics(),

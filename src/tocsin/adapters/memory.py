@@ -320,6 +320,14 @@ class MemoryStore:
                 assert all(block.task == task for block in blocks)
                 step.put(step.shelf.blocks, task, blocks)
 
+    async def forget_handles(self, app: int, before: float) -> int:
+        with self._step("forget_handles", app) as step:
+            rows = step.shelf.handles
+            gone = [key for key, (until, _) in rows.items() if until < before]
+            for key in gone:
+                step.drop(rows, key)
+        return len(gone)
+
     async def forget(self, app: int, before: float) -> int:
         with self._step("forget", app) as step:
             shelf = step.shelf
@@ -331,6 +339,8 @@ class MemoryStore:
                 step.drop(shelf.audiences, task.number)
                 step.drop(shelf.blocks, task.number)
                 step.drop(shelf.reports, task.number)
+                for key in [key for key in shelf.handles if key[0] == task.number]:
+                    step.drop(shelf.handles, key)
                 for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:
                     step.drop(shelf.jobs, number)
         return len(gone)

@@ -72,6 +72,8 @@ class Shelf:
         self.audiences: dict[int, bytes] = {}
         self.blocks: dict[int, tuple[Block, ...]] = {}
         self.reports: dict[int, tuple[Report, ...]] = {}
+        self.handles: dict[tuple[int, int], tuple[float, str]] = {}
+        """(task, device) to when the message's life ends, and its name."""
         self.jobs: dict[int, Slot] = {}
         self.dedups: dict[str, tuple[float, int]] = {}
         self.last: Counter[str] = Counter()
@@ -283,12 +285,22 @@ def step_view(shelf: Shelf, slot: Slot, want: StepWant) -> StepView:
         devices={number: shelf.devices[number] for number in numbers if number in shelf.devices},
         accounts=frozenset(number for number in want.accounts if number in shelf.names),
         acked=acked(shelf, job.task) if want.with_acked else BitMap(),
+        handles=_overwritten(shelf, job.task, numbers) if want.with_handles else {},
         has_other_jobs=any(
             other.job.task == job.task
             for number, other in shelf.jobs.items()
             if number != job.number
         ),
     )
+
+
+def _overwritten(shelf: Shelf, task: int, devices: Iterable[int]) -> dict[int, str]:
+    """Names of the messages that a task overwrites."""
+    former = shelf.tasks[task].overwrites
+    if former is None:
+        return {}
+    keys = [(former, device) for device in devices]
+    return {key[1]: shelf.handles[key][1] for key in keys if key in shelf.handles}
 
 
 def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
@@ -301,6 +313,9 @@ def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
         assert block.task == job.task, block.task
         step.put(shelf.blocks, job.task, (*shelf.blocks.get(job.task, ()), block))
     step.write_devices(edit.devices)
+    until = shelf.tasks[job.task].expires_at
+    for handle in edit.handles:
+        step.put(shelf.handles, (job.task, handle.device), (until, handle.name))
     add_jobs(step, edit.jobs)
     if edit.is_done:
         step.drop(shelf.jobs, job.number)

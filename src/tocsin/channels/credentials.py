@@ -22,6 +22,7 @@ from tocsin.channels.registry import (
     SingleVendor,
     Vendor,
     find,
+    recall_of,
     report_of,
     takes_lists,
     takes_one,
@@ -142,7 +143,8 @@ class VendorChannels:
             return Stand(record.version, None, None)
         limits = vendor.LIMITS
         batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
-        facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here)
+        takes_back = recall_of(vendor) is not None
+        facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here, takes_back)
         return Stand(record.version, driver_of(vendor, record, settings, self._tools), facts)
 
     async def _close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from tocsin.channels.authority import Keeper
 from tocsin.channels.pace import Breaker, Mortality
-from tocsin.channels.registry import Vendor, is_signed_of
+from tocsin.channels.registry import Vendor, is_signed_of, recall_of
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
@@ -36,6 +36,7 @@ from tocsin.ports import (
     Http,
     Request,
     Response,
+    Unanswered,
 )
 
 WINDOW_S = 0.25
@@ -50,6 +51,8 @@ OUR_FAULT = ("-11", "unexpected error")
 """Codes of ours are negative; what exactly happened stands in the log."""
 
 Got = TypeVar("Got")
+Ask = Callable[[Request], Awaitable[Response | Denied]]
+"""Sends one request of a conversation, or says why it got no answer."""
 
 BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -91,6 +94,7 @@ class Driver(ABC):
         self._limits = vendor.LIMITS
         rate = record.rate_per_s or vendor.LIMITS.rate_per_s
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
+        self._recall = recall_of(vendor)
         self._breaker = Breaker()
         self._mortality = Mortality()
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
@@ -116,7 +120,8 @@ class Driver(ABC):
         return max(0, free)
 
     def repeat_replaces(self, message: Message) -> bool:
-        return self._vendor.replaces(self._settings, message)
+        # What is online only comes to a vendor to be taken back, and twice is as good as once.
+        return message.is_online_only or self._vendor.replaces(self._settings, message)
 
     def trip(self, reason: str) -> None:
         self._metrics.count("alarms", credential=self._name)
@@ -240,6 +245,22 @@ class Driver(ABC):
 
     # sending
 
+    async def _drive(self, talk: Generator[Request, Response, Got], ask: Ask) -> Got:
+        """Carry a vendor's conversation through, each request as `ask` sends it."""
+        try:
+            request = next(talk)
+            while True:
+                answer = await ask(request)
+                if isinstance(answer, Denied):
+                    request = talk.throw(Unanswered(answer))
+                else:
+                    request = talk.send(answer)
+        except StopIteration as end:
+            result: Got = end.value
+            return result
+        finally:
+            talk.close()
+
     async def _send(self, turn: Turn, request: Request) -> Response | Denied:
         """One request and its answer, or what no answer means for those it was for.
 
@@ -260,8 +281,7 @@ class Driver(ABC):
             outcome = await turn.gate.may_begin(turn.batch) or Outcome.HELD
             return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
         if isinstance(answer, Fault):
-            self._metrics.count("faults", channel=self._vendor.NAME, kind=answer.kind)
-            self._log.debug("no answer", kind=answer.kind, reason=answer.reason)
+            self._tell_fault(answer)
             if answer.kind == "unsent":
                 return Denied(Outcome.UNSENT, *NOT_SENT)
             return Denied(Outcome.UNKNOWN, *NO_ANSWER)
@@ -325,20 +345,17 @@ class Driver(ABC):
     async def _talk(self) -> Authority | Denied:
         talk = self._vendor.authorize(self._settings, self._clock.now())
         try:
-            request = next(talk)
-            while True:
-                placed = self._placed(request, self._record.auth_origin)
-                answer = await self._http.send(placed, self._limits.deadline_s)
-                if isinstance(answer, Fault):
-                    self._metrics.count("faults", channel=self._vendor.NAME, kind=answer.kind)
-                    self._log.debug("no answer", kind=answer.kind, reason=answer.reason)
-                    return Denied(Outcome.UNSENT, *NOT_SENT)
-                request = talk.send(answer)
-        except StopIteration as end:
-            found: Authority | Denied = end.value
-            return found
-        finally:
-            talk.close()
+            return await self._drive(talk, self._ask_authority)
+        except Unanswered as fault:
+            return fault.denied
+
+    async def _ask_authority(self, request: Request) -> Response | Denied:
+        placed = self._placed(request, self._record.auth_origin)
+        answer = await self._http.send(placed, self._limits.deadline_s)
+        if not isinstance(answer, Fault):
+            return answer
+        self._tell_fault(answer)
+        return Denied(Outcome.UNSENT, *NOT_SENT)
 
     # the breaker
 
@@ -358,6 +375,14 @@ class Driver(ABC):
             self._log.info("breaker closed")
         else:
             self._log.warning("breaker opened", reason=reason)
+
+    def _tell_taken_back(self, receipts: Sequence[Receipt]) -> None:
+        for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
+            self._metrics.count("taken_back", times, channel=self._vendor.NAME, outcome=outcome)
+
+    def _tell_fault(self, fault: Fault) -> None:
+        self._metrics.count("faults", channel=self._vendor.NAME, kind=fault.kind)
+        self._log.debug("no answer", kind=fault.kind, reason=fault.reason)
 
     def _tell_error(self, turn: Turn | None, error: Exception) -> None:
         self._metrics.count("loop_errors", loop="channel")

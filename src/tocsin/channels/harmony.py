@@ -18,7 +18,7 @@ background push, which only wakes the app.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any, Literal
 
 import jwt
@@ -85,6 +85,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     key_id: Annotated[str, Meta(description="key_id of the service account")]
     sub_account: Annotated[str, Meta(description="sub_account of the service account")]
     project_id: Annotated[str, Meta(description="project_id of the service account")]
+    client_id: Annotated[
+        str,
+        Meta(description="Client ID of the app, to take pushes back; empty: none is"),
+    ] = ""
     category: Annotated[
         str, Meta(description="Message category of pushes that name none; IM needs a right")
     ] = SILENT_CATEGORY
@@ -104,6 +108,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]+", self.project_id):
             raise ValueError("project_id holds letters and digits only")
+        if not re.fullmatch(r"[0-9]*", self.client_id):
+            raise ValueError("client_id holds digits only")
         if not self.key_id or not self.sub_account or not self.category:
             raise ValueError("key_id, sub_account and category are not empty")
         if (self.click == "app") != (not self.click_target):
@@ -200,7 +206,41 @@ def deliver(
         ),
         msgspec.json.encode(content),
     )
-    return _read(batch, response)
+    return _read(batch.deliveries, response)
+
+
+def recall(
+    settings: Settings,
+    credential: Authority,
+    deliveries: Sequence[Delivery],
+    now: float,  # noqa: ARG001 - the common shape
+) -> Generator[Request, Response, list[Receipt]]:
+    """Withdraw a notification: from the screen where nobody has opened it, and from what waits.
+
+    Unlike sending, revoking is version 1 and names the client id (push-msg-revoke, read 2026-11).
+    """
+    if not settings.client_id:
+        denied = Denied(Outcome.NOT_PERMITTED, "-14", "no client_id to take back with")
+        return denied.receipts(deliveries)
+    content = {
+        "notifyId": notify_id(deliveries[0].collapse),
+        "token": [delivery.token for delivery in deliveries],
+    }
+    response = yield Request(
+        "POST",
+        ORIGIN,
+        f"/v1/{settings.client_id}/messages:revoke",
+        (("authorization", credential.value), JSON, ("push-type", ALERT)),
+        msgspec.json.encode(content),
+    )
+    receipts = _read(deliveries, response)
+    # A token that cannot be taken back from is not dropped for it: sending tells.
+    return [
+        msgspec.structs.replace(it, outcome=Outcome.UNDELIVERABLE)
+        if it.outcome is Outcome.TOKEN_DEAD
+        else it
+        for it in receipts
+    ]
 
 
 def _is_shown(message: Message) -> bool:
@@ -264,33 +304,34 @@ def _badge(message: Message) -> dict[str, int]:
     return {"addNum": max(1, min(message.badge_add or 1, BADGE_MAX))}
 
 
-def _read(batch: Batch, response: Response) -> list[Receipt]:
+def _read(deliveries: Sequence[Delivery], response: Response) -> list[Receipt]:
     """One receipt a device: the code's, unless a reason names the device's token."""
     answer = json_object(response.body)
     code, msg = text_of(answer.get("code")), answer.get("msg")
     shown, info = code or str(response.status), text_of(msg)
     if response.status == 200 and not code:
         # The list may have been taken: whoever says more than that loses or doubles it.
-        return batch.came_to(Denied(Outcome.UNKNOWN, shown, "unreadable"))
+        return Denied(Outcome.UNKNOWN, shown, "unreadable").receipts(deliveries)
     outcome = _outcome(response.status, code)
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(shown, info)
     if outcome is Outcome.ACCEPTED:
-        return batch.came_to(ACCEPTED)
+        return ACCEPTED.receipts(deliveries)
     if code in (PARTLY, ALL_REFUSED):
-        return _split(batch, code, json_object(msg if isinstance(msg, str) else ""))
-    return batch.came_to(Denied(outcome, shown, info, retry_after_s(response.headers)))
+        return _split(deliveries, code, json_object(msg if isinstance(msg, str) else ""))
+    found = Denied(outcome, shown, info, retry_after_s(response.headers))
+    return found.receipts(deliveries)
 
 
-def _split(batch: Batch, code: str, told: dict[str, Any]) -> list[Receipt]:
+def _split(deliveries: Sequence[Delivery], code: str, told: dict[str, Any]) -> list[Receipt]:
     """Tokens under a reason have its outcome; the others were taken, if the figures agree."""
     reasons = _reasons(told.get("illegalTokens"))
-    named = sum(1 for delivery in batch.deliveries if delivery.token in reasons)
+    named = sum(1 for delivery in deliveries if delivery.token in reasons)
     is_whole = named > 0 and told.get("failure") in (None, named)
     rest = Denied(_outcome(200, code), code, "no reason told")
     if code == PARTLY and is_whole:
         rest = ACCEPTED
-    return [reasons.get(it.token, rest).receipt(it) for it in batch.deliveries]
+    return [reasons.get(it.token, rest).receipt(it) for it in deliveries]
 
 
 def _reasons(told: Any) -> dict[str, Denied]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -29,7 +30,6 @@ PREPARED_LIFE_S = 1800.0
 OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
 """Nothing was asked of the vendor, so they say nothing about it."""
 
-Result = TypeVar("Result")
 Key = tuple[int, int]
 
 
@@ -104,32 +104,38 @@ class ListDriver(Driver):
     async def _exchange(self, course: Course) -> list[Receipt]:
         """The vendor's whole conversation about one list. Raises `StaleCredential`."""
         batch, authority = course.turn.batch, course.begun.authority
+        taken_back = await self._take_back(course)
+        if taken_back is not None:
+            return taken_back
         prepared = await self._prepared(course)
         if isinstance(prepared, Denied):
             return batch.came_to(prepared)
         given = msgspec.structs.replace(batch, prepared=prepared) if prepared else batch
         now = self._clock.now()
         talk = self._file.deliver(self._settings, authority, given, now)
-        receipts = await self._drive(course, talk)
+        receipts = await self._drive(talk, partial(self._one, course))
         named = [receipt.device for receipt in receipts]
         assert named == [delivery.device for delivery in batch.deliveries], self._vendor.NAME
         return receipts
 
-    async def _drive(self, course: Course, talk: Generator[Request, Response, Result]) -> Result:
-        """Carry a conversation through, each request past the gate."""
+    async def _take_back(self, course: Course) -> list[Receipt] | None:
+        """Withdraw what a batch overwrites; answers the receipts where nothing is shown instead.
+
+        Where the vendor will not, the overwrite still replaces what it can.
+        """
+        batch, authority = course.turn.batch, course.begun.authority
+        if self._recall is None or not batch.is_overwrite:
+            return None
+        talk = self._recall(self._settings, authority, batch.deliveries, self._clock.now())
+        is_all = batch.deliveries[0].message.is_online_only
         try:
-            request = next(talk)
-            while True:
-                answer = await self._one(course, request)
-                if isinstance(answer, Denied):
-                    request = talk.throw(Unanswered(answer))
-                else:
-                    request = talk.send(answer)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        finally:
-            talk.close()
+            receipts = await self._drive(talk, partial(self._one, course))
+        except Unanswered as fault:
+            if is_all:
+                raise
+            receipts = batch.came_to(fault.denied)
+        self._tell_taken_back(receipts)
+        return receipts if is_all else None
 
     async def _one(self, course: Course, request: Request) -> Response | Denied:
         if not course.is_cleared:
@@ -159,7 +165,7 @@ class ListDriver(Driver):
         batch, authority = course.turn.batch, course.begun.authority
         talk = self._prepare(self._settings, authority, batch, self._clock.now())
         try:
-            found = await self._drive(course, talk)
+            found = await self._drive(talk, partial(self._one, course))
         except Unanswered as fault:
             # Saving reaches no device, so there is no doubt about any.
             if fault.denied.outcome is not Outcome.UNKNOWN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, vivo, webpush, xiaomi
@@ -78,6 +78,14 @@ Prepare = Callable[[Any, Authority, Batch, float], Generator[Request, Response, 
 """`prepare(settings, credential, batch, now)`: saves the message with the vendor, and ends with
 what `deliver` finds in `batch.prepared` for every batch of the same task and language."""
 
+Recall = Callable[
+    [Any, Authority, Sequence[Delivery], float], Generator[Request, Response, list[Receipt]]
+]
+"""`recall(settings, credential, deliveries, now)`: withdraws what these devices were given
+under the deliveries' collapse text; ends with one receipt each. A single vendor is handed one
+delivery at a time. `Unanswered` and `StaleCredential` as in `deliver`.
+"""
+
 ReadPost = Callable[[Mapping[str, str], bytes], Posted]
 """`report(headers, body)`: what a vendor's call to us says, whoever made it. Never raises."""
 
@@ -111,6 +119,12 @@ def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:
 def takes_one(vendor: SingleVendor | ListVendor) -> TypeGuard[SingleVendor]:
     """The other form."""
     return vendor.LIMITS.devices_max == 1
+
+
+def recall_of(vendor: Vendor) -> Recall | None:
+    """A vendor's `recall`, where it withdraws what it was given."""
+    found: Recall | None = getattr(vendor, "recall", None)
+    return found
 
 
 def report_of(vendor: Vendor) -> ReadPost | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn
 from tocsin.channels.registry import SingleVendor
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Delivery, Denied, StaleCredential
+from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered
 
 WATCH_S = 0.1
 """How often the gate is asked about what is under way."""
@@ -95,6 +96,9 @@ class SingleDriver(Driver):
 
     async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
         """One request and its answer. Raises `StaleCredential`."""
+        taken_back = await self._take_back(turn, delivery, begun)
+        if taken_back is not None:
+            return taken_back
         given = (self._settings, begun.authority, delivery, self._clock.now())
         request = self._made(turn, self._file.request, *given)
         if request is None:
@@ -105,6 +109,25 @@ class SingleDriver(Driver):
         if isinstance(answer, Denied):
             return self._recorded(answer.receipt(delivery), begun)
         return self._recorded(self._file.read(delivery, answer), begun)
+
+    async def _take_back(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt | None:
+        """Withdraw what a delivery overwrites; answers the receipt where nothing is shown instead.
+
+        Where the vendor will not, the overwrite still replaces what it can.
+        """
+        if self._recall is None or not turn.batch.is_overwrite:
+            return None
+        now = self._clock.now()
+        talk = self._recall(self._settings, begun.authority, (delivery,), now)
+        try:
+            (receipt,) = await self._drive(talk, partial(self._send, turn))
+        except Unanswered as fault:
+            receipt = fault.denied.receipt(delivery)
+        self._tell_taken_back([receipt])
+        if delivery.message.is_online_only:
+            return self._recorded(receipt, begun)
+        refusal = await self._clear(turn, 0)
+        return None if refusal is None else refusal.receipt(delivery)
 
     def _recorded(self, receipt: Receipt, begun: Begun) -> Receipt:
         self._record_outcome(receipt.outcome, is_probe=begun.is_probe)

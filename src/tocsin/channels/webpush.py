@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -44,6 +44,7 @@ from tocsin.domain.webpush import (
     to_base64url,
 )
 from tocsin.ports import (
+    ACCEPTED,
     Authority,
     Delivery,
     Denied,
@@ -73,6 +74,8 @@ ORIGINS_MAX = 256
 """Push services whose token is kept; there are a handful, but anybody can name another."""
 WAIT_MAX_S = 3600.0
 """The longest wait that a push service is obeyed in: it may be anybody's server."""
+HANDLE_MAX = 1024
+"""Characters of a message's address that are kept."""
 SERVICES = (
     "fcm.googleapis.com",
     "android.googleapis.com",
@@ -203,9 +206,7 @@ def request(
     if len(plain) > LIMITS.payload_max_bytes:
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
         return Denied(Outcome.TOO_LARGE, "-7", info).receipt(delivery)
-    vapid = credential
-    if not isinstance(vapid, _Vapid):
-        vapid = _vapid(settings, credential.renew_at, credential.expires_at)
+    vapid = _ready(settings, credential)
     return Request(
         "POST",
         to.origin,
@@ -227,7 +228,12 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     reason = "" if response.status < 300 else _reason(response.body)
     outcome = _outcome(response.status, reason)
     if outcome is Outcome.ACCEPTED:
-        return Receipt(device=delivery.device, outcome=outcome, epoch=delivery.epoch)
+        return Receipt(
+            device=delivery.device,
+            outcome=outcome,
+            epoch=delivery.epoch,
+            handle=_message_path(delivery, response.headers.get("location", "")),
+        )
     accuses_us = outcome in (Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG)
     if accuses_us and not _is_known(subscription_of(delivery.token)):
         outcome = Outcome.NOT_PERMITTED
@@ -244,6 +250,29 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     )
 
 
+def recall(
+    settings: Settings,
+    credential: Authority,
+    deliveries: Sequence[Delivery],
+    now: float,  # noqa: ARG001 - the common shape
+) -> Generator[Request, Response, list[Receipt]]:
+    """Withdraw messages that wait for their browsers (RFC 8030, 6.2): a DELETE of each.
+
+    What is shown stays: only the page can close it, or an overwrite that has the same tag.
+    """
+    receipts = []
+    for delivery in deliveries:
+        to = subscription_of(delivery.token)
+        if to is None or not delivery.handle:
+            receipts.append(_NO_NAME.receipt(delivery))
+            continue
+        vapid = _ready(settings, credential)
+        headers = (("authorization", _authorization(settings, vapid, to.origin)),)
+        response = yield Request("DELETE", to.origin, delivery.handle, headers, is_guarded=True)
+        receipts.append(_taken_back(response).receipt(delivery))
+    return receipts
+
+
 class _Vapid(Authority, frozen=True, kw_only=True):
     """The signing key made ready, with the tokens signed so far: one a push service."""
 
@@ -252,6 +281,13 @@ class _Vapid(Authority, frozen=True, kw_only=True):
     """What the ephemeral keys of messages are derived from."""
     tokens: dict[str, str]
     """Only what signing again would give: forgetting one changes no request."""
+
+
+def _ready(settings: Settings, credential: Authority) -> _Vapid:
+    """The authority with its key; one that was handed in without is made ready anew."""
+    if isinstance(credential, _Vapid):
+        return credential
+    return _vapid(settings, credential.renew_at, credential.expires_at)
 
 
 def _vapid(settings: Settings, renew_at: float, expires_at: float) -> _Vapid:
@@ -311,6 +347,34 @@ def _body(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     if message.badge_set is not None:
         body["app_badge"] = message.badge_set
     return body
+
+
+def _message_path(delivery: Delivery, location: str) -> str:
+    """Where the message is withdrawn: a path on the subscription's own server, or nothing.
+
+    The address is a stranger's word, so it may not lead anywhere else, nor be of any length.
+    """
+    to = subscription_of(delivery.token)
+    if to is None or not location or len(location) > HANDLE_MAX:
+        return ""
+    path = location.removeprefix(to.origin)
+    return path if re.fullmatch(r"/(?!/)[!-~]*", path) else ""
+
+
+def _taken_back(response: Response) -> Denied:
+    """What the answer to a DELETE says; a message that was delivered or expired is not found."""
+    status = response.status
+    if status in (200, 202, 204):
+        return ACCEPTED
+    if status in (404, 410):
+        return Denied(Outcome.UNDELIVERABLE, str(status), "not there any more")
+    if status in (401, 403, 405, 501):
+        return Denied(Outcome.NOT_PERMITTED, str(status), "takes nothing back")
+    wait_s = retry_after_s(response.headers)
+    return Denied(outcome_by_status(OUTCOMES, status), str(status), "", wait_s)
+
+
+_NO_NAME = Denied(Outcome.NOT_PERMITTED, "-14", "the push service gave the message no name")
 
 
 def _topic(collapse: str) -> str:

@@ -130,6 +130,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """When the vendor says the token died, Unix seconds; None: it did not say."""
     epoch: int = 0
     """Epoch of the route that was used."""
+    handle: str = ""
+    """What the vendor calls the message that it took, where taking it back needs that name."""
 
 
 class Verdict(Struct):

@@ -46,6 +46,8 @@ class ChannelFacts(Struct, frozen=True):
     """Devices in one job: a list call's size, or 200 single sends."""
     counts_badge_here: bool = False
     """Whether the vendor takes absolute badges only, so that we count."""
+    takes_back: bool = False
+    """Whether the vendor withdraws what it was given."""
 
 
 class Scene(Struct, frozen=True, kw_only=True):
@@ -133,10 +135,13 @@ class _Planner:
         if self._over is not None:
             self._close(device, self._over, "", "")
             return
-        message = self._task.message
+        message, is_withdrawal = self._task.message, self._task.is_withdrawal
         language = choose_language(message.translations, device.language)
-        route = None if message.is_online_only else device.route
+        route = None if message.is_online_only and not is_withdrawal else device.route
         facts = self._scene.credentials.get(route.credential) if route else None
+        if is_withdrawal and facts is not None and not facts.takes_back:
+            self._close(device, State.UNREACHABLE, "-14", "the vendor takes nothing back")
+            return
         is_connected = device.number in self._scene.connected and self._task.overwrites is None
         if route is None or facts is None:
             self._without_route(device, language, is_connected=is_connected)

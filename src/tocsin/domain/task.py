@@ -69,6 +69,11 @@ class Task(Struct, frozen=True, kw_only=True):
     """Number of the recalled task whose notifications this one replaces."""
 
     @property
+    def is_withdrawal(self) -> bool:
+        """Whether it only takes another task back, where a vendor can, and shows nothing."""
+        return self.overwrites is not None and self.message.is_online_only
+
+    @property
     def collapse_task(self) -> int:
         """The task whose notifications a delivery of this one replaces."""
         return self.number if self.overwrites is None else self.overwrites
@@ -271,6 +276,8 @@ class StepView(Struct, frozen=True):
     """Those of the asked account numbers that still exist."""
     acked: BitMap = BitMap()
     """Devices with a report of stage reached or clicked in this task."""
+    handles: Mapping[int, str] = {}
+    """Device to what its vendor calls the message that this task overwrites."""
     has_other_jobs: bool = False
     """Whether the task has another job row."""
 
@@ -283,6 +290,14 @@ class StepWant(Struct, frozen=True, kw_only=True):
     accounts: BitMap = BitMap()
     """Account numbers: which of them exist, and every device that is theirs."""
     with_acked: bool = False
+    with_handles: bool = False
+
+
+class Handle(Struct, frozen=True):
+    """What a vendor calls a message that it took for a device."""
+
+    device: int
+    name: str
 
 
 class StepEdit(Struct):
@@ -301,6 +316,9 @@ class StepEdit(Struct):
     jobs: list[NewJob] = []
     blocks: list[Block] = []
     devices: list[Device] = []
+    handles: list[Handle] = []
+    """Names of this task's messages; kept until `Task.expires_at`, when a vendor has dropped what
+    it could not deliver."""
     result: Any = None
 
 

@@ -33,7 +33,7 @@ from tocsin.domain.task import (
 )
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
-from tocsin.ports import Bus, Presence
+from tocsin.ports import Bus, Channels, Presence
 from tocsin.store import Store
 
 WORK = "work"
@@ -77,6 +77,7 @@ class Accepting:
         store: Store,
         bus: Bus,
         presence: Presence,
+        channels: Channels,
         *,
         clock: Clock,
         chance: Chance,
@@ -85,6 +86,7 @@ class Accepting:
         self._store = store
         self._bus = bus
         self._presence = presence
+        self._channels = channels
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
@@ -105,7 +107,9 @@ class Accepting:
 
     async def recall(self, app: App, task_id: str, message: Message | None) -> None:
         """Recall a task: raises `CallError` 90049 to 90053 and then changes nothing."""
-        decide = decide_recall(message, self._clock.now())
+        facts = await self._channels.facts(app.sdkappid)
+        takes_back = any(it.takes_back for it in facts.values())
+        decide = decide_recall(message, self._clock.now(), takes_back=takes_back)
         task = await self._store.recall(app.sdkappid, task_id, decide)
         self._metrics.count("recalls")
         self._bus.publish(WORK)
@@ -170,8 +174,14 @@ def _new_task(ask: PushAsk, view: AcceptView, now: float, number: int) -> Task:
     )
 
 
-def decide_recall(message: Message | None, now: float) -> Callable[[RecallView], RecallEdit]:
-    """The decision behind `Accepting.recall`. Its order of checks is 90051 first."""
+def decide_recall(
+    message: Message | None, now: float, *, takes_back: bool = False
+) -> Callable[[RecallView], RecallEdit]:
+    """The decision behind `Accepting.recall`. Its order of checks is 90051 first.
+
+    `takes_back` is whether a vendor of the app can withdraw what it was given: then there is
+    something to do even where nothing is to be shown instead.
+    """
 
     def decide(view: RecallView) -> RecallEdit:
         use = use_recall(view.use, view.app.limits, now)
@@ -188,7 +198,7 @@ def decide_recall(message: Message | None, now: float) -> Callable[[RecallView],
             raise CallError(90053)
         recalled = msgspec.structs.replace(task, recalled_at=now)
         edit = RecallEdit(task=recalled, wakes_jobs=True, use=use, result=recalled)
-        if not message.is_online_only:
+        if takes_back or not message.is_online_only:
             edit.overwrite = _overwrite(task, message, view.next_task, now)
             edit.jobs.append(
                 NewJob(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -36,6 +36,8 @@ class Begun(Struct, frozen=True):
     body: SendBody
     devices: tuple[Device, ...]
     """Beside `body.devices`."""
+    handles: Mapping[int, str] = {}
+    """Device to what its vendor calls the message that this one overwrites."""
 
 
 class Settlement:
@@ -140,7 +142,7 @@ def decide_begin(
         if lapsed:
             books.repeat(rest.devices)
         devices = tuple(view.devices[number] for number in rest.devices)
-        return books.begun(Begun(view.task, rest, devices))
+        return books.begun(Begun(view.task, rest, devices, view.handles))
 
     return decide
 
@@ -177,6 +179,10 @@ class _Sorting:
             if number in self._doubted:
                 # By another way nothing would replace the copy that it may have got by this one.
                 books.settle(State.IN_DOUBT, [number], code="-4", info="interrupted")
+                return False
+            if self._view.task.overwrites is not None:
+                # What is to be taken back went another way, which is closed.
+                books.settle(State.UNREACHABLE, [number], code="-5", info="route changed")
                 return False
             self._moved.append(number)
         else:
@@ -229,6 +235,7 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
                 badge=body.badges[index] if body.badges else None,
                 voip_token=device.voip_token,
                 live_token=device.live_tokens.get(activity.id, "") if activity else "",
+                handle=begun.handles.get(device.number, ""),
                 epoch=device.epoch,
                 ttl_s=ttl_s,
                 expires_at=task.expires_at,
@@ -240,6 +247,7 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
         job=job,
         deliveries=tuple(deliveries),
         language=body.language,
+        is_overwrite=task.overwrites is not None,
         correlation=batch_correlation(correlation_key, task.app, task.number),
     )
 

@@ -11,6 +11,7 @@ from tocsin.domain.device import Device, without_route
 from tocsin.domain.outcome import Receipt, State, Verdict, judge
 from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import (
+    Handle,
     NewJob,
     SendBody,
     StepEdit,
@@ -43,11 +44,14 @@ def judge_batch(
     )
 
 
-def decide_settle(verdict: Verdict, begun: SendBody, now: float) -> Callable[[StepView], StepEdit]:
+def decide_settle(
+    verdict: Verdict, begun: SendBody, now: float, handles: Sequence[Handle] = ()
+) -> Callable[[StepView], StepEdit]:
     """The decision that takes a batch's verdict into the books and acks its job."""
 
     def decide(view: StepView) -> StepEdit:
         books = Settlement(view, now, begun.channel)
+        books.edit.handles.extend(handles)
         for (state, code, info), devices in verdict.settled.items():
             books.settle(state, devices, code=code, info=info)
         if verdict.repeats:

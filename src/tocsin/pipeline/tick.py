@@ -69,6 +69,7 @@ class Ticker:
         durable = await self._indexer.snapshot(app)
         await self._cut_log(app, durable)
         await self._merge(app)
+        await self._store.forget_handles(app, self._clock.now())
         await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
 
     async def _cut_log(self, app: int, durable: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import (
+    Handle,
     Job,
     OnlineBody,
     SendBody,
@@ -107,7 +108,7 @@ class Worker:
         audience = await self._audiences.of(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
         decide = decide_begin(self._clock.now(), audience, repeat_replaces=replaces)
-        want = StepWant(devices=body.devices, with_acked=body.waits_for_ack)
+        want = StepWant(devices=body.devices, with_acked=body.waits_for_ack, with_handles=True)
         begun = await self._write(job, want, decide)
         assert begun is None or isinstance(begun, Begun)
         return begun
@@ -129,7 +130,7 @@ class Worker:
         if verdict.breaker:
             channel.trip(verdict.breaker)
         want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
-        decide = decide_settle(verdict, begun.body, now)
+        decide = decide_settle(verdict, begun.body, now, _handles(begun, receipts))
         await self._write_until_it_holds(job, want, decide)
         if verdict.dead:
             channel_name = channel_of(job)
@@ -177,6 +178,13 @@ class Worker:
         found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
         assert found, f"job {job.number} of app {job.app} has no task"
         return found[0]
+
+
+def _handles(begun: Begun, receipts: Sequence[Receipt]) -> list[Handle]:
+    """The vendor's names of what it took; nobody takes back an overwrite."""
+    if begun.task.overwrites is not None:
+        return []
+    return [Handle(it.device, it.handle) for it in receipts if it.handle]
 
 
 def channel_of(job: Job) -> str:

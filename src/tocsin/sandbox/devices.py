@@ -137,6 +137,15 @@ class DeviceBook:
             device.held = [pair for pair in device.held if pair[0].key != shown.key]
             device.held = [*device.held[1 - SHOWN_MAX :], (shown, expires_at)]
 
+    def withdraw(self, device: Device, key: str, *, from_screen: bool) -> bool:
+        """Take back what waits for a device under a key, and from its screen; True if it had it."""
+        waiting = [pair for pair in device.held if pair[0].key != key]
+        was_there = len(waiting) < len(device.held)
+        device.held = waiting
+        if from_screen:
+            was_there |= device.shown.pop(key, None) is not None
+        return was_there
+
     def clear(self) -> None:
         """Forget every device."""
         self._devices.clear()

@@ -7,7 +7,7 @@ Huawei, "Scenario-based messages" and "Generating a token by service account"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -42,6 +42,7 @@ REASONS = {
 }
 
 _PATH = re.compile(r"/v3/(?P<project>[^/?]+)/messages:send")
+_REVOKE_PATH = re.compile(r"/v1/(?P<client>[^/?]+)/messages:revoke")
 _FIRST_TOKEN = re.compile(rb'"token"\s*:\s*\[\s*"([^"\\]{1,4096})"')
 _JSON = (("content-type", "application/json;charset=utf-8"),)
 
@@ -50,6 +51,7 @@ class HarmonySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How this Huawei behaves where the pages leave it open."""
 
     project_id: str = "388421841221000000"
+    client_id: str = "104551790"
     targets_per_s: int | None = None
     """Before 503; None: no limit, as Huawei names none."""
     test_per_day: int | None = 1000
@@ -65,6 +67,12 @@ class HarmonyCredential(Struct, frozen=True):
     key_id: str
     sub_account: str
     project_id: str
+    client_id: str
+
+
+class _Revoke(Struct, frozen=True, forbid_unknown_fields=True):
+    notifyId: int  # noqa: N815 - Huawei's spelling
+    token: list[str]
 
 
 class Harmony:
@@ -89,7 +97,9 @@ class Harmony:
         self._public = key.public_key()
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, float(DAY_S))
-        self.credential = HarmonyCredential(private_key, KEY_ID, SUB_ACCOUNT, settings.project_id)
+        self.credential = HarmonyCredential(
+            private_key, KEY_ID, SUB_ACCOUNT, settings.project_id, settings.client_id
+        )
 
     def opening_streams(self) -> int:
         return 100
@@ -105,15 +115,20 @@ class Harmony:
 
     def judge(self, call: Call) -> Verdict:
         now = self._clock.now()
-        match = _PATH.fullmatch(call.path.split("?")[0])
-        if match is None or call.method != "POST":
+        path, told = call.path.split("?")[0], self._settings
+        sending, revoking = _PATH.fullmatch(path), _REVOKE_PATH.fullmatch(path)
+        if call.method != "POST" or not (sending or revoking):
             return Verdict(404, _JSON, b"{}", reason="404")
         headers = dict(call.headers)
         code = self._proof_fault(headers.get("authorization", ""), now)
-        if not code and match["project"] != self._settings.project_id:
+        if not code and sending and sending["project"] != told.project_id:
             code = "80200001"
+        if not code and revoking and revoking["client"] != told.client_id:
+            code = "80300002"
         if code:
             return _answer(code)
+        if revoking:
+            return self._revoke(call.body, headers.get("push-type", ""))
         return self._send(call.body, headers.get("push-type", ""), now)
 
     def refusal(self, code: str, call: Call) -> Verdict:
@@ -185,6 +200,12 @@ class Harmony:
 
     def _reach(self, drawn: Any, options: Any, tokens: list[str], now: float) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        return self._told_of(
+            tokens, request_id, lambda it: self._show(drawn, options, it, request_id, now)
+        )
+
+    def _told_of(self, tokens: list[str], request_id: str, reach: Callable[[str], None]) -> Verdict:
+        """Reach those who can be reached, and tell of the others by reason."""
         illegal: dict[str, list[str]] = {}
         targets = []
         for token in tokens:
@@ -193,7 +214,7 @@ class Harmony:
             if reason:
                 illegal.setdefault(reason, []).append(token)
             else:
-                self._show(drawn, options, token, request_id, now)
+                reach(token)
         failed = sum(map(len, illegal.values()))
         figures = {"success": len(tokens) - failed, "failure": failed, "illegalTokens": illegal}
         text = msgspec.json.encode(figures).decode()
@@ -204,6 +225,31 @@ class Harmony:
         verdict.message_id = request_id
         verdict.targets = tuple(targets)
         return verdict
+
+    def _revoke(self, body: bytes, push_type: str) -> Verdict:
+        """Withdraw a notification that nobody has opened (push-msg-revoke, read 2026-11)."""
+        try:
+            told = msgspec.json.decode(body, type=_Revoke)
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+            return _answer("80100003", str(fault))
+        if push_type not in ("0", "2") or told.notifyId < 0:
+            return _answer("80100001", "push-type 0 or 2, notifyId of a notification")
+        if not 1 <= len(told.token) <= TOKENS_MAX:
+            return _answer("80300010", "token count")
+        request_id = f"{self._chance.bits(64):016x}"
+        verdict = self._told_of(told.token, request_id, lambda it: self._take(told, it))
+        verdict.targets = tuple(
+            Target(it.token, accepted=False, reason=it.reason or "revoked")
+            for it in verdict.targets
+        )
+        verdict.collapse = str(told.notifyId)
+        verdict.push_type = "revoke"
+        return verdict
+
+    def _take(self, told: _Revoke, token: str) -> None:
+        device = self._book.look(NAME, token)
+        assert device is not None
+        self._book.withdraw(device, str(told.notifyId), from_screen=True)
 
     def _reason(self, token: str) -> str:
         device = self._book.look(NAME, token)

@@ -38,7 +38,9 @@ BODY_MAX_BYTES = 4096
 TTL_MAX_S = 2_592_000
 TOKEN_LIFE_MAX_S = 86_400
 VERIFIED_MAX = 4096
+MESSAGES_MAX = 100_000
 
+_MESSAGE = re.compile(r"/message/(?P<number>[0-9a-f]{24})")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _URGENCIES = ("very-low", "low", "normal", "high")
 _VAPID = re.compile(r"vapid\s+(?P<rest>.+)", re.IGNORECASE)
@@ -131,6 +133,8 @@ class WebPush:
         self._devices = Buckets(settings.device_per_minute, 60.0)
         self._verified: dict[str, Sender] = {}
         self.browsers = Browsers(secret)
+        self._messages: dict[str, tuple[str, str]] = {}
+        """A message's number to its browser's token and the key that it waits or shows under."""
 
     def opening_streams(self) -> int:
         return self._settings.streams
@@ -151,6 +155,9 @@ class WebPush:
         return _refuse(code if code in REFUSALS else "Internal", self.token_of(call))
 
     def judge(self, call: Call) -> Verdict:
+        message = _MESSAGE.fullmatch(call.path)
+        if message is not None and call.method == "DELETE":
+            return self._withdraw(message["number"])
         browser = self.browsers.at(call.path)
         if browser is None:
             return _refuse("NotFound")
@@ -165,6 +172,17 @@ class WebPush:
         verdict = _refuse(reason) if reason else self._reach(call, browser, device)
         verdict.token = browser.token
         verdict.collapse = headers.get("topic", "")
+        return verdict
+
+    def _withdraw(self, number: str) -> Verdict:
+        """RFC 8030, 6.2: a message that waits is gone, one that was delivered is not found."""
+        token, key = self._messages.get(number, ("", ""))
+        device = self._book.known(NAME, token)
+        if device is None or not self._book.withdraw(device, key, from_screen=False):
+            verdict = _refuse("NotFound", token)
+        else:
+            verdict = Verdict(204, token=token, reason="withdrawn")
+        verdict.push_type, verdict.collapse, verdict.message_id = "delete", key, number
         return verdict
 
     # who sends
@@ -238,10 +256,16 @@ class WebPush:
         where = f"{self.browsers.origin}/message/{number}"
         answer = (("location", where), ("ttl", headers["ttl"]))
         shown, correlation = _shown(plain, headers.get("topic") or number, number, now)
+        self._name(number, browser.token, shown.key)
         self._book.show(device, shown, now + int(headers["ttl"]))
         verdict = Verdict(201, answer, accepted=True, message_id=number, correlation=correlation)
         verdict.push_type = headers.get("urgency", "normal")
         return verdict
+
+    def _name(self, number: str, token: str, key: str) -> None:
+        if len(self._messages) >= MESSAGES_MAX:
+            del self._messages[next(iter(self._messages))]
+        self._messages[number] = (token, key)
 
     def _too_many(self, token: str, now: float) -> Verdict:
         verdict = _refuse("TooMany")

@@ -12,6 +12,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 from starlette.types import ASGIApp
 
+from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
@@ -70,6 +71,7 @@ class World:
             self.store,
             self.bus,
             self.presence,
+            OneChannel(PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)),
             clock=self.clock,
             chance=Chance(1),
             metrics=Metrics(),

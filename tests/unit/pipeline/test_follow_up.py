@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from pyroaring import BitMap
 
@@ -72,6 +73,24 @@ def test_who_may_have_been_reached_is_not_tried_by_another_way(route: Route | No
     assert edit.jobs == []
     assert [(block.state, members(block)) for block in edit.blocks] == [
         (State.IN_DOUBT, set(SENT.devices))
+    ]
+
+
+@pytest.mark.parametrize("route", [None, Route("fcm", 2, "another")])
+def test_an_overwrite_looks_for_no_other_way(route: Route | None) -> None:
+    """What it is to take back went the way that is closed; waiting for another shows nothing."""
+    devices = [
+        Device(number=number, registration_id=f"R{number}", account=number, route=route)
+        for number in SENT.devices
+    ]
+    seen = view(*devices, begun_at=None)
+    seen = msgspec.structs.replace(
+        seen, task=msgspec.structs.replace(seen.task, kind="overwrite", overwrites=9)
+    )
+    edit = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True)(seen)
+    assert edit.jobs == []
+    assert [(block.state, members(block)) for block in edit.blocks] == [
+        (State.UNREACHABLE, set(SENT.devices))
     ]
 
 

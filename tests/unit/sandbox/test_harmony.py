@@ -16,6 +16,7 @@ from tocsin.sandbox.harmony import AUDIENCE, KEY_ID, SUB_ACCOUNT, Harmony, Harmo
 
 NOW = 1_767_225_600.0
 PROJECT = HarmonySettings().project_id
+CLIENT = HarmonySettings().client_id
 DRAWN: dict[str, Any] = {
     "category": "IM",
     "title": "t",
@@ -166,3 +167,51 @@ def test_the_same_number_replaces_what_is_shown() -> None:
     device = bench.book.known("harmony", "token-1")
     assert device is not None
     assert [(it.body, it.replaced) for it in device.shown.values()] == [("two", 1)]
+
+
+def revoke(bench: Bench, body: Any, *, push_type: str = "0", client: str = CLIENT) -> Verdict:
+    path = f"/v1/{client}/messages:revoke"
+    headers = [("authorization", signed()), ("push-type", push_type)]
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return bench.harmony.judge(Call("POST", path, headers, data, Connection(1, "", None)))
+
+
+def test_a_revoke_takes_from_the_screen_and_from_what_waits() -> None:
+    bench = Bench()
+    bench.book.put("harmony", "token-2", "off")
+    bench.send(push(["token-1", "token-2"], notifyId=7))
+    bench.send(push(["token-1"], notifyId=8))
+    verdict = revoke(bench, {"notifyId": 7, "token": ["token-1", "token-2"]})
+    assert code(verdict) == "80000000"
+    # Nothing was pushed, so the log's ledger of what was taken must not count it.
+    assert [(it.accepted, it.reason) for it in verdict.targets] == [(False, "revoked")] * 2
+    first, second = (bench.book.known("harmony", f"token-{it}") for it in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (list(first.shown), second.held) == (["8"], [])
+
+
+@pytest.mark.parametrize(
+    ("told", "more", "expected"),
+    [
+        ({"notifyId": 7, "token": ["t"]}, {"client": "1"}, "80300002"),
+        ({"notifyId": 7, "token": ["t"]}, {"push_type": "6"}, "80100001"),
+        ({"notifyId": -1, "token": ["t"]}, {}, "80100001"),
+        ({"notifyId": "7", "token": ["t"]}, {}, "80100003"),
+        ({"token": ["t"]}, {}, "80100003"),
+        ({"notifyId": 7, "token": ["t"], "more": 1}, {}, "80100003"),
+        (b"{", {}, "80100003"),
+        ({"notifyId": 7, "token": []}, {}, "80300010"),
+        ({"notifyId": 7, "token": [str(it) for it in range(1001)]}, {}, "80300010"),
+    ],
+)
+def test_a_revoke_that_breaks_a_rule(told: Any, more: dict[str, Any], expected: str) -> None:
+    assert code(revoke(Bench(), told, **more)) == expected
+
+
+def test_a_revoke_names_whom_it_cannot_ask() -> None:
+    bench = Bench()
+    bench.book.put("harmony", "gone", "dead")
+    verdict = revoke(bench, {"notifyId": 7, "token": ["gone", "token-1"]})
+    assert code(verdict) == "80100000"
+    assert [it.reason for it in verdict.targets] == ["tokenFormatError", "revoked"]

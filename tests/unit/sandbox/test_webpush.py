@@ -244,3 +244,26 @@ def test_browsers_are_the_same_for_the_same_secret_and_differ_otherwise() -> Non
     assert len(first.push.token(3)) <= 1024
     first.push.browsers.origin = "https://127.0.0.1:9"
     assert subscription_of(first.push.token(3)) != subscription_of(second.push.token(3))
+
+
+def test_a_message_that_waits_is_withdrawn_by_its_address_and_only_once() -> None:
+    bench = Bench()
+    bench.book.put("webpush", bench.push.token(1), "off")
+    where = dict(bench.send({"title": "t"}).headers)["location"].removeprefix(ORIGIN)
+    kept = dict(bench.send({"title": "t", "tag": "other"}).headers)["location"]
+    assert bench.send(path=where, method="DELETE").status == 204
+    assert bench.send(path=where, method="DELETE").status == 404
+    device = bench.book.known("webpush", bench.push.token(1))
+    assert device is not None
+    assert [shown.key for shown, _ in device.held] == ["other"]
+    assert kept.startswith(f"{ORIGIN}/message/")
+
+
+def test_what_was_shown_or_never_was_is_not_found() -> None:
+    bench = Bench()
+    where = dict(bench.send({"title": "t"}).headers)["location"].removeprefix(ORIGIN)
+    assert bench.send(path=where, method="DELETE").status == 404
+    assert bench.send(path="/message/" + "0" * 24, method="DELETE").status == 404
+    device = bench.book.known("webpush", bench.push.token(1))
+    assert device is not None
+    assert len(device.shown) == 1

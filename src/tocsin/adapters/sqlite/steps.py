@@ -19,7 +19,13 @@ from tocsin.adapters.sqlite.devices import (
 )
 from tocsin.adapters.sqlite.queue import add_jobs, has_other_jobs, held_job, write_job
 from tocsin.adapters.sqlite.tables import Tables
-from tocsin.adapters.sqlite.tasks import remembered_task, replace_task, write_audience
+from tocsin.adapters.sqlite.tasks import (
+    read_overwritten,
+    remembered_task,
+    replace_task,
+    write_audience,
+    write_handles,
+)
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
@@ -121,15 +127,19 @@ def step_job(
         write_audience(tables, app, row.task, edit.audience)
     append_blocks(tables, app, row.task, edit.blocks)
     write_devices(tables, app, edit.devices)
+    write_handles(tables, app, remembered_task(tables, app, row.task), edit.handles)
     add_jobs(tables, app, edit.jobs)
     write_job(tables, row, edit)
     return edit.result
 
 
 def _view_step(tables: Tables, app: int, job: Job, want: StepWant) -> StepView:
+    task = remembered_task(tables, app, job.task)
+    handles = read_overwritten(tables, app, task, want.devices) if want.with_handles else {}
     return StepView(
         app=tables.app(app),
-        task=remembered_task(tables, app, job.task),
+        task=task,
+        handles=handles,
         job=job,
         devices=_wanted_devices(tables, app, want),
         accounts=existing_accounts(tables, app, want.accounts),

@@ -317,6 +317,11 @@ class SqliteStore:
     ) -> None:
         await self._write(lambda tables: books.merge_books(tables, app, task, merge), Rank.BULK)
 
+    async def forget_handles(self, app: int, before: float) -> int:
+        return await self._write(
+            lambda tables: tasks.forget_handles(tables, app, before), Rank.BULK
+        )
+
     async def forget(self, app: int, before: float) -> int:
         return await self._write(lambda tables: tasks.forget_tasks(tables, app, before), Rank.BULK)
 

@@ -10,9 +10,9 @@ from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.accounts import find_accounts
 from tocsin.adapters.sqlite.queue import add_jobs, wake_jobs
-from tocsin.adapters.sqlite.tables import TASKS_MAX, Tables
+from tocsin.adapters.sqlite.tables import TASKS_MAX, Tables, integers
 from tocsin.domain.quota import PushUse
-from tocsin.domain.task import AcceptEdit, AcceptView, RecallEdit, RecallView, Task
+from tocsin.domain.task import AcceptEdit, AcceptView, Handle, RecallEdit, RecallView, Task
 
 DEDUP_S = 1.0
 """How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
@@ -51,9 +51,18 @@ _FORGET = (
     "DELETE FROM audience WHERE app = ? AND task = ?",
     "DELETE FROM block WHERE app = ? AND task = ?",
     "DELETE FROM report WHERE app = ? AND task = ?",
+    "DELETE FROM handle WHERE app = ? AND task = ?",
     "DELETE FROM job WHERE app = ? AND task = ?",
     "DELETE FROM task WHERE app = ? AND number = ?",
 )
+_HANDLES = """
+SELECT h.device, h.name FROM carray(?3) AS asked
+CROSS JOIN handle AS h ON h.app = ?1 AND h.task = ?2 AND h.device = asked.value
+"""
+_SET_HANDLE = """
+INSERT OR REPLACE INTO handle (app, task, device, until, name) VALUES (?, ?, ?, ?, ?)
+"""
+_FORGET_HANDLES = "DELETE FROM handle WHERE app = ? AND until < ?"
 _ENDED = """
 SELECT number FROM task INDEXED BY task_ended
 WHERE app = ? AND ended_at < ? AND ended_at IS NOT NULL
@@ -186,6 +195,26 @@ def _use(tables: Tables, app: int) -> PushUse:
 
 def _write_use(tables: Tables, app: int, use: PushUse) -> None:
     tables.run(_SET_USE, app, msgspec.msgpack.encode(use))
+
+
+def read_overwritten(
+    tables: Tables, app: int, task: Task, devices: Sequence[int]
+) -> dict[int, str]:
+    """Names of the messages that a task overwrites, by device."""
+    if task.overwrites is None or not devices:
+        return {}
+    return dict(tables.all(_HANDLES, app, task.overwrites, integers(devices)))
+
+
+def write_handles(tables: Tables, app: int, task: Task, handles: Sequence[Handle]) -> None:
+    if handles:
+        until = task.expires_at
+        rows = [(app, task.number, it.device, until, it.name) for it in handles]
+        tables.many(_SET_HANDLE, rows)
+
+
+def forget_handles(tables: Tables, app: int, before: float) -> int:
+    return tables.run(_FORGET_HANDLES, app, before)
 
 
 def forget_tasks(tables: Tables, app: int, before: float) -> int:

@@ -1,0 +1,95 @@
+"""Taking a push back where the vendor can: who is asked, and what the books say of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.sim.checkers import everything
+from tests.sim.vendor import Trouble
+from tests.sim.world import APP, World
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import State
+from tocsin.domain.plan import ChannelFacts
+from tocsin.domain.task import Phase
+
+NOTHING = Message(is_online_only=True)
+
+
+def can_take_back(world: World, *, takes_back: bool = True) -> None:
+    """The world's vendor withdraws what it was given."""
+    facts = ChannelFacts("apns", 200, counts_badge_here=True, takes_back=takes_back)
+
+    async def asked(app: int) -> Mapping[int, ChannelFacts]:
+        return {1: facts}
+
+    world.channels.facts = asked  # type: ignore[method-assign, assignment]
+
+
+async def half_sent(world: World) -> str:
+    world.vendor.latency_s = 0.4
+    await world.people(800)
+    world.hire()
+    task = await world.push()
+    await world.run(1.2)
+    return task.task_id
+
+
+async def test_with_nothing_to_show_whoever_may_have_it_is_taken_back() -> None:
+    world = await World(trouble=Trouble(lost_answer=0.1), replaces=False).open()
+    can_take_back(world)
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, NOTHING)
+    world.vendor.trouble = Trouble()
+    await world.run(60)
+    task = await world.task(task_id)
+    sets = await world.fold(task)
+    assert sets.states[State.RECALLED]
+    withdrawal = (await world.store.tasks(APP))[0]
+    assert withdrawal.is_withdrawal
+    reached = sets.states[State.SENT] | sets.states[State.IN_DOUBT]
+    assert (await world.fold(withdrawal)).states[State.SENT] == reached
+    assert withdrawal.phase is Phase.DONE
+    assert await everything(world, task) == []
+    await world.close()
+
+
+async def test_where_no_vendor_can_there_is_nothing_to_do() -> None:
+    world = await World().open()
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, NOTHING)
+    await world.run(10)
+    assert [task.task_id for task in await world.store.tasks(APP)] == [task_id]
+    await world.close()
+
+
+async def test_a_device_of_a_vendor_that_cannot_is_told_in_the_books() -> None:
+    """A credential that could was there when the recall was answered, and then was not."""
+    world = await World().open()
+    can_take_back(world)
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, NOTHING)
+    can_take_back(world, takes_back=False)
+    await world.run(60)
+    withdrawal = (await world.store.tasks(APP))[0]
+    books = await world.ledger(withdrawal)
+    assert books.states["unreachable"] == books.planned > 0
+    assert books.faults == []
+    await world.close()
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+async def test_the_names_that_the_vendor_gave_come_back_with_the_recall(*, is_shown: bool) -> None:
+    world = await World().open()
+    can_take_back(world)
+    world.vendor.names = True
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, Message(title="x") if is_shown else NOTHING)
+    await world.run(60)
+    task = await world.task(task_id)
+    reached = (await world.fold(task)).states[State.SENT]
+    told = dict(world.vendor.taken_back)
+    assert len(told) == len(reached)
+    assert all(handle == f"name of {token}" for token, handle in told.items())
+    await world.close()

@@ -98,6 +98,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Whether the vendor takes absolute badges only, so that we count."""
     deadline_s: float = 10.0
     """How long one request may take."""
+    clock_offset_s: int = 0
+    """Seconds that the vendor's clocks are ahead of UTC: its quotas of the day end at midnight."""
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

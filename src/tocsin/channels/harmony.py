@@ -36,7 +36,7 @@ from tocsin.channels.shared import (
 )
 from tocsin.domain.message import Message, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
+from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
     Authority,
@@ -59,6 +59,7 @@ LIMITS = Limits(
     rate_per_s=6000.0,
     in_flight_max=64,
     deadline_s=10.0,
+    clock_offset_s=CHINA_S,
 )
 
 ORIGIN = "https://push-api.cloud.huawei.com"

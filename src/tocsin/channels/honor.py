@@ -35,7 +35,7 @@ from tocsin.channels.shared import (
 )
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
+from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
     Authority,
@@ -58,6 +58,7 @@ LIMITS = Limits(
     rate_per_s=3000.0,
     in_flight_max=32,
     deadline_s=15.0,
+    clock_offset_s=CHINA_S,
 )
 
 ORIGIN = "https://push-api.cloud.honor.com"

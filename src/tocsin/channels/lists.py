@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,13 @@ from tocsin.channels.pace import ACCUSING
 from tocsin.channels.registry import ListVendor, prepare_of
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import until_hour_s
 from tocsin.ports import Batch, Denied, Request, Response, StaleCredential, Unanswered
 
 PREPARED_MAX = 1000
 """Prepared texts kept; the oldest goes first, and is prepared anew if it is needed after all."""
+PARKED_MAX = 10_000
+"""Tasks remembered as over their quota; one that was forgotten asks once more."""
 PREPARED_LIFE_S = 1800.0
 """How long a prepared text is used: vendors forget what was saved."""
 
@@ -39,6 +42,13 @@ class Saved(Struct):
     lock: asyncio.Lock
     text: str = ""
     until: float = 0.0
+
+
+class Parked(Struct, frozen=True):
+    """Why, and until when, a task's lists are not sent."""
+
+    denied: Denied
+    until: float
 
 
 class Course(Struct):
@@ -60,6 +70,13 @@ class ListDriver(Driver):
         self._file = vendor
         self._prepare = prepare_of(vendor)
         self._saved: dict[Key, Saved] = {}
+        self._parked: dict[int, Parked] = {}
+        self._quiet: Parked | None = None
+        """The vendor has asked for a pause of everything."""
+
+    def room(self, now: float) -> int:
+        is_quiet = self._quiet is not None and now < self._quiet.until
+        return 0 if is_quiet else super().room(now)
 
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
         done: list[Receipt] = []
@@ -69,6 +86,9 @@ class ListDriver(Driver):
 
     async def _deliver(self, turn: Turn) -> list[Receipt]:
         """One list, from its leave to its receipts."""
+        parked = self._why_parked(turn.batch.task)
+        if parked is not None:
+            return turn.batch.came_to(parked)
         begun = await self._begin(turn, len(turn.batch.deliveries))
         if isinstance(begun, Denied):
             return turn.batch.came_to(begun)
@@ -183,14 +203,56 @@ class ListDriver(Driver):
             saved = self._saved[key] = Saved(asyncio.Lock())
         return saved
 
+    # what the vendor will not take yet
+
+    def _why_parked(self, task: int) -> Denied | None:
+        """Why a list of this task is not even begun, and for how long."""
+        now = self._clock.now()
+        for parked in (self._quiet, self._parked.get(task)):
+            if parked is not None and now < parked.until:
+                wait_s = parked.until - now
+                denied = parked.denied
+                return Denied(Outcome.HELD, denied.code, denied.info, wait_s)
+        return None
+
+    def _park(self, task: int, receipts: Sequence[Receipt]) -> None:
+        """Remember what a whole list was told: the next one would be told the same.
+
+        A quota or an hour is that of the task's class of message, and asking again may lower the
+        quota of tomorrow; a pause that the vendor names is the credential's.
+        """
+        first = receipts[0]
+        if first.retry_after_s is None or any(it.outcome != first.outcome for it in receipts):
+            return
+        denied = Denied(first.outcome, first.code, first.info)
+        parked = Parked(denied, self._clock.now() + first.retry_after_s)
+        if first.outcome is Outcome.THROTTLED:
+            self._quiet = parked
+        elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
+            while len(self._parked) >= PARKED_MAX:
+                del self._parked[next(iter(self._parked))]
+            self._parked[task] = parked
+
     def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""
+        receipts = self._with_days_end(receipts)
+        self._park(course.turn.batch.task, receipts)
         counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
         accused = [outcome for outcome in counted if outcome in ACCUSING]
         if accused or (counted and course.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
             self._record_outcome(main, is_probe=course.begun.is_probe)
         return receipts
+
+    def _with_days_end(self, receipts: list[Receipt]) -> list[Receipt]:
+        """What is over its quota waits for the vendor's midnight, where it named no other time."""
+        wait_s = until_hour_s(0, self._clock.now(), self._limits.clock_offset_s)
+        return [
+            msgspec.structs.replace(it, retry_after_s=wait_s)
+            if it.outcome is Outcome.QUOTA_DAY and it.retry_after_s is None
+            else it
+            for it in receipts
+        ]
 
 
 def _parts(batch: Batch, size: int) -> Iterator[Batch]:

@@ -29,7 +29,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import FORM, NEVER_S, code_of, discreet, json_object, outcome_by_status
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
+from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Request, Response
 
 NAME = "meizu"
@@ -41,6 +41,7 @@ LIMITS = Limits(
     lifetime_max_s=72 * 3600,
     rate_per_s=200.0,
     in_flight_max=16,
+    clock_offset_s=CHINA_S,
 )
 
 ORIGINS = {

@@ -26,7 +26,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import JSON, outcome_by_status
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
+from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 from tocsin.ports import (
     ACCEPTED,
     Authority,
@@ -49,6 +49,7 @@ LIMITS = Limits(
     # Below five million users with notifications on; 4,000 and 5,000 with more.
     rate_per_s=3000.0,
     in_flight_max=64,
+    clock_offset_s=CHINA_S,
 )
 
 ORIGIN = "https://api-push.vivo.com.cn"
@@ -67,8 +68,6 @@ TTL_MIN_S = 60
 TOKEN_LIFE_S = 86_400
 RENEW_AFTER_S = 5400
 """vivo asks for a new token every hour or two."""
-CHINA_S = 8 * 3600
-"""China's time is eight hours ahead of UTC all year."""
 OPENING_HOUR = 7
 
 SYSTEM, OPERATION = 1, 0
@@ -407,10 +406,8 @@ def _found(response: Response, answer: _Answer | None, now: float) -> Denied:
     outcome = OUTCOMES.get((200, code), Outcome.BAD_REQUEST)
     if outcome is Outcome.ACCEPTED:
         return ACCEPTED
-    if outcome is Outcome.QUOTA_DAY:
-        wait_s = _until(0, now)
-    elif outcome is Outcome.TIME_WINDOW:
-        wait_s = _until(OPENING_HOUR, now)
+    if outcome is Outcome.TIME_WINDOW:
+        wait_s = until_hour_s(OPENING_HOUR, now, CHINA_S)
     return Denied(outcome, code, (answer.desc or "")[:100], wait_s)
 
 
@@ -424,11 +421,6 @@ def _invalid(user: _Invalid) -> Denied:
 def _stale(found: Denied) -> None:
     if found.outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(found.code, found.info)
-
-
-def _until(hour: int, now: float) -> float:
-    """Seconds until it is this hour in China again."""
-    return 86_400 - (now + CHINA_S - hour * 3600) % 86_400
 
 
 class _Invalid(Struct, frozen=True):

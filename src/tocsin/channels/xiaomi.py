@@ -39,7 +39,7 @@ from tocsin.channels.shared import (
 )
 from tocsin.domain.message import Message, cut, notify_id, render_template
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
+from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
     Authority,
@@ -62,6 +62,7 @@ LIMITS = Limits(
     # For less than 100,000 devices with notifications on; 3,000 from ten million on.
     rate_per_s=500.0,
     in_flight_max=16,
+    clock_offset_s=CHINA_S,
 )
 
 ORIGINS = {

@@ -1,4 +1,4 @@
-"""When a vendor wants to be asked again: the Retry-After header, for all vendors alike."""
+"""When a vendor wants to be asked again: by its Retry-After header, or when its day is over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-RETRY_AFTER_MAX_S = 86_400.0
+DAY_S = 86_400.0
+CHINA_S = 8 * 3600
+"""China's clocks are eight hours ahead of UTC all year, in all of the country."""
+RETRY_AFTER_MAX_S = DAY_S
 """A vendor that names more than a day means "not today": the task's life decides then."""
 
 
@@ -23,6 +26,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if at is None or sent_at is None:
         return None
     return min(max(0.0, (at - sent_at).total_seconds()), RETRY_AFTER_MAX_S)
+
+
+def until_hour_s(hour: int, now: float, offset_s: int) -> float:
+    """Seconds until it is this hour again, where the clocks are so many seconds ahead of UTC."""
+    return DAY_S - (now + offset_s - hour * 3600) % DAY_S
 
 
 def _date(text: str) -> datetime | None:

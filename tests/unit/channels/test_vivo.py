@@ -246,23 +246,19 @@ def test_what_an_answer_to_one_means(response: Response, outcome: Outcome) -> No
     assert receipt.outcome is outcome
 
 
-# quotas and hours in China
+# hours in China
 
 
 @pytest.mark.parametrize(
     ("code", "now", "wait_s"),
     [
-        (10070, NOW, 16 * HOUR_S),
-        (10254, NOW + 15.5 * HOUR_S, 0.5 * HOUR_S),
-        (10073, NOW + 16 * HOUR_S, 24 * HOUR_S),
         (10071, NOW + 15 * HOUR_S, 8 * HOUR_S),
         (10071, NOW + 22 * HOUR_S, 1 * HOUR_S),
+        (10070, NOW, None),
         (10072, NOW, None),
     ],
 )
-def test_quotas_wait_for_midnight_and_closed_hours_for_seven(
-    code: int, now: float, wait_s: float | None
-) -> None:
+def test_closed_hours_wait_for_seven(code: int, now: float, wait_s: float | None) -> None:
     talk = vivo.deliver(vivo_settings(), AUTHORITY, listed(3), now)
     _, receipts = walked(talk, answer(code))
     assert [it.retry_after_s for it in receipts] == [wait_s] * 3

@@ -40,6 +40,9 @@ from tocsin.sandbox.trust import (
 )
 
 LOOPBACK = "127.0.0.1"
+HTTP_1 = ("http/1.1",)
+PROTOCOLS = {"apns": ("h2",), "fcm": ("h2", "http/1.1")}
+"""What a vendor's door offers; the others speak HTTP/1.1."""
 SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
 
 
@@ -115,16 +118,16 @@ class Sandbox:
             self.settings.vendors,
             lambda: Grounds(self.devices, self.clock, Chance(seed), self.keys),
         )
-        tls = self.keys.trust
-        self.listeners: dict[str, Listener] = {
-            "apns": self._listener(self.apns, server_context(tls, ["h2"]), ("h2",)),
-            "fcm": self._listener(
-                self.fcm, server_context(tls, ["h2", "http/1.1"]), ("h2", "http/1.1")
-            ),
+        vendors: dict[str, Vendor] = {"apns": self.apns, "fcm": self.fcm, **self.counters}
+        self.desks = {
+            name: Desk(vendor, self.faults, self.log, self.receipts, self.clock)
+            for name, vendor in vendors.items()
         }
-        for name, vendor in self.counters.items():
-            tls_1 = server_context(tls, ["http/1.1"])
-            self.listeners[name] = self._listener(vendor, tls_1, ("http/1.1",))
+        """Where each vendor's complete requests come to, whatever brings them."""
+        self.listeners = {
+            name: self._listener(self.desks[name], vendor, PROTOCOLS.get(name, HTTP_1))
+            for name, vendor in vendors.items()
+        }
         self._admin = Listener(Admin(self), self.clock)
         self._stack = AsyncExitStack()
 
@@ -151,18 +154,20 @@ class Sandbox:
                 stack.push_async_callback(listener.stop)
             await self._admin.start(LOOPBACK, self.settings.admin_port)
             stack.push_async_callback(self._admin.stop)
-            self.fcm.oauth.audiences = frozenset(
-                f"https://{host}:{self.listeners['fcm'].port}{TOKEN_PATH}"
-                for host in (LOOPBACK, "localhost")
-            )
-            for name, vendor in self.counters.items():
-                if isinstance(vendor, Addressed):
-                    vendor.stand_at(self.url(name))
+            self.stand_at(self.url)
             if self._http is not None:
                 posting = asyncio.create_task(self.receipts.run(self._http))
                 stack.push_async_callback(asyncio.wait, {posting})
                 stack.callback(posting.cancel)
             self._stack = stack.pop_all()
+
+    def stand_at(self, url: Callable[[str], str]) -> None:
+        """Tell those who must know where they are reached; `start` does."""
+        hosts = {url("fcm"), url("fcm").replace(LOOPBACK, "localhost")}
+        self.fcm.oauth.audiences = frozenset(f"{host}{TOKEN_PATH}" for host in hosts)
+        for name, vendor in self.counters.items():
+            if isinstance(vendor, Addressed):
+                vendor.stand_at(url(name))
 
     async def stop(self) -> None:
         """Close every port and connection, and the log."""
@@ -292,12 +297,11 @@ class Sandbox:
         accounts = {account.client_email: account}
         return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
 
-    def _listener(self, vendor: Vendor, tls: Any, protocols: tuple[str, ...]) -> Listener:
-        desk = Desk(vendor, self.faults, self.log, self.receipts, self.clock)
+    def _listener(self, desk: Desk, vendor: Vendor, protocols: tuple[str, ...]) -> Listener:
         return Listener(
             desk,
             self.clock,
-            tls=tls,
+            tls=server_context(self.keys.trust, list(protocols)),
             protocols=protocols,
             opening_streams=vendor.opening_streams,
         )

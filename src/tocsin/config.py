@@ -84,6 +84,13 @@ class Secret(Struct, frozen=True, kw_only=True):
             is_secret=True,
         ),
     ] = ""
+    former_key: Annotated[
+        str,
+        _says(
+            "The key before it, until `tocsin secret rotate` has sealed everything anew.",
+            is_secret=True,
+        ),
+    ] = ""
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -151,6 +158,8 @@ class Config(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.server.tls_cert) != bool(self.server.tls_key):
             raise ValueError("server.tls_cert and server.tls_key go together")
+        if self.secret.former_key and not self.secret.key:
+            raise ValueError("secret.former_key goes with secret.key")
 
 
 class Setting(Struct, frozen=True, kw_only=True):

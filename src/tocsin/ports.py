@@ -403,6 +403,21 @@ class Snapshots(Protocol):
         ...
 
 
+class Keyring(Protocol):
+    """The key that the vault seals with, and how it is changed for another."""
+
+    def begin(self) -> None:
+        """Seal with a fresh key from now on; what the former sealed still opens, come what may.
+
+        With a change under way already, nothing. Raises `CallError` where the keys are not ours.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Forget the former key: nothing is sealed with it any more."""
+        ...
+
+
 class Vault(Protocol):
     """Seals secrets for the store."""
 

@@ -14,7 +14,7 @@ import hmac
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.planted import planted_http, planted_store
-from tocsin.adapters.vault import AesVault, load_key
+from tocsin.adapters.vault import (
+    FORMER_VARIABLE,
+    KEY_VARIABLE,
+    AesVault,
+    FileKeyring,
+    GivenKeyring,
+    load_keys,
+)
 from tocsin.api import admin, v1
 from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
@@ -52,10 +59,11 @@ from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
-from tocsin.ports import Bus, Http, Snapshots, Vault
+from tocsin.ports import Bus, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
 SOCKET_NAME = "admin.sock"
+KEY_FILE = "secret.key"
 INDEX = "index"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
@@ -100,18 +108,18 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         # Tokens and texts lie here as they are: whatever is made, only its owner may read it.
         stack.callback(os.umask, os.umask(0o077))
-        secret = _secret(folder, config)
-        vault = AesVault(secret)
+        keys = _keys(folder, config)
+        vault = AesVault(*keys)
         store, snapshots = await _open_store(config, clock, metrics, stack)
         yield Service(
             config=config,
             clock=clock,
             metrics=metrics,
             vault=vault,
-            secret=secret,
+            secret=keys[0],
             store=planted_store(store, os.environ.get(BREAK, "")),
             snapshots=snapshots,
-            operator=Operator(store, vault, clock),
+            operator=Operator(store, vault, clock, _keyring(folder, config, keys, vault)),
         )
 
 
@@ -419,12 +427,12 @@ def derived_key(secret: bytes, purpose: str) -> bytes:
     return hmac.digest(secret, f"tocsin/{purpose}".encode(), hashlib.sha256)
 
 
-def _secret(folder: Path, config: Config) -> bytes:
-    """The folder's secret key; folder and key are made at the first start."""
+def _keys(folder: Path, config: Config) -> list[bytes]:
+    """The folder's secret key, a former one behind it; made at the first start like the folder."""
     try:
         # It holds keys, so only its owner shall read it.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return load_key(folder / "secret.key", _key_environment(config))
+        return load_keys(folder / KEY_FILE, _key_environment(config))
     except OSError as fault:
         raise _unusable(folder, fault) from fault
     except ValueError as fault:
@@ -451,7 +459,12 @@ def _withhold(folder: Path) -> None:
 
 
 def _key_environment(config: Config) -> dict[str, str]:
-    return {"TOCSIN_SECRET_KEY": config.secret.key} if config.secret.key else {}
+    told = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
+    return {name: text for name, text in told.items() if text}
+
+
+def _keyring(folder: Path, config: Config, keys: Sequence[bytes], vault: AesVault) -> Keyring:
+    return GivenKeyring(keys) if config.secret.key else FileKeyring(folder / KEY_FILE, keys, vault)
 
 
 async def _open_store(

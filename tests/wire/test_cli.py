@@ -243,6 +243,21 @@ async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -
     assert data.stat().st_mode & 0o777 == 0o700
 
 
+async def test_the_sealing_key_is_changed_under_a_running_service(stage: Stage) -> None:
+    app, data = "1400000012", ("--data", str(stage.data))
+    await add_app(stage.data, app)
+    words = ("credential", "add", "apns", "--app", app, "--sandbox", stage.sandbox_url)
+    await ask(*words, *data)
+    former = (stage.data / "secret.key").read_text()
+    done = await ask("secret", "rotate", *data)
+    assert done["secrets"] >= 3
+    assert (stage.data / "secret.key").read_text() not in ("", former)
+    # The door opens what was sealed anew, and a credential too.
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        assert await client.multiaccount_import(["ann"]) == []
+    assert (await ask("app", "show", app, *data))["appkey"]
+
+
 async def test_a_port_in_use_is_said_so(stage: Stage, tmp_path: Path) -> None:
     port = stage.url.rpartition(":")[2]
     said = await refused_to_serve("--data", str(tmp_path / "other"), "--port", port)

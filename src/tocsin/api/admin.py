@@ -40,6 +40,7 @@ class AdminPages:
         app = "/v1/apps/{sdkappid:int}"
         return [
             Route("/v1/status", self.status),
+            Route("/v1/secret/rotate", self.secret_rotate, methods=["POST"]),
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
             Route(app, self.app_add, methods=["POST"]),
@@ -51,6 +52,9 @@ class AdminPages:
 
     async def status(self, _: Request) -> Response:
         return answer(self._status())
+
+    async def secret_rotate(self, _: Request) -> Response:
+        return answer(await self._operator.secret_rotate())
 
     async def app_list(self, _: Request) -> Response:
         return answer({"apps": await self._operator.app_list()})

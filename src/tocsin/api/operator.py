@@ -13,14 +13,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tocsin.api.wire_accounts import is_user_id
-from tocsin.channels.credentials import seal_settings
+from tocsin.channels.credentials import seal_anew, seal_settings
 from tocsin.clock import Clock, secret_bytes
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
-from tocsin.ports import Vault
+from tocsin.ports import Keyring, Vault
 from tocsin.store import Store
 
 ADMINS_MAX = 10
@@ -80,10 +80,13 @@ SHOWN = (
 class Operator:
     """Carries out what an operator says. Each verb is durable when it answers."""
 
-    def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, clock: Clock, keyring: Keyring | None = None
+    ) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
+        self._keyring = keyring
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: what is not told stays. Answers it, and which it was.
@@ -187,6 +190,49 @@ class Operator:
                 raise CallError(70402, f"no credential {number}")
 
         await self._store.update_credential(sdkappid, number, change)
+
+    async def secret_rotate(self) -> dict[str, Any]:
+        """Change the key that seals the store's secrets, and seal every one anew.
+
+        Whatever ends it half way, both keys are kept, and the next call goes on from there.
+        """
+        assert self._keyring is not None
+        self._keyring.begin()
+        try:
+            counts = [await self._seal_anew(app) for app in await self._store.apps()]
+        except ValueError as fault:
+            raise CallError(70402, f"{fault}; both keys are kept until it opens") from None
+        self._keyring.finish()
+        return {"apps": len(counts), "secrets": sum(counts)}
+
+    async def _seal_anew(self, sdkappid: int) -> int:
+        """One app's keys and credentials; what was changed meanwhile is sealed anew already."""
+        row = await self._app(sdkappid)
+        fresh = {}
+        for name in ("key", "appkey"):
+            sealed, context = getattr(row, name), f"{sdkappid}/{name}"
+            fresh[name] = self._vault.seal(self._vault.open(sealed, context), context)
+
+        def change(app: App | None) -> App:
+            assert app is not None
+            same = {it: fresh[it] for it in fresh if getattr(app, it) == getattr(row, it)}
+            return msgspec.structs.replace(app, **same)
+
+        await self._store.update_app(sdkappid, change)
+        records = await self._store.credentials(sdkappid)
+        for record in records:
+            await self._seal_credential_anew(record)
+        return len(fresh) + len(records)
+
+    async def _seal_credential_anew(self, record: Credential) -> None:
+        sealed = seal_anew(self._vault, record)
+
+        def change(known: Credential | None, _: int) -> Credential | None:
+            if known is None or known.settings != record.settings:
+                return known
+            return msgspec.structs.replace(known, settings=sealed)
+
+        await self._store.update_credential(record.app, record.number, change)
 
     async def _app(self, sdkappid: int) -> App:
         app = await self._store.app(sdkappid)

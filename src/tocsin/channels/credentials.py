@@ -180,6 +180,12 @@ def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any
     return vault.seal(check_settings(channel, values), _context(app, channel))
 
 
+def seal_anew(vault: Vault, record: Credential) -> bytes:
+    """A record's settings under the vault's present key; raises `ValueError` like `open`."""
+    context = _context(record.app, record.channel)
+    return vault.seal(vault.open(record.settings, context), context)
+
+
 def open_settings(vault: Vault, record: Credential, vendor: Vendor) -> Any:
     """A record's settings; raises `ValueError` when they cannot be read."""
     plain = vault.open(record.settings, _context(record.app, record.channel))

@@ -9,7 +9,17 @@ import typer
 from msgspec import Struct
 
 from tocsin.channels.registry import VENDORS
-from tocsin.cli import apps, certificates, credentials, demo, listen, push, sandbox, serve
+from tocsin.cli import (
+    apps,
+    certificates,
+    credentials,
+    demo,
+    listen,
+    push,
+    sandbox,
+    secrets,
+    serve,
+)
 
 INTRO = """Tocsin: a self-hosted push service, wire-compatible with Tencent's Push REST API.
 
@@ -29,6 +39,7 @@ GROUPS: dict[str, str] = {
     "credential": "Credentials: what proves us to a vendor.",
     "credential add": "Add a credential; one command per vendor.",
     "task": "Pushes, and what became of them.",
+    "secret": "The key that seals what the data folder keeps secret.",
     "sandbox": "The vendors' servers on loopback, to push to without a vendor account.",
     "sandbox faults": "Make the sandbox's vendors fail, by rule.",
     "tls": "Certificates for HTTPS.",
@@ -93,6 +104,7 @@ ROWS: tuple[Row, ...] = (
         credentials.credential_delete,
         ("tocsin credential delete 2 --app 1400000001 --data data",),
     ),
+    Row("secret rotate", secrets.secret_rotate, ("tocsin secret rotate --data data",)),
     Row(
         "send",
         push.send,

@@ -31,6 +31,10 @@ Data = Annotated[
 class Operator(Protocol):
     """What an operator can do; a refusal is raised with its code and reason."""
 
+    async def secret_rotate(self) -> dict[str, Any]:
+        """Change the key that seals the store's secrets; answers how many were sealed anew."""
+        ...
+
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: members not named in `facts` stay.
 

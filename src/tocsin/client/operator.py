@@ -49,6 +49,10 @@ class AdminSocket:
         """Where the running service listens (`url`), its `pid` and `version`."""
         return await self._wire.ask("GET", "/v1/status")
 
+    async def secret_rotate(self) -> dict[str, Any]:
+        """Change the key that seals the store's secrets; answers how many were sealed anew."""
+        return await self._wire.ask("POST", "/v1/secret/rotate")
+
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: members not named in `facts` stay.
 

@@ -64,6 +64,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("calls", "counter", ("command", "code"), "Calls answered, by ErrorCode; 0 is OK."),
     Metric(
+        "credential_expires_seconds",
+        "gauge",
+        ("credential",),
+        "Seconds until a credential that ends does; from a month before it is warned of.",
+    ),
+    Metric(
         "deliveries",
         "counter",
         ("channel", "outcome"),

@@ -284,6 +284,10 @@ class Channels(Protocol):
         """The channel of a credential; None when there is no such credential any more."""
         ...
 
+    async def expiries(self, app: int) -> Mapping[int, float]:
+        """When those enabled credentials end that ever do, Unix seconds, by certificate ID."""
+        ...
+
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         """What a vendor's call says, whoever sent it; None for a vendor that reports nothing.
 

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import hashlib
 import hmac
 import os
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from msgspec import Struct
 
 from tocsin.adapters.bus import LocalBus
@@ -49,7 +46,6 @@ from tocsin.config import Config
 from tocsin.errors import SetupError
 from tocsin.log import configure, get_logger
 from tocsin.metrics import Metrics
-from tocsin.online.frames import FRAME_MAX_BYTES
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
 from tocsin.pipeline.accept import Accepting
@@ -59,10 +55,17 @@ from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
-from tocsin.ports import Bus, Http, Keyring, Snapshots, Vault
+from tocsin.ports import Bus, Channels, Http, Keyring, Snapshots, Vault
+from tocsin.serving import (
+    Server,
+    admin_socket,
+    listen,
+    private_server,
+    public_server,
+    url_of,
+)
 from tocsin.store import Store
 
-SOCKET_NAME = "admin.sock"
 KEY_FILE = "secret.key"
 INDEX = "index"
 COLLECT_EVERY = (50_000, 20, 100)
@@ -75,10 +78,6 @@ KEY_ADVICE = (
     "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
     "what was sealed with another key stays sealed"
 )
-LISTEN_ADVICE = {
-    errno.EADDRINUSE: "another --port, or 0 for any free one",
-    errno.EACCES: "a --port above 1023, or 0 for any free one",
-}
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -195,12 +194,7 @@ class _Running:
                 lane_jobs_max=config.dispatch.queue_jobs_max - 1,
             ),
         )
-        upkeep = Upkeep(
-            every_s=config.keep.every_s,
-            log_kept_s=config.keep.change_log_s,
-            tasks_kept_s=config.keep.tasks_s,
-        )
-        ticker = Ticker(service.store, indexer, service.clock, service.metrics, upkeep)
+        ticker = self._ticker(indexer, channels)
         desk = Desk(
             store=service.store,
             accepting=accepting,
@@ -208,15 +202,31 @@ class _Running:
             bus=bus,
             clock=service.clock,
         )
-        receiving = Receiving(
+        doors = self._doors(desk, hub, registrar, self._receiving(channels))
+        await self._run(doors, hub, [dispatcher.run, ticker.run, hub.run], started, ended)
+
+    def _ticker(self, indexer: Indexer, channels: Channels) -> Ticker:
+        service, keep = self._service, self._service.config.keep
+        return Ticker(
+            service.store,
+            indexer,
+            channels,
+            clock=service.clock,
+            metrics=service.metrics,
+            upkeep=Upkeep(
+                every_s=keep.every_s, log_kept_s=keep.change_log_s, tasks_kept_s=keep.tasks_s
+            ),
+        )
+
+    def _receiving(self, channels: Channels) -> Receiving:
+        service = self._service
+        return Receiving(
             store=service.store,
             channels=channels,
             clock=service.clock,
             metrics=service.metrics,
             correlation_key=derived_key(service.secret, "correlation"),
         )
-        doors = self._doors(desk, hub, registrar, receiving)
-        await self._run(doors, hub, [dispatcher.run, ticker.run, hub.run], started, ended)
 
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Doors:
         service = self._service
@@ -278,14 +288,14 @@ class _Running:
     ) -> None:
         """Run doors and workers; whichever fails ends the service, doors close first."""
         config = self._service.config
-        public = Server(_public(doors, config))
+        public = Server(public_server(doors, config))
         listening = listen(config)
         url = url_of(config, listening)
         status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
         service = self._service
         own = admin.create(service.operator, service.store, hub, lambda: status)
         with admin_socket(Path(config.data)) as private_socket:
-            private = Server(_private(own))
+            private = Server(private_server(own))
             doors_open = [
                 asyncio.create_task(public.serve([listening])),
                 asyncio.create_task(private.serve([private_socket])),
@@ -312,114 +322,6 @@ class _Running:
         for result in results:
             if isinstance(result, Exception):
                 raise result
-
-
-class Server(uvicorn.Server):
-    """uvicorn that says when it listens and leaves signals to whoever started it."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_open = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.is_open.set()
-
-
-def _public(doors: Doors, config: Config) -> uvicorn.Config:
-    server = config.server
-    settings = uvicorn.Config(
-        doors,
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=FRAME_MAX_BYTES,
-        ws_ping_interval=None,
-        # Compression would keep its windows, 50 KB and more, for every idle connection.
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        # Query strings carry UserSigs: the server's own access log stays off.
-        access_log=False,
-        server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=list(server.trusted_proxies),
-        timeout_keep_alive=server.keep_alive_s,
-        timeout_graceful_shutdown=int(server.drain_s),
-        ssl_certfile=server.tls_cert or None,
-        ssl_keyfile=server.tls_key or None,
-    )
-    try:
-        settings.load()
-    except OSError as fault:
-        raise SetupError(
-            f"the TLS certificate {server.tls_cert} cannot be used: {fault.strerror or fault}",
-            "name a PEM chain and its own key; `tocsin tls self-signed` makes both",
-        ) from fault
-    return settings
-
-
-def _private(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-
-
-def listen(config: Config) -> socket.socket:
-    """The listening socket; port 0 takes a free one. Raises `SetupError` if it cannot be had."""
-    server = config.server
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    try:
-        listening = socket.create_server((server.host, server.port), family=family, backlog=2048)
-    except OSError as fault:
-        raise SetupError(
-            f"cannot listen on {server.host}:{server.port}: {fault.strerror or fault}",
-            LISTEN_ADVICE.get(fault.errno or 0, "a --host that is an address of this machine"),
-        ) from fault
-    # An answer is written in two parts; without this the second waits for the caller's ack of the
-    # first, 40 ms. Accepted connections inherit it.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
-
-
-def url_of(config: Config, listening: socket.socket) -> str:
-    """The base URL of the public door."""
-    host, port = listening.getsockname()[:2]
-    scheme = "https" if config.server.tls_cert else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-@contextlib.contextmanager
-def admin_socket(folder: Path) -> Iterator[socket.socket]:
-    """The operator's socket: whoever may open it is the operator, so only its owner may."""
-    path = folder / SOCKET_NAME
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-        former = os.umask(0o177)
-        try:
-            listening.bind(str(path))
-        except OSError as fault:
-            raise SetupError(
-                f"cannot listen on {path}: {fault.strerror or fault}",
-                "a data folder of our own on a local disk, its path shorter than 100 characters",
-            ) from fault
-        finally:
-            os.umask(former)
-        listening.listen(64)
-        try:
-            yield listening
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

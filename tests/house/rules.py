@@ -18,18 +18,29 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("wiring",),
+    ("serving", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
 
-NEIGHBOURLY = (0, 2, 6)
+NEIGHBOURLY = (0, 2, 5, 6)
 """Floors whose rooms are files side by side and may import each other."""
 
 PUBLIC_ONLY = ("client", "demo")
 """Rooms that speak the public API and so know nothing of how it is served."""
 
-INSIDE = ("adapters", "api", "channels", "config", "online", "pipeline", "ports", "store", "wiring")
+INSIDE = (
+    "adapters",
+    "api",
+    "channels",
+    "config",
+    "online",
+    "pipeline",
+    "ports",
+    "serving",
+    "store",
+    "wiring",
+)
 
 HTTP_ROOMS = ("adapters/http", "adapters/http_pool", "client", "demo")
 

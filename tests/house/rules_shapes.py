@@ -13,6 +13,7 @@ FAMILY = "src/tocsin/channels"
 NOT_VENDORS = (
     "__init__.py",
     "authority.py",
+    "client_config.py",
     "credentials.py",
     "driver.py",
     "lists.py",
@@ -33,6 +34,7 @@ ORDER = (
     "OUTCOMES",
     "replaces",
     "authorize",
+    "expires_at",
     "prepare",
     "request",
     "read",
@@ -48,6 +50,7 @@ REQUIRED = ("NAME", "LIMITS", "Settings", "OUTCOMES", "replaces", "authorize")
 PARAMETERS = {
     "replaces": ("settings", "message"),
     "authorize": ("settings", "now"),
+    "expires_at": ("settings",),
     "prepare": ("settings", "credential", "batch", "now"),
     "request": ("settings", "credential", "delivery", "now"),
     "read": ("delivery", "response"),

@@ -127,6 +127,7 @@ class OneChannel:
 
     def __init__(self, channel: PlainChannel, batch_max: int = 200) -> None:
         self.plain = channel
+        self.ends: dict[int, float] = {}
         self._facts = ChannelFacts("apns", batch_max, counts_badge_here=True)
 
     async def facts(self, app: int) -> dict[int, ChannelFacts]:
@@ -134,6 +135,10 @@ class OneChannel:
 
     async def channel(self, app: int, credential: int) -> Channel | None:
         return self.plain if credential == 1 else None
+
+    async def expiries(self, app: int) -> dict[int, float]:
+        """Certificate ID to when it ends; a test sets it."""
+        return self.ends
 
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         """This vendor reports nothing."""

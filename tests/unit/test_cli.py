@@ -69,7 +69,7 @@ def test_every_command_says_what_it_does_and_shows_how() -> None:
         (("sandbox", "faults", "list", "--sandbox", "http://127.0.0.1:9"), 3, "tocsin sandbox"),
         (("task", "list", "--data", "nowhere"), EXIT_REFUSED, "tocsin serve --data nowhere"),
         (("demo", "--break", "everything"), EXIT_USAGE, "lost-job"),
-        (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "private_key"),
+        (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "bundle_id"),
         (("credential", "add", "apns", "--private-key", "@nowhere.p8"), EXIT_USAGE, "nowhere.p8"),
     ],
 )

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from tocsin.client.operator import AdminSocket
 from tocsin.config import Config, Log, Server, Storage
-from tocsin.wiring import SOCKET_NAME, serve
+from tocsin.serving import SOCKET_NAME
+from tocsin.wiring import serve
 
 APP = 1_400_000_001
 KEY = "canary0key0that0signs0usersigs0and0shall0never0be0in0any0output0"

@@ -47,7 +47,9 @@ class AdminPages:
             Route(f"{app}/usersig", self.usersig, methods=["POST"]),
             Route(f"{app}/credentials", self.credential_list),
             Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
+            Route(f"{app}/credentials/{{number:int}}", self.credential_set, methods=["POST"]),
             Route(f"{app}/credentials/{{number:int}}", self.credential_delete, methods=["DELETE"]),
+            Route(f"{app}/client_config", self.client_config, methods=["POST"]),
         ]
 
     async def status(self, _: Request) -> Response:
@@ -79,6 +81,16 @@ class AdminPages:
     async def credential_add(self, request: Request) -> Response:
         facts = await read_json(request)
         return answer(await self._operator.credential_add(_app(request), facts))
+
+    async def credential_set(self, request: Request) -> Response:
+        facts, number = await read_json(request), _number(request, "number")
+        return answer(await self._operator.credential_set(_app(request), number, facts))
+
+    async def client_config(self, request: Request) -> Response:
+        numbers = (await read_json(request)).get("numbers", [])
+        if not isinstance(numbers, list) or not all(isinstance(it, int) for it in numbers):
+            raise CallError(70402, "numbers are certificate IDs")
+        return answer({"config": await self._operator.client_config(_app(request), numbers)})
 
     async def credential_delete(self, request: Request) -> Response:
         await self._operator.credential_delete(_app(request), _number(request, "number"))

@@ -1,4 +1,4 @@
-"""The operator's verbs: apps, their administrators, credentials, UserSigs.
+"""The operator's verbs: apps, their administrators, UserSigs, and the key that seals.
 
 They belong to whoever may read the data folder, never to an app's administrator: the command line
 carries them out itself, or through the admin socket of the running service (`api/admin.py`).
@@ -7,13 +7,14 @@ carries them out itself, or through the admin socket of the running service (`ap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.credentials import CredentialVerbs, convert
 from tocsin.api.wire_accounts import is_user_id
-from tocsin.channels.credentials import seal_anew, seal_settings
+from tocsin.channels.credentials import seal_anew
 from tocsin.clock import Clock, secret_bytes
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, import_accounts
@@ -28,7 +29,6 @@ ADMINS_MAX = 10
 SDKAPPID_MAX = 2**32 - 1
 EXPIRE_MAX_S = 100 * 365 * 86_400
 
-Facts = TypeVar("Facts")
 Spell = Annotated[int, Meta(ge=1, le=30 * 86_400)]
 
 
@@ -46,17 +46,6 @@ class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is_push_enabled: bool | None = None
     can_delete_accounts: bool | None = None
     reimport_after_s: Annotated[int, Meta(ge=0)] | None = None
-
-
-class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A credential to be added: the vendor's settings, and what the operator alone may say."""
-
-    channel: str
-    settings: dict[str, Any]
-    origin: str = ""
-    auth_origin: str = ""
-    ca: str | None = None
-    rate_per_s: Annotated[float, Meta(ge=0)] = 0.0
 
 
 SHOWN = (
@@ -77,14 +66,13 @@ SHOWN = (
 """What of an app is shown; its keys only where they are asked for."""
 
 
-class Operator:
+class Operator(CredentialVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
     def __init__(
         self, store: Store, vault: Vault, clock: Clock, keyring: Keyring | None = None
     ) -> None:
-        self._store = store
-        self._vault = vault
+        super().__init__(store, vault)
         self._clock = clock
         self._keyring = keyring
 
@@ -93,7 +81,7 @@ class Operator:
 
         A key that was made here is in the answer, this once.
         """
-        told = _convert(facts, AppFacts)
+        told = convert(facts, AppFacts)
         if not 1 <= sdkappid <= SDKAPPID_MAX:
             raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
         _check_admins(told.admins or ())
@@ -151,46 +139,6 @@ class Operator:
         key = self._vault.open(app.key, f"{sdkappid}/key").decode()
         return usersig.sign(sdkappid, key, name, expire_s, self._clock.now())
 
-    async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
-        await self._app(sdkappid)
-        told = _convert(facts, CredentialFacts)
-        try:
-            sealed = seal_settings(self._vault, sdkappid, told.channel, told.settings)
-        except ValueError as fault:
-            raise CallError(70402, str(fault)) from None
-
-        def change(_: Credential | None, number: int) -> Credential:
-            return Credential(
-                app=sdkappid,
-                number=number,
-                channel=told.channel,
-                settings=sealed,
-                origin=told.origin,
-                auth_origin=told.auth_origin,
-                ca=told.ca,
-                rate_per_s=told.rate_per_s,
-            )
-
-        added = await self._store.update_credential(sdkappid, 0, change)
-        assert added is not None
-        return shown_credential(added)
-
-    async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
-        """The app's credentials, without their secrets."""
-        await self._app(sdkappid)
-        return [shown_credential(each) for each in await self._store.credentials(sdkappid)]
-
-    async def credential_delete(self, sdkappid: int, number: int) -> None:
-        """Delete a credential; its devices have no way to the vendor any more."""
-        await self._app(sdkappid)
-
-        def change(known: Credential | None, _: int) -> None:
-            if known is None:
-                raise CallError(70402, f"no credential {number}")
-
-        await self._store.update_credential(sdkappid, number, change)
-
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets, and seal every one anew.
 
@@ -234,12 +182,6 @@ class Operator:
 
         await self._store.update_credential(record.app, record.number, change)
 
-    async def _app(self, sdkappid: int) -> App:
-        app = await self._store.app(sdkappid)
-        if app is None:
-            raise CallError(70020)
-        return app
-
 
 def shown_app(app: App) -> dict[str, Any]:
     """An app as it is shown, without its keys."""
@@ -249,30 +191,9 @@ def shown_app(app: App) -> dict[str, Any]:
     return plain
 
 
-def shown_credential(record: Credential) -> dict[str, Any]:
-    """A credential as it is shown, without its secrets."""
-    return {
-        "number": record.number,
-        "channel": record.channel,
-        "origin": record.origin,
-        "auth_origin": record.auth_origin,
-        "has_ca": record.ca is not None,
-        "rate_per_s": record.rate_per_s,
-        "is_enabled": record.is_enabled,
-        "version": record.version,
-    }
-
-
 def _check_admins(names: tuple[str, ...]) -> None:
     if len(names) > ADMINS_MAX:
         raise CallError(70402, f"an app has at most {ADMINS_MAX} administrators")
     for name in names:
         if not is_user_id(name):
             raise CallError(70402, "a name has 1 to 32 printable ASCII characters")
-
-
-def _convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
-    try:
-        return msgspec.convert(dict(facts), form)
-    except msgspec.ValidationError as fault:
-        raise CallError(70402, str(fault)) from None

@@ -1,17 +1,18 @@
-"""Apple Push Notification service, by provider token.
+"""Apple Push Notification service, by provider token or client certificate.
 
 Pages, read 2026-11:
 https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
 https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
 https://developer.apple.com/documentation/usernotifications/establishing-a-token-based-connection-to-apns
+https://developer.apple.com/documentation/usernotifications/establishing-a-certificate-based-connection-to-apns
 https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification
 
 What is special: HTTP/2 only; one device a request, and the answer is the receipt. We sign the
 token ourselves, and Apple wants it renewed no oftener than every 20 minutes and at least every
-60, so one is shared by everything that a credential sends. Badges are absolute, so we count. A
-VoIP push and a Live Activity go to tokens of their own: when such a token dies, the device's
-ordinary one is still good, so the outcome is "undeliverable" and not "token dead". Apple keeps
-one notification for a device that is off; the collapse id makes a second delivery of a task
+60, so one is shared by everything that a credential sends; a certificate proves the connection
+instead. Badges are absolute, so we count. A VoIP push and a Live Activity go to tokens of their
+own: when such a token dies, the device's ordinary one is still good, and a call goes there. Apple
+keeps one notification for a device that is off; the collapse id makes a second delivery of a task
 replace the first, also on the screen.
 """
 
@@ -26,6 +27,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgspec import Meta, Struct
 
 from tocsin.channels.shared import outcome_by_status, p256_key
@@ -79,9 +81,21 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"is_secret": True},
             examples=["@AuthKey.p8"],
         ),
-    ]
-    key_id: Annotated[str, Meta(description="Key ID of the signing key, ten characters")]
-    team_id: Annotated[str, Meta(description="Team ID that the key belongs to, ten characters")]
+    ] = ""
+    certificate: Annotated[
+        str,
+        Meta(
+            description="Instead of a key: client certificate with its key, PEM (--file: a .p12)",
+            extra={"is_secret": True},
+        ),
+    ] = ""
+    key_id: Annotated[
+        str, Meta(description="Key ID of the signing key, ten characters", examples=["KEY_ID"])
+    ] = ""
+    team_id: Annotated[
+        str,
+        Meta(description="Team ID that the key belongs to, ten characters", examples=["TEAM_ID"]),
+    ] = ""
     bundle_id: Annotated[
         str,
         Meta(
@@ -95,10 +109,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "production"
 
     def __post_init__(self) -> None:
-        for name in ("key_id", "team_id", "bundle_id"):
+        if bool(self.private_key) == bool(self.certificate):
+            raise ValueError("either private_key or certificate is needed, and not both")
+        needed = ("key_id", "team_id", "bundle_id") if self.private_key else ("bundle_id",)
+        for name in needed:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", getattr(self, name)):
                 raise ValueError(f"{name} holds letters, digits, '.', '-' and '_' only")
-        _signing_key(self.private_key)
+        if self.private_key:
+            _signing_key(self.private_key)
+        else:
+            _certificate(self.certificate)
 
 
 OUTCOMES: dict[tuple[int, str], Outcome] = {
@@ -159,10 +179,23 @@ def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - th
 
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
     yield from ()
+    if settings.certificate:
+        ends_at = _certificate(settings.certificate).not_valid_after_utc
+        if now >= ends_at.timestamp():
+            info = f"the certificate expired on {ends_at:%Y-%m-%d}"
+            return Denied(Outcome.CREDENTIALS_WRONG, "-16", info)
+        return Authority("", now + TOKEN_RENEW_S, min(ends_at.timestamp(), now + TOKEN_LIFE_S))
     claims = {"iss": settings.team_id, "iat": int(now)}
     key = _signing_key(settings.private_key)
     token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": settings.key_id})
     return Authority(f"bearer {token}", now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
+
+
+def expires_at(settings: Settings) -> float | None:
+    """When the certificate ends, Unix seconds; a signing key does not."""
+    if not settings.certificate:
+        return None
+    return _certificate(settings.certificate).not_valid_after_utc.timestamp()
 
 
 def request(
@@ -182,6 +215,7 @@ def request(
         "/3/device/" + (token if token.isalnum() else quote(token, safe="")),
         _headers(settings, credential, kind, delivery),
         body,
+        identity=settings.certificate or None,
         http2=True,
         # "Establishing a token-based connection to APNs": a connection is one team's.
         pool=settings.team_id,
@@ -195,8 +229,10 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     outcome = _outcome(response.status, answer.reason)
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(str(response.status), answer.reason)
-    if outcome is Outcome.TOKEN_DEAD and _kind(delivery) in ("voip", "liveactivity"):
-        outcome = Outcome.UNDELIVERABLE
+    kind, gone = _kind(delivery), ""
+    if outcome is Outcome.TOKEN_DEAD and kind in ("voip", "liveactivity"):
+        gone = _token(kind, delivery)
+        outcome = Outcome.OTHER_WAY if kind == "voip" else Outcome.UNDELIVERABLE
     return Receipt(
         device=delivery.device,
         outcome=outcome,
@@ -205,6 +241,7 @@ def read(delivery: Delivery, response: Response) -> Receipt:
         retry_after_s=retry_after_s(response.headers),
         died_at=None if answer.timestamp is None else answer.timestamp / 1000,
         epoch=delivery.epoch,
+        gone_token=gone,
     )
 
 
@@ -227,8 +264,9 @@ def _token(kind: str, delivery: Delivery) -> str:
 def _headers(
     settings: Settings, credential: Authority, kind: str, delivery: Delivery
 ) -> tuple[tuple[str, str], ...]:
+    proof = (("authorization", credential.value),) if credential.value else ()
     headers = (
-        ("authorization", credential.value),
+        *proof,
         ("apns-topic", settings.bundle_id + TOPIC_SUFFIXES[kind]),
         ("apns-push-type", kind),
         ("apns-priority", "5" if kind == "background" else "10"),
@@ -308,6 +346,19 @@ def _answer(body: bytes) -> _Answer:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _NO_ANSWER
+
+
+def _certificate(pem: str) -> Certificate:
+    """The certificate, if its key stands beside it."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+        found = load_pem_x509_certificate(pem.encode())
+    except (TypeError, ValueError):
+        # The library's message quotes parts of the text, so it is not passed on.
+        raise ValueError("certificate is not the PEM text of a certificate and its key") from None
+    if key.public_key() != found.public_key():
+        raise ValueError("certificate and key do not belong together")
+    return found
 
 
 def _signing_key(pem: str) -> ec.EllipticCurvePrivateKey:

@@ -21,6 +21,7 @@ from tocsin.channels.registry import (
     ListVendor,
     SingleVendor,
     Vendor,
+    expiry_of,
     find,
     recall_of,
     report_of,
@@ -53,6 +54,7 @@ class Stand(Struct, frozen=True):
     version: int
     driver: Driver | None
     facts: ChannelFacts | None
+    expires_at: float | None = None
 
 
 class VendorChannels:
@@ -76,6 +78,10 @@ class VendorChannels:
     async def channel(self, app: int, credential: int) -> Driver | None:
         stand = (await self._fresh(app)).drivers.get(credential)
         return stand.driver if stand is not None else None
+
+    async def expiries(self, app: int) -> Mapping[int, float]:
+        stands = (await self._fresh(app)).drivers
+        return {number: it.expires_at for number, it in stands.items() if it.expires_at is not None}
 
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         found = find(vendor)
@@ -131,7 +137,7 @@ class VendorChannels:
 
     def _stand(self, record: Credential) -> Stand:
         try:
-            vendor = _vendor(record.channel)
+            vendor = vendor_of(record.channel)
             settings = open_settings(self._vault, record, vendor)
         except ValueError as error:
             self._log.error(
@@ -145,7 +151,8 @@ class VendorChannels:
         batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
         takes_back = recall_of(vendor) is not None
         facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here, takes_back)
-        return Stand(record.version, driver_of(vendor, record, settings, self._tools), facts)
+        one = driver_of(vendor, record, settings, self._tools)
+        return Stand(record.version, one, facts, expiry_of(vendor)(settings))
 
     async def _close(self) -> None:
         for shelf in self._shelves.values():
@@ -171,7 +178,7 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
     Raises `ValueError` with a sentence that quotes no secret.
     """
     # Options of the command line are texts, also those that hold a number.
-    settings = msgspec.convert(dict(values), _vendor(channel).Settings, strict=False)
+    settings = msgspec.convert(dict(values), vendor_of(channel).Settings, strict=False)
     return msgspec.json.encode(settings)
 
 
@@ -192,7 +199,8 @@ def open_settings(vault: Vault, record: Credential, vendor: Vendor) -> Any:
     return msgspec.json.decode(plain, type=vendor.Settings)
 
 
-def _vendor(channel: str) -> SingleVendor | ListVendor:
+def vendor_of(channel: str) -> SingleVendor | ListVendor:
+    """The vendor of a channel's name; raises `ValueError` where there is none."""
     vendor = find(channel)
     if vendor is None:
         raise ValueError(f"no such channel: {channel}")

@@ -105,7 +105,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, Meta(description="The intent URI, the action or the https address of a click")
     ] = ""
     badge_class: Annotated[
-        str, Meta(description="Launcher activity that carries the badge; empty: no badges")
+        str,
+        Meta(
+            description="Launcher activity that carries the badge; empty: no badges",
+            extra={"client_key": "huaweiBadgeClassName"},
+        ),
     ] = ""
     receipt_id: Annotated[
         str, Meta(description="Which receipt address of the console to use; empty: the default")

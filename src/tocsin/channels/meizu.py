@@ -62,7 +62,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What Meizu's console shows of an app, and how its messages are sent."""
 
     app_secret: Annotated[str, Meta(description="AppSecret of the app", extra={"is_secret": True})]
-    app_id: Annotated[str, Meta(description="AppID of the app, digits")]
+    app_id: Annotated[
+        str, Meta(description="AppID of the app, digits", extra={"client_key": "meizuPushAppId"})
+    ]
+    app_key: Annotated[
+        str,
+        Meta(
+            description="AppKey of the app: only for the client's configuration file",
+            extra={"client_key": "meizuPushAppKey"},
+        ),
+    ] = ""
     region: Annotated[
         Literal["china", "india"],
         Meta(description="Which of Meizu's services the app is registered with"),

@@ -121,6 +121,12 @@ def takes_one(vendor: SingleVendor | ListVendor) -> TypeGuard[SingleVendor]:
     return vendor.LIMITS.devices_max == 1
 
 
+def expiry_of(vendor: Vendor) -> Callable[[Any], float | None]:
+    """A vendor's `expires_at`: when settings end, Unix seconds; never for most vendors."""
+    found: Callable[[Any], float | None] = getattr(vendor, "expires_at", lambda _: None)
+    return found
+
+
 def recall_of(vendor: Vendor) -> Recall | None:
     """A vendor's `recall`, where it withdraws what it was given."""
     found: Recall | None = getattr(vendor, "recall", None)

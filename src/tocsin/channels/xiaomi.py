@@ -95,6 +95,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     package_name: Annotated[
         str, Meta(description="Package name of the Android app", examples=["com.example.app"])
     ]
+    app_id: Annotated[
+        str,
+        Meta(
+            description="AppID of the app: only for the client's configuration file",
+            extra={"client_key": "xiaomiPushAppId"},
+        ),
+    ] = ""
+    app_key: Annotated[
+        str,
+        Meta(
+            description="AppKey of the app: only for the client's configuration file",
+            extra={"client_key": "xiaomiPushAppKey"},
+        ),
+    ] = ""
     region: Annotated[
         Literal["china", "europe", "india", "russia", "global"],
         Meta(description="Which of Xiaomi's services the app is registered with"),

@@ -6,6 +6,7 @@ appear by themselves.
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 import typing
 from collections.abc import Callable
@@ -16,7 +17,8 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from tocsin.channels.registry import Vendor
+from tocsin.channels.registry import VENDORS, Vendor
+from tocsin.cli.credential_files import read_settings
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor, credential_facts
@@ -35,11 +37,18 @@ SandboxUrl = Annotated[
     str,
     typer.Option("--sandbox", help="Take credentials and addresses from this running sandbox."),
 ]
-JsonFile = Annotated[
+SettingsFile = Annotated[
     Path | None,
     typer.Option(
-        "--file", exists=True, dir_okay=False, help="JSON file with the settings as the vendor "
-        "gives it out, a service account for instance."
+        "--file", dir_okay=False, help="File as the vendor gives it out: JSON such as "
+        "a service account, a .p8 or .pem key, a .p12 certificate."
+    ),
+]  # fmt: skip
+Password = Annotated[
+    str,
+    typer.Option(
+        envvar="TOCSIN_PASSWORD", help="Password of a .p12 file; the variable keeps it out of "
+        "the history.", show_default=False,
     ),
 ]  # fmt: skip
 Origin = Annotated[str, typer.Option(help="Another base URL than the vendor's own.")]
@@ -55,7 +64,8 @@ Rate = Annotated[
 COMMON: dict[str, tuple[Any, Any]] = {
     "app": (AppOption, 0),
     "sandbox": (SandboxUrl, ""),
-    "file": (JsonFile, None),
+    "file": (SettingsFile, None),
+    "password": (Password, ""),
     "origin": (Origin, ""),
     "ca": (CaFile, None),
     "rate_per_s": (Rate, 0.0),
@@ -138,8 +148,7 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
             facts = credential_facts(vendor.NAME, await door.describe())
     names = {field.name for field in msgspec.structs.fields(vendor.Settings)}
     if told["file"] is not None:
-        given = msgspec.json.decode(told["file"].read_bytes(), type=dict[str, Any])
-        facts["settings"].update({name: it for name, it in given.items() if name in names})
+        facts["settings"].update(read_settings(told["file"], names, told["password"]))
     facts["settings"].update({name: _value(told[name]) for name in names if told[name]})
     if told["origin"]:
         facts["origin"] = told["origin"]
@@ -180,7 +189,7 @@ def example(vendor: Vendor) -> str:
         if file := (meta.extra or {}).get("file"):
             words.append(f"--file {file}")
             break
-        if field.default is msgspec.NODEFAULT:
+        if field.default is msgspec.NODEFAULT or meta.examples:
             secret = "@secret.txt" if (meta.extra or {}).get("is_secret") else field.name.upper()
             value = meta.examples[0] if meta.examples else secret
             words.append(f"--{field.name.replace('_', '-')} {value}")
@@ -197,15 +206,130 @@ def credential_list(
         async with operator_of(data) as operator:
             sdkappid = app or await _only_app(operator)
             listed = await operator.credential_list(sdkappid)
-        rows = [(it["number"], it["channel"], it["origin"], it["is_enabled"]) for it in listed]
-        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED")
+        rows = [
+            (
+                it["number"],
+                it["channel"],
+                it["origin"],
+                it["is_enabled"],
+                day_of(it.get("expires_at")),
+                it.get("fault", ""),
+            )
+            for it in listed
+        ]
+        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED", "EXPIRES", "FAULT")
         screen.result(listed, lambda: screen.table(columns, rows))
 
     run(screen, work())
 
 
+def day_of(at: float | None) -> str:
+    """A day, as people write it; nothing for what never ends."""
+    return "" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
+
+
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Certificate ID.")]
+
+
+def credential_set(
+    number: Number,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=VALUE", help="A setting to change; @FILE reads the value from a file."
+        ),
+    ] = None,
+    *,
+    app: AppOption = 0,
+    file: SettingsFile = None,
+    password: Password = "",
+    origin: Annotated[
+        str | None, typer.Option(help="Another base URL; an empty one: the vendor's own.")
+    ] = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(help="Targets per second; 0: as the vendor allows.", min=0)
+    ] = None,
+    is_enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether it is used.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """Change a credential. Its certificate ID stays, and so do the devices that name it.
+
+    It is in force at once, in a running service too; what is under way ends with the former one.
+    """
+    screen = Screen(is_json=is_json)
+    pairs = [_pair(text) for text in changes or ()]
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            sdkappid = app or await _only_app(operator)
+            settings: dict[str, Any] = {}
+            if file is not None:
+                names = await _names_of(operator, sdkappid, number)
+                settings = read_settings(file, names, password)
+            facts = {"origin": origin, "rate_per_s": rate_per_s, "is_enabled": is_enabled}
+            told: dict[str, Any] = {it: value for it, value in facts.items() if value is not None}
+            told["settings"] = {**settings, **dict(pairs)}
+            changed = await operator.credential_set(sdkappid, number, told)
+        screen.result(changed, lambda: screen.facts(changed))
+
+    run(screen, work())
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise typer.BadParameter(f"{text} is not NAME=VALUE")
+    return name.replace("-", "_"), _value(value)
+
+
+async def _names_of(operator: Any, sdkappid: int, number: int) -> list[str]:
+    """The settings that a credential's vendor has."""
+    listed = await operator.credential_list(sdkappid)
+    vendors = {vendor.NAME: vendor for vendor in VENDORS}
+    for it in listed:
+        if it["number"] == number:
+            return [field.name for field in msgspec.structs.fields(vendors[it["channel"]].Settings)]
+    raise Fault(f"no credential {number}", "tocsin credential list", exit_code=EXIT_USAGE)
+
+
+def client_config(
+    *,
+    app: AppOption = 0,
+    use: Annotated[
+        list[int] | None,
+        typer.Option(metavar="NUMBER", help="Certificate ID to take; default: each newest one."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write it to this file instead.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """Print timpush-configs.json for the Android app: certificate IDs and what its SDKs need.
+
+    It goes to the assets of the app. Apple's apps name the certificate ID in code.
+    """
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            sdkappid = app or await _only_app(operator)
+            config = await operator.client_config(sdkappid, use or [])
+        text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
+        if out is not None:
+            out.write_text(text + "\n")
+        screen.result(config, lambda: typer.echo(text if out is None else f"wrote {out}"))
+        if not config:
+            screen.note("[dim]no credential of an Android vendor: tocsin credential add --help[/]")
+
+    run(screen, work())
+
+
 def credential_delete(
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Certificate ID.")],
+    number: Number,
     *,
     app: AppOption = 0,
     data: Data = DEFAULT_DATA,

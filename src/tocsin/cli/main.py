@@ -100,6 +100,23 @@ ROWS: tuple[Row, ...] = (
         ("tocsin credential list --app 1400000001 --data data",),
     ),
     Row(
+        "credential set",
+        credentials.credential_set,
+        (
+            "tocsin credential set 2 app_secret=@secret.txt --data data",
+            "tocsin credential set 2 --file certificate.p12 --data data",
+            "tocsin credential set 2 --disable --app 1400000001 --data data",
+        ),
+    ),
+    Row(
+        "credential client-config",
+        credentials.client_config,
+        (
+            "tocsin credential client-config --out timpush-configs.json --data data",
+            "tocsin credential client-config --use 3 --use 5 --app 1400000001 --data data",
+        ),
+    ),
+    Row(
         "credential delete",
         credentials.credential_delete,
         ("tocsin credential delete 2 --app 1400000001 --data data",),

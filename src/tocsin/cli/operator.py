@@ -7,7 +7,7 @@ once. Without one this process opens the folder itself, under the same lock.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -60,6 +60,16 @@ class Operator(Protocol):
 
     async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
         """The app's credentials, without their secrets."""
+        ...
+
+    async def credential_set(
+        self, sdkappid: int, number: int, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Change a credential: members and single `settings` that are not named stay."""
+        ...
+
+    async def client_config(self, sdkappid: int, numbers: Sequence[int] = ()) -> dict[str, str]:
+        """The client's `timpush-configs.json`, from these credentials or each vendor's newest."""
         ...
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:

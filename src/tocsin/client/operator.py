@@ -6,7 +6,7 @@ Whoever may read the data folder is the operator; there is no password on the so
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +81,18 @@ class AdminSocket:
         """The app's credentials, without their secrets."""
         answer = await self._wire.ask("GET", f"/v1/apps/{sdkappid}/credentials")
         return list(answer["credentials"])
+
+    async def credential_set(
+        self, sdkappid: int, number: int, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Change a credential: members and single `settings` that are not named stay."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/credentials/{number}", facts)
+
+    async def client_config(self, sdkappid: int, numbers: Sequence[int] = ()) -> dict[str, str]:
+        """The client's `timpush-configs.json`, from these credentials or each vendor's newest."""
+        asked = {"numbers": list(numbers)}
+        answer = await self._wire.ask("POST", f"/v1/apps/{sdkappid}/client_config", asked)
+        return dict(answer["config"])
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:
         """Delete a credential; its devices have no way to the vendor any more."""

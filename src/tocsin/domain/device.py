@@ -237,6 +237,13 @@ def drop_dead_token(
     return decide
 
 
+def without_token(device: Device, token: str) -> Device:
+    """The device without this VoIP or Live Activity token, if it still has it."""
+    live = {name: it for name, it in device.live_tokens.items() if it != token}
+    voip = "" if device.voip_token == token else device.voip_token
+    return msgspec.structs.replace(device, voip_token=voip, live_tokens=live)
+
+
 def without_route(device: Device) -> Device:
     """The device with its token given up; the epoch tells late answers apart."""
     return msgspec.structs.replace(device, route=None, epoch=device.epoch + 1)

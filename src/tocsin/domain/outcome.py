@@ -37,6 +37,8 @@ class Outcome(StrEnum):
     RECALLED = "recalled"
     MOVED = "moved"
     """The device changed hands after it was planned."""
+    OTHER_WAY = "other_way"
+    """This way to the device is closed for good; the next try takes another."""
     NO_TOKEN = "no_token"  # noqa: S105 - an outcome, not a secret
     HELD = "held"
     """Not tried: the credential's breaker is open."""
@@ -105,6 +107,7 @@ POLICIES: dict[Outcome, Policy] = {
     Outcome.EXPIRED: Policy(final=State.EXPIRED),
     Outcome.RECALLED: Policy(final=State.RECALLED),
     Outcome.MOVED: Policy(final=State.UNREACHABLE),
+    Outcome.OTHER_WAY: Policy(final=State.FAILED, tries_max=5),
     Outcome.NO_TOKEN: Policy(final=State.UNREACHABLE),
     Outcome.HELD: Policy(final=State.FAILED, tries_max=0, wait_s=1),
 }
@@ -130,6 +133,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """When the vendor says the token died, Unix seconds; None: it did not say."""
     epoch: int = 0
     """Epoch of the route that was used."""
+    gone_token: str = ""
+    """A VoIP or Live Activity token that was sent to and is dead; the route is still good."""
     handle: str = ""
     """What the vendor calls the message that it took, where taking it back needs that name."""
 
@@ -160,7 +165,7 @@ def backoff_s(attempt: int, fraction: float) -> float:
 
 def accuses_us(receipts: Sequence[Receipt]) -> bool:
     """Whether so many tokens look dead that our own credential is the likelier culprit."""
-    dead = sum(1 for receipt in receipts if receipt.outcome is Outcome.TOKEN_DEAD)
+    dead = sum(1 for it in receipts if it.outcome is Outcome.TOKEN_DEAD or it.gone_token)
     return is_too_dead(dead, len(receipts))
 
 
@@ -195,7 +200,8 @@ def judge(
         policy = POLICIES[receipt.outcome]
         if policy.opens_breaker:
             verdict.breaker = f"{receipt.code} {receipt.info}".strip()
-        if receipt.outcome is Outcome.TOKEN_DEAD and not accused:
+        is_dead = receipt.outcome is Outcome.TOKEN_DEAD or receipt.gone_token
+        if is_dead and not accused:
             verdict.dead.append(receipt)
         wait_s = _wait_s(receipt, policy, attempt, fraction)
         is_last = is_one_try and receipt.outcome is not Outcome.HELD

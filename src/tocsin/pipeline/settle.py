@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from pyroaring import BitMap
 
-from tocsin.domain.device import Device, without_route
+from tocsin.domain.device import Device, without_route, without_token
 from tocsin.domain.outcome import Receipt, State, Verdict, judge
 from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import (
@@ -100,6 +100,9 @@ def _without_dead_tokens(view: StepView, verdict: Verdict) -> list[Device]:
     dropped = []
     for receipt in verdict.dead:
         device = view.devices.get(receipt.device)
+        if device is not None and receipt.gone_token:
+            dropped.append(without_token(device, receipt.gone_token))
+            continue
         if device is None or device.route is None or device.epoch != receipt.epoch:
             continue
         if receipt.died_at is not None and receipt.died_at < device.route_at:

@@ -12,7 +12,12 @@ from tocsin.domain.stats import merge_blocks
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
+from tocsin.ports import Channels
 from tocsin.store import Store
+
+DAY_S = 86_400.0
+WARN_S = 30 * DAY_S
+"""How long before a credential ends it is warned of."""
 
 
 class Upkeep(Struct, frozen=True, kw_only=True):
@@ -33,14 +38,23 @@ class Ticker:
     """Does one round of housekeeping for every app, again and again."""
 
     def __init__(
-        self, store: Store, indexer: Indexer, clock: Clock, metrics: Metrics, upkeep: Upkeep
+        self,
+        store: Store,
+        indexer: Indexer,
+        channels: Channels,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        upkeep: Upkeep,
     ) -> None:
         self._store = store
         self._indexer = indexer
+        self._channels = channels
         self._clock = clock
         self._metrics = metrics
         self._upkeep = upkeep
         self._positions: dict[int, list[tuple[float, int]]] = {}
+        self._warned_at: dict[tuple[int, int], float] = {}
         self._merged: dict[int, set[int]] = {}
         self._log = structlog.get_logger("tick")
 
@@ -65,12 +79,30 @@ class Ticker:
     async def _round(self, app: int) -> None:
         behind = await self._store.last_change(app) - self._indexer.position(app)
         self._metrics.set("index_lag_positions", behind, app=app)
+        await self._warn_of_expiry(app)
         await self._indexer.retire(app, self._upkeep.retire_max)
         durable = await self._indexer.snapshot(app)
         await self._cut_log(app, durable)
         await self._merge(app)
         await self._store.forget_handles(app, self._clock.now())
         await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
+
+    async def _warn_of_expiry(self, app: int) -> None:
+        """Once a day from a month before a credential ends: a new one takes time to get."""
+        now = self._clock.now()
+        for number, expires_at in (await self._channels.expiries(app)).items():
+            left_s = expires_at - now
+            self._metrics.set("credential_expires_seconds", left_s, credential=f"{app}:{number}")
+            warned_at = self._warned_at.get((app, number), float("-inf"))
+            if left_s <= WARN_S and now - warned_at >= DAY_S:
+                self._warned_at[app, number] = now
+                self._log.warning(
+                    "credential expires" if left_s > 0 else "credential has expired",
+                    app=app,
+                    certificate=number,
+                    days_left=int(left_s // DAY_S),
+                    hint=f"get a new one, then: tocsin credential set {number} --file …",
+                )
 
     async def _cut_log(self, app: int, durable: int) -> None:
         """Cut what is older than the time kept, as far as a snapshot seen then covers it.

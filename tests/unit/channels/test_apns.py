@@ -195,11 +195,13 @@ def test_a_dead_voip_or_live_token_does_not_kill_the_ordinary_one() -> None:
     voip = message(apple=ApplePart(is_voip=True))
     live = message(apple=ApplePart(live_activity=LiveActivity(id="a", event="update")))
     dead = refusal(apns, 410, "Unregistered")
-    for given in (
-        delivery(message=voip, voip_token="cd"),
-        delivery(message=live, live_token="cd"),
+    for given, outcome in (
+        (delivery(message=voip, voip_token="cd"), Outcome.OTHER_WAY),
+        (delivery(message=live, live_token="cd"), Outcome.UNDELIVERABLE),
     ):
-        assert apns.read(given, dead).outcome is Outcome.UNDELIVERABLE
+        receipt = apns.read(given, dead)
+        assert (receipt.outcome, receipt.gone_token) == (outcome, "cd")
+    assert apns.read(delivery(), dead).gone_token == ""
     # Without a VoIP token it went to the ordinary one, which is the dead one then.
     assert apns.read(delivery(message=voip), dead).outcome is Outcome.TOKEN_DEAD
 

@@ -103,6 +103,14 @@ def test_what_may_have_arrived_before_and_is_accepted_now_is_sent() -> None:
     assert [state for state, _, _ in verdict.settled] == [State.SENT]
 
 
+def test_a_dead_token_beside_the_route_is_dropped_and_a_call_goes_another_way() -> None:
+    gone = receipt(1, Outcome.OTHER_WAY, gone_token="voip")
+    verdict = judged(gone, *(receipt(n, Outcome.ACCEPTED) for n in range(2, 9)))
+    assert [item.device for item in verdict.dead] == verdict.again == [1]
+    accused = judged(*(receipt(n, Outcome.OTHER_WAY, gone_token="voip") for n in range(1, 9)))
+    assert (accused.dead, bool(accused.breaker)) == ([], True)
+
+
 def test_one_dead_token_is_dropped() -> None:
     batch = [receipt(1, Outcome.TOKEN_DEAD), *(receipt(n, Outcome.ACCEPTED) for n in range(2, 9))]
     verdict = judged(*batch)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from structlog.testing import capture_logs
+
+from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.snapshots import MemorySnapshots
-from tocsin.clock import ManualClock
+from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.tick import Ticker, Upkeep
+from tocsin.pipeline.tick import DAY_S, Ticker, Upkeep
 
 
 class FullDisk(MemorySnapshots):
@@ -29,6 +32,29 @@ class FullDisk(MemorySnapshots):
         await super().save(app, position, changed, gone)
 
 
+def channels_of(clock: ManualClock) -> OneChannel:
+    return OneChannel(PlainChannel(Vendor(clock, Chance(1), Trouble()), replaces=True))
+
+
+def ticker_of(
+    store: MemoryStore,
+    indexer: Indexer,
+    clock: ManualClock,
+    *,
+    channels: OneChannel | None = None,
+    metrics: Metrics | None = None,
+    log_kept_s: float = Upkeep().log_kept_s,
+) -> Ticker:
+    return Ticker(
+        store,
+        indexer,
+        channels or channels_of(clock),
+        clock=clock,
+        metrics=metrics or Metrics(),
+        upkeep=Upkeep(log_kept_s=log_kept_s),
+    )
+
+
 async def test_a_full_disk_puts_a_round_off_and_ends_nothing() -> None:
     clock = ManualClock()
     store = MemoryStore(clock)
@@ -37,7 +63,7 @@ async def test_a_full_disk_puts_a_round_off_and_ends_nothing() -> None:
     await store.update_app(1, lambda _: first)
     await store.update_app(2, lambda _: second)
     snapshots = FullDisk()
-    ticker = Ticker(store, Indexer(store, snapshots), clock, Metrics(), Upkeep())
+    ticker = ticker_of(store, Indexer(store, snapshots), clock)
     await ticker.turn()
     assert snapshots.saved == 2
 
@@ -49,7 +75,7 @@ async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
     row = App(sdkappid=1, key=b"", appkey=b"", admins=("admin",))
     await store.update_app(1, lambda _: row)
     snapshots = MemorySnapshots()
-    ticker = Ticker(store, Indexer(store, snapshots), clock, Metrics(), Upkeep(log_kept_s=100))
+    ticker = ticker_of(store, Indexer(store, snapshots), clock, log_kept_s=100)
 
     async def positions() -> list[int]:
         return [position for position, _ in await store.changes(1, 0, 100)]
@@ -72,3 +98,32 @@ async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
     await ticker.turn()
     assert await positions() == [3]
     assert len(await Indexer(store, snapshots).audience(1, Condition())) == 3
+
+
+async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    await store.update_app(1, lambda _: App(sdkappid=1, key=b"", appkey=b""))
+    channels, metrics = channels_of(clock), Metrics()
+    channels.ends = {3: clock.now() + 31 * DAY_S}
+    indexer = Indexer(store, MemorySnapshots())
+    ticker = ticker_of(store, indexer, clock, channels=channels, metrics=metrics)
+
+    async def warned() -> list[str]:
+        with capture_logs() as told:
+            await ticker.turn()
+        return [str(it) for it in told]
+
+    assert await warned() == []
+    assert metrics.value("credential_expires_seconds", credential="1:3") == 31 * DAY_S
+    await clock.advance(DAY_S)
+    (told,) = await warned()
+    assert "credential set 3" in told
+    assert "'days_left': 30" in told
+    assert await warned() == []
+    await clock.advance(DAY_S)
+    assert len(await warned()) == 1
+    await clock.advance(30 * DAY_S)
+    (told,) = await warned()
+    assert "has expired" in told
+    assert metrics.value("credential_expires_seconds", credential="1:3") < 0

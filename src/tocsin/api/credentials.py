@@ -1,0 +1,196 @@
+"""The operator's verbs about credentials: what proves an app to its vendors."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.channels.client_config import client_config
+from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
+from tocsin.channels.registry import Vendor, expiry_of
+from tocsin.domain.app import App, Credential
+from tocsin.errors import CallError
+from tocsin.ports import Vault
+from tocsin.store import Store
+
+MASK = "***"
+
+Facts = TypeVar("Facts")
+Rate = Annotated[float, Meta(ge=0)]
+
+
+class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A credential to be added: the vendor's settings, and what the operator alone may say."""
+
+    channel: str
+    settings: dict[str, Any]
+    origin: str = ""
+    auth_origin: str = ""
+    ca: str | None = None
+    rate_per_s: Rate = 0.0
+
+
+class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What shall be different. Absent: as it is; `settings` names single ones."""
+
+    settings: dict[str, Any] = {}
+    origin: str | None = None
+    auth_origin: str | None = None
+    ca: str | None = None
+    rate_per_s: Rate | None = None
+    is_enabled: bool | None = None
+
+
+class CredentialVerbs:
+    """Each verb is durable when it answers, and in force at once."""
+
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+
+    async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
+        await self._app(sdkappid)
+        told = convert(facts, CredentialFacts)
+        sealed = self._sealed(sdkappid, told.channel, told.settings)
+
+        def change(_: Credential | None, number: int) -> Credential:
+            return Credential(
+                app=sdkappid,
+                number=number,
+                channel=told.channel,
+                settings=sealed,
+                origin=told.origin,
+                auth_origin=told.auth_origin,
+                ca=told.ca,
+                rate_per_s=told.rate_per_s,
+            )
+
+        added = await self._store.update_credential(sdkappid, 0, change)
+        assert added is not None
+        return self._shown(added)
+
+    async def credential_set(
+        self, sdkappid: int, number: int, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Change a credential; its certificate ID stays, and so do the devices that name it."""
+        record = await self._credential(sdkappid, number)
+        told = convert(facts, CredentialChange)
+        values = {**msgspec.to_builtins(self._opened(record)), **told.settings}
+        sealed = self._sealed(sdkappid, record.channel, values)
+        said = {name: getattr(told, name) for name in ("origin", "auth_origin", "ca")}
+        said |= {"rate_per_s": told.rate_per_s, "is_enabled": told.is_enabled}
+        said = {name: value for name, value in said.items() if value is not None}
+        if said.get("ca") == "":
+            said["ca"] = None
+
+        def change(known: Credential | None, _: int) -> Credential:
+            if known is None or known.version != record.version:
+                raise CallError(70402, f"credential {number} was changed meanwhile: try again")
+            version = known.version + 1
+            return msgspec.structs.replace(known, settings=sealed, version=version, **said)
+
+        changed = await self._store.update_credential(sdkappid, number, change)
+        assert changed is not None
+        return self._shown(changed)
+
+    async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
+        """The app's credentials, without their secrets."""
+        await self._app(sdkappid)
+        return [self._shown(each) for each in await self._store.credentials(sdkappid)]
+
+    async def credential_delete(self, sdkappid: int, number: int) -> None:
+        """Delete a credential; its devices have no way to the vendor any more."""
+        await self._app(sdkappid)
+
+        def change(known: Credential | None, _: int) -> None:
+            if known is None:
+                raise CallError(70402, f"no credential {number}")
+
+        await self._store.update_credential(sdkappid, number, change)
+
+    async def client_config(self, sdkappid: int, numbers: Sequence[int] = ()) -> dict[str, str]:
+        """The client's `timpush-configs.json`, from these credentials or each vendor's newest."""
+        await self._app(sdkappid)
+        records = await self._store.credentials(sdkappid)
+        missing = set(numbers) - {record.number for record in records}
+        if missing:
+            raise CallError(70402, f"no credential {min(missing)}")
+        # Of several of one vendor the last counts: named ones by their order, else by number.
+        chosen = [it for it in records if it.number in numbers or (not numbers and it.is_enabled)]
+        chosen.sort(key=lambda it: list(numbers).index(it.number) if numbers else it.number)
+        by_vendor = {record.channel: record for record in chosen}
+        return client_config((it, self._opened(it)) for it in by_vendor.values())
+
+    async def _credential(self, sdkappid: int, number: int) -> Credential:
+        await self._app(sdkappid)
+        for record in await self._store.credentials(sdkappid):
+            if record.number == number:
+                return record
+        raise CallError(70402, f"no credential {number}")
+
+    async def _app(self, sdkappid: int) -> App:
+        app = await self._store.app(sdkappid)
+        if app is None:
+            raise CallError(70020)
+        return app
+
+    def _sealed(self, sdkappid: int, channel: str, values: Mapping[str, Any]) -> bytes:
+        try:
+            return seal_settings(self._vault, sdkappid, channel, values)
+        except ValueError as fault:
+            raise CallError(70402, str(fault)) from None
+
+    def _opened(self, record: Credential) -> Any:
+        try:
+            return open_settings(self._vault, record, vendor_of(record.channel))
+        except ValueError as fault:
+            raise CallError(70402, str(fault)) from None
+
+    def _shown(self, record: Credential) -> dict[str, Any]:
+        """A credential as it is shown: its secrets are masked, one that does not open is told."""
+        shown = {
+            "number": record.number,
+            "channel": record.channel,
+            "origin": record.origin,
+            "auth_origin": record.auth_origin,
+            "has_ca": record.ca is not None,
+            "rate_per_s": record.rate_per_s,
+            "is_enabled": record.is_enabled,
+            "version": record.version,
+        }
+        try:
+            vendor = vendor_of(record.channel)
+            settings = open_settings(self._vault, record, vendor)
+        except ValueError as fault:
+            return {**shown, "fault": str(fault)}
+        expires_at = expiry_of(vendor)(settings)
+        return {**shown, "expires_at": expires_at, "settings": _masked(vendor, settings)}
+
+
+def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
+    """What an operator told, in its form; a refusal says what is wrong with it."""
+    try:
+        return msgspec.convert(dict(facts), form)
+    except msgspec.ValidationError as fault:
+        raise CallError(70402, str(fault)) from None
+
+
+def _masked(vendor: Vendor, settings: Any) -> dict[str, Any]:
+    """The settings that say something, with a mask in place of secrets."""
+    hints = typing.get_type_hints(vendor.Settings, include_extras=True)
+    values = msgspec.to_builtins(settings)
+    return {
+        name: MASK if _is_secret(hints[name]) else value
+        for name, value in values.items()
+        if value not in ("", None)
+    }
+
+
+def _is_secret(hint: Any) -> bool:
+    metas = getattr(hint, "__metadata__", ())
+    return any((it.extra or {}).get("is_secret") for it in metas if isinstance(it, Meta))

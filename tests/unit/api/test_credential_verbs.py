@@ -1,0 +1,147 @@
+"""Credentials as records: changed in place, shown without secrets, written for the client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.api.test_operator import apns_settings
+from tests.unit.api.world import APP, World, ask
+from tocsin.api.admin import create
+from tocsin.channels import huawei
+from tocsin.channels.credentials import open_settings
+from tocsin.domain.app import Credential
+from tocsin.errors import CallError
+
+HUAWEI: dict[str, Any] = {
+    "channel": "huawei",
+    "settings": {"app_secret": "a-secret", "app_id": "1045", "badge_class": "com.example.Main"},
+    "rate_per_s": 50.0,
+    "origin": "https://127.0.0.1:1",
+    "ca": "PEM",
+}
+
+
+async def record(world: World, number: int = 1) -> Credential:
+    return (await world.store.credentials(APP))[number - 1]
+
+
+async def opened(world: World, number: int = 1) -> Any:
+    return open_settings(world.vault, await record(world, number), huawei)
+
+
+async def test_single_settings_change_and_the_certificate_id_stays(world: World) -> None:
+    added = await world.operator.credential_add(APP, HUAWEI)
+    told = {"settings": {"app_secret": "another"}, "is_enabled": False}
+    changed = await world.operator.credential_set(APP, added["number"], told)
+    assert (changed["number"], changed["is_enabled"], changed["version"]) == (1, False, 2)
+    found = await opened(world)
+    assert (found.app_secret, found.app_id) == ("another", "1045")
+    row = await record(world)
+    assert (row.rate_per_s, row.origin, row.ca) == (50.0, "https://127.0.0.1:1", "PEM")
+
+
+async def test_addresses_and_pace_are_taken_back_by_empty_ones(world: World) -> None:
+    await world.operator.credential_add(APP, HUAWEI)
+    await world.operator.credential_set(APP, 1, {"origin": "", "ca": "", "rate_per_s": 0})
+    row = await record(world)
+    assert (row.origin, row.ca, row.rate_per_s) == ("", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "facts", "why"),
+    [
+        (9, {}, "no credential 9"),
+        (1, {"settings": {"app_id": "letters"}}, "digits"),
+        (1, {"settings": {"app_secret": ""}}, "app_secret is empty"),
+        (1, {"pace": 7}, "pace"),
+        (1, {"rate_per_s": -1}, ">= 0"),
+    ],
+)
+async def test_a_bad_change_changes_nothing(
+    world: World, number: int, facts: dict[str, Any], why: str
+) -> None:
+    await world.operator.credential_add(APP, HUAWEI)
+    before = await record(world)
+    with pytest.raises(CallError, match=why) as caught:
+        await world.operator.credential_set(APP, number, facts)
+    assert caught.value.code == 70402
+    assert await record(world) == before
+
+
+async def test_two_changes_at_once_do_not_undo_each_other(world: World) -> None:
+    await world.operator.credential_add(APP, HUAWEI)
+    update, is_first = world.store.update_credential, True
+
+    async def slow(app: int, number: int, change: Any) -> Any:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await world.operator.credential_set(APP, 1, {"settings": {"app_id": "77"}})
+        return await update(app, number, change)
+
+    world.store.update_credential = slow  # type: ignore[method-assign]
+    with pytest.raises(CallError, match="try again"):
+        await world.operator.credential_set(APP, 1, {"settings": {"category": "IM"}})
+    found = await opened(world)
+    assert (found.app_id, found.category) == ("77", "")
+
+
+async def test_secrets_are_masked_and_what_does_not_open_is_told(world: World) -> None:
+    await world.operator.credential_add(APP, HUAWEI)
+    (shown,) = await world.operator.credential_list(APP)
+    assert shown["settings"]["app_secret"] == "***"
+    assert shown["settings"]["app_id"] == "1045"
+    assert "a-secret" not in str(shown)
+    assert shown["expires_at"] is None
+    world.vault.use(bytes(range(32)))
+    (shown,) = await world.operator.credential_list(APP)
+    assert "wrong secret key" in shown["fault"]
+
+
+async def test_the_clients_file_has_certificate_ids_and_what_the_sdks_need(world: World) -> None:
+    await world.operator.credential_add(APP, HUAWEI)
+    await world.operator.credential_add(APP, {"channel": "apns", "settings": apns_settings()})
+    xiaomi = {"app_secret": "s", "package_name": "com.example", "app_id": "28", "app_key": "k"}
+    await world.operator.credential_add(APP, {"channel": "xiaomi", "settings": xiaomi})
+    meizu = {"app_secret": "s", "app_id": "100"}
+    await world.operator.credential_add(APP, {"channel": "meizu", "settings": meizu})
+    newer = {**HUAWEI["settings"], "badge_class": ""}
+    await world.operator.credential_add(APP, {"channel": "huawei", "settings": newer})
+    rest = {
+        "meizuPushAppId": "100",
+        "meizuPushBussinessId": "4",
+        "xiaomiPushAppId": "28",
+        "xiaomiPushAppKey": "k",
+        "xiaomiPushBussinessId": "3",
+    }
+    config = await world.operator.client_config(APP)
+    assert config == {"huaweiPushBussinessId": "5", **rest}
+    assert "s" not in config.values()
+    config = await world.operator.client_config(APP, [1])
+    assert config == {
+        "huaweiBadgeClassName": "com.example.Main",
+        "huaweiPushBussinessId": "1",
+    }
+    await world.operator.credential_set(APP, 5, {"is_enabled": False})
+    assert (await world.operator.client_config(APP))["huaweiPushBussinessId"] == "1"
+    with pytest.raises(CallError, match="no credential 9"):
+        await world.operator.client_config(APP, [1, 9])
+
+
+async def test_the_admin_socket_carries_them(world: World) -> None:
+    pages = create(world.operator, world.store, world.presence, dict)
+    await world.operator.credential_add(APP, HUAWEI)
+
+    async def told(path: str, body: Any) -> Any:
+        asked = await ask(pages, "POST", f"/v1/apps/{APP}/{path}", body)
+        assert asked.status == 200, asked.json()
+        return asked.json()
+
+    changed = await told("credentials/1", {"settings": {"category": "IM"}})
+    assert changed["settings"]["category"] == "IM"
+    config = (await told("client_config", {}))["config"]
+    assert config["huaweiPushBussinessId"] == "1"
+    bad = await ask(pages, "POST", f"/v1/apps/{APP}/client_config", {"numbers": ["x"]})
+    assert bad.status == 400

@@ -35,6 +35,7 @@ from tocsin.channels.shared import (
     is_shown,
     is_signed_by_huawei,
     json_object,
+    json_text,
     outcome_by_status,
     outcome_of_code,
     read_receipts,
@@ -277,7 +278,7 @@ def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
     made: dict[str, Any] = {}
     is_in_intent = is_shown(message) and message.android.huawei_ext_as_intent
     if message.ext and not (is_in_intent and settings.click == "intent"):
-        made["data"] = msgspec.json.encode({"ext": message.ext}).decode()
+        made["data"] = json_text({"ext": message.ext})
     if is_shown(message):
         title, body = _texts(message)
         made["notification"] = {"title": title, "body": body}

@@ -21,12 +21,21 @@ import hashlib
 import re
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
 
-from tocsin.channels.shared import FORM, NEVER_S, code_of, discreet, json_object, outcome_by_status
+from tocsin.channels.shared import (
+    FORM,
+    NEVER_S,
+    both_texts,
+    code_of,
+    discreet,
+    is_web_address,
+    json_object,
+    outcome_by_status,
+)
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
@@ -101,7 +110,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.click == "web" and not self.web_uri:
             raise ValueError("click is web, but web_uri is empty")
         if self.callback_url:
-            is_url = urlsplit(self.callback_url).scheme in ("http", "https")
+            is_url = is_web_address(self.callback_url)
             if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
                 raise ValueError("callback_url is not a web address of 128 bytes at most")
 
@@ -204,8 +213,7 @@ def _message(settings: Settings, batch: Batch) -> str | Denied:
     """The messageJson; a denial where there is nothing that can be sent."""
     first = batch.deliveries[0]
     message = first.message
-    title = message.title.strip() or message.desc.strip()
-    content = message.desc.strip() or message.title.strip()
+    title, content = both_texts(message)
     if not title:
         return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
     kind = message.android.meizu_message_type

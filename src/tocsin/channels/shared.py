@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,7 +20,16 @@ from msgspec import Struct
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.domain.retry import retry_after_s
-from tocsin.ports import Authority, Denied, LateReceipt, Posted, Request, Response
+from tocsin.ports import (
+    Authority,
+    Denied,
+    LateReceipt,
+    Posted,
+    Request,
+    Response,
+    StaleCredential,
+    Unanswered,
+)
 
 RENEW_SHARE = 0.8
 """The share of a token's life after which a new one is fetched or signed."""
@@ -86,6 +95,43 @@ def outcome_of_code(outcomes: Mapping[tuple[int, str], Outcome], code: str) -> O
     """What a code means whichever status an answer carries it under."""
     rows = {known: it for (status, known), it in outcomes.items() if known and status != POSTED}
     return rows.get(code)
+
+
+def raise_if_stale(found: Denied) -> None:
+    """An authority that has expired is the driver's business, and no outcome."""
+    if found.outcome is Outcome.AUTH_EXPIRED:
+        raise StaleCredential(found.code, found.info)
+
+
+def of_nobody(found: Denied) -> Denied:
+    """What is meant for a device, said of a list without a name, accuses nobody."""
+    if found.outcome in (Outcome.TOKEN_DEAD, Outcome.UNDELIVERABLE):
+        return msgspec.structs.replace(found, outcome=Outcome.BAD_REQUEST)
+    return found
+
+
+# messages that are saved before they are sent
+
+
+def saved_now(
+    saving: Generator[Request, Response, str | Denied],
+) -> Generator[Request, Response, str | Denied]:
+    """Save in the middle of a delivery, for a list that nothing was prepared for."""
+    try:
+        return (yield from saving)
+    except Unanswered as fault:
+        # Saving reaches no device, so there is no doubt about any.
+        if fault.denied.outcome is not Outcome.UNKNOWN:
+            raise
+        return msgspec.structs.replace(fault.denied, outcome=Outcome.UNSENT)
+
+
+def not_saved(found: Denied) -> Denied:
+    """Why there is nothing saved."""
+    if found.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+        # It reached no device, so it may be asked for again.
+        return msgspec.structs.replace(found, outcome=Outcome.SERVER_ERROR)
+    return of_nobody(found)
 
 
 # receipts
@@ -155,9 +201,25 @@ def is_signed_by_huawei(headers: Mapping[str, str], now: float, *, user: str, ke
 # messages
 
 
+def json_text(value: Any) -> str:
+    """JSON as a text, for members and forms that hold it as one."""
+    return msgspec.json.encode(value).decode()
+
+
+def both_texts(message: Message) -> tuple[str, str]:
+    """Title and text where a vendor wants both: one stands in for the other."""
+    title, desc = message.title.strip(), message.desc.strip()
+    return title or desc, desc or title
+
+
 def is_shown(message: Message) -> bool:
     """Whether there is anything to show."""
     return bool(message.title or message.desc)
+
+
+def is_web_address(address: str) -> bool:
+    """Whether a browser would open it."""
+    return urlsplit(address).scheme in ("http", "https")
 
 
 def in_every_language(message: Message, holds: Callable[[Message], bool]) -> bool:
@@ -215,6 +277,15 @@ def _no_bearer(response: Response, answer: Mapping[str, Any], too_fast: tuple[in
     error = text_of(answer.get("error_description")) or text_of(answer.get("error"))
     info = f"token service {error}".strip()[:INFO_MAX]
     return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
+
+
+def no_authority(found: Denied) -> Denied:
+    """Why a vendor gives no token: it is in trouble, or we are too fast, or it does not know us."""
+    if found.outcome in (Outcome.SERVER_ERROR, Outcome.THROTTLED):
+        return found
+    is_unclear = found.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
+    outcome = Outcome.SERVER_ERROR if is_unclear else Outcome.CREDENTIALS_WRONG
+    return msgspec.structs.replace(found, outcome=outcome)
 
 
 def rsa_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:

@@ -23,7 +23,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from tocsin.channels.shared import JSON, outcome_by_status
+from tocsin.channels.shared import (
+    JSON,
+    no_authority,
+    not_saved,
+    outcome_by_status,
+    raise_if_stale,
+    saved_now,
+)
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
@@ -36,8 +43,6 @@ from tocsin.ports import (
     Limits,
     Request,
     Response,
-    StaleCredential,
-    Unanswered,
 )
 
 NAME = "vivo"
@@ -214,12 +219,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     answer = _answer(response)
     if response.status == 200 and answer is not None and answer.result == 0 and answer.authToken:
         return Authority(answer.authToken, now + RENEW_AFTER_S, now + TOKEN_LIFE_S)
-    found = _found(response, answer, now)
-    if found.outcome in (Outcome.AUTH_EXPIRED, Outcome.BAD_REQUEST):
-        return msgspec.structs.replace(found, outcome=Outcome.CREDENTIALS_WRONG)
-    if found.outcome in (Outcome.UNKNOWN, Outcome.ACCEPTED):
-        return msgspec.structs.replace(found, outcome=Outcome.SERVER_ERROR)
-    return found
+    return no_authority(_found(response, answer, now))
 
 
 def prepare(
@@ -241,7 +241,7 @@ def deliver(
         return (yield from _send(settings, credential, batch, now))
     saved = batch.prepared
     if not saved:
-        found = yield from _save_now(settings, credential, batch, now)
+        found = yield from saved_now(_save(settings, credential, batch, now))
         if isinstance(found, Denied):
             return batch.came_to(found)
         saved = found
@@ -263,7 +263,7 @@ def _send(
     named = answer.invalidUser if answer is not None else None
     if named is not None and named.status and found.outcome is Outcome.ACCEPTED:
         found = _invalid(named)
-    _stale(found)
+    raise_if_stale(found)
     return batch.came_to(found)
 
 
@@ -279,7 +279,7 @@ def _send_list(
     response = yield _request(credential, LIST_PATH, body)
     answer = _answer(response)
     found = _found(response, answer, now)
-    _stale(found)
+    raise_if_stale(found)
     if found.outcome is Outcome.TOKEN_DEAD:
         # Said of a list without a name: it accuses nobody.
         found = msgspec.structs.replace(found, outcome=Outcome.BAD_REQUEST)
@@ -289,19 +289,6 @@ def _send_list(
         (_invalid(invalid[it.token]) if it.token in invalid else found).receipt(it)
         for it in batch.deliveries
     ]
-
-
-def _save_now(
-    settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, str | Denied]:
-    """The same in the middle of a delivery, for a list that nothing was prepared for."""
-    try:
-        return (yield from _save(settings, credential, batch, now))
-    except Unanswered as fault:
-        # Saving reaches no device, so there is no doubt about any.
-        if fault.denied.outcome is not Outcome.UNKNOWN:
-            raise
-        return msgspec.structs.replace(fault.denied, outcome=Outcome.UNSENT)
 
 
 def _save(
@@ -316,13 +303,8 @@ def _save(
     if response.status == 200 and answer is not None and answer.result == 0 and answer.taskId:
         return str(answer.taskId)
     found = _found(response, answer, now)
-    _stale(found)
-    if found.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
-        # It reached no device, so it may be asked for again.
-        return msgspec.structs.replace(found, outcome=Outcome.SERVER_ERROR)
-    if found.outcome in (Outcome.TOKEN_DEAD, Outcome.UNDELIVERABLE):
-        return msgspec.structs.replace(found, outcome=Outcome.BAD_REQUEST)
-    return found
+    raise_if_stale(found)
+    return not_saved(found)
 
 
 def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
@@ -416,11 +398,6 @@ def _invalid(user: _Invalid) -> Denied:
     code = f"invalidUser {user.status}"
     outcome = OUTCOMES.get((200, code), Outcome.UNDELIVERABLE)
     return Denied(outcome, code, "")
-
-
-def _stale(found: Denied) -> None:
-    if found.outcome is Outcome.AUTH_EXPIRED:
-        raise StaleCredential(found.code, found.info)
 
 
 class _Invalid(Struct, frozen=True):

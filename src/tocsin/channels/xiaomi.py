@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Meta, Struct
@@ -31,9 +31,12 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
+    both_texts,
     code_of,
     discreet,
+    is_web_address,
     json_object,
+    json_text,
     outcome_by_status,
     text_of,
 )
@@ -148,7 +151,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.click == "web" and not self.web_uri:
             raise ValueError("click is web, but web_uri is empty")
         if self.callback_url:
-            is_url = urlsplit(self.callback_url).scheme in ("http", "https")
+            is_url = is_web_address(self.callback_url)
             if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
                 raise ValueError("callback_url is not a web address of 256 bytes at most")
         _check_template(self.template_param)
@@ -311,8 +314,7 @@ def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
     """Everything but the targets; a denial where there is nothing that can be sent."""
     first = batch.deliveries[0]
     message = first.message
-    title = message.title.strip() or message.desc.strip()
-    desc = message.desc.strip() or message.title.strip()
+    title, desc = both_texts(message)
     if not title:
         return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
     form = {
@@ -379,7 +381,7 @@ def _filled(template: str, message: Message) -> str:
     for name, text in params.items():
         plain = _EMOJI.sub("", render_template(text, texts)).strip()
         filled[name] = cut(plain, PARAM_UNITS_MAX) or "-"
-    return msgspec.json.encode(filled).decode()
+    return json_text(filled)
 
 
 def _clicked(settings: Settings, message: Message) -> dict[str, str]:

@@ -128,15 +128,16 @@ def as_told(request: Seen, expected: dict[str, str]) -> dict[str, Any]:
 
 
 def body_of(request: Seen) -> Any:
-    """JSON, sealed or not, or the members of a form; what signs a form is left out."""
+    """JSON, sealed or not, or the members of a form; what proves us in one is left out."""
     if request.headers.get("content-encoding") == "aes128gcm":
         return kit_webpush.opened(request.body)
     if request.headers.get("content-type") != "application/x-www-form-urlencoded":
         return json.loads(request.body)
     form = dict(parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True))
-    if "sign" in form:
-        form["sign"] = "…"
-    return form
+    for name in {"auth_token", "sign"} & set(form):
+        form[name] = "…"
+    # OPPO's messages are JSON in a field of a form.
+    return {name: json.loads(it) if name == "message" else it for name, it in form.items()}
 
 
 def test_each_vendor_has_golden_conversations_and_each_has_its_source() -> None:

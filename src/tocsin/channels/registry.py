@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
-from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, vivo, webpush, xiaomi
+from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Posted, Request, Response
@@ -100,6 +100,7 @@ VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     honor,
     huawei,
     meizu,
+    oppo,
     vivo,
     webpush,
     xiaomi,

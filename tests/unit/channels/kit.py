@@ -15,6 +15,7 @@ from tests.unit.channels import (
     kit_honor,
     kit_huawei,
     kit_meizu,
+    kit_oppo,
     kit_vivo,
     kit_webpush,
     kit_xiaomi,
@@ -90,6 +91,7 @@ LIST_KITS: dict[str, VendorKit] = {
     "honor": kit_honor.KIT,
     "huawei": kit_huawei.KIT,
     "meizu": kit_meizu.KIT,
+    "oppo": kit_oppo.KIT,
     "vivo": kit_vivo.KIT,
     "xiaomi": kit_xiaomi.KIT,
 }

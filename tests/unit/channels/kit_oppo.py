@@ -1,0 +1,55 @@
+"""How a test speaks as OPPO."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from tests.unit.channels.kit_shape import VendorKit
+from tocsin.channels.oppo import Settings
+from tocsin.ports import Request, Response
+
+SAVED = "58ad47319e8d725350a5afd5"
+JSON = {"content-type": "application/json;charset=UTF-8"}
+
+
+def oppo_settings(**changed: Any) -> Settings:
+    settings = Settings(
+        master_secret="canary-oppo-master-secret",
+        app_key="4a3b2c1d00004000800000000000beef",
+        app_secret="canary-oppo-app-secret",
+    )
+    return msgspec.structs.replace(settings, **changed)
+
+
+def answer(code: Any = 0, message: Any = "success", **data: Any) -> Response:
+    return said({"code": code, "message": message, "data": data})
+
+
+def said(told: Any) -> Response:
+    return Response(200, JSON, msgspec.json.encode(told))
+
+
+def refusal(status: int, reason: str) -> Response:
+    if not reason:
+        return Response(status)
+    return said({"code": int(reason), "message": "It is not so."})
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The members of a form, but for what proves us."""
+    form = dict(parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True))
+    form.pop("auth_token", None)
+    return form
+
+
+KIT = VendorKit(
+    settings=oppo_settings,
+    refusal=refusal,
+    authority={"/server/v1/auth": answer(auth_token="token-of-a-test", create_time=1767225600000)},
+    # One answer for all calls: who saves looks for its id, and who sends for whom it names.
+    accepted=answer(message_id=SAVED, task_id="58ad47529e8d725350a5afd6"),
+    prepared=SAVED,
+)

@@ -19,6 +19,7 @@ from tocsin.sandbox.harmony import Harmony, HarmonySettings
 from tocsin.sandbox.honor import Honor, HonorSettings
 from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.meizu import Meizu, MeizuSettings
+from tocsin.sandbox.oppo import Oppo, OppoSettings
 from tocsin.sandbox.trust import Keys
 from tocsin.sandbox.vivo import Vivo, VivoSettings
 from tocsin.sandbox.webpush import WebPush, WebPushSettings
@@ -76,6 +77,7 @@ COUNTERS = (
     Row("honor", HonorSettings, _usual(Honor)),
     Row("huawei", HuaweiSettings, _usual(Huawei)),
     Row("meizu", MeizuSettings, _usual(Meizu)),
+    Row("oppo", OppoSettings, _usual(Oppo)),
     Row("vivo", VivoSettings, _usual(Vivo)),
     Row("webpush", WebPushSettings, _webpush),
     Row("xiaomi", XiaomiSettings, _usual(Xiaomi)),

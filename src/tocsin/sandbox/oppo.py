@@ -1,0 +1,413 @@
+"""OPPO's push service: tokens for a signature, single pushes, and lists of what was saved.
+
+OPPO's pages on addresses and codes and on single pushes
+(open.oppomobile.com/documentation/page/info?id=11235 and 11238, read 2026-11 in copies). What a
+notification may contain stands in `oppo_message.py`. The pages leave open which code says of a
+device what, and what saving a known `app_message_id` is answered: here `dead` is 10000 and another
+app's device 10001, and the second is a setting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.clock import Chance, Clock
+from tocsin.sandbox import oppo_message
+from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.oppo_message import Fault, Notification, Push, Rules
+
+NAME = "oppo"
+AUTH_PATH = "/server/v1/auth"
+UNICAST_PATH = "/server/v1/message/notification/unicast"
+BATCH_PATH = "/server/v1/message/notification/unicast_batch"
+SAVE_PATH = "/server/v1/message/notification/save_message_content"
+BROADCAST_PATH = "/server/v1/message/notification/broadcast"
+PATHS = (AUTH_PATH, UNICAST_PATH, BATCH_PATH, SAVE_PATH, BROADCAST_PATH)
+APP_KEY = "6f70706f000040008000736e64626f78"
+MASTER_SECRET = "6d617374657200004000800073616e64"  # noqa: S105 - the sandbox's own
+APP_SECRET = "636c69656e7400004000800073616e64"  # noqa: S105 - the sandbox's own
+TARGETS_PER_S = 5000
+TARGETS_MAX = 1000
+SKEW_MAX_S = 600.0
+TOKEN_LIFE_S = 86_400
+DAY_S = 86_400
+CHINA_S = 8 * 3600
+KEPT_MAX = 10_000
+
+OF_DEVICES = ("10000", "10001", "10002", "10003")
+"""Codes that are said of single devices."""
+
+_STAMP = re.compile(r"[0-9]{13}")
+_FIRST_TOKEN = re.compile(r'"target_value"\s*:\s*"([^"\\]{1,4096})"')
+_REGISTRATION = re.compile(r"(?:(?:OPPO_)?[A-Z]{2}_)?[0-9a-f]{32}")
+_JSON = (("content-type", "application/json;charset=UTF-8"),)
+
+CODES = {
+    0: "success",
+    11: "Invalid AuthToken",
+    12: "Http Action Not Allowed",
+    14: "Invalid App Key",
+    15: "Missing App Key",
+    16: "Invalid Signature",
+    17: "Missing Signature",
+    18: "Missing Timestamp",
+    19: "Invalid Timestamp",
+    25: "Invalid Encoding",
+    29: "Missing Auth Token",
+    31: "Data Not Exist",
+    32: "Data Duplicate",
+    33: "The number of messages exceeds the daily limit",
+    40: "Missing Required Arguments",
+    41: "Invalid Arguments",
+    55: "App Call Frequency Limit",
+    10000: "Invalid Registration_id",
+    10001: "Registration_id Unsubscribe",
+}
+
+
+class OppoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this OPPO behaves where the pages leave it open, and how large the app is."""
+
+    app_key: str = APP_KEY
+    channels: tuple[str, ...] = ("messages", "offers")
+    """Notification channels that are registered on the platform."""
+    requires_channel: bool = False
+    """Whether a push without a channel is refused."""
+    templates: tuple[str, ...] = ("T100",)
+    requires_template: bool = True
+    """Whether a push of the private class needs a template: 54."""
+    targets_per_s: int | None = TARGETS_PER_S
+    """Before 55; None: no limit."""
+    public_per_day: int | None = None
+    """Targets of the public class, and of all broadcasts, in a day in China before 33."""
+    device_per_day: int | None = None
+    """The same a device; what is over it is taken and not shown."""
+    batch_max: int = TARGETS_MAX
+    """Single pushes in one call."""
+    repeated_save: Literal["answered", "refused"] = "answered"
+    """What saving a known `app_message_id` leads to: its first message, or 32."""
+    sensitive_words: tuple[str, ...] = ("sensitive-word",)
+
+
+class OppoCredential(Struct, frozen=True):
+    """What OPPO's push platform shows of the app."""
+
+    master_secret: str
+    app_key: str
+    app_secret: str
+    android_channel_id: str
+    template_id: str
+
+
+class Oppo:
+    """One OPPO with one app."""
+
+    name = NAME
+
+    def __init__(
+        self, settings: OppoSettings, book: DeviceBook, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self._rules = Rules(
+            settings.channels,
+            settings.templates,
+            settings.requires_channel,
+            settings.requires_template,
+            settings.sensitive_words,
+        )
+        self._book = book
+        self._clock = clock
+        self._chance = chance
+        self._tokens: dict[str, float] = {}
+        self._saved: dict[str, Notification] = {}
+        self._names: dict[str, str] = {}
+        self._sent: dict[tuple[str, str], None] = {}
+        self._used: dict[int, int] = {}
+        self._flow = Flow(settings.targets_per_s)
+        self._devices = Buckets(settings.device_per_day, DAY_S)
+
+    @property
+    def credential(self) -> OppoCredential:
+        return OppoCredential(
+            master_secret=MASTER_SECRET,
+            app_key=self._settings.app_key,
+            app_secret=APP_SECRET,
+            android_channel_id=next(iter(self._settings.channels), ""),
+            template_id=next(iter(self._settings.templates), ""),
+        )
+
+    def opening_streams(self) -> int:
+        return 100
+
+    @staticmethod
+    def token(number: int) -> str:
+        """A well-formed registration id; the same number always gives the same one."""
+        return f"OPPO_CN_{hashlib.sha256(b'oppo %d' % number).hexdigest()[:32]}"
+
+    def token_of(self, call: Call) -> str:
+        form = _form(call) or {}
+        if "target_value" in form:
+            return form["target_value"].split(";")[0]
+        found = _FIRST_TOKEN.search(form.get("message", "") or form.get("messages", ""))
+        return found[1] if found else ""
+
+    def expire_all(self) -> int:
+        """Make every token given out so far stale; answers how many there were."""
+        count = len(self._tokens)
+        self._tokens.clear()
+        return count
+
+    def judge(self, call: Call) -> Verdict:
+        return self._judge(call, {})
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call; one of single devices for the first of them."""
+        if code in OF_DEVICES and call.path in (UNICAST_PATH, BATCH_PATH, BROADCAST_PATH):
+            return self._judge(call, {self.token_of(call): int(code)})
+        verdict = _answer(int(code))
+        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+
+    def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
+        """`said` are codes of devices that were settled before they are looked up."""
+        now = self._clock.now()
+        path = call.path.split("?")[0]
+        if path not in PATHS:
+            return Verdict(404, _JSON, b"{}", reason="404")
+        if call.method != "POST":
+            return _answer(12)
+        form = _form(call)
+        if form is None:
+            return _answer(25)
+        if path == AUTH_PATH:
+            return _unlogged(self._judge_signature(form, now))
+        # The page wants it in the form; some clients send it as a header.
+        proof = form.pop("auth_token", "") or dict(call.headers).get("auth_token", "")
+        if self._tokens.get(proof, 0.0) <= now:
+            return _answer(11 if proof else 29)
+        if path == SAVE_PATH:
+            return _unlogged(self._save(form))
+        if path == BROADCAST_PATH:
+            return self._broadcast(form, said, now)
+        return self._send(form, said, now, is_batch=path == BATCH_PATH)
+
+    # who is asking
+
+    def _judge_signature(self, form: Mapping[str, str], now: float) -> Verdict:
+        missing = {"app_key": 15, "timestamp": 18, "sign": 17}
+        for name, code in missing.items():
+            if not form.get(name):
+                return _answer(code)
+        stamp = form["timestamp"]
+        signed = f"{form['app_key']}{stamp}{MASTER_SECRET}".encode()
+        right = hashlib.sha256(signed).hexdigest()
+        if form["app_key"] != self._settings.app_key:
+            return _answer(14)
+        if not _STAMP.fullmatch(stamp) or abs(int(stamp) / 1000 - now) > SKEW_MAX_S:
+            return _answer(19)
+        if not hmac.compare_digest(form["sign"].encode(), right.encode()):
+            return _answer(16)
+        return _answer(0, {"auth_token": self._give(now), "create_time": int(now * 1000)})
+
+    def _give(self, now: float) -> str:
+        if len(self._tokens) >= KEPT_MAX:
+            self._tokens = {text: end for text, end in self._tokens.items() if now < end}
+        text = f"oppo-sandbox-{self._chance.bits(128):032x}"
+        self._tokens[text] = now + TOKEN_LIFE_S
+        return text
+
+    # the message
+
+    def _save(self, form: Mapping[str, str]) -> Verdict:
+        found = oppo_message.read(form, self._rules, is_form=True)
+        if isinstance(found, Fault):
+            return _answer(found.code, text=found.text)
+        number = self._names.get(found.app_message_id, "")
+        if number not in self._saved:
+            number = self._new_number()
+            _keep(self._saved, number, found)
+            if found.app_message_id:
+                _keep(self._names, found.app_message_id, number)
+        elif self._settings.repeated_save == "refused":
+            return _answer(32)
+        return _answer(0, {"message_id": number})
+
+    def _broadcast(self, form: Mapping[str, str], said: Mapping[str, int], now: float) -> Verdict:
+        asked = oppo_message.read_broadcast(form, TARGETS_MAX)
+        if isinstance(asked, Fault):
+            return _answer(asked.code, text=asked.text)
+        shown = self._saved.get(asked.message_id)
+        if shown is None:
+            return _refused(31, asked.tokens)
+        tokens = list(dict.fromkeys(asked.tokens))
+        code = self._time_fault(len(tokens), len(tokens), now)
+        if code:
+            return _described(_refused(code, tokens), shown)
+        found = {token: said.get(token) or self._status(token) for token in tokens}
+        listed: dict[str, list[str]] = {}
+        for token, its in found.items():
+            if its:
+                listed.setdefault(str(its), []).append(token)
+            else:
+                self._show(shown, token, asked.message_id, now, is_public=True)
+        repeated = sorted({token for token in tokens if asked.tokens.count(token) > 1})
+        if repeated:
+            listed["10004"] = repeated
+        task = self._new_number()
+        verdict = _answer(0, {"message_id": asked.message_id, "task_id": task, **listed})
+        verdict.message_id = asked.message_id
+        verdict.targets = tuple(_target(token, its) for token, its in found.items())
+        return _described(verdict, shown)
+
+    def _send(
+        self, form: Mapping[str, str], said: Mapping[str, int], now: float, *, is_batch: bool
+    ) -> Verdict:
+        """Single pushes: one, or several in one call."""
+        text = form.get("messages" if is_batch else "message", "")
+        if not text:
+            return _answer(40)
+        pushes = oppo_message.read_singles(text if is_batch else f"[{text}]", self._rules)
+        if isinstance(pushes, Fault):
+            return _answer(pushes.code, text=pushes.text)
+        if not 1 <= len(pushes) <= (self._settings.batch_max if is_batch else 1):
+            return _answer(41, text="Invalid Arguments: messages")
+        public = sum(1 for push in pushes if not push.notification.is_private)
+        code = self._time_fault(len(pushes), public, now)
+        if code:
+            refused = _refused(code, (push.token for push in pushes))
+            return _described(refused, pushes[0].notification)
+        entries, targets = self._taken(pushes, said, now)
+        if is_batch:
+            verdict = _answer(0, entries)
+        elif code := entries[0].get("errorCode", 0):
+            verdict = _answer(code)
+        else:
+            verdict = _answer(0, {"messageId": entries[0]["messageId"]})
+        verdict.message_id = entries[0].get("messageId", "")
+        verdict.targets = targets
+        return _described(verdict, pushes[0].notification)
+
+    def _taken(
+        self, pushes: Sequence[Push], said: Mapping[str, int], now: float
+    ) -> tuple[list[dict[str, Any]], tuple[Target, ...]]:
+        """What is answered of each push, and what the log is told."""
+        entries: list[dict[str, Any]] = []
+        targets = []
+        for push in pushes:
+            entry: dict[str, Any] = {"registrationId": push.token}
+            code = said.get(push.token) or self._status(push.token)
+            reason = str(code or "")
+            if code:
+                entry |= {"errorCode": code, "errorMessage": CODES.get(code, "")}
+            else:
+                entry["messageId"] = f"{self._settings.app_key}-1-1-{self._new_number()}"
+                if self._is_repeated(push):
+                    reason = "repeated"
+                else:
+                    is_public = not push.notification.is_private
+                    number = entry["messageId"]
+                    self._show(push.notification, push.token, number, now, is_public=is_public)
+            entries.append(entry)
+            targets.append(Target(push.token, accepted=not reason, reason=reason))
+        return entries, tuple(targets)
+
+    def _is_repeated(self, push: Push) -> bool:
+        """Whether this device was sent this `app_message_id` before: it is taken, not shown."""
+        name = push.notification.app_message_id
+        is_known = (name, push.token) in self._sent
+        if name:
+            _keep(self._sent, (name, push.token), None)
+        return is_known
+
+    def _time_fault(self, count: int, public: int, now: float) -> int:
+        """Pace and quota, in this order; what is refused uses no quota."""
+        if not self._flow.take(count, now):
+            return 55
+        day = int((now + CHINA_S) // DAY_S)
+        used = self._used.get(day, 0) + public
+        allowed = self._settings.public_per_day
+        if public and allowed is not None and used > allowed:
+            return 33
+        self._used = {day: used}
+        return 0
+
+    def _status(self, token: str) -> int:
+        """What OPPO says of a device that it cannot reach; 0 for one it can."""
+        device = self._book.look(NAME, token) if _REGISTRATION.fullmatch(token) else None
+        if device is None or device.state in ("dead", "expired"):
+            return 10000
+        is_ours = device.app in ("", self._settings.app_key)
+        return 0 if is_ours and device.state not in ("other_app", "other_environment") else 10001
+
+    def _show(
+        self, it: Notification, token: str, number: str, now: float, *, is_public: bool
+    ) -> None:
+        if is_public and not self._devices.take(token, now):
+            return
+        device = self._book.look(NAME, token)
+        assert device is not None
+        key = number if it.notify_id is None else str(it.notify_id)
+        shown = Shown(key=key, title=it.title, body=it.content, at=now, message_id=number)
+        self._book.show(device, shown, now + it.life_s)
+
+    def _new_number(self) -> str:
+        return f"{self._chance.bits(96):024x}"
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    """Remember it, and forget the oldest where there is too much."""
+    if key not in kept and len(kept) >= KEPT_MAX:
+        del kept[next(iter(kept))]
+    kept[key] = value
+
+
+def _form(call: Call) -> dict[str, str] | None:
+    """The members of a form; None where it is none, or not UTF-8."""
+    kind = dict(call.headers).get("content-type", "").split(";", maxsplit=1)[0].strip()
+    if kind != "application/x-www-form-urlencoded":
+        return None
+    try:
+        text = call.body.decode("ascii")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _target(token: str, code: int) -> Target:
+    return Target(token, accepted=not code, reason=str(code or ""))
+
+
+def _described(verdict: Verdict, it: Notification) -> Verdict:
+    """The verdict with what the log wants to know of the message."""
+    verdict.correlation = it.call_back_parameter or it.app_message_id
+    verdict.collapse = "" if it.notify_id is None else str(it.notify_id)
+    verdict.push_type = "private" if it.is_private else "public"
+    verdict.topic = it.channel_id
+    return verdict
+
+
+def _refused(code: int, tokens: Iterable[str]) -> Verdict:
+    """A call of which nobody was taken."""
+    verdict = _answer(code)
+    verdict.targets = tuple(_target(token, code) for token in tokens)
+    return verdict
+
+
+def _unlogged(verdict: Verdict) -> Verdict:
+    """Of a call that reaches no device."""
+    verdict.logged = False
+    return verdict
+
+
+def _answer(code: int, data: Any = None, text: str = "") -> Verdict:
+    told = {"code": code, "message": text or CODES.get(code, "refused"), "data": data or {}}
+    return Verdict(200, _JSON, msgspec.json.encode(told), reason=str(code) if code else "")

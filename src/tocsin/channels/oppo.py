@@ -92,9 +92,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_secret: Annotated[
         str, Meta(description="MasterSecret of the app", extra={"is_secret": True}, min_length=1)
     ]
-    app_key: Annotated[str, Meta(description="AppKey of the app", min_length=1)]
+    app_key: Annotated[
+        str,
+        Meta(description="AppKey of the app", min_length=1, extra={"client_key": "oppoPushAppKey"}),
+    ]
     app_secret: Annotated[
-        str, Meta(description="AppSecret, for the app on its devices", extra={"is_secret": True})
+        str,
+        Meta(
+            description="AppSecret of the app: only for the client's configuration file",
+            extra={"is_secret": True, "client_key": "oppoPushAppSecret"},
+        ),
     ] = ""
     android_channel_id: Annotated[
         str, Meta(description="Android notification channel of pushes that name none")

@@ -17,7 +17,9 @@ from tests.unit.channels.kit import (
 )
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
 from tocsin.channels import oppo
+from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import check_settings
+from tocsin.domain.app import Credential
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import (
@@ -371,6 +373,15 @@ def test_wrong_settings_are_refused_without_being_quoted(wrong: dict[str, Any], 
 def test_settings_at_their_bounds_are_taken(right: dict[str, Any]) -> None:
     given = msgspec.to_builtins(oppo_settings()) | right
     assert msgspec.to_builtins(oppo.Settings(**given)) == given
+
+
+def test_the_app_on_its_devices_is_told_key_and_app_secret_and_no_other() -> None:
+    record = Credential(app=7, number=11, channel="oppo", settings=b"")
+    assert client_config([(record, oppo_settings(app_key="k", app_secret="s"))]) == {
+        "oppoPushAppKey": "k",
+        "oppoPushAppSecret": "s",
+        "oppoPushBussinessId": "11",
+    }
 
 
 def test_numbers_may_come_as_the_texts_of_a_command_line() -> None:

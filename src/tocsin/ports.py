@@ -216,8 +216,8 @@ class LateReceipt(Struct, frozen=True, kw_only=True):
     """`ACCEPTED`: it arrived on the device."""
     code: str
     """The vendor's own code, verbatim."""
-    at: float
-    """When it happened, Unix seconds, as the vendor says."""
+    at: float | None
+    """When it happened, Unix seconds, as the vendor says; None: it says nothing, so it is now."""
     is_click: bool = False
 
 

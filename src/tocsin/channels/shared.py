@@ -152,14 +152,14 @@ class Told(Struct, frozen=True, kw_only=True):
     code: Any
     correlation: Any
     token: Any
-    at_ms: Any
-    """Milliseconds since 1970."""
+    at_ms: Any = msgspec.UNSET
+    """Milliseconds since 1970; left out by a vendor whose receipts tell no time at all."""
     is_click: bool = False
 
 
 def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceipt | None:
     code, at_ms = code_of(told.code), _milliseconds(told.at_ms)
-    if not code or at_ms is None:
+    if not code or (at_ms is None and told.at_ms is not msgspec.UNSET):
         return None
     if not isinstance(told.correlation, str) or not isinstance(told.token, str):
         return None
@@ -168,7 +168,7 @@ def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceip
         token=told.token,
         outcome=outcomes.get((POSTED, code), outcomes[POSTED, ""]),
         code=code,
-        at=at_ms / 1000,
+        at=None if at_ms is None else at_ms / 1000,
         is_click=told.is_click,
     )
 

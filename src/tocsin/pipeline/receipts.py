@@ -50,6 +50,8 @@ class Found(Struct, frozen=True):
     receipt: LateReceipt
     device: Device
     task: int
+    at: float
+    """Unix seconds."""
 
 
 class Receiving:
@@ -138,6 +140,7 @@ class Receiving:
     ) -> list[Found]:
         """The receipts whose task and device we know."""
         holders = await self._holders(app, vendor, {it.token for it in receipts})
+        now = self._clock.now()
         by_task: dict[int, list[LateReceipt]] = {}
         for receipt in receipts:
             made = split_batch_correlation(self._key, receipt.correlation)
@@ -149,14 +152,14 @@ class Receiving:
             if known is None:
                 fates["unknown_id"] += len(theirs)
                 continue
-            timely = [it for it in theirs if self._is_timely(it, known)]
+            timely = [it for it in theirs if _is_timely(it, known, now)]
             fates["absurd_time"] += len(theirs) - len(timely)
             mine = {it.token: holders[it.token] for it in timely if it.token in holders}
             concerned = await self._tasks.concerned(known, list(mine.values()))
             numbers = {device.number for device in concerned}
             good = [it for it in timely if it.token in mine and mine[it.token].number in numbers]
             fates["unknown_token"] += len(timely) - len(good)
-            found += [Found(it, mine[it.token], number) for it in good]
+            found += [Found(it, mine[it.token], number, _at(it, now)) for it in good]
         return found
 
     async def _holders(self, app: int, vendor: str, tokens: set[str]) -> dict[str, Device]:
@@ -164,10 +167,6 @@ class Receiving:
         devices = await self._store.holders(app, asked)
         owned = zip(asked, devices, strict=True)
         return {route.token: device for route, device in owned if device is not None}
-
-    def _is_timely(self, receipt: LateReceipt, known: Known) -> bool:
-        earliest = known.task.accepted_at - CLOCKS_DIFFER_S
-        return earliest <= receipt.at <= self._clock.now() + CLOCKS_DIFFER_S
 
     # dead tokens
 
@@ -186,10 +185,20 @@ class Receiving:
 
     async def _drop(self, app: int, found: Found) -> None:
         assert found.device.route is not None
-        decide = drop_dead_token(found.device.route.key(), found.receipt.at)
+        decide = drop_dead_token(found.device.route.key(), found.at)
         name = found.device.registration_id
         if await self._store.update_device(app, name, "", None, decide):
             self._metrics.count("tokens_dropped", channel=found.device.route.channel)
+
+
+def _at(receipt: LateReceipt, now: float) -> float:
+    """When it happened; a vendor that tells no time posts at once."""
+    return now if receipt.at is None else receipt.at
+
+
+def _is_timely(receipt: LateReceipt, known: Known, now: float) -> bool:
+    earliest = known.task.accepted_at - CLOCKS_DIFFER_S
+    return earliest <= _at(receipt, now) <= now + CLOCKS_DIFFER_S
 
 
 def _entry(found: Found, vendor: str) -> Entry:
@@ -201,7 +210,7 @@ def _entry(found: Found, vendor: str) -> Entry:
         device=found.device.number,
         stage=stage,
         channel=vendor,
-        at=receipt.at,
+        at=found.at,
         code="0" if is_there else receipt.code,
     )
 

@@ -46,6 +46,7 @@ class Reporting(OneChannel):
         super().__init__(PlainChannel(Vendor(ManualClock(), Chance(1), Trouble()), replaces=True))
         self.is_right: bool | None = True
         self.is_believed = True
+        self.tells_time = True
         self.plain.believes_dead = self._believes  # type: ignore[method-assign]
         self.told_dead: list[int] = []
 
@@ -54,7 +55,13 @@ class Reporting(OneChannel):
         return self.is_believed
 
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
-        return huawei.report(headers, body) if vendor == "huawei" else None
+        if vendor != "huawei":
+            return None
+        posted = huawei.report(headers, body)
+        if self.tells_time:
+            return posted
+        receipts = [msgspec.structs.replace(it, at=None) for it in posted.receipts]
+        return msgspec.structs.replace(posted, receipts=tuple(receipts))
 
     async def is_genuine(
         self, app: int, vendor: str, headers: Mapping[str, str], body: bytes
@@ -221,6 +228,17 @@ async def test_what_cannot_be_ours_is_acknowledged_and_changes_nothing(desk: Des
     assert {answer.status for answer in answers} == {200}
     assert await desk.seen() == before
     assert desk.fates() == {"unknown_id": 4, "unknown_token": 1, "absurd_time": 3}
+
+
+async def test_a_receipt_that_tells_no_time_is_of_the_moment_it_came(desk: Desk) -> None:
+    desk.channels.tells_time = False
+    await desk.clock.advance(40)
+    await desk.post(("t1", ARRIVED), ("t2", REMOVED), at=1.0)
+    books = await desk.store.books(APP, 1)
+    assert books is not None
+    assert {report.at for report in books.reports} == {int(desk.clock.now())}
+    assert desk.fates() == {"reached": 1, "undelivered": 1}
+    assert (await desk.device(2)).route is None
 
 
 async def test_what_cannot_be_read_is_told_so_and_changes_nothing(desk: Desk) -> None:

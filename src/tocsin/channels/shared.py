@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import itertools
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
@@ -136,14 +137,22 @@ def not_saved(found: Denied) -> Denied:
 
 # receipts
 
+RECEIPTS_MAX = 50_000
+"""In one call: with real tokens, more do not fit into the megabyte that a call may have."""
+
 
 def read_receipts(
     outcomes: Mapping[tuple[int, str], Outcome], told: Iterable[Told], answer: Response
 ) -> Posted:
-    """What a vendor's call says, from the members of its receipts as they came."""
-    read = [_late(outcomes, it) for it in told]
+    """What a vendor's call says, from the members of its receipts as they came.
+
+    Anybody may call, so it has a bound: what is beyond `RECEIPTS_MAX` counts as one unreadable.
+    """
+    waiting = iter(told)
+    read = [_late(outcomes, it) for it in itertools.islice(waiting, RECEIPTS_MAX)]
     receipts = tuple(it for it in read if it is not None)
-    return Posted(receipts, answer, len(read) - len(receipts))
+    is_more = next(waiting, None) is not None
+    return Posted(receipts, answer, len(read) - len(receipts) + is_more)
 
 
 class Told(Struct, frozen=True, kw_only=True):

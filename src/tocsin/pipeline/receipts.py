@@ -44,6 +44,10 @@ Fate = Literal[
 """What became of a receipt: the label of its count."""
 
 
+ByTask = dict[int, list[LateReceipt]]
+"""One app's receipts, by the number of the task that they are about."""
+
+
 class Found(Struct, frozen=True):
     """A receipt with the device and the task that it is about."""
 
@@ -101,33 +105,37 @@ class Receiving:
         fates: Counter[Fate],
     ) -> Response:
         by_app = self._by_app(posted.receipts)
-        strangers = by_app.pop(0, [])
+        strangers = _count(by_app.pop(0, {}))
         asked = list(by_app) or await self._store.apps()
         said = {app: await self._channels.is_genuine(app, vendor, headers, body) for app in asked}
         if False in said.values() and True not in said.values():
             fates["refused"] += len(posted.receipts)
             self._log.warning("receipts with a bad signature", channel=vendor)
             return REFUSED
-        fates["unknown_id"] += len(strangers)
-        for app, receipts in by_app.items():
+        fates["unknown_id"] += strangers
+        for app, by_task in by_app.items():
             if said[app]:
-                await self._take_app(app, vendor, receipts, fates)
+                await self._take_app(app, vendor, by_task, fates)
             else:
-                fates["unknown_id" if said[app] is None else "refused"] += len(receipts)
+                fates["unknown_id" if said[app] is None else "refused"] += _count(by_task)
         return posted.answer
 
-    def _by_app(self, receipts: Sequence[LateReceipt]) -> dict[int, list[LateReceipt]]:
-        """Receipts by the app that their id was made for; those with ids of others under 0."""
-        by_app: dict[int, list[LateReceipt]] = {}
+    def _by_app(self, receipts: Sequence[LateReceipt]) -> dict[int, ByTask]:
+        """Receipts by the app and task that their id was made for; ids of others under 0.
+
+        A call may name thousands of devices under one id, so each id is looked at once.
+        """
+        by_id: dict[str, list[LateReceipt]] = {}
         for receipt in receipts:
-            made = split_batch_correlation(self._key, receipt.correlation)
-            by_app.setdefault(0 if made is None else made[0], []).append(receipt)
+            by_id.setdefault(receipt.correlation, []).append(receipt)
+        by_app: dict[int, ByTask] = {}
+        for text, theirs in by_id.items():
+            app, task = split_batch_correlation(self._key, text) or (0, 0)
+            by_app.setdefault(app, {}).setdefault(task, []).extend(theirs)
         return by_app
 
-    async def _take_app(
-        self, app: int, vendor: str, receipts: Sequence[LateReceipt], fates: Counter[Fate]
-    ) -> None:
-        found = await self._found(app, vendor, receipts, fates)
+    async def _take_app(self, app: int, vendor: str, by_task: ByTask, fates: Counter[Fate]) -> None:
+        found = await self._found(app, vendor, by_task, fates)
         entries = [_entry(it, vendor) for it in found]
         for it, entry in zip(found, entries, strict=True):
             fates[_fate(it.receipt, entry)] += 1
@@ -136,16 +144,12 @@ class Receiving:
         await self._drop_dead(app, found)
 
     async def _found(
-        self, app: int, vendor: str, receipts: Sequence[LateReceipt], fates: Counter[Fate]
+        self, app: int, vendor: str, by_task: ByTask, fates: Counter[Fate]
     ) -> list[Found]:
         """The receipts whose task and device we know."""
-        holders = await self._holders(app, vendor, {it.token for it in receipts})
+        tokens = {it.token for theirs in by_task.values() for it in theirs}
+        holders = await self._holders(app, vendor, tokens)
         now = self._clock.now()
-        by_task: dict[int, list[LateReceipt]] = {}
-        for receipt in receipts:
-            made = split_batch_correlation(self._key, receipt.correlation)
-            assert made is not None
-            by_task.setdefault(made[1], []).append(receipt)
         found: list[Found] = []
         for number, theirs in by_task.items():
             known = await self._tasks.by_number(app, number)
@@ -189,6 +193,10 @@ class Receiving:
         name = found.device.registration_id
         if await self._store.update_device(app, name, "", None, decide):
             self._metrics.count("tokens_dropped", channel=found.device.route.channel)
+
+
+def _count(by_task: ByTask) -> int:
+    return sum(map(len, by_task.values()))
 
 
 def _at(receipt: LateReceipt, now: float) -> float:

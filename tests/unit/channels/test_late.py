@@ -10,9 +10,9 @@ import pytest
 
 from tests.unit.channels.kit_huawei import huawei_settings
 from tocsin.channels import huawei
-from tocsin.channels.shared import is_signed_by_huawei
+from tocsin.channels.shared import RECEIPTS_MAX, Told, is_signed_by_huawei, read_receipts
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import LateReceipt
+from tocsin.ports import LateReceipt, Response
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signatures.json"
 VECTOR = msgspec.json.decode(VECTORS.read_bytes())["huawei_receipt"]
@@ -83,3 +83,12 @@ def test_a_receipt_of_huawei() -> None:
         LateReceipt(correlation="7-1-00", token="t", outcome=Outcome.TOKEN_DEAD, code="2", at=at),
     )
     assert posted.unreadable == 0
+
+
+def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:
+    one = Told(code=0, correlation="7-1-00", token="t", at_ms=1000)
+    for count, unreadable in ((RECEIPTS_MAX, 0), (RECEIPTS_MAX + 2, 1)):
+        told = iter([one] * count)
+        posted = read_receipts(huawei.OUTCOMES, told, Response(200))
+        assert (len(posted.receipts), posted.unreadable) == (RECEIPTS_MAX, unreadable)
+        assert len(list(told)) == unreadable

@@ -74,6 +74,8 @@ class Target(Struct, frozen=True):
     token: str
     accepted: bool
     reason: str = ""
+    is_told_later: bool = False
+    """Not accepted, but the answer hides it: only a receipt tells."""
 
 
 class Verdict(Struct):
@@ -97,6 +99,8 @@ class Verdict(Struct):
     topic: str = ""
     receipt_to: str = ""
     """Where the vendor will report whom it reached: an address, or `console`; empty: nowhere."""
+    receipt_types: int | None = None
+    """The sum of the receipt codes that the push asks for, where the vendor lets it choose."""
     logged: bool = True
     """False for calls that are not pushes, such as asking for a bearer token."""
     stream_limit: int | None = None

@@ -12,7 +12,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -32,6 +32,8 @@ EVENTS_MAX = 1_000_000
 TRIES_MAX = 3
 RETRY_S = 1.0
 DEADLINE_S = 10.0
+CALLS_MAX = 64
+"""Under way at once."""
 LATE_S = 5.0
 """How late a receipt of a `receipt_late` rule is that names no delay."""
 ABSURD_AT = 1.0
@@ -93,6 +95,15 @@ class Reporter(Protocol):
         ...
 
 
+@runtime_checkable
+class Sorter(Protocol):
+    """A reporter whose calls have one place for each message: not everything fits together."""
+
+    def sort(self, event: Event) -> str:
+        """Only events of the same sort travel in one call."""
+        ...
+
+
 class Stats(Struct):
     """Totals since the start or the last reset."""
 
@@ -106,8 +117,9 @@ class Stats(Struct):
     """Calls, by vendor and the status they were answered with; 0 where no answer came."""
 
 
-_Key = tuple[str, str, bool]
-"""(vendor, address, is forged): what travels together."""
+_Key = tuple[str, str, bool, str]
+"""(vendor, address, is forged, sort): what travels together."""
+_Item = TypeVar("_Item")
 
 
 class Receipts:
@@ -136,18 +148,20 @@ class Receipts:
         if not is_loopback(to) or len(self._waiting) >= EVENTS_MAX:
             return
         self._vendors[vendor.name] = vendor
+        at = self._clock.now() + self.settings.delay_s
         alone = Target(verdict.token, verdict.accepted)
         for target in verdict.targets or (alone,):
-            device = self._book.known(vendor.name, target.token) if target.accepted else None
+            is_owed = target.accepted or target.is_told_later
+            device = self._book.known(vendor.name, target.token) if is_owed else None
             code = vendor.fate(device, verdict.push_type) if device is not None else ""
-            if code:
+            if code and _is_asked(verdict, code):
                 event = Event(
                     token=target.token,
                     message_id=verdict.message_id,
                     correlation=verdict.correlation,
                     push_type=verdict.push_type,
                     code=code,
-                    at=self._clock.now() + self.settings.delay_s,
+                    at=at,
                 )
                 self._owe(vendor.name, to, event)
         self._news.set()
@@ -172,7 +186,8 @@ class Receipts:
         """Post what is due until cancelled."""
         while True:
             calls = self._due()
-            await asyncio.gather(*(self._post(http, key, events) for key, events in calls))
+            for some in _batched(calls, CALLS_MAX):
+                await asyncio.gather(*(self._post(http, key, events) for key, events in some))
             if calls:
                 continue
             self._news.clear()
@@ -212,10 +227,13 @@ class Receipts:
             case "receipt_forged":
                 event = replace(event, is_forged=True)
             case "receipt_twice":
-                self._push(event.at + _late_s(rule), (vendor, to, False), event)
-        self._push(due, (vendor, to, event.is_forged), event)
+                self._push(event.at + _late_s(rule), vendor, to, event)
+        self._push(due, vendor, to, event)
 
-    def _push(self, due: float, key: _Key, event: Event) -> None:
+    def _push(self, due: float, vendor: str, to: str, event: Event) -> None:
+        reporter = self._vendors[vendor]
+        sort = reporter.sort(event) if isinstance(reporter, Sorter) else ""
+        key = (vendor, to, event.is_forged, sort)
         heapq.heappush(self._waiting, (due, next(self._order), key, event))
 
     def _due(self) -> list[tuple[_Key, list[Event]]]:
@@ -232,7 +250,7 @@ class Receipts:
         ]
 
     async def _post(self, http: Http, key: _Key, events: Sequence[Event]) -> None:
-        vendor, to, _ = key
+        vendor, to, *_ = key
         call = self._vendors[vendor].post(events)
         url = urlsplit(to)
         request = Request(
@@ -265,9 +283,22 @@ def is_loopback(url: str) -> bool:
     return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
 
 
-def _batched(events: list[Event], size: int) -> Iterator[list[Event]]:
-    for start in range(0, len(events), size):
-        yield events[start : start + size]
+def told_id(event: Event) -> str:
+    """The sender's own id in a receipt that nobody signs.
+
+    Whoever forges one may know the app and the task, but has to guess the proof at the end.
+    """
+    text = event.correlation
+    return text if not event.is_forged else text[:-1] + ("1" if text.endswith("0") else "0")
+
+
+def _is_asked(verdict: Verdict, code: str) -> bool:
+    return verdict.receipt_types is None or bool(verdict.receipt_types & int(code))
+
+
+def _batched(items: list[_Item], size: int) -> Iterator[list[_Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _late_s(rule: Rule | None) -> float:

@@ -5,6 +5,7 @@ https://developer.huawei.com/consumer/cn/doc/harmonyos-references/push-scenarioz
 https://developer.huawei.com/consumer/cn/doc/harmonyos-references/push-scenariozed-api-request-param
 https://developer.huawei.com/consumer/cn/doc/harmonyos-guides/push-jwt-token
 https://developer.huawei.com/consumer/cn/doc/harmonyos-guides/push-send-alert
+https://developer.huawei.com/consumer/cn/doc/harmonyos-references/push-api-msg-receipt
 https://trtc.io/document/77715
 
 What is special: we sign the token ourselves (PS256) and send it as it is; nothing is fetched. A
@@ -12,13 +13,14 @@ list of up to a thousand tokens gets one message. Where some or all were refused
 more, as text, with the tokens under the reason; only some reasons accuse the token. A click's data
 is an object, not a text. `notifyId` makes a second delivery of a task replace the first, and
 `appMessageId` has a repeat within a day shown once. A message without title and text is a
-background push, which only wakes the app.
+background push, which only wakes the app. Receipts name the whole list by `biTag` and each device
+by its token, as on Android, but tell result and time one level deeper.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import jwt
@@ -28,14 +30,19 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     JSON,
     RENEW_SHARE,
+    UNREADABLE,
+    Told,
     in_every_language,
+    is_signed_by_huawei,
     json_object,
     outcome_by_status,
+    outcome_of_code,
+    read_receipts,
     rsa_key,
     text_of,
 )
 from tocsin.domain.message import Message, notify_id
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -44,6 +51,7 @@ from tocsin.ports import (
     Delivery,
     Denied,
     Limits,
+    Posted,
     Request,
     Response,
     StaleCredential,
@@ -101,6 +109,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     receipt_id: Annotated[
         str, Meta(description="Which receipt address of the console to use; empty: the default")
     ] = ""
+    callback_user: Annotated[
+        str, Meta(description="User name that the console was given for receipts")
+    ] = ""
+    callback_key: Annotated[
+        str,
+        Meta(
+            description="Key that the console was given for receipts; empty: none is checked",
+            extra={"is_secret": True},
+        ),
+    ] = ""
     target_user: Annotated[
         Literal["formal", "test"],
         Meta(description="test: Huawei's test messages, 1000 a day to ten devices at most"),
@@ -115,6 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("key_id, sub_account and category are not empty")
         if (self.click == "app") != (not self.click_target):
             raise ValueError("click_target goes with click action or uri")
+        if self.callback_user and not self.callback_key:
+            raise ValueError("callback_user goes with callback_key")
         rsa_key(self.private_key)
 
 
@@ -161,10 +181,27 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (500, "81000001"): Outcome.SERVER_ERROR,
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.THROTTLED,
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, "0"): Outcome.ACCEPTED,
+    # The app is not there any more; the token is not this device user's.
+    (POSTED, "2"): Outcome.TOKEN_DEAD,
+    (POSTED, "5"): Outcome.TOKEN_DEAD,
+    (POSTED, "6"): Outcome.UNDELIVERABLE,
+    (POSTED, "10"): Outcome.UNDELIVERABLE,
+    (POSTED, "14"): Outcome.UNDELIVERABLE,
+    (POSTED, "15"): Outcome.UNDELIVERABLE,
+    (POSTED, "22"): Outcome.UNDELIVERABLE,
+    (POSTED, "27"): Outcome.UNDELIVERABLE,
+    (POSTED, "31"): Outcome.NOT_PERMITTED,
+    (POSTED, "51"): Outcome.UNDELIVERABLE,
+    (POSTED, "102"): Outcome.QUOTA_DAY,
+    (POSTED, "144"): Outcome.BAD_REQUEST,
+    (POSTED, "256"): Outcome.QUOTA_DAY,
 }
 """Status and code to outcome; an empty code stands for every other one of its status.
 
-A known code counts with any status. Words are reasons that an answer names tokens under.
+A known code counts with any status. Words are reasons that an answer names tokens under. Rows of
+`POSTED` are the results of receipts.
 """
 
 
@@ -242,6 +279,35 @@ def recall(
         else it
         for it in receipts
     ]
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    statuses = json_object(body).get("statuses")
+    if not isinstance(statuses, list):
+        return UNREADABLE
+    return read_receipts(
+        OUTCOMES,
+        (_told(it if isinstance(it, dict) else {}) for it in statuses),
+        Response(200, {}, b'{"errno":"0","errmsg":"success"}'),
+    )
+
+
+def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    del body
+    user, key = settings.callback_user, settings.callback_key
+    return not key or is_signed_by_huawei(headers, now, user=user, key=key)
+
+
+def _told(status: dict[str, Any]) -> Told:
+    """One receipt; a card's `formStatus` is of nothing that we send, and cannot be read."""
+    told = status.get("deliveryStatus")
+    delivery = told if isinstance(told, dict) else {}
+    return Told(
+        code=delivery.get("result"),
+        correlation=status.get("biTag"),
+        token=status.get("token"),
+        at_ms=delivery.get("timestamp"),
+    )
 
 
 def _is_shown(message: Message) -> bool:
@@ -348,8 +414,7 @@ def _reasons(told: Any) -> dict[str, Denied]:
 
 
 def _outcome(status: int, code: str) -> Outcome:
-    by_code = {known: outcome for (_, known), outcome in OUTCOMES.items() if known}
-    found = by_code.get(code)
+    found = outcome_of_code(OUTCOMES, code)
     if found is Outcome.ACCEPTED and status != 200:
         found = None
     return found or outcome_by_status(OUTCOMES, status)

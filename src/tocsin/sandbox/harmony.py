@@ -1,13 +1,13 @@
 """HarmonyOS Push Kit v3: `messages:send`, with the sender's own PS256 tokens.
 
-Huawei, "Scenario-based messages" and "Generating a token by service account"
+Huawei, "Scenario-based messages", "Generating a token by service account" and "Message receipt"
 (developer.huawei.com harmonyos-references and harmonyos-guides, read 2026-11).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -19,13 +19,16 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
+from tocsin.sandbox.receipts import CONSOLE, Event, Post
 
 NAME = "harmony"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
 KEY_ID = "5c8d1b0charmony"
 SUB_ACCOUNT = "100000001"
+PACKAGE = "com.example.app"
 TOKENS_MAX, TEST_TOKENS_MAX = 1000, 10
 PAYLOAD_BYTES_MAX = 4096
 TTL_S_MAX = 15 * 86_400
@@ -58,16 +61,21 @@ class HarmonySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     background_right: bool = True
     """Whether the app may send background pushes."""
     sensitive_words: tuple[str, ...] = ("sensitive-word",)
+    callback_user: str = "sandbox"
+    callback_key: str = "sandbox-harmony-callback-key"
+    """What receipts are signed with."""
 
 
 class HarmonyCredential(Struct, frozen=True):
-    """The members of a service account's file that a sender reads."""
+    """The members of a service account's file that a sender reads, and what signs receipts."""
 
     private_key: str
     key_id: str
     sub_account: str
     project_id: str
     client_id: str
+    callback_user: str
+    callback_key: str
 
 
 class _Revoke(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +87,7 @@ class Harmony:
     """One Huawei with one HarmonyOS project."""
 
     name = NAME
+    receipts_max = RECEIPTS_MAX
 
     def __init__(
         self,
@@ -98,7 +107,13 @@ class Harmony:
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, float(DAY_S))
         self.credential = HarmonyCredential(
-            private_key, KEY_ID, SUB_ACCOUNT, settings.project_id, settings.client_id
+            private_key=private_key,
+            key_id=KEY_ID,
+            sub_account=SUB_ACCOUNT,
+            project_id=settings.project_id,
+            client_id=settings.client_id,
+            callback_user=settings.callback_user,
+            callback_key=settings.callback_key,
         )
 
     def opening_streams(self) -> int:
@@ -134,6 +149,34 @@ class Harmony:
     def refusal(self, code: str, call: Call) -> Verdict:
         del call
         return _answer(code)
+
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        return fate_of(device)
+
+    def post(self, events: Sequence[Event]) -> Post:
+        statuses = [
+            {
+                "token": it.token,
+                "pushType": int(it.push_type),
+                "appPackageName": PACKAGE,
+                "biTag": it.correlation,
+                "requestId": it.message_id,
+                "deliveryStatus": {"result": int(it.code), "timestamp": int(it.at * 1000)},
+            }
+            for it in events
+        ]
+        head = signed_head(
+            f"{int(self._clock.now() * 1000)}",
+            f"{self._chance.bits(128):032x}",
+            self._settings.callback_user,
+            "forged" if events[0].is_forged else self._settings.callback_key,
+        )
+        return Post((head, *_JSON), msgspec.json.encode({"statuses": statuses}))
+
+    # the message
 
     def _proof_fault(self, header: str, now: float) -> str:
         scheme, _, token = header.partition(" ")
@@ -179,6 +222,7 @@ class Harmony:
         verdict.correlation = str(options.get("biTag", ""))
         verdict.collapse = str(drawn.get("notifyId", ""))
         verdict.push_type = push_type
+        verdict.receipt_to = CONSOLE
         return verdict
 
     def _policy(

@@ -7,8 +7,6 @@ say; what the codes begin with is taken as their kind.
 
 from __future__ import annotations
 
-import base64
-import hmac
 import re
 from collections.abc import Sequence
 from hashlib import sha256
@@ -23,6 +21,7 @@ from tocsin.sandbox.buckets import Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
+from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
 from tocsin.sandbox.receipts import CONSOLE, Event, Post
 
 NAME = "huawei"
@@ -91,15 +90,13 @@ class HuaweiCredential(Struct, frozen=True):
 
 
 UNKNOWN_HERE = ("dead", "expired", "other_environment", "other_app")
-FATES = {"muted": "6", "inactive": "10", "gone": "2"}
-"""State of a device to what a receipt says of a push that it was sent."""
 
 
 class Huawei:
     """One Huawei with one app."""
 
     name = NAME
-    receipts_max = 100
+    receipts_max = RECEIPTS_MAX
 
     def __init__(
         self, settings: HuaweiSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -186,7 +183,7 @@ class Huawei:
 
     def fate(self, device: Device, push_type: str) -> str:
         del push_type
-        return "" if device.state == "off" else FATES.get(device.state, "0")
+        return fate_of(device)
 
     def post(self, events: Sequence[Event]) -> Post:
         statuses = [
@@ -285,13 +282,6 @@ class Huawei:
         )
         ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
         self._book.show(device, shown, now + (float(ttl[:-1]) if ttl else TTL_S))
-
-
-def signed_head(stamp: str, nonce: str, user: str, key: str) -> tuple[str, str]:
-    """The head of a receipt call: Base64(HMAC-SHA256(key, timestamp + nonce + user))."""
-    signed = hmac.digest(key.encode(), f"{stamp}{nonce}{user}".encode(), "sha256")
-    value = base64.b64encode(signed).decode()
-    return ("x-huawei-callback-id", f"timestamp={stamp};nonce={nonce};value={value}")
 
 
 def _collapse(message: Message) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels.harmony import Settings
 from tocsin.ports import Response
 
@@ -58,9 +58,22 @@ def refusal(status: int, reason: str) -> Response:
     return answer(status, reason)
 
 
+def receipt(code: str) -> bytes:
+    status = {
+        "token": RECEIPT.token,
+        "pushType": 0,
+        "appPackageName": "com.example.app",
+        "biTag": RECEIPT.correlation,
+        "requestId": "157440955549500001002006",
+        "deliveryStatus": {"result": int(code), "timestamp": RECEIPT.at_ms},
+    }
+    return msgspec.json.encode({"statuses": [status]})
+
+
 KIT = VendorKit(
     settings=harmony_settings,
     refusal=refusal,
     authority={},
     accepted=answer(200, "80000000", "Success"),
+    receipt=receipt,
 )

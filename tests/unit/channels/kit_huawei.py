@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels import huawei
 from tocsin.ports import Response
 
@@ -44,6 +44,18 @@ def refusal(status: int, reason: str) -> Response:
     return answer(status, reason, f"Refused with {reason}")
 
 
+def receipt(code: str) -> bytes:
+    status = {
+        "token": RECEIPT.token,
+        "appid": "104551789",
+        "biTag": RECEIPT.correlation,
+        "status": int(code),
+        "timestamp": RECEIPT.at_ms,
+        "requestId": "157440955549500001002006",
+    }
+    return msgspec.json.encode({"statuses": [status]})
+
+
 KIT = VendorKit(
     settings=huawei_settings,
     refusal=refusal,
@@ -55,4 +67,5 @@ KIT = VendorKit(
         )
     },
     accepted=answer(200, "80000000", "Success"),
+    receipt=receipt,
 )

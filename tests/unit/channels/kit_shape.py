@@ -21,3 +21,14 @@ class VendorKit(NamedTuple):
     """The answer to a list of which every device was taken."""
     prepared: str = ""
     """What its `prepare` would have left in the batch."""
+    receipt: Callable[[str], bytes] | None = None
+    """The body of a call that tells one receipt of this code, of `RECEIPT`'s id, token and time;
+    None for a vendor that reports nothing."""
+
+
+class RECEIPT:
+    """What a kit's receipt tells besides its code."""
+
+    correlation = "7-1-0011223344556677"
+    token = "token-of-a-receipt"
+    at_ms = 1_700_000_000_123

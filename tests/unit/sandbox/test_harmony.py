@@ -13,6 +13,7 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.harmony import AUDIENCE, KEY_ID, SUB_ACCOUNT, Harmony, HarmonySettings
+from tocsin.sandbox.receipts import CONSOLE
 
 NOW = 1_767_225_600.0
 PROJECT = HarmonySettings().project_id
@@ -158,6 +159,19 @@ def test_what_the_device_book_says(state: State, reason: str) -> None:
     if reason:
         told = msgspec.json.decode(msgspec.json.decode(alone.body)["msg"])
         assert told == {"success": 0, "failure": 1, "illegalTokens": {reason: ["token-1"]}}
+
+
+def test_who_was_taken_is_told_of_at_the_consoles_address_and_shows_nothing_if_blind() -> None:
+    bench = Bench()
+    states: tuple[State, ...] = ("muted", "inactive", "gone")
+    for state in states:
+        bench.book.put("harmony", state, state)
+    verdict = bench.send(push(("live", *states), {"biTag": "7-1-00"}))
+    assert (code(verdict), verdict.receipt_to) == ("80000000", CONSOLE)
+    assert (verdict.correlation, verdict.push_type) == ("7-1-00", "0")
+    assert all(target.accepted for target in verdict.targets)
+    shown = [bool(device.shown) for device in bench.book.all_of("harmony")]
+    assert sorted(shown) == [False, False, False, True]
 
 
 def test_the_same_number_replaces_what_is_shown() -> None:

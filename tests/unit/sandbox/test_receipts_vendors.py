@@ -1,0 +1,153 @@
+"""Every vendor that reports: what the sandbox posts is what the vendor's file reads."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from tocsin.channels.registry import find, is_signed_of, report_of
+from tocsin.clock import Chance, ManualClock
+from tocsin.domain.outcome import POSTED
+from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
+from tocsin.ports import LateReceipt
+from tocsin.sandbox.devices import Device, DeviceBook, State
+from tocsin.sandbox.receipts import Event, Post, Reporter, Sorter
+from tocsin.sandbox.registry import COUNTERS, Grounds, make_counters
+from tocsin.sandbox.registry import Counter as Server
+from tocsin.sandbox.trust import Keys, make_keys
+
+NOW = 1_767_225_600.0
+KEY = b"k" * 32
+ID = batch_correlation(KEY, 7, 1)
+PUSH_TYPES = {"harmony": "0"}
+TIMELESS: set[str] = set()
+"""Whose receipts tell no time."""
+
+
+@functools.cache
+def keys() -> Keys:
+    return make_keys(bundle_id="com.example.app")
+
+
+@functools.cache
+def servers() -> dict[str, Server]:
+    clock = ManualClock(NOW)
+    return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
+
+
+NAMES = ("harmony", "huawei")
+each_reporter = pytest.mark.parametrize("name", NAMES)
+
+
+def test_these_are_all() -> None:
+    reporting = [row.name for row in COUNTERS if isinstance(servers()[row.name], Reporter)]
+    assert reporting == list(NAMES)
+    assert all(report_of(find(name) or pytest.fail(name)) for name in NAMES)
+
+
+def reporter(name: str) -> Reporter:
+    server = servers()[name]
+    assert isinstance(server, Reporter)
+    return server
+
+
+def event(name: str, code: str, **changed: Any) -> Event:
+    given = {
+        "token": "token-1",
+        "message_id": "m-1",
+        "correlation": ID,
+        "push_type": PUSH_TYPES.get(name, "notification"),
+        "code": code,
+        "at": NOW + 1.5,
+    }
+    return Event(**{**given, **changed})
+
+
+def calls(name: str, events: Iterable[Event]) -> list[Post]:
+    """The calls that these events are told in, cut as the sandbox cuts them."""
+    server = reporter(name)
+    sorts: dict[str, list[Event]] = {}
+    for it in events:
+        sorts.setdefault(server.sort(it) if isinstance(server, Sorter) else "", []).append(it)
+    size = server.receipts_max
+    cut = [
+        some[start : start + size] for some in sorts.values() for start in range(0, len(some), size)
+    ]
+    return [server.post(some) for some in cut]
+
+
+def read(name: str, posts: Iterable[Post]) -> list[LateReceipt]:
+    vendor = find(name)
+    assert vendor is not None
+    report = report_of(vendor)
+    assert report is not None
+    found: list[LateReceipt] = []
+    for post in posts:
+        posted = report(dict(post.headers), post.body)
+        assert (posted.unreadable, posted.answer.status) == (0, 200)
+        found += posted.receipts
+    return found
+
+
+def codes(name: str) -> list[str]:
+    vendor = find(name)
+    assert vendor is not None
+    return [code for status, code in vendor.OUTCOMES if status == POSTED and code]
+
+
+@each_reporter
+def test_what_is_posted_is_what_is_read(name: str) -> None:
+    """Many devices of several pushes, each code, at two moments: nobody is lost or mixed up."""
+    events = [
+        event(name, code, token=f"token-{number}", message_id=f"m-{number % 3}", at=NOW + moment)
+        for number, (code, moment) in enumerate(itertools.product(codes(name), (1.5, 2.25)))
+    ] * 2
+    told = Counter(
+        (it.token, it.correlation, it.code, None if name in TIMELESS else it.at) for it in events
+    )
+    heard = Counter(
+        (it.token, it.correlation, it.code, it.at) for it in read(name, calls(name, events))
+    )
+    assert heard == told
+
+
+@each_reporter
+def test_a_forged_one_is_told_from_a_true_one(name: str) -> None:
+    vendor, server = find(name), servers()[name]
+    assert vendor is not None
+    known = msgspec.to_builtins(server.credential)
+    settings = msgspec.convert(known, vendor.Settings)
+    is_signed = is_signed_of(vendor)
+    believed = []
+    for is_forged in (False, True):
+        (post,) = calls(name, [event(name, codes(name)[0], is_forged=is_forged)])
+        (receipt,) = read(name, [post])
+        signed = is_signed is None or is_signed(settings, dict(post.headers), post.body, NOW)
+        believed.append(signed and split_batch_correlation(KEY, receipt.correlation) == (7, 1))
+    assert believed == [True, False]
+
+
+FATES: list[tuple[str, State, str]] = [
+    ("harmony", "live", "0"),
+    ("harmony", "muted", "6"),
+    ("harmony", "inactive", "10"),
+    ("harmony", "gone", "2"),
+    ("huawei", "live", "0"),
+    ("huawei", "muted", "6"),
+    ("huawei", "inactive", "10"),
+    ("huawei", "gone", "2"),
+    # What is held for a device that is off has not arrived.
+    *((name, "off", "") for name in NAMES),
+]
+
+
+@pytest.mark.parametrize(("name", "state", "code"), FATES)
+def test_what_becomes_of_a_push_to_a_device(name: str, state: State, code: str) -> None:
+    push_type = PUSH_TYPES.get(name, "notification")
+    assert reporter(name).fate(Device("token-1", state), push_type) == code

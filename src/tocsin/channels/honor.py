@@ -11,13 +11,14 @@ neither channel ids nor sounds. Most refusals come with HTTP status 200 and a co
 taken list may still name tokens that were not: `expireTokens` are dead, `failTokens` failed without
 a reason and stay good. The number made of the collapse id makes a second notification of a task
 replace the first; a message without title and text is handed through to the app and replaces
-nothing.
+nothing. Receipts name the whole list by `biTag` and each device by its token, as at Huawei, with
+numbers of Honor's own; whether and how they are signed Honor does not say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -25,16 +26,19 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
+    UNREADABLE,
+    Told,
     client_credentials,
     in_every_language,
     intent_with_ext,
     is_shown,
     json_object,
     outcome_by_status,
+    read_receipts,
     text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -43,6 +47,7 @@ from tocsin.ports import (
     Delivery,
     Denied,
     Limits,
+    Posted,
     Request,
     Response,
     StaleCredential,
@@ -157,12 +162,29 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.THROTTLED,
     (504, ""): Outcome.SERVER_ERROR,
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    # What was handed through arrived at the app, or a notification at the phone.
+    (POSTED, "40000001"): Outcome.ACCEPTED,
+    (POSTED, "40000002"): Outcome.ACCEPTED,
+    # The app is not installed; the token is not this phone's.
+    (POSTED, "40000003"): Outcome.TOKEN_DEAD,
+    (POSTED, "40000004"): Outcome.TOKEN_DEAD,
+    (POSTED, "40000005"): Outcome.UNDELIVERABLE,
+    (POSTED, "40000006"): Outcome.UNDELIVERABLE,
+    (POSTED, "40000008"): Outcome.NOT_PERMITTED,
+    # Told of a repeat too, which lost nothing: the first one has its own receipt.
+    (POSTED, "40000009"): Outcome.QUOTA_DAY,
+    # By night, with the screen off.
+    (POSTED, "40000013"): Outcome.TIME_WINDOW,
+    (POSTED, "40000014"): Outcome.UNDELIVERABLE,
+    (POSTED, "40000015"): Outcome.UNDELIVERABLE,
 }
 """Status and code to outcome; an empty code stands for an answer without one that is known.
 
 A code counts whichever status carries it, but for success, which only status 200 can say.
 Codes that Honor shares with Huawei and lists nowhere itself mean what they mean there.
-`expireTokens` and `failTokens` are the lists that a token may stand in.
+`expireTokens` and `failTokens` are the lists that a token may stand in. Rows of `POSTED` are the
+statuses of receipts; Honor's own list is not public, so these are from two push providers.
 """
 
 PARTLY = "80100000"
@@ -205,6 +227,26 @@ def deliver(
         msgspec.json.encode({**content, "token": tokens}),
     )
     return _read(batch, response)
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    statuses = json_object(body).get("statuses")
+    if not isinstance(statuses, list):
+        return UNREADABLE
+    told = (it if isinstance(it, dict) else {} for it in statuses)
+    return read_receipts(
+        OUTCOMES,
+        (
+            Told(
+                code=it.get("status"),
+                correlation=it.get("biTag"),
+                token=it.get("token"),
+                at_ms=it.get("timestamp"),
+            )
+            for it in told
+        ),
+        Response(200, {}, b'{"code":200,"message":"success"}'),
+    )
 
 
 def _content(settings: Settings, batch: Batch) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 Honor, "Push service server" (developer.honor.com/cn/docs/11002) and its article on sending
 (my.oschina.net/u/5873522/blog/10140231), read 2026-11. What a message may contain stands in
-`honor_message.py`.
+`honor_message.py`. Honor's list of receipts is not public: the numbers are two push providers'.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,9 +19,10 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox import honor_message
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.honor_message import Fault, Push
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, told_id
 
 NAME = "honor"
 TOKEN_PATH = "/auth/token"  # noqa: S105 - an address, not a secret
@@ -60,6 +62,9 @@ CODES = {
     "80300008": "message is too large",
     "80300010": "too many tokens",
 }
+FATES = {"muted": "40000005", "gone": "40000003", "inactive": "", "off": ""}
+"""State of a device to what a receipt says of a push that it was sent; no number is known for one
+that was not used for weeks."""
 STATUS_CODES = ("400", "401", "403", "500", "502", "503", "504")
 """Codes that are HTTP statuses and come as such; all others come with status 200."""
 
@@ -93,6 +98,7 @@ class Honor:
     """One Honor with one app."""
 
     name = NAME
+    receipts_max = 100
 
     def __init__(
         self,
@@ -186,6 +192,26 @@ class Honor:
         answer = {"access_token": text, "expires_in": life_s, "token_type": "Bearer"}
         return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
 
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        arrived = "40000002" if push_type == "notification" else "40000001"
+        return FATES.get(device.state, arrived)
+
+    def post(self, events: Sequence[Event]) -> Post:
+        statuses = [
+            {
+                "token": it.token,
+                "appid": self._settings.app_id,
+                "biTag": told_id(it),
+                "status": int(it.code),
+                "timestamp": int(it.at * 1000),
+                "requestId": it.message_id,
+            }
+            for it in events
+        ]
+        return Post(_JSON, msgspec.json.encode({"statuses": statuses}))
+
     # the message
 
     def _send(self, push: Push, now: float) -> Verdict:
@@ -201,6 +227,7 @@ class Honor:
         verdict.collapse = _collapse(push)
         verdict.push_type = "notification" if push.is_shown else "data"
         verdict.topic = self._settings.app_id
+        verdict.receipt_to = CONSOLE
         return verdict
 
     def _policy_fault(self, push: Push, now: float) -> str:

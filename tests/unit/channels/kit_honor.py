@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels.honor import Settings
 from tocsin.ports import Response
 
@@ -44,6 +44,17 @@ def refusal(status: int, reason: str) -> Response:
     return answer(status, code=int(reason), message="no")
 
 
+def receipt(code: str) -> bytes:
+    status = {
+        "token": RECEIPT.token,
+        "biTag": RECEIPT.correlation,
+        "status": int(code),
+        "timestamp": RECEIPT.at_ms,
+        "requestId": "r-1",
+    }
+    return msgspec.json.encode({"statuses": [status]})
+
+
 KIT = VendorKit(
     settings=honor_settings,
     refusal=refusal,
@@ -53,4 +64,5 @@ KIT = VendorKit(
         )
     },
     accepted=answer(sendResult=True, requestId="r-1", failTokens=[], expireTokens=[]),
+    receipt=receipt,
 )

@@ -12,6 +12,7 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.honor import TOKEN_PATH, Honor, HonorSettings
+from tocsin.sandbox.receipts import CONSOLE
 
 NOW = 1_767_225_600.0
 SEND = "/api/v1/104413210/sendMessage"
@@ -305,6 +306,22 @@ def test_what_the_device_book_says(state: State, app: str | None, listed: str) -
         (not listed, listed),
         (True, ""),
     ]
+
+
+def test_who_was_taken_is_told_of_at_the_consoles_address() -> None:
+    bench = Bench()
+    bench.book.put("honor", "gone", "gone")
+    verdict = bench.send(push(["live", "gone"]))
+    assert (told(verdict)["code"], verdict.receipt_to) == (200, CONSOLE)
+    assert all(target.accepted for target in verdict.targets)
+    live, gone = (bench.book.known("honor", token) for token in ("live", "gone"))
+    assert live is not None
+    assert gone is not None
+    assert (len(live.shown), len(gone.shown)) == (1, 0)
+    # What is handed through to the app has a number of its own.
+    silent = bench.send({"data": "{}", "android": {}, "token": ["live"]})
+    assert bench.honor.fate(live, verdict.push_type) == "40000002"
+    assert bench.honor.fate(live, silent.push_type) == "40000001"
 
 
 def test_a_list_of_dead_tokens_only() -> None:

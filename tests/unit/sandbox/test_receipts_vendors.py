@@ -41,7 +41,7 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "huawei")
+NAMES = ("harmony", "honor", "huawei")
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
@@ -138,6 +138,10 @@ FATES: list[tuple[str, State, str]] = [
     ("harmony", "muted", "6"),
     ("harmony", "inactive", "10"),
     ("harmony", "gone", "2"),
+    ("honor", "live", "40000002"),
+    ("honor", "muted", "40000005"),
+    ("honor", "inactive", ""),
+    ("honor", "gone", "40000003"),
     ("huawei", "live", "0"),
     ("huawei", "muted", "6"),
     ("huawei", "inactive", "10"),

@@ -9,14 +9,15 @@ import base64
 import hmac
 import itertools
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import POSTED, Outcome
@@ -58,11 +59,16 @@ _LONG = re.compile(r"\S{24,}")
 
 def json_object(body: bytes | str) -> dict[str, Any]:
     """The answer, or an empty one where it is no JSON object."""
+    return some_object(body) or {}
+
+
+def some_object(body: bytes | str) -> dict[str, Any] | None:
+    """A JSON object, which may be empty; None for anything else."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def text_of(value: Any) -> str:
@@ -164,6 +170,26 @@ class Told(Struct, frozen=True, kw_only=True):
     at_ms: Any = msgspec.UNSET
     """Milliseconds since 1970; left out by a vendor whose receipts tell no time at all."""
     is_click: bool = False
+
+
+def object_in_form(body: bytes, name: str) -> dict[str, Any] | None:
+    """The JSON object in a field of a form; None where there is none."""
+    return some_object(dict(parse_qsl(body.decode("utf-8", "replace"))).get(name, ""))
+
+
+def each_target(entries: Iterable[Any], read: Callable[[dict[str, Any]], Told]) -> Iterator[Told]:
+    """A receipt for each device of entries that name several, in a list or between commas.
+
+    `read` leaves them in `token` as they came. An entry that names nobody is one receipt that
+    cannot be read.
+    """
+    for entry in entries:
+        told = read(entry if isinstance(entry, dict) else {})
+        named = told.token.split(",") if isinstance(told.token, str) else told.token
+        listed = named if isinstance(named, list) else []
+        tokens = [it.strip() if isinstance(it, str) else it for it in listed]
+        for token in [it for it in tokens if it != ""] or [None]:
+            yield replace(told, token=token)
 
 
 def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceipt | None:

@@ -1,28 +1,31 @@
 """Xiaomi's Mi Push: `message/regid`.
 
 dev.mi.com, pages 1559, 1560 and 1656 (read 2026-11). What a form may contain stands in
-`xiaomi_form.py`. Every answer is HTTP 200 with a code inside. The pages do not say how an answer
-names regIds that nobody knows, nor which code a template that is missing gets: the first is a
-setting here, `bad_regids`, and the codes are the nearest of Xiaomi's list.
+`xiaomi_form.py`, what is posted later in `xiaomi_receipts.py`. Every answer is HTTP 200 with a code
+inside. The pages do not say how an answer names regIds that nobody knows, nor which code a template
+that is missing gets: the first is a setting here, `bad_regids`, and the codes are the nearest of
+Xiaomi's list.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from hashlib import sha256
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import xiaomi_form
+from tocsin.sandbox import xiaomi_form, xiaomi_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
+from tocsin.sandbox.devices import BLIND, Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.xiaomi_form import Fault, Rules
 
 NAME = "xiaomi"
@@ -87,6 +90,7 @@ class Xiaomi:
     """One Xiaomi with one app."""
 
     name = NAME
+    receipts_max = xiaomi_receipts.RECEIPTS_MAX
 
     def __init__(
         self, settings: XiaomiSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -148,6 +152,27 @@ class Xiaomi:
         number = int(code) if re.fullmatch(r"[1-9][0-9]{0,8}", code) else 10012
         return _described(_refused(Fault(number, "")), _form(call))
 
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        invalid = str(xiaomi_receipts.INVALID)
+        return (
+            xiaomi_receipts.FATES.get(device.state, invalid) if self._is_ours(device) else invalid
+        )
+
+    def sort(self, event: Event) -> str:
+        return f"{event.code} {self._bar_status(event)} {int(event.at * 1000)}"
+
+    def post(self, events: Sequence[Event]) -> Post:
+        return xiaomi_receipts.post(events, self._bar_status)
+
+    def _bar_status(self, event: Event) -> str:
+        device = self._book.known(NAME, event.token)
+        return "Disable" if device is not None and device.state == "muted" else "Enable"
+
+    # the message
+
     def _proof(self, header: str) -> Fault | None:
         if not header.startswith("key="):
             return Fault(21301, "authorization")
@@ -188,7 +213,12 @@ class Xiaomi:
             data["channel_exceed_quota"] = f"{channel or 'no_channel'}:{over}"
         verdict = _answer(0, data=data)
         verdict.accepted, verdict.message_id = True, message_id
-        verdict.targets = tuple(_target(token, devices, left) for token in tokens)
+        is_hidden = self._settings.bad_regids == "silent"
+        bad = Target("", accepted=False, reason="bad_regid", is_told_later=is_hidden)
+        verdict.targets = tuple(
+            _target(token, left) if token in devices else replace(bad, token=token)
+            for token in tokens
+        )
         return verdict
 
     def _has_quota(self, channel: str, token: str, now: float) -> bool:
@@ -204,9 +234,12 @@ class Xiaomi:
         if not _REGID.fullmatch(token):
             return None
         device = self._book.look(NAME, token)
-        if device is None or device.state not in ("live", "off"):
+        if device is None or device.state not in ("live", "off", *BLIND):
             return None
-        return device if device.app in ("", self._settings.package_name) else None
+        return device if self._is_ours(device) else None
+
+    def _is_ours(self, device: Device) -> bool:
+        return device.app in ("", self._settings.package_name)
 
 
 def _form(call: Call) -> dict[str, str]:
@@ -250,12 +283,13 @@ def _described(verdict: Verdict, form: dict[str, str]) -> Verdict:
     verdict.collapse = form.get("notify_id", "")
     verdict.topic = form.get("extra.channel_id", "")
     verdict.push_type = "data" if form.get("pass_through") == "1" else "notification"
+    if verdict.accepted:
+        verdict.receipt_to = form.get("extra.callback", "")
+        verdict.receipt_types = xiaomi_receipts.types_asked(form)
     return verdict
 
 
-def _target(token: str, devices: Container[str], left: Container[str]) -> Target:
-    if token not in devices:
-        return Target(token, accepted=False, reason="bad_regid")
+def _target(token: str, left: Container[str]) -> Target:
     if token not in left:
         return Target(token, accepted=False, reason="channel_exceed_quota")
     return Target(token, accepted=True)

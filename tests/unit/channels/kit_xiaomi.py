@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels import xiaomi
 from tocsin.ports import Response
 
@@ -58,9 +59,22 @@ def xiaomi_accepted(**data: Any) -> Response:
     return Response(200, JSON, msgspec.json.encode(answer))
 
 
+def receipt(code: str) -> bytes:
+    entry = {
+        "type": int(code),
+        "targets": RECEIPT.token,
+        "param": RECEIPT.correlation,
+        "jobkey": "",
+        "barStatus": "Enable",
+        "timestamp": RECEIPT.at_ms,
+    }
+    return urlencode({"data": msgspec.json.encode({"scm0": entry})}).encode()
+
+
 KIT = VendorKit(
     settings=xiaomi_settings,
     refusal=xiaomi_refusal,
     authority={},
     accepted=xiaomi_accepted(),
+    receipt=receipt,
 )

@@ -50,7 +50,12 @@ ROWS = [
     for (status, code), outcome in vendor.OUTCOMES.items()
     if status == POSTED
 ]
-DEAD = {"harmony": {"2", "5"}, "honor": {"40000003", "40000004"}, "huawei": {"2", "5"}}
+DEAD = {
+    "harmony": {"2", "5"},
+    "honor": {"40000003", "40000004"},
+    "huawei": {"2", "5"},
+    "xiaomi": {"16"},
+}
 """Where the vendor says that the app or the token is gone."""
 TIMELESS: set[str] = set()
 """Whose receipts tell no time."""

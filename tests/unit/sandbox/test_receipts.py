@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.unit.sandbox.ears import Ears
 from tocsin.clock import Chance, ManualClock, settle_loop
-from tocsin.ports import Fault, Request, Response
 from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Call, Connection, Verdict
@@ -26,32 +26,6 @@ URL = "http://127.0.0.1:8080"
 PATH = "/v3/offline_push_report/huawei"
 
 
-class Ears:
-    """Whoever is posted to."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.statuses: list[int] = []
-        self.times: list[float] = []
-        self.clock: ManualClock
-
-    async def send(
-        self,
-        request: Request,
-        deadline_s: float,
-        may_begin: Callable[[], bool] | None = None,
-    ) -> Response | Fault:
-        self.requests.append(request)
-        self.times.append(self.clock.now())
-        status = self.statuses.pop(0) if self.statuses else 200
-        return Response(status) if status else Fault("maybe_sent", "")
-
-    def heard(self) -> list[dict[str, Any]]:
-        """Every receipt, in the order posted."""
-        bodies = [msgspec.json.decode(request.body) for request in self.requests]
-        return [status for body in bodies for status in body["statuses"]]
-
-
 class Scene:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -60,8 +34,7 @@ class Scene:
         self.receipts = Receipts(self.book, self.faults, clock)
         self.huawei = Huawei(HuaweiSettings(targets_per_s=None), self.book, clock, Chance(7))
         self.desk = Desk(self.huawei, self.faults, Log(), self.receipts, clock)
-        self.ears = Ears()
-        self.ears.clock = clock
+        self.ears = Ears(clock)
 
     def push(self, *numbers: int, **message: Any) -> int:
         """One list; answers the status."""
@@ -80,6 +53,11 @@ class Scene:
         told = msgspec.json.encode({"message": body, **message})
         path = f"/v1/{self.huawei.credential.app_id}/messages:send"
         return self.desk(Call("POST", path, head, told, connection)).status
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Every receipt, in the order posted."""
+        bodies = [msgspec.json.decode(request.body) for request in self.ears.requests]
+        return [status for body in bodies for status in body["statuses"]]
 
     def state(self, number: int, state: Any) -> None:
         self.book.put("huawei", Huawei.token(number), state)
@@ -110,10 +88,10 @@ async def test_an_accepted_list_reports_each_device_in_the_vendors_form() -> Non
         await settle_loop()
         (request,) = it.ears.requests
         assert (request.origin, request.path) == (URL, PATH)
-        told = {status["token"]: status["status"] for status in it.ears.heard()}
+        told = {status["token"]: status["status"] for status in it.heard()}
         names = [Huawei.token(number) for number in range(1, 5)]
         assert told == dict(zip(names, (0, 6, 10, 2), strict=True))
-        assert {status["biTag"] for status in it.ears.heard()} == {"7-1-00"}
+        assert {status["biTag"] for status in it.heard()} == {"7-1-00"}
         assert it.receipts.stats().told == 4
 
 
@@ -147,7 +125,7 @@ async def test_a_push_without_an_answer_is_reported_all_the_same() -> None:
         it.faults.add(Rule(kind="reset_after", path="/v1/*"))
         it.push(1)
         await settle_loop()
-        assert [status["status"] for status in it.ears.heard()] == [0]
+        assert [status["status"] for status in it.heard()] == [0]
 
 
 async def test_a_call_holds_a_hundred_at_most() -> None:
@@ -167,8 +145,8 @@ async def test_receipts_come_when_they_are_due_and_tell_of_that_moment() -> None
         await it.clock.advance(9)
         assert it.ears.requests == []
         await it.clock.advance(1)
-        assert [status["token"] for status in it.ears.heard()] == [Huawei.token(1)]
-        assert it.ears.heard()[0]["timestamp"] == (began_at + 30) * 1000
+        assert [status["token"] for status in it.heard()] == [Huawei.token(1)]
+        assert it.heard()[0]["timestamp"] == (began_at + 30) * 1000
         await it.clock.advance(20)
         assert it.ears.times == [began_at + 30, began_at + 50]
 
@@ -181,10 +159,10 @@ async def test_late_ones_are_overtaken() -> None:
         await it.clock.advance(59)
         it.push(3)
         await it.clock.advance(1)
-        order = [status["token"] for status in it.ears.heard()]
+        order = [status["token"] for status in it.heard()]
         assert order == [Huawei.token(number) for number in (2, 3, 1)]
         # Late it is told, but not later than it happened.
-        assert it.ears.heard()[-1]["timestamp"] == it.ears.heard()[0]["timestamp"]
+        assert it.heard()[-1]["timestamp"] == it.heard()[0]["timestamp"]
 
 
 async def test_faults_lose_repeat_falsify_and_forge_single_ones() -> None:
@@ -200,7 +178,7 @@ async def test_faults_lose_repeat_falsify_and_forge_single_ones() -> None:
         it.push(*range(1, 7))
         await it.clock.advance(10)
         by_token: dict[str, list[Any]] = {}
-        for status in it.ears.heard():
+        for status in it.heard():
             by_token.setdefault(status["token"], []).append(status)
         assert Huawei.token(1) not in by_token
         assert len(by_token[Huawei.token(2)]) == 2

@@ -41,7 +41,7 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "honor", "huawei")
+NAMES = ("harmony", "honor", "huawei", "xiaomi")
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
@@ -146,6 +146,10 @@ FATES: list[tuple[str, State, str]] = [
     ("huawei", "muted", "6"),
     ("huawei", "inactive", "10"),
     ("huawei", "gone", "2"),
+    ("xiaomi", "live", "1"),
+    ("xiaomi", "muted", "1"),
+    ("xiaomi", "inactive", "1024"),
+    ("xiaomi", "gone", "16"),
     # What is held for a device that is off has not arrived.
     *((name, "off", "") for name in NAMES),
 ]

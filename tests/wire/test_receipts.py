@@ -83,6 +83,8 @@ async def scene(vendor: AnyVendor, folder: Path) -> AsyncIterator[Scene]:
         facts = credential_facts(vendor.NAME, sandbox.describe())
         if "callback_url" in vendor.Settings.__struct_fields__:
             facts["settings"]["callback_url"] = f"{process.url}{PATH}{vendor.NAME}"
+            # Where a console's id of an address would do as well, only one of both is taken.
+            facts["settings"].pop("callback_id", None)
         path = admin_socket(folder)
         assert path is not None
         async with AdminSocket(path) as admin:

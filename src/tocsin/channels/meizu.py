@@ -30,9 +30,9 @@ from tocsin.channels.shared import (
     FORM,
     NEVER_S,
     both_texts,
+    check_callback_url,
     code_of,
     discreet,
-    is_web_address,
     json_object,
     outcome_by_status,
 )
@@ -109,10 +109,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("click is page, but activity is empty")
         if self.click == "web" and not self.web_uri:
             raise ValueError("click is web, but web_uri is empty")
-        if self.callback_url:
-            is_url = is_web_address(self.callback_url)
-            if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
-                raise ValueError("callback_url is not a web address of 128 bytes at most")
+        check_callback_url(self.callback_url, CALLBACK_BYTES_MAX)
 
 
 OUTCOMES: dict[tuple[int, str], Outcome] = {

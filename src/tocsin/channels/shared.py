@@ -169,6 +169,8 @@ class Told(Struct, frozen=True, kw_only=True):
     token: Any
     at_ms: Any = msgspec.UNSET
     """Milliseconds since 1970; left out by a vendor whose receipts tell no time at all."""
+    kind: str = ""
+    """Stands before the code in books, where a vendor's receipts have numbers of several kinds."""
     is_click: bool = False
 
 
@@ -198,6 +200,7 @@ def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceip
         return None
     if not isinstance(told.correlation, str) or not isinstance(told.token, str):
         return None
+    code = f"{told.kind} {code}".strip()
     return LateReceipt(
         correlation=told.correlation,
         token=told.token,
@@ -231,6 +234,12 @@ def is_signed_by_huawei(headers: Mapping[str, str], now: float, *, user: str, ke
     at_ms = _milliseconds(stamp)
     is_fresh = at_ms is not None and abs(at_ms / 1000 - now) <= SIGNATURE_LIFE_S
     return hmac.compare_digest(value, given.get("value", "").encode()) and is_fresh
+
+
+def check_callback_url(url: str, bytes_max: int) -> None:
+    """Where a message itself names the address: whether a vendor would take this one, or none."""
+    if url and not (is_web_address(url) and len(url.encode()) <= bytes_max):
+        raise ValueError(f"callback_url is not a web address of {bytes_max} bytes at most")
 
 
 # messages

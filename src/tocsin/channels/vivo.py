@@ -11,13 +11,14 @@ reach. The token lives a day and is to be renewed every hour or two; several liv
 Messages are of one of two classes: system messages go at any hour, operation messages between 7
 and 23 o'clock in China, and class and category must agree. Asking again after the day's quota is
 used up lowers the next day's, so such a message waits until midnight in China. Badges can be
-raised by one and not set; there is no choice of sound.
+raised by one and not set; there is no choice of sound. Receipts go where the message says, by the
+id of an address in the console or by the address itself, and are not signed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -25,14 +26,21 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
+    UNREADABLE,
+    Told,
+    check_callback_url,
+    code_of,
+    each_target,
     no_authority,
     not_saved,
     outcome_by_status,
     raise_if_stale,
+    read_receipts,
     saved_now,
+    some_object,
 )
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 from tocsin.ports import (
     ACCEPTED,
@@ -41,6 +49,7 @@ from tocsin.ports import (
     Delivery,
     Denied,
     Limits,
+    Posted,
     Request,
     Response,
 )
@@ -90,6 +99,9 @@ CATEGORIES: dict[str, int] = {
 }
 """The class that a category belongs to; one that is not here goes with either."""
 
+ARRIVED = "0"
+"""The `ackType` of a receipt that says so."""
+
 HOME, URL, CUSTOM, PAGE = 1, 2, 3, 4
 """What a click does: `skipType`."""
 
@@ -130,6 +142,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     callback_id: Annotated[
         str, Meta(description="Id of the receipt address in vivo's console; empty: no receipts")
     ] = ""
+    callback_url: Annotated[
+        str, Meta(description="The receipt address itself, in the place of callback_id")
+    ] = ""
     is_test: Annotated[
         bool, Meta(description="Send to registered test users only, outside the quota")
     ] = False
@@ -144,6 +159,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError(f"skip_content is over {units_max} characters")
         if utf16_units(self.callback_id) > CALLBACK_UNITS_MAX:
             raise ValueError(f"callback_id is over {CALLBACK_UNITS_MAX} characters")
+        if self.callback_id and self.callback_url:
+            raise ValueError("callback_id and callback_url exclude each other")
+        check_callback_url(self.callback_url, CALLBACK_UNITS_MAX)
 
 
 OURS = (
@@ -187,11 +205,27 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.SERVER_ERROR,
     (504, ""): Outcome.SERVER_ERROR,
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, ARRIVED): Outcome.ACCEPTED,
+    # Unsubscribed, and unknown without a word of what: neither says that the app is gone.
+    (POSTED, "0001"): Outcome.UNDELIVERABLE,
+    (POSTED, "0002"): Outcome.UNDELIVERABLE,
+    (POSTED, "0006"): Outcome.UNDELIVERABLE,
+    (POSTED, "0012"): Outcome.EXPIRED,
+    (POSTED, "1001"): Outcome.QUOTA_DAY,
+    (POSTED, "2000"): Outcome.QUOTA_DAY,
+    # The same text as before, of an operation message.
+    (POSTED, "2124"): Outcome.BLOCKED_CONTENT,
+    (POSTED, "2144"): Outcome.EXPIRED,
+    # The page that a click opens is wrong.
+    **{(POSTED, code): Outcome.BAD_REQUEST for code in ("2158", "2161", "2162")},
+    (POSTED, "2183"): Outcome.TOKEN_DEAD,
 }
 """Status and `result` to outcome; an empty reason stands for an answer without a `result`.
 A `result` that is not here is a refusal of what we sent.
 
-`invalidUser` with its status is said of single devices while the list is taken.
+`invalidUser` with its status is said of single devices while the list is taken. Rows of `POSTED`
+are the sub-codes of receipts, from a push provider's runbook; without one, `ackType` is told.
 """
 
 
@@ -246,6 +280,28 @@ def deliver(
             return batch.came_to(found)
         saved = found
     return (yield from _send_list(credential, batch, saved, now))
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    entries = some_object(body)
+    if entries is None:
+        return UNREADABLE
+    told = each_target(entries.values(), _told)
+    return read_receipts(OUTCOMES, told, Response(200, {}, b'{"result":0,"desc":"success"}'))
+
+
+def _told(entry: dict[str, Any]) -> Told:
+    """One task's entry; where something went wrong, the sub-code says best what."""
+    ack, sub = code_of(entry.get("ackType")), code_of(entry.get("subCode"))
+    is_there = ack == ARRIVED
+    is_told = bool(ack) and not is_there and bool(sub.strip("0"))
+    return Told(
+        code=sub if is_told else ack,
+        kind="" if is_there or is_told else "ackType",
+        correlation=entry.get("param"),
+        token=entry.get("targets"),
+        at_ms=entry.get("ackTime"),
+    )
 
 
 def _send(
@@ -329,8 +385,10 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
             return Denied(Outcome.TOO_LARGE, "-7", info)
     if message.badge_add and message.badge_set is None:
         body["addBadge"] = True
-    if settings.callback_id:
-        body["extra"] = {"callback.id": settings.callback_id, "callback.param": batch.correlation}
+    where = {"callback.id": settings.callback_id, "callback": settings.callback_url}
+    named = {name: it for name, it in where.items() if it}
+    if named:
+        body["extra"] = {**named, "callback.param": batch.correlation}
     if settings.is_test:
         body["pushMode"] = 1
     return body

@@ -36,10 +36,10 @@ from tocsin.channels.shared import (
     UNREADABLE,
     Told,
     both_texts,
+    check_callback_url,
     code_of,
     discreet,
     each_target,
-    is_web_address,
     json_object,
     json_text,
     object_in_form,
@@ -163,10 +163,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError("click is page, but intent_uri is empty")
         if self.click == "web" and not self.web_uri:
             raise ValueError("click is web, but web_uri is empty")
-        if self.callback_url:
-            is_url = is_web_address(self.callback_url)
-            if not is_url or len(self.callback_url.encode()) > CALLBACK_BYTES_MAX:
-                raise ValueError("callback_url is not a web address of 256 bytes at most")
+        check_callback_url(self.callback_url, CALLBACK_BYTES_MAX)
         _check_template(self.template_param)
 
 

@@ -2,7 +2,8 @@
 
 vivo, "Server interface" and "Error codes" (dev.vivo.com.cn/documentCenter/doc/362 and 681, read
 2026-11). Which of 10200 to 10207 stands for which member of the signature is our choice; each
-means wrong credentials. What a message may contain stands in `vivo_message.py`.
+means wrong credentials. What a message may contain stands in `vivo_message.py`, what is posted
+later in `vivo_receipts.py`.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import vivo_message
+from tocsin.sandbox import vivo_message, vivo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.vivo_message import Fault, Push
 
 NAME = "vivo"
@@ -95,6 +97,8 @@ class Vivo:
     """One vivo with one app."""
 
     name = NAME
+    receipts_max = 1
+    """A call has one place for each task, and that names one device."""
 
     def __init__(
         self, settings: VivoSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -157,6 +161,16 @@ class Vivo:
     def refusal(self, code: str, call: Call) -> Verdict:
         verdict = _answer(int(code))
         return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        return vivo_receipts.FATES.get(device.state, "")
+
+    def post(self, events: Sequence[Event]) -> Post:
+        (event,) = events
+        return vivo_receipts.post(event)
 
     # who is asking
 
@@ -241,6 +255,8 @@ class Vivo:
         status = self._status(push, push.reg_id)
         if status in (1, 2):
             return _refused(10302, [push.reg_id])
+        if status == 3:
+            return _refused(10311, [push.reg_id])
         number = self._new_number()
         if status:
             verdict = _answer(0, taskId=number, invalidUser={"userid": push.reg_id, "status": 4})
@@ -272,7 +288,11 @@ class Vivo:
         return 0
 
     def _status(self, push: Push, token: str) -> int:
-        """What vivo says of a device that it cannot reach; 0 for one it can."""
+        """What vivo says of a device that it cannot reach; 0 for one it can.
+
+        It has no number for a list's devices with notifications off that does not mean removed as
+        well; they are told with those long offline, as 10311 tells them together.
+        """
         if push.push_mode and token not in self._settings.test_users:
             return 4
         device = self._book.look(NAME, token)
@@ -281,6 +301,8 @@ class Vivo:
         is_ours = device.app in ("", self._settings.app_id)
         if device.state in ("other_app", "other_environment") or not is_ours:
             return 1
+        if device.state in ("muted", "inactive"):
+            return 3
         return 2 if device.state in ("dead", "expired") else 0
 
     def _show(self, push: Push, token: str, number: str, now: float) -> None:
@@ -307,6 +329,7 @@ def _described(verdict: Verdict, push: Push) -> Verdict:
     verdict.collapse = "" if push.notify_id is None else str(push.notify_id)
     verdict.push_type = "system" if push.classification else "operation"
     verdict.topic = push.app_id
+    verdict.receipt_to = vivo_receipts.receipt_to(push, CALLBACK_ID)
     return verdict
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels.vivo import Settings
 from tocsin.ports import Response
 
@@ -39,10 +39,22 @@ def refusal(status: int, reason: str) -> Response:
     return answer(int(reason), "不行")
 
 
+def receipt(code: str) -> bytes:
+    entry = {
+        "param": RECEIPT.correlation,
+        "targets": RECEIPT.token,
+        "ackTime": RECEIPT.at_ms,
+        "ackType": "0" if code == "0" else "2",
+        "subCode": "" if code == "0" else code,
+    }
+    return msgspec.json.encode({SAVED: entry})
+
+
 KIT = VendorKit(
     settings=vivo_settings,
     refusal=refusal,
     authority={"/message/auth": answer(authToken="token-of-a-test")},
     accepted=answer(taskId=SAVED),
     prepared=SAVED,
+    receipt=receipt,
 )

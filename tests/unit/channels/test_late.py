@@ -54,6 +54,7 @@ DEAD = {
     "harmony": {"2", "5"},
     "honor": {"40000003", "40000004"},
     "huawei": {"2", "5"},
+    "vivo": {"2183"},
     "xiaomi": {"16"},
 }
 """Where the vendor says that the app or the token is gone."""

@@ -206,6 +206,9 @@ def test_a_click_opens_what_the_credential_names(
 def test_receipts_are_asked_for_where_an_address_is_known() -> None:
     made = sent(settings={"callback_id": "3001"})
     assert made["extra"] == {"callback.id": "3001", "callback.param": "7-1-0011223344556677"}
+    url = "https://push.example/v3/offline_push_report/vivo"
+    made = sent(settings={"callback_url": url})
+    assert made["extra"] == {"callback": url, "callback.param": "7-1-0011223344556677"}
     assert "extra" not in sent()
 
 

@@ -28,6 +28,8 @@ class Ears:
         self.requests: list[Request] = []
         self.statuses: list[int] = []
         self.times: list[float] = []
+        self.is_open = asyncio.Event()
+        self.is_open.set()
         self._clock = clock
 
     async def send(
@@ -38,6 +40,7 @@ class Ears:
     ) -> Response | Fault:
         self.requests.append(request)
         self.times.append(self._clock.now())
+        await self.is_open.wait()
         status = self.statuses.pop(0) if self.statuses else 200
         return Response(status) if status else Fault("maybe_sent", "")
 

@@ -41,7 +41,7 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "honor", "huawei", "xiaomi")
+NAMES = ("harmony", "honor", "huawei", "vivo", "xiaomi")
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
@@ -146,6 +146,9 @@ FATES: list[tuple[str, State, str]] = [
     ("huawei", "muted", "6"),
     ("huawei", "inactive", "10"),
     ("huawei", "gone", "2"),
+    # Of the muted and the inactive vivo speaks in its answer.
+    ("vivo", "live", "0"),
+    ("vivo", "gone", "2183"),
     ("xiaomi", "live", "1"),
     ("xiaomi", "muted", "1"),
     ("xiaomi", "inactive", "1024"),

@@ -288,6 +288,10 @@ def test_saving_reaches_nobody() -> None:
         ("expired", None, 10302),
         ("other_app", None, 10302),
         ("live", "1", 10302),
+        # That the app was removed shows only on the phone, and is told by a receipt.
+        ("muted", None, 10311),
+        ("inactive", None, 10311),
+        ("gone", None, 0),
     ],
 )
 def test_what_a_device_is(state: State, app: str | None, number: int) -> None:

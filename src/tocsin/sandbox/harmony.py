@@ -22,7 +22,7 @@ from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
-from tocsin.sandbox.receipts import CONSOLE, Event, Post
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 
 NAME = "harmony"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
@@ -164,7 +164,7 @@ class Harmony:
                 "appPackageName": PACKAGE,
                 "biTag": it.correlation,
                 "requestId": it.message_id,
-                "deliveryStatus": {"result": int(it.code), "timestamp": int(it.at * 1000)},
+                "deliveryStatus": {"result": number_of(it), "timestamp": int(it.at * 1000)},
             }
             for it in events
         ]

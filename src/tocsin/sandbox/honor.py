@@ -22,7 +22,7 @@ from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.honor_message import Fault, Push
-from tocsin.sandbox.receipts import CONSOLE, Event, Post, told_id
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of, told_id
 
 NAME = "honor"
 TOKEN_PATH = "/auth/token"  # noqa: S105 - an address, not a secret
@@ -204,7 +204,7 @@ class Honor:
                 "token": it.token,
                 "appid": self._settings.app_id,
                 "biTag": told_id(it),
-                "status": int(it.code),
+                "status": number_of(it),
                 "timestamp": int(it.at * 1000),
                 "requestId": it.message_id,
             }

@@ -22,7 +22,7 @@ from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
 from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
-from tocsin.sandbox.receipts import CONSOLE, Event, Post
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 
 NAME = "huawei"
 TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
@@ -191,7 +191,7 @@ class Huawei:
                 "token": it.token,
                 "appid": self._settings.app_id,
                 "biTag": it.correlation,
-                "status": int(it.code),
+                "status": number_of(it),
                 "timestamp": int(it.at * 1000),
                 "requestId": it.message_id,
             }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol, TypeVar, runtime_checkable
@@ -117,6 +118,7 @@ class Stats(Struct):
     """Calls, by vendor and the status they were answered with; 0 where no answer came."""
 
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _Key = tuple[str, str, bool, str]
 """(vendor, address, is forged, sort): what travels together."""
 _Item = TypeVar("_Item")
@@ -290,6 +292,11 @@ def told_id(event: Event) -> str:
     """
     text = event.correlation
     return text if not event.is_forged else text[:-1] + ("1" if text.endswith("0") else "0")
+
+
+def number_of(event: Event) -> int | str:
+    """The code as most vendors write it; a rule may falsify it into something that is none."""
+    return int(event.code) if _NUMBER.fullmatch(event.code) else event.code
 
 
 def _is_asked(verdict: Verdict, code: str) -> bool:

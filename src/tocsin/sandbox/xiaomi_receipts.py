@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tocsin.sandbox.devices import State
-from tocsin.sandbox.receipts import Event, Post, told_id
+from tocsin.sandbox.receipts import Event, Post, number_of, told_id
 
 RECEIPTS_MAX = 1000
 ARRIVED, CLICKED, INVALID, TTL_OVER = 1, 2, 16, 1024
@@ -45,7 +45,7 @@ def post(events: Sequence[Event], bar_status: Callable[[Event], str]) -> Post:
         firsts.setdefault(it.message_id, it)
     entries = {
         name: {
-            "type": int(it.code),
+            "type": number_of(it),
             "targets": ",".join(targets[name]),
             "param": told_id(it),
             "jobkey": "",

@@ -118,6 +118,22 @@ def test_what_is_posted_is_what_is_read(name: str) -> None:
 
 
 @each_reporter
+def test_a_code_that_is_none_is_posted_all_the_same_and_cannot_be_read(name: str) -> None:
+    """A rule may say anything; whoever posts must not stumble over it."""
+    vendor = find(name)
+    assert vendor is not None
+    report = report_of(vendor)
+    assert report is not None
+    (post,) = calls(name, [event(name, "nonsense")])
+    posted = report(dict(post.headers), post.body)
+    if name == "vivo":
+        # It still says of which kind.
+        assert [it.code for it in posted.receipts] == ["ackType 3"]
+    else:
+        assert (posted.receipts, posted.unreadable) == ((), 1)
+
+
+@each_reporter
 def test_a_forged_one_is_told_from_a_true_one(name: str) -> None:
     vendor, server = find(name), servers()[name]
     assert vendor is not None

@@ -12,6 +12,7 @@ that it did not take stand in `value`, by code. The number 110010 means "too fas
 notify key, eight characters, makes a second delivery replace the first. There are no data messages
 any more, so a push without title and text cannot be sent. A receipt address that is not registered
 in Meizu's console makes the push itself fail, so none is sent unless the credential names one.
+Receipts come every second, of what arrived or was clicked since the last one, and tell no time.
 """
 
 from __future__ import annotations
@@ -29,17 +30,22 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
+    UNREADABLE,
+    Told,
     both_texts,
     check_callback_url,
     code_of,
     discreet,
+    each_target,
     json_object,
+    object_in_form,
     outcome_by_status,
+    read_receipts,
 )
 from tocsin.domain.message import Message, cut
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Request, Response
+from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Posted, Request, Response
 
 NAME = "meizu"
 
@@ -63,6 +69,7 @@ CONTENT_UNITS_MAX = 100
 CALLBACK_BYTES_MAX = 128
 CALLBACK_TYPE = 3
 """Arrived and clicked."""
+CLICKED = "2"
 MESSAGE_TYPES = {"public": 0, "private": 1}
 CLICKS = {"app": 0, "page": 1, "web": 2}
 
@@ -153,10 +160,14 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (500, ""): Outcome.SERVER_ERROR,
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.SERVER_ERROR,
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, "1"): Outcome.ACCEPTED,
+    (POSTED, CLICKED): Outcome.ACCEPTED,
 }
 """Status and Meizu's code to outcome; an empty code stands for every other one of its status.
 
-With status 200 that is a code nobody has heard of; an answer without any code is doubt.
+With status 200 that is a code nobody has heard of; an answer without any code is doubt. Rows of
+`POSTED` are the types of receipts, which tell no losses.
 """
 
 OF_DEVICES = frozenset(("110002", "110003", "110005"))
@@ -198,6 +209,24 @@ def deliver(
         urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
     )
     return _read(settings, batch, response)
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    entries = object_in_form(body, "cb")
+    if entries is None:
+        return UNREADABLE
+    told = each_target(entries.values(), _told)
+    return read_receipts(OUTCOMES, told, Response(200, {}, b'{"code":"200","message":""}'))
+
+
+def _told(entry: dict[str, Any]) -> Told:
+    """One message's entry, for all the devices that it names; it tells no time."""
+    return Told(
+        code=entry.get("type"),
+        correlation=entry.get("param"),
+        token=entry.get("targets"),
+        is_click=code_of(entry.get("type")) == CLICKED,
+    )
 
 
 def _sign(form: Mapping[str, str], secret: str) -> str:

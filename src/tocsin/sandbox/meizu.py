@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +24,8 @@ from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.meizu_message import Message, Wrong
+from tocsin.sandbox.receipts import PATH as RECEIPTS_PATH
+from tocsin.sandbox.receipts import Event, Post, number_of, told_id
 
 NAME = "meizu"
 PATH = "/garcia/api/server/push/varnished/pushByPushId"
@@ -29,10 +33,13 @@ APP_ID = "100999"
 SECRET = "c2FuZGJveC1tZWl6dQ"  # noqa: S105 - the sandbox's own
 TARGETS_MAX = 100
 DAY_S = 86_400.0
+ARRIVED = "1"
+"""Of losses Meizu posts nothing: what it knows of a device stands in its answer."""
 PARAMS = ("appId", "messageJson", "pushIds", "sign")
 
 _PUSH_ID = re.compile(r"[A-Za-z0-9_-]{8,256}")
 _JSON = (("content-type", "application/json;charset=UTF-8"),)
+_FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 TEXTS = {
     "200": "",
@@ -51,8 +58,9 @@ class MeizuSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     app_id: str = APP_ID
     app_secret: str = SECRET
-    callbacks: tuple[str, ...] = ()
-    """Receipt addresses registered in the console; a push that names another one fails."""
+    callbacks: tuple[str, ...] = (f"http://127.0.0.1:*{RECEIPTS_PATH}{NAME}",)
+    """Receipt addresses registered in the console, as shell patterns: a sender of this machine. A
+    push that names another one fails."""
     switched_off: tuple[str, ...] = ()
     """pushIds whose users have switched pushes off."""
     folds_per_minute: int | None = 5
@@ -74,6 +82,7 @@ class Meizu:
     """One Meizu with one app."""
 
     name = NAME
+    receipts_max = 1000
 
     def __init__(
         self, settings: MeizuSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -120,7 +129,8 @@ class Meizu:
         if isinstance(message, Wrong):
             return _described(_refused("1005", message.where), form, None)
         callback = message.extra.callback
-        if callback and callback not in self._settings.callbacks:
+        is_known = any(fnmatchcase(callback, known) for known in self._settings.callbacks)
+        if callback and not is_known:
             return _described(_refused("110004"), form, message)
         return _described(self._take(form["pushIds"].split(","), message), form, message)
 
@@ -134,6 +144,22 @@ class Meizu:
         verdict = _answer("200", value={number: tokens})
         verdict.reason = code
         return _described(verdict, form, None)
+
+    # receipts
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        return ARRIVED if device.state == "live" else ""
+
+    def post(self, events: Sequence[Event]) -> Post:
+        entries: dict[str, Any] = {}
+        for it in events:
+            entry: dict[str, Any] = {"param": told_id(it), "type": number_of(it), "targets": []}
+            entries.setdefault(f"{it.message_id}-{it.code}", entry)["targets"].append(it.token)
+        form = {"cb": msgspec.json.encode(entries), "access_token": "sandbox"}
+        return Post(_FORM, urlencode(form).encode())
+
+    # the message
 
     def _code(self, form: dict[str, str]) -> str:
         """What is wrong with the parameters and their signature; 200 for nothing."""
@@ -180,12 +206,12 @@ class Meizu:
         if not _PUSH_ID.fullmatch(token):
             return None, "110003"
         device = self._book.look(NAME, token)
-        if device is None or device.state in ("dead", "expired"):
+        if device is None or device.state in ("dead", "expired", "gone"):
             return None, "110002"
         is_ours = device.app in ("", self._settings.app_id)
         if device.state in ("other_app", "other_environment") or not is_ours:
             return None, "110003"
-        if token in self._settings.switched_off:
+        if device.state == "muted" or token in self._settings.switched_off:
             return None, "110010"
         is_public = message.noticeBarInfo.noticeMsgType == 0
         if is_public and not self._devices.take(token, now):
@@ -232,6 +258,9 @@ def _described(verdict: Verdict, form: dict[str, str], message: Message | None) 
         verdict.correlation = message.extra.callback_param
         verdict.collapse = message.advanceInfo.notifyKey
         verdict.topic = ("public", "private")[message.noticeBarInfo.noticeMsgType]
+    if message is not None and verdict.accepted:
+        verdict.receipt_to = message.extra.callback
+        verdict.receipt_types = int(message.extra.callback_type)
     return verdict
 
 

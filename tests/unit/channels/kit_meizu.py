@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels import meizu
 from tocsin.ports import Response
 
@@ -45,9 +46,16 @@ def meizu_refusal(status: int, reason: str) -> Response:
     return meizu_answer(reason, "It is not so.")
 
 
+def receipt(code: str) -> bytes:
+    entry = {"param": RECEIPT.correlation, "type": int(code), "targets": [RECEIPT.token]}
+    told = msgspec.json.encode({f"NS20251122001459_00_100999_1-{code}": entry})
+    return urlencode({"cb": told, "access_token": "a"}).encode()
+
+
 KIT = VendorKit(
     settings=meizu_settings,
     refusal=meizu_refusal,
     authority={},
     accepted=meizu_answer("200"),
+    receipt=receipt,
 )

@@ -50,15 +50,16 @@ ROWS = [
     for (status, code), outcome in vendor.OUTCOMES.items()
     if status == POSTED
 ]
-DEAD = {
+DEAD: dict[str, set[str]] = {
     "harmony": {"2", "5"},
     "honor": {"40000003", "40000004"},
     "huawei": {"2", "5"},
+    "meizu": set(),
     "vivo": {"2183"},
     "xiaomi": {"16"},
 }
 """Where the vendor says that the app or the token is gone."""
-TIMELESS: set[str] = set()
+TIMELESS = {"meizu"}
 """Whose receipts tell no time."""
 
 

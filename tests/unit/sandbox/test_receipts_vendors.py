@@ -26,7 +26,7 @@ NOW = 1_767_225_600.0
 KEY = b"k" * 32
 ID = batch_correlation(KEY, 7, 1)
 PUSH_TYPES = {"harmony": "0"}
-TIMELESS: set[str] = set()
+TIMELESS = {"meizu"}
 """Whose receipts tell no time."""
 
 
@@ -41,7 +41,7 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "honor", "huawei", "vivo", "xiaomi")
+NAMES = ("harmony", "honor", "huawei", "meizu", "vivo", "xiaomi")
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
@@ -162,6 +162,9 @@ FATES: list[tuple[str, State, str]] = [
     ("huawei", "muted", "6"),
     ("huawei", "inactive", "10"),
     ("huawei", "gone", "2"),
+    # Of the muted and the removed Meizu speaks in its answer; an inactive one says nothing.
+    ("meizu", "live", "1"),
+    ("meizu", "inactive", ""),
     # Of the muted and the inactive vivo speaks in its answer.
     ("vivo", "live", "0"),
     ("vivo", "gone", "2183"),

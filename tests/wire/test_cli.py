@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 import pytest_asyncio
 from typer.testing import CliRunner, Result
 
+from tocsin.adapters.http import CurlHttp
 from tocsin.cli.main import build
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
+from tocsin.client.sandbox import SandboxDoor
 from tocsin.client.wire import Refused, Wire
+from tocsin.clock import SystemClock
 from tocsin.demo.stage import COMMAND, Stage, set_stage
+from tocsin.ports import Request, Response
+from tocsin.sandbox.xiaomi import PACKAGE, SECRET, Xiaomi
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,6 +117,37 @@ async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage
     assert [it["number"] for it in await ask("credential", "list", *data)] == [2]
     gone = await call("credential", "delete", "1", *data)
     assert gone.exit_code == EXIT_REFUSED
+
+
+async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> None:
+    """A push names the address, as with Xiaomi itself; whose it is does not matter here."""
+    form = {
+        "registration_id": Xiaomi.token(1),
+        "restricted_package_name": PACKAGE,
+        "title": "t",
+        "description": "d",
+        "extra.callback": f"{stage.url}/v3/offline_push_report/xiaomi",
+        "extra.callback.param": "7-1-00",
+    }
+    headers = (
+        ("authorization", f"key={SECRET}"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    )
+    async with AsyncExitStack() as stack:
+        door = await stack.enter_async_context(SandboxDoor(stage.sandbox_url))
+        told = await door.describe()
+        http = CurlHttp()
+        await http.start(stack)
+        body = urlencode(form).encode()
+        url = told["xiaomi"]["url"]
+        request = Request("POST", url, "/v4/message/regid", headers, body, ca=told["ca_pem"])
+        answer = await http.send(request, 10)
+        assert isinstance(answer, Response)
+        assert answer.status == 200
+        async with asyncio.timeout(30):
+            while not (await door.receipts())["by_answer"]:
+                await SystemClock().sleep(0.05)
+        assert (await door.receipts())["by_answer"] == {"xiaomi 200": 1}
 
 
 async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:

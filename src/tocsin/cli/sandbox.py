@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from tocsin.adapters.http import CurlHttp
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.sandbox.faults import KINDS
@@ -74,7 +76,13 @@ def sandbox(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        await run_sandbox(settings, started=lambda told: _started(screen, told), ended=ended)
+        async with AsyncExitStack() as stack:
+            # What carries the vendors' receipts.
+            http = CurlHttp()
+            await http.start(stack)
+            await run_sandbox(
+                settings, started=lambda told: _started(screen, told), ended=ended, http=http
+            )
 
     run(screen, work(), is_server=True)
 

@@ -51,7 +51,7 @@ each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vend
 BODIES = [b"", b"{", b"[]", b"null", b"<html>", b"\xff", b'{"reason":7}']
 
 ANSWERS = {vendor.NAME: [row for row in vendor.OUTCOMES if row[0] != POSTED] for vendor in VENDORS}
-"""The rows that answers lead to; `test_codes.py` has those of receipts too."""
+"""The rows that answers lead to; `test_late.py` of the unit tests has those of receipts."""
 
 ROWS = [
     pytest.param(vendor, *row, vendor.OUTCOMES[row], id=f"{vendor.NAME} {row[0]} {row[1]}".strip())

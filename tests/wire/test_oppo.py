@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
-import msgspec
 import pytest
 
-from tests.unit.channels.kit import OpenGate, delivery, driver, message
-from tocsin.adapters.http import CurlHttp
-from tocsin.channels import oppo
-from tocsin.channels.driver import Driver
-from tocsin.client.sandbox import credential_facts
-from tocsin.clock import SystemClock
+from tests.unit.channels.kit import OpenGate, delivery, message
+from tests.wire.scene import scene
 from tocsin.domain.message import AndroidPart
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import Outcome
 from tocsin.ports import Batch
-from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.oppo import (
     AUTH_PATH,
     BATCH_PATH,
@@ -29,71 +21,14 @@ from tocsin.sandbox.oppo import (
     Oppo,
     OppoSettings,
 )
-from tocsin.sandbox.server import Sandbox, SandboxSettings
 
-FAST = 1e6
-"""Targets a second: the pace is not what is tried here."""
+PACELESS = OppoSettings(targets_per_s=None)
 IM = message(android=AndroidPart(oppo_category="IM"))
 
 
-class Scene:
-    """A sandbox and the driver of a credential that it told of itself."""
-
-    def __init__(self, sandbox: Sandbox, one: Driver) -> None:
-        self.sandbox = sandbox
-        self.driver = one
-
-    def fault(self, path: str = BROADCAST_PATH, **rule: Any) -> None:
-        self.sandbox.faults.add(Rule(**{"vendor": "oppo", "path": path, "times": 1, **rule}))
-
-    async def receipts(self, numbers: Iterable[int], task: int = 1, **parts: Any) -> list[Receipt]:
-        """Deliver, and hold the receipts against the sandbox's log."""
-        now = self.sandbox.clock.now()
-        deliveries = tuple(
-            delivery(it, token=Oppo.token(it), expires_at=now + 3600, **parts) for it in numbers
-        )
-        mark = max((entry.sequence for entry in self.sandbox.log.entries()), default=0)
-        name = f"7-{task}-0011"
-        batch = Batch(app=7, task=task, job=9, deliveries=deliveries, correlation=name)
-        receipts = await self.driver.deliver(batch, OpenGate())
-        taken = Counter(it.token for it in self.sandbox.log.entries(after=mark, accepted=True))
-        for receipt in receipts:
-            count = taken[Oppo.token(receipt.device)]
-            if receipt.outcome is Outcome.UNKNOWN:
-                assert count <= 1
-            else:
-                assert count == (receipt.outcome is Outcome.ACCEPTED), receipt
-        return receipts
-
-    async def send(self, numbers: Iterable[int], task: int = 1, **parts: Any) -> Counter[Outcome]:
-        return Counter(it.outcome for it in await self.receipts(numbers, task, **parts))
-
-
-@asynccontextmanager
-async def scene(settings: dict[str, Any] | None = None, **told: Any) -> AsyncIterator[Scene]:
-    async with AsyncExitStack() as stack:
-        vendor = OppoSettings(**{"targets_per_s": None, **told})
-        sandbox = Sandbox(SandboxSettings(seed=7, vendors=(vendor,)))
-        await stack.enter_async_context(sandbox)
-        facts = credential_facts("oppo", sandbox.describe())
-        http = CurlHttp()
-        await http.start(stack)
-        one = driver(
-            oppo,
-            http,
-            clock=SystemClock(),
-            settings=msgspec.convert({**facts["settings"], **(settings or {})}, oppo.Settings),
-            origin=facts["origin"],
-            auth_origin=facts["auth_origin"],
-            ca=facts["ca"],
-            rate_per_s=FAST,
-        )
-        stack.push_async_callback(one.close)
-        yield Scene(sandbox, one)
-
-
 async def test_lists_and_single_ones_reach_everybody_once() -> None:
-    async with scene({"callback_url": "https://push.example/oppo"}) as it:
+    callback = {"callback_url": "https://push.example/oppo"}
+    async with scene("oppo", PACELESS, settings=callback) as it:
         assert await it.send(range(1001)) == {Outcome.ACCEPTED: 1001}
         assert await it.send(range(2000, 2001)) == {Outcome.ACCEPTED: 1}
         assert await it.send(range(3000, 4000), task=2, message=IM) == {Outcome.ACCEPTED: 1000}
@@ -110,7 +45,7 @@ async def test_lists_and_single_ones_reach_everybody_once() -> None:
 async def test_the_sandbox_is_shown_what_was_said() -> None:
     big = AndroidPart(oppo_category="IM", is_big_text=True, oppo_notify_level=16)
     told = message(title="标题 & é", desc="x" * 200, ext='{"a":"b"}', android=big)
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         assert await it.send([1], message=told) == {Outcome.ACCEPTED: 1}
         device = it.sandbox.devices.known("oppo", Oppo.token(1))
         assert device is not None
@@ -120,10 +55,10 @@ async def test_the_sandbox_is_shown_what_was_said() -> None:
 
 @pytest.mark.parametrize("parts", [{}, {"message": IM}], ids=["public", "private"])
 async def test_each_device_has_its_own_fate(parts: dict[str, Any]) -> None:
-    async with scene() as it:
-        it.sandbox.devices.put("oppo", Oppo.token(1), "dead")
-        it.sandbox.devices.put("oppo", Oppo.token(2), "other_app")
-        it.sandbox.devices.put("oppo", Oppo.token(3), "off")
+    async with scene("oppo", PACELESS) as it:
+        it.put(1, "dead")
+        it.put(2, "other_app")
+        it.put(3, "off")
         receipts = await it.receipts(range(5), **parts)
         assert [(receipt.outcome, receipt.code) for receipt in receipts] == [
             (Outcome.ACCEPTED, "0"),
@@ -137,7 +72,7 @@ async def test_each_device_has_its_own_fate(parts: dict[str, Any]) -> None:
 
 
 async def test_a_stale_token_is_renewed_and_the_list_sent_once() -> None:
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         await it.send(range(2))
         for task, parts in ((2, {}), (2, {}), (3, {"message": IM})):
             assert it.sandbox.expire_bearers() == 1
@@ -147,18 +82,13 @@ async def test_a_stale_token_is_renewed_and_the_list_sent_once() -> None:
 
 @pytest.mark.parametrize("code", ["14", "16", "19", "28"])
 async def test_a_wrong_signature_is_a_wrong_credential(code: str) -> None:
-    async with scene() as it:
-        it.fault(AUTH_PATH, kind="vendor_code", code=code)
-        assert await it.send(range(3)) == {Outcome.CREDENTIALS_WRONG: 3}
-
-
-async def test_a_wrong_secret_is_a_wrong_credential() -> None:
-    async with scene({"master_secret": "another"}) as it:
+    async with scene("oppo", PACELESS) as it:
+        it.fault(path=AUTH_PATH, kind="vendor_code", code=code)
         assert await it.send(range(3)) == {Outcome.CREDENTIALS_WRONG: 3}
 
 
 async def test_over_the_days_quota_waits_for_midnight_and_the_private_class_does_not() -> None:
-    async with scene(public_per_day=4) as it:
+    async with scene("oppo", OppoSettings(public_per_day=4)) as it:
         assert await it.send(range(4)) == {Outcome.ACCEPTED: 4}
         receipts = await it.receipts(range(4), task=2)
         assert {receipt.code for receipt in receipts} == {"33"}
@@ -167,14 +97,14 @@ async def test_over_the_days_quota_waits_for_midnight_and_the_private_class_does
 
 
 async def test_the_private_class_needs_its_template() -> None:
-    async with scene({"template_id": ""}) as it:
+    async with scene("oppo", PACELESS, settings={"template_id": ""}) as it:
         assert {it.code for it in await it.receipts(range(3), message=IM)} == {"54"}
 
 
 async def test_a_repeat_in_doubt_is_shown_once() -> None:
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         for path, numbers in ((UNICAST_PATH, [1]), (BATCH_PATH, [2, 3])):
-            it.fault(path, kind="reset_after")
+            it.fault(path=path, times=1, kind="reset_after")
             assert set(await it.send(numbers, message=IM)) == {Outcome.UNKNOWN}
             now = it.sandbox.clock.now()
             given = tuple(
@@ -188,9 +118,9 @@ async def test_a_repeat_in_doubt_is_shown_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["answered", "refused"])
-async def test_what_another_process_saved_is_sent_too(how: str) -> None:
-    async with scene(repeated_save=how) as it:
-        it.fault(SAVE_PATH, kind="truncated")
+async def test_what_another_process_saved_is_sent_too(how: Literal["answered", "refused"]) -> None:
+    async with scene("oppo", OppoSettings(repeated_save=how)) as it:
+        it.fault(path=SAVE_PATH, times=1, kind="truncated")
         assert await it.send(range(3)) == {Outcome.SERVER_ERROR: 3}
         assert await it.send(range(3)) == {Outcome.ACCEPTED: 3}
 
@@ -218,17 +148,17 @@ WORST = [
 async def test_oppo_at_its_worst(
     path: str, parts: dict[str, Any], rule: dict[str, Any], outcome: Outcome
 ) -> None:
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         await it.send(range(2), **parts)
-        it.fault(path, **rule)
+        it.fault(path=path, times=1, **rule)
         assert await it.send(range(10, 15), **parts) == {outcome: 5}
 
 
 @pytest.mark.parametrize("code", ["10000", "10001"])
 async def test_a_code_of_devices_is_the_first_ones_alone(code: str) -> None:
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         for task, path, parts in ((1, BROADCAST_PATH, {}), (2, BATCH_PATH, {"message": IM})):
-            it.fault(path, kind="vendor_code", code=code)
+            it.fault(path=path, times=1, kind="vendor_code", code=code)
             receipts = await it.receipts(range(5), task=task, **parts)
             fates = [receipt.outcome for receipt in receipts]
             assert fates == [Outcome.TOKEN_DEAD] + [Outcome.ACCEPTED] * 4
@@ -244,14 +174,14 @@ async def test_a_code_of_devices_is_the_first_ones_alone(code: str) -> None:
     ],
 )
 async def test_what_cannot_be_saved_reaches_nobody(rule: dict[str, Any], outcome: Outcome) -> None:
-    async with scene() as it:
-        it.fault(SAVE_PATH, **rule)
+    async with scene("oppo", PACELESS) as it:
+        it.fault(path=SAVE_PATH, times=1, **rule)
         assert await it.send(range(5)) == {outcome: 5}
         assert await it.send(range(5)) == {Outcome.ACCEPTED: 5}
 
 
 async def test_forbidden_words_are_told_apart_from_other_wrong_arguments() -> None:
-    async with scene() as it:
+    async with scene("oppo", PACELESS) as it:
         sensitive = message(title="a sensitive-word")
         assert await it.send(range(3), message=sensitive) == {Outcome.BLOCKED_CONTENT: 3}
         unknown = message(android=AndroidPart(oppo_channel_id="unknown"))

@@ -191,7 +191,8 @@ class ListDriver(Driver):
             if fault.denied.outcome is not Outcome.UNKNOWN:
                 raise
             return Denied(Outcome.UNSENT, fault.denied.code, fault.denied.info)
-        if isinstance(found, str):
+        if isinstance(found, str) and found:
+            # An empty text was enough for this list; the next one may need one after all.
             saved.text, saved.until = found, self._clock.now() + PREPARED_LIFE_S
         return found
 

@@ -1,0 +1,120 @@
+"""Every vendor at its worst, over real sockets: one suite over the registry.
+
+What each fault means is one table: a list vendor says in its body whom it took, a single vendor in
+its status. Beside the expected outcome, `Scene` holds each receipt against the vendor's log.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from tests.unit.channels.kit import ec_key, rsa_key
+from tests.wire.scene import Scene, scene
+from tocsin.channels.registry import VENDORS, takes_lists
+from tocsin.domain.outcome import Outcome
+from tocsin.sandbox.oppo import OppoSettings
+from tocsin.sandbox.vivo import VivoSettings
+
+each_vendor = pytest.mark.parametrize("vendor", [vendor.NAME for vendor in VENDORS])
+
+LISTS = {vendor.NAME: takes_lists(vendor) for vendor in VENDORS}
+
+TOLD: dict[str, Struct] = {
+    "oppo": OppoSettings(targets_per_s=None),
+    "vivo": VivoSettings(targets_per_s=None),
+}
+"""Sandbox vendors whose own pace is not what is tried."""
+
+FAULTS: dict[str, tuple[dict[str, Any], Outcome, Outcome]] = {
+    # kind: what a single push comes to, what a list does
+    "html_page": ({}, Outcome.SERVER_ERROR, Outcome.SERVER_ERROR),
+    "status": ({"status": 500}, Outcome.SERVER_ERROR, Outcome.SERVER_ERROR),
+    "truncated": ({}, Outcome.ACCEPTED, Outcome.UNKNOWN),
+    "wrong_content_type": ({}, Outcome.ACCEPTED, Outcome.ACCEPTED),
+    "slow_first_byte": ({"delay_s": 0.1}, Outcome.ACCEPTED, Outcome.ACCEPTED),
+    "slow_body": ({"delay_s": 0.1}, Outcome.ACCEPTED, Outcome.ACCEPTED),
+    "reset_before": ({}, Outcome.UNKNOWN, Outcome.UNKNOWN),
+    "reset_after": ({}, Outcome.UNKNOWN, Outcome.UNKNOWN),
+    "never": ({}, Outcome.UNKNOWN, Outcome.UNKNOWN),
+}
+
+
+LATER = frozenset((Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.SERVER_ERROR))
+"""What pushes may come to after the very first request, a token's maybe, went wrong: a token
+service that failed is left alone for a while."""
+
+WRONG: dict[str, dict[str, Any]] = {
+    "apns": {"private_key": ec_key()},
+    "fcm": {"private_key": rsa_key()},
+    "harmony": {"private_key": rsa_key()},
+    "honor": {"client_secret": "another"},
+    "huawei": {"app_secret": "another"},
+    "meizu": {"app_secret": "another"},
+    "oppo": {"master_secret": "another"},
+    "vivo": {"app_secret": "another"},
+    "xiaomi": {"app_secret": "another"},
+}
+"""A setting that is wrong. A browser's key is bound to its subscriptions, so for Web Push a wrong
+one is no wrong credential: `test_webpush.py` has its case."""
+
+
+async def primed(it: Scene) -> None:
+    """After two devices it has its authority, and what is saved once is saved."""
+    assert await it.send(range(1000, 1002)) == {Outcome.ACCEPTED: 2}
+
+
+@each_vendor
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_a_fault_of_the_wire_is_told_as_what_it_is(vendor: str, kind: str) -> None:
+    shape, single, listed = FAULTS[kind]
+    outcome, count = (listed, 4) if LISTS[vendor] else (single, 1)
+    async with scene(vendor, TOLD.get(vendor), deadline_s=1.0) as it:
+        await primed(it)
+        it.fault(kind=kind, times=1, **shape)
+        assert await it.send(range(count)) == {outcome: count}
+        assert await it.send(range(4, 8)) == {Outcome.ACCEPTED: 4}
+
+
+@each_vendor
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_a_fault_of_the_first_request_doubles_nothing(vendor: str, kind: str) -> None:
+    async with scene(vendor, TOLD.get(vendor), deadline_s=1.0) as it:
+        it.fault(kind=kind, times=1, **FAULTS[kind][0])
+        for numbers in (range(4), range(4, 8)):
+            assert set(await it.send(numbers)) <= LATER
+
+
+@each_vendor
+async def test_a_vendor_that_asks_for_a_pause_is_told_apart(vendor: str) -> None:
+    async with scene(vendor, TOLD.get(vendor)) as it:
+        await primed(it)
+        it.fault(kind="status", status=429, retry_after_s=7, times=1)
+        receipts = await it.receipts(range(1))
+        assert [(one.outcome, one.retry_after_s) for one in receipts] == [(Outcome.THROTTLED, 7)]
+
+
+@each_vendor
+async def test_a_server_that_is_not_there_has_taken_nothing(vendor: str) -> None:
+    async with scene(vendor, TOLD.get(vendor)) as it:
+        await it.sandbox.listeners[vendor].stop()
+        assert await it.send(range(5)) == {Outcome.UNSENT: 5}
+
+
+@pytest.mark.parametrize("vendor", WRONG)
+async def test_a_wrong_credential_stops_the_channel(vendor: str) -> None:
+    async with scene(vendor, TOLD.get(vendor), settings=WRONG[vendor]) as it:
+        got = await it.send(range(20))
+        assert got[Outcome.CREDENTIALS_WRONG] > 0
+        assert set(got) <= {Outcome.CREDENTIALS_WRONG, Outcome.HELD}
+        assert it.driver.room(it.sandbox.clock.now()) == 0
+
+
+@each_vendor
+async def test_every_dead_token_is_named(vendor: str) -> None:
+    async with scene(vendor, TOLD.get(vendor)) as it:
+        for number in range(60):
+            it.put(number, "dead")
+        assert await it.send(range(60)) == {Outcome.TOKEN_DEAD: 60}

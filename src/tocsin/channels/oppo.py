@@ -5,6 +5,7 @@ https://open.oppomobile.com/documentation/page/info?id=11235 (addresses, token, 
 https://open.oppomobile.com/documentation/page/info?id=11236 (members of a notification)
 https://open.oppomobile.com/documentation/page/info?id=11238 (single pushes)
 https://open.oppomobile.com/documentation/page/info?id=13189 (classes and categories)
+and the one on receipts (消息回执)
 
 What is special: the master secret signs, not the app secret. All calls are forms whose answer is
 HTTP 200 with a code inside. One device is sent its message, as JSON in a field; several are sent
@@ -22,7 +23,7 @@ what saving an `app_message_id` again is answered: its first message, or code 32
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -32,9 +33,12 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     RENEW_SHARE,
+    UNREADABLE,
+    Told,
     both_texts,
     code_of,
     discreet,
+    each_target,
     is_web_address,
     json_object,
     json_text,
@@ -43,12 +47,24 @@ from tocsin.channels.shared import (
     of_nobody,
     outcome_by_status,
     raise_if_stale,
+    read_receipts,
     saved_now,
+    some_list,
 )
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import ACCEPTED, Authority, Batch, Delivery, Denied, Limits, Request, Response
+from tocsin.ports import (
+    ACCEPTED,
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Posted,
+    Request,
+    Response,
+)
 
 NAME = "oppo"
 
@@ -163,9 +179,14 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     **{(200, code): Outcome.ACCEPTED for code in ("10004", "10005")},
     (429, ""): Outcome.THROTTLED,
     **{(status, ""): Outcome.SERVER_ERROR for status in (500, 502, 503, 504)},
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, "push_arrive"): Outcome.ACCEPTED,
+    # Removed, signed off, wiped, or a month without a network.
+    (POSTED, "regid_invalid"): Outcome.TOKEN_DEAD,
+    (POSTED, "user_daily_limit"): Outcome.QUOTA_DAY,
 }
 """Status and `code` to outcome; an empty code stands for an answer without one.
-A code that is not here is a refusal of what we sent.
+A code that is not here is a refusal of what we sent. Rows of `POSTED` are the events of receipts.
 """
 
 WORDS = {
@@ -231,6 +252,24 @@ def deliver(
     }
     response = yield _request(credential, "broadcast", form)
     return _read(settings, batch, response, rest=ACCEPTED)
+
+
+def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
+    entries = some_list(body)
+    if not entries:
+        return UNREADABLE
+    return read_receipts(OUTCOMES, each_target(entries, _told), Response(200, {}, b'{"code":0}'))
+
+
+def _told(entry: dict[str, Any]) -> Told:
+    """One event of a message, of all the devices that it names."""
+    return Told(
+        code=entry.get("eventType"),
+        is_word=True,
+        correlation=entry.get("param"),
+        token=entry.get("registrationIds"),
+        at_ms=entry.get("eventTime"),
+    )
 
 
 def _send(

@@ -49,6 +49,7 @@ FORM = ("content-type", "application/x-www-form-urlencoded")
 JSON = ("content-type", "application/json")
 
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
+_EVENT = re.compile(r"[a-z_]{1,20}")
 _WORD = re.compile(r"[\x21-\x7e]+")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _LONG = re.compile(r"\S{24,}")
@@ -64,11 +65,21 @@ def json_object(body: bytes | str) -> dict[str, Any]:
 
 def some_object(body: bytes | str) -> dict[str, Any] | None:
     """A JSON object, which may be empty; None for anything else."""
+    found = _json(body)
+    return found if isinstance(found, dict) else None
+
+
+def some_list(body: bytes) -> list[Any] | None:
+    """A JSON array, which may be empty; None for anything else."""
+    found = _json(body)
+    return found if isinstance(found, list) else None
+
+
+def _json(body: bytes | str) -> Any:
     try:
-        found = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def text_of(value: Any) -> str:
@@ -169,6 +180,8 @@ class Told(Struct, frozen=True, kw_only=True):
     token: Any
     at_ms: Any = msgspec.UNSET
     """Milliseconds since 1970; left out by a vendor whose receipts tell no time at all."""
+    is_word: bool = False
+    """The code is the name of an event, and no number."""
     kind: str = ""
     """Stands before the code in books, where a vendor's receipts have numbers of several kinds."""
     is_click: bool = False
@@ -194,8 +207,13 @@ def each_target(entries: Iterable[Any], read: Callable[[dict[str, Any]], Told]) 
             yield replace(told, token=token)
 
 
+def _event_of(value: Any) -> str:
+    return value if isinstance(value, str) and _EVENT.fullmatch(value) else ""
+
+
 def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceipt | None:
-    code, at_ms = code_of(told.code), _milliseconds(told.at_ms)
+    code = _event_of(told.code) if told.is_word else code_of(told.code)
+    at_ms = _milliseconds(told.at_ms)
     if not code or (at_ms is None and told.at_ms is not msgspec.UNSET):
         return None
     if not isinstance(told.correlation, str) or not isinstance(told.token, str):

@@ -76,6 +76,8 @@ class Target(Struct, frozen=True):
     reason: str = ""
     is_told_later: bool = False
     """Not accepted, but the answer hides it: only a receipt tells."""
+    receipt_code: str = ""
+    """What the receipt says of it, where that is not the state of its device."""
 
 
 class Verdict(Struct):

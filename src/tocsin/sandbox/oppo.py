@@ -2,9 +2,9 @@
 
 OPPO's pages on addresses and codes and on single pushes
 (open.oppomobile.com/documentation/page/info?id=11235 and 11238, read 2026-11 in copies). What a
-notification may contain stands in `oppo_message.py`. The pages leave open which code says of a
-device what, and what saving a known `app_message_id` is answered: here `dead` is 10000 and another
-app's device 10001, and the second is a setting.
+notification may contain stands in `oppo_message.py`, what is posted later in `oppo_receipts.py`.
+The pages leave open which code says of a device what, and what saving a known `app_message_id` is
+answered: here `dead` is 10000 and another app's device 10001, and the second is a setting.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import oppo_message
+from tocsin.sandbox import oppo_message, oppo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import DeviceBook, Shown
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.oppo_message import Fault, Notification, Push, Rules
+from tocsin.sandbox.receipts import Event, Post
 
 NAME = "oppo"
 AUTH_PATH = "/server/v1/auth"
@@ -113,6 +114,7 @@ class Oppo:
     """One OPPO with one app."""
 
     name = NAME
+    receipts_max = oppo_receipts.RECEIPTS_MAX
 
     def __init__(
         self, settings: OppoSettings, book: DeviceBook, clock: Clock, chance: Chance
@@ -166,6 +168,13 @@ class Oppo:
         count = len(self._tokens)
         self._tokens.clear()
         return count
+
+    def fate(self, device: Device, push_type: str) -> str:
+        del push_type
+        return oppo_receipts.FATES.get(device.state, "")
+
+    def post(self, events: Sequence[Event]) -> Post:
+        return oppo_receipts.post(self._settings.app_key, events)
 
     def judge(self, call: Call) -> Verdict:
         return self._judge(call, {})
@@ -254,18 +263,22 @@ class Oppo:
             return _described(_refused(code, tokens), shown)
         found = {token: said.get(token) or self._status(token) for token in tokens}
         listed: dict[str, list[str]] = {}
+        limits: dict[str, str] = {}
         for token, its in found.items():
             if its:
                 listed.setdefault(str(its), []).append(token)
             else:
-                self._show(shown, token, asked.message_id, now, is_public=True)
+                number = asked.message_id
+                limits[token] = self._show(shown, token, number, now, is_public=True)
         repeated = sorted({token for token in tokens if asked.tokens.count(token) > 1})
         if repeated:
             listed["10004"] = repeated
         task = self._new_number()
         verdict = _answer(0, {"message_id": asked.message_id, "task_id": task, **listed})
         verdict.message_id = asked.message_id
-        verdict.targets = tuple(_target(token, its) for token, its in found.items())
+        verdict.targets = tuple(
+            _target(token, its, limits.get(token, "")) for token, its in found.items()
+        )
         return _described(verdict, shown)
 
     def _send(
@@ -305,7 +318,7 @@ class Oppo:
         for push in pushes:
             entry: dict[str, Any] = {"registrationId": push.token}
             code = said.get(push.token) or self._status(push.token)
-            reason = str(code or "")
+            reason, limit = str(code or ""), ""
             if code:
                 entry |= {"errorCode": code, "errorMessage": CODES.get(code, "")}
             else:
@@ -315,9 +328,11 @@ class Oppo:
                 else:
                     is_public = not push.notification.is_private
                     number = entry["messageId"]
-                    self._show(push.notification, push.token, number, now, is_public=is_public)
+                    limit = self._show(
+                        push.notification, push.token, number, now, is_public=is_public
+                    )
             entries.append(entry)
-            targets.append(Target(push.token, accepted=not reason, reason=reason))
+            targets.append(Target(push.token, not reason, reason, receipt_code=limit))
         return entries, tuple(targets)
 
     def _is_repeated(self, push: Push) -> bool:
@@ -350,14 +365,16 @@ class Oppo:
 
     def _show(
         self, it: Notification, token: str, number: str, now: float, *, is_public: bool
-    ) -> None:
+    ) -> str:
+        """Put it on the device; answers what the receipt says where it is not put there."""
         if is_public and not self._devices.take(token, now):
-            return
+            return oppo_receipts.DAILY_LIMIT
         device = self._book.look(NAME, token)
         assert device is not None
         key = number if it.notify_id is None else str(it.notify_id)
         shown = Shown(key=key, title=it.title, body=it.content, at=now, message_id=number)
         self._book.show(device, shown, now + it.life_s)
+        return ""
 
     def _new_number(self) -> str:
         return f"{self._chance.bits(96):024x}"
@@ -382,8 +399,8 @@ def _form(call: Call) -> dict[str, str] | None:
         return None
 
 
-def _target(token: str, code: int) -> Target:
-    return Target(token, accepted=not code, reason=str(code or ""))
+def _target(token: str, code: int, receipt_code: str = "") -> Target:
+    return Target(token, not code, str(code or ""), receipt_code=receipt_code)
 
 
 def _described(verdict: Verdict, it: Notification) -> Verdict:
@@ -392,6 +409,7 @@ def _described(verdict: Verdict, it: Notification) -> Verdict:
     verdict.collapse = "" if it.notify_id is None else str(it.notify_id)
     verdict.push_type = "private" if it.is_private else "public"
     verdict.topic = it.channel_id
+    verdict.receipt_to = it.call_back_url
     return verdict
 
 

@@ -114,6 +114,7 @@ class Stats(Struct):
     refused: int = 0
     """Receipts in calls that the sender refused, or never answered."""
     waiting: int = 0
+    """Not yet due, or in a call that is not answered yet."""
     by_answer: dict[str, int] = {}
     """Calls, by vendor and the status they were answered with; 0 where no answer came."""
 
@@ -137,6 +138,7 @@ class Receipts:
         self._waiting: list[tuple[float, int, _Key, Event]] = []
         self._news = asyncio.Event()
         self._lost = 0
+        self._under_way = 0
         self._told: Counter[Literal["told", "refused"]] = Counter()
         self._answers: Counter[str] = Counter()
 
@@ -155,7 +157,8 @@ class Receipts:
         for target in verdict.targets or (alone,):
             is_owed = target.accepted or target.is_told_later
             device = self._book.known(vendor.name, target.token) if is_owed else None
-            code = vendor.fate(device, verdict.push_type) if device is not None else ""
+            fate = vendor.fate(device, verdict.push_type) if device is not None else ""
+            code = target.receipt_code or fate
             if code and _is_asked(verdict, code):
                 event = Event(
                     token=target.token,
@@ -173,7 +176,7 @@ class Receipts:
             told=self._told["told"],
             lost=self._lost,
             refused=self._told["refused"],
-            waiting=len(self._waiting),
+            waiting=len(self._waiting) + self._under_way,
             by_answer=dict(self._answers),
         )
 
@@ -190,6 +193,7 @@ class Receipts:
             calls = self._due()
             for some in _batched(calls, CALLS_MAX):
                 await asyncio.gather(*(self._post(http, key, events) for key, events in some))
+                self._under_way -= sum(len(events) for _, events in some)
             if calls:
                 continue
             self._news.clear()
@@ -245,6 +249,7 @@ class Receipts:
         while self._waiting and self._waiting[0][0] <= now:
             _, _, key, event = heapq.heappop(self._waiting)
             by_key.setdefault(key, []).append(event)
+            self._under_way += 1
         return [
             (key, some)
             for key, events in by_key.items()

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, VendorKit
 from tocsin.channels.oppo import Settings
 from tocsin.ports import Request, Response
 
@@ -45,6 +45,19 @@ def form_of(request: Request) -> dict[str, str]:
     return form
 
 
+def receipt(code: str) -> bytes:
+    entry = {
+        "messageId": SAVED,
+        "appId": "4a3b2c1d00004000800000000000beef",
+        "taskId": SAVED,
+        "registrationIds": RECEIPT.token,
+        "eventTime": str(RECEIPT.at_ms),
+        "param": RECEIPT.correlation,
+        "eventType": code,
+    }
+    return msgspec.json.encode([entry])
+
+
 KIT = VendorKit(
     settings=oppo_settings,
     refusal=refusal,
@@ -52,4 +65,5 @@ KIT = VendorKit(
     # One answer for all calls: who saves looks for its id, and who sends for whom it names.
     accepted=answer(message_id=SAVED, task_id="58ad47529e8d725350a5afd6"),
     prepared=SAVED,
+    receipt=receipt,
 )

@@ -41,7 +41,7 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "honor", "huawei", "meizu", "vivo", "xiaomi")
+NAMES = ("harmony", "honor", "huawei", "meizu", "oppo", "vivo", "xiaomi")
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
@@ -124,7 +124,7 @@ def test_a_code_that_is_none_is_posted_all_the_same_and_cannot_be_read(name: str
     assert vendor is not None
     report = report_of(vendor)
     assert report is not None
-    (post,) = calls(name, [event(name, "nonsense")])
+    (post,) = calls(name, [event(name, "no sense")])
     posted = report(dict(post.headers), post.body)
     if name == "vivo":
         # It still says of which kind.
@@ -165,6 +165,10 @@ FATES: list[tuple[str, State, str]] = [
     # Of the muted and the removed Meizu speaks in its answer; an inactive one says nothing.
     ("meizu", "live", "1"),
     ("meizu", "inactive", ""),
+    ("oppo", "live", "push_arrive"),
+    ("oppo", "muted", "push_arrive"),
+    ("oppo", "inactive", "regid_invalid"),
+    ("oppo", "gone", "regid_invalid"),
     # Of the muted and the inactive vivo speaks in its answer.
     ("vivo", "live", "0"),
     ("vivo", "gone", "2183"),

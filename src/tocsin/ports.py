@@ -123,6 +123,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     ttl_s: int
     expires_at: float
+    is_trial: bool = False
+    """Only to hear what the vendor says of us: sent as a test to the vendor's `NOBODY`."""
 
 
 class Batch(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import hmac
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
+from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.config import Config
 from tocsin.errors import SetupError
@@ -91,6 +93,8 @@ class Service(Struct, frozen=True, kw_only=True):
     """Everything that this service proves to itself is derived from it."""
     store: Store
     snapshots: Snapshots
+    http: Http
+    """To the vendors."""
     operator: Operator
 
 
@@ -110,6 +114,9 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         keys = _keys(folder, config)
         vault = AesVault(*keys)
         store, snapshots = await _open_store(config, clock, metrics, stack)
+        http = await _open_http(config, stack)
+        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics))
+        keyring = _keyring(folder, config, keys, vault)
         yield Service(
             config=config,
             clock=clock,
@@ -118,7 +125,8 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
             secret=keys[0],
             store=planted_store(store, os.environ.get(BREAK, "")),
             snapshots=snapshots,
-            operator=Operator(store, vault, clock, _keyring(folder, config, keys, vault)),
+            http=http,
+            operator=Operator(store, vault, clock, keyring, prove),
         )
 
 
@@ -156,9 +164,8 @@ class _Running:
         service, config = self._service, self._service.config
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
-        http = await self._open_http()
         chance = Chance()
-        tools = driver.Tools(http, service.clock, chance, service.metrics)
+        tools = driver.Tools(service.http, service.clock, chance, service.metrics)
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
         indexer = Indexer(service.store, service.snapshots)
@@ -266,18 +273,6 @@ class _Running:
             self._stack.callback(bus.subscribe(subject, listener))
         return hub, registrar
 
-    async def _open_http(self) -> Http:
-        outgoing = self._service.config.outgoing
-        http = CurlHttp(
-            HttpLimits(
-                http2_connections=outgoing.http2_connections,
-                connections=outgoing.connections,
-                connect_max_s=outgoing.connect_max_s,
-            )
-        )
-        await http.start(self._stack)
-        return planted_http(http, os.environ.get(BREAK, ""))
-
     async def _run(
         self,
         doors: Doors,
@@ -322,6 +317,19 @@ class _Running:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+
+async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:
+    outgoing = config.outgoing
+    http = CurlHttp(
+        HttpLimits(
+            http2_connections=outgoing.http2_connections,
+            connections=outgoing.connections,
+            connect_max_s=outgoing.connect_max_s,
+        )
+    )
+    await http.start(stack)
+    return planted_http(http, os.environ.get(BREAK, ""))
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

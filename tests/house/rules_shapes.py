@@ -12,6 +12,7 @@ from tests.house.tree import Breach, Source, imports, sources
 FAMILY = "src/tocsin/channels"
 NOT_VENDORS = (
     "__init__.py",
+    "advice.py",
     "authority.py",
     "client_config.py",
     "credentials.py",
@@ -21,6 +22,7 @@ NOT_VENDORS = (
     "registry.py",
     "shared.py",
     "singles.py",
+    "trial.py",
 )
 """The registry, the driver with its parts, and what the vendors share."""
 
@@ -29,9 +31,11 @@ SHARED = "tocsin.channels.shared"
 
 ORDER = (
     "NAME",
+    "NOBODY",
     "LIMITS",
     "Settings",
     "OUTCOMES",
+    "HINTS",
     "replaces",
     "authorize",
     "expires_at",
@@ -45,7 +49,10 @@ ORDER = (
 )
 """Every public name of a vendor's file, in the order in which it stands there."""
 
-REQUIRED = ("NAME", "LIMITS", "Settings", "OUTCOMES", "replaces", "authorize")
+REQUIRED = (
+    *("NAME", "NOBODY", "LIMITS", "Settings", "OUTCOMES", "HINTS"),
+    *("replaces", "authorize"),
+)
 
 PARAMETERS = {
     "replaces": ("settings", "message"),

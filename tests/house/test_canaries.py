@@ -20,6 +20,7 @@ from tocsin.domain.outcome import Outcome
 from tocsin.ports import Limits
 
 NAME = "bell"
+NOBODY = ""
 
 LIMITS = Limits()
 
@@ -30,6 +31,7 @@ class Settings: ...
 
 
 OUTCOMES = {}
+HINTS = {}
 
 
 def replaces(settings, message): ...
@@ -210,23 +212,25 @@ VENDORS = (
     changed(", read 2026-11", "", 1),
     changed("https://push.example.org/doc", "the vendor's page", 1),
     changed('NAME = "bell"', "", 1),
+    changed('NOBODY = ""', "", 1),
     changed("OUTCOMES = {}", "", 1),
+    changed("HINTS = {}", "", 1),
     changed("def authorize", "def _authorize", 1),
     changed("def replaces", "def _replaces", 1),
     changed("def read", "def _read", 1),
     changed("def request", "def deliver", 1),
     changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),
-    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 25),
-    changed("PATH =", "path =", 10),
-    changed("def _helper", "def helper", 31),
+    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 27),
+    changed("PATH =", "path =", 11),
+    changed("def _helper", "def helper", 33),
     changed(
         "(delivery, response)",
         "(response, delivery)",
-        28,
+        30,
         rules_shapes.vendors_take_the_same_parameters,
     ),
-    changed("(settings, now)", "(settings)", 22, rules_shapes.vendors_take_the_same_parameters),
-    changed("def request", "async def request", 25, rules_shapes.vendors_are_pure),
+    changed("(settings, now)", "(settings)", 24, rules_shapes.vendors_take_the_same_parameters),
+    changed("def request", "async def request", 27, rules_shapes.vendors_are_pure),
     changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
 )
 

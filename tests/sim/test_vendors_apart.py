@@ -24,6 +24,7 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.message import Message
+from tocsin.domain.stats import ledger
 from tocsin.log import configure
 from tocsin.metrics import Metrics
 from tocsin.pipeline.accept import Accepting, PushAsk
@@ -50,6 +51,9 @@ class Works:
         self.http = DirectHttp(self.sandbox, self.clock, latency_s=0.1)
         metrics, chance, bus = Metrics(), Chance(1), LocalBus()
         self.vault = AesVault(bytes(32))
+        self.operator = Operator(self.store, self.vault, self.clock)
+        self.numbers: dict[str, int] = {}
+        """Certificate IDs by vendor."""
         tools = driver.Tools(self.http, self.clock, chance, metrics)
         self.channels = VendorChannels(self.store, self.vault, tools)
         sockets = Sockets(self.store, self.clock)
@@ -75,12 +79,14 @@ class Works:
         self.dispatcher = Dispatcher("main", work, bus, PACE)
         self.held_most: dict[str, int] = dict.fromkeys(NAMES, 0)
 
-    async def open(self) -> Works:
-        operator = Operator(self.store, self.vault, self.clock)
-        await operator.app_add(APP, {"profile": "unlimited", "ttl_s": 3600})
+    async def open(self, **wrong: dict[str, Any]) -> Works:
+        """`wrong` are settings of single vendors that their credentials have wrong."""
+        await self.operator.app_add(APP, {"profile": "unlimited", "ttl_s": 3600})
         for name in NAMES:
-            facts = facts_of(name, self.sandbox)
-            added = await operator.credential_add(APP, {**facts, "rate_per_s": RATE_PER_S[name]})
+            facts = facts_of(name, self.sandbox, **wrong.get(name, {}))
+            told = {**facts, "rate_per_s": RATE_PER_S[name]}
+            added = await self.operator.credential_add(APP, told)
+            self.numbers[name] = added["number"]
             await self._devices(name, added["number"])
         return self
 
@@ -102,18 +108,29 @@ class Works:
 
     async def minute(self) -> dict[str, int]:
         """Push to everyone and let a minute pass: what each vendor took."""
-        working = asyncio.create_task(self.dispatcher.run())
         app = await self.store.app(APP)
         assert app is not None
         message = Message(title="t", desc="d")
         ask = PushAsk(kind="push", identifier="admin", msg_random=1, message=message)
         await self.accepting.push(app, ask)
-        for _ in range(round(MINUTE_S / STEP_S)):
+        return await self.go_on(MINUTE_S)
+
+    async def go_on(self, span_s: float) -> dict[str, int]:
+        """Let so much time pass: what each vendor took since the start."""
+        working = asyncio.create_task(self.dispatcher.run())
+        for _ in range(round(span_s / STEP_S)):
             await self.clock.advance(STEP_S)
             self._look()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
         return dict(self.sandbox.log.counts().accepted_by_vendor)
+
+    async def failed(self) -> dict[str, int]:
+        """What the push's books call failed, by channel and reason."""
+        ((_, task),) = self.store._shelf(APP).tasks.items()
+        books = await self.store.books(APP, task.number)
+        assert books is not None
+        return dict(ledger(books).failures)
 
     def _look(self) -> None:
         """How many jobs of each vendor are leased now."""
@@ -166,3 +183,22 @@ async def test_with_one_dead_the_others_send_as_many(
         if name != dead:
             assert abs(taken[name] - undisturbed[name]) <= 0.02 * undisturbed[name], name
     assert 0 < works.held_most[dead] <= PACE.queue_jobs_max
+
+
+async def test_a_wrong_credential_stops_only_its_own_channel_until_it_is_put_right(
+    undisturbed: dict[str, int],
+) -> None:
+    """Its jobs wait: nothing of them is booked as failed, and put right it sends them."""
+    wrong = "huawei"
+    works = await Works().open(huawei={"app_secret": "another"})
+    taken = await works.minute()
+    assert taken.get(wrong, 0) == 0
+    for name in NAMES:
+        if name != wrong:
+            assert abs(taken[name] - undisturbed[name]) <= 0.02 * undisturbed[name], name
+    assert await works.failed() == {}
+    right = {"settings": {"app_secret": facts_of(wrong, works.sandbox)["settings"]["app_secret"]}}
+    await works.operator.credential_set(APP, works.numbers[wrong], right)
+    # A job waits as long as the breaker said, and a new version has a breaker of its own.
+    assert (await works.go_on(30))[wrong] > 0
+    assert await works.failed() == {}

@@ -15,6 +15,7 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from tocsin.adapters.http import CurlHttp
+from tocsin.channels.registry import VENDORS
 from tocsin.cli.main import build
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
@@ -117,6 +118,24 @@ async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage
     assert [it["number"] for it in await ask("credential", "list", *data)] == [2]
     gone = await call("credential", "delete", "1", *data)
     assert gone.exit_code == EXIT_REFUSED
+
+
+async def test_every_vendors_credential_is_checked_with_the_vendor(stage: Stage) -> None:
+    app = "1400000013"
+    await add_app(stage.data, app)
+    data = ("--data", str(stage.data), "--app", app)
+    names = [vendor.NAME for vendor in VENDORS]
+    for name in names:
+        await ask("credential", "add", name, "--sandbox", stage.sandbox_url, *data)
+    found = await ask("credential", "check", *data)
+    assert [(it["channel"], it["verdict"]) for it in found] == [(name, "good") for name in names]
+    wrong = names.index("huawei") + 1
+    await ask("credential", "set", str(wrong), "app_secret=another", *data)
+    said = await call("credential", "check", "1", str(wrong), "99", *data)
+    assert said.exit_code == EXIT_REFUSED
+    rows = {line.split()[0]: line.split()[1:3] for line in said.stdout.splitlines()[1:4]}
+    assert rows == {"1": ["apns", "good"], str(wrong): ["huawei", "wrong"], "99": ["-", "unclear"]}
+    assert f"{wrong}: compare app_id and app_secret with AppGallery Connect" in said.stdout
 
 
 async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> None:

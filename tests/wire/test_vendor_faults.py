@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from tests.unit.channels.kit import ec_key, rsa_key
+from tests.unit.channels.kit import WRONG
 from tests.wire.scene import Scene, scene
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.domain.outcome import Outcome
@@ -45,20 +45,6 @@ FAULTS: dict[str, tuple[dict[str, Any], Outcome, Outcome]] = {
 LATER = frozenset((Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.SERVER_ERROR))
 """What pushes may come to after the very first request, a token's maybe, went wrong: a token
 service that failed is left alone for a while."""
-
-WRONG: dict[str, dict[str, Any]] = {
-    "apns": {"private_key": ec_key()},
-    "fcm": {"private_key": rsa_key()},
-    "harmony": {"private_key": rsa_key()},
-    "honor": {"client_secret": "another"},
-    "huawei": {"app_secret": "another"},
-    "meizu": {"app_secret": "another"},
-    "oppo": {"master_secret": "another"},
-    "vivo": {"app_secret": "another"},
-    "xiaomi": {"app_secret": "another"},
-}
-"""A setting that is wrong. A browser's key is bound to its subscriptions, so for Web Push a wrong
-one is no wrong credential: `test_webpush.py` has its case."""
 
 
 async def primed(it: Scene) -> None:

@@ -49,6 +49,7 @@ class AdminPages:
             Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
             Route(f"{app}/credentials/{{number:int}}", self.credential_set, methods=["POST"]),
             Route(f"{app}/credentials/{{number:int}}", self.credential_delete, methods=["DELETE"]),
+            Route(f"{app}/credentials/{{number:int}}/check", self.check, methods=["POST"]),
             Route(f"{app}/client_config", self.client_config, methods=["POST"]),
         ]
 
@@ -85,6 +86,10 @@ class AdminPages:
     async def credential_set(self, request: Request) -> Response:
         facts, number = await read_json(request), _number(request, "number")
         return answer(await self._operator.credential_set(_app(request), number, facts))
+
+    async def check(self, request: Request) -> Response:
+        number = _number(request, "number")
+        return answer(await self._operator.credential_check(_app(request), number))
 
     async def client_config(self, request: Request) -> Response:
         numbers = (await read_json(request)).get("numbers", [])

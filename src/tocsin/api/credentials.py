@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
 from tocsin.channels.registry import Vendor, expiry_of
+from tocsin.channels.trial import Trial
 from tocsin.domain.app import App, Credential
 from tocsin.errors import CallError
 from tocsin.ports import Vault
@@ -21,6 +22,8 @@ MASK = "***"
 
 Facts = TypeVar("Facts")
 Rate = Annotated[float, Meta(ge=0)]
+Prove = Callable[[Credential, Any], Awaitable[Trial]]
+"""Asks a vendor about a credential with these settings."""
 
 
 class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,9 +51,10 @@ class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class CredentialVerbs:
     """Each verb is durable when it answers, and in force at once."""
 
-    def __init__(self, store: Store, vault: Vault) -> None:
+    def __init__(self, store: Store, vault: Vault, prove: Prove | None = None) -> None:
         self._store = store
         self._vault = vault
+        self._prove = prove
 
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
@@ -112,6 +116,24 @@ class CredentialVerbs:
                 raise CallError(70402, f"no credential {number}")
 
         await self._store.update_credential(sdkappid, number, change)
+
+    async def credential_check(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """Ask the vendor about a credential, with one push to nobody; changes nothing.
+
+        Answers `verdict` (good, wrong, refused, unclear), the vendor's `code` and words (`said`),
+        and what to do (`advice`).
+        """
+        record = await self._credential(sdkappid, number)
+        settings = self._opened(record)
+        assert self._prove is not None
+        trial = await self._prove(record, settings)
+        return {
+            "number": number,
+            "channel": record.channel,
+            "is_enabled": record.is_enabled,
+            "expires_at": expiry_of(vendor_of(record.channel))(settings),
+            **msgspec.to_builtins(trial),
+        }
 
     async def client_config(self, sdkappid: int, numbers: Sequence[int] = ()) -> dict[str, str]:
         """The client's `timpush-configs.json`, from these credentials or each vendor's newest."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from tocsin.api.credentials import CredentialVerbs, convert
+from tocsin.api.credentials import CredentialVerbs, Prove, convert
 from tocsin.api.wire_accounts import is_user_id
 from tocsin.channels.credentials import seal_anew
 from tocsin.clock import Clock, secret_bytes
@@ -70,9 +70,14 @@ class Operator(CredentialVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
     def __init__(
-        self, store: Store, vault: Vault, clock: Clock, keyring: Keyring | None = None
+        self,
+        store: Store,
+        vault: Vault,
+        clock: Clock,
+        keyring: Keyring | None = None,
+        prove: Prove | None = None,
     ) -> None:
-        super().__init__(store, vault)
+        super().__init__(store, vault, prove)
         self._clock = clock
         self._keyring = keyring
 

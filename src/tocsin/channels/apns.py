@@ -46,6 +46,8 @@ from tocsin.ports import (
 
 NAME = "apns"
 
+NOBODY = "0" * 64
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1,
@@ -169,6 +171,18 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (503, "Shutdown"): Outcome.SERVER_ERROR,
 }
 """Status and reason to outcome; an empty reason stands for every other one of its status."""
+
+HINTS = {
+    "InvalidProviderToken": "key_id, team_id and private_key do not match, or the key was revoked",
+    "ExpiredProviderToken": "set this machine's clock: Apple takes a token for an hour",
+    "BadEnvironmentKeyIdInToken": "the key is for Apple's other service: change environment",
+    "BadCertificateEnvironment": "the certificate is for Apple's other service: change environment",
+    "BadCertificate": "Apple does not take this certificate for pushes: make a new one",
+    "BadTopic": "bundle_id is not the id of an app",
+    "DeviceTokenNotForTopic": "bundle_id is not the app's that this device registered with",
+    "TopicDisallowed": "bundle_id is no app that this key or certificate may push to",
+    "-16": "make a new certificate at Apple: this one has ended",
+}
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from tocsin.channels.advice import advice
 from tocsin.channels.authority import Keeper
-from tocsin.channels.pace import Breaker, Mortality
+from tocsin.channels.pace import ACCUSING, Breaker, Mortality
 from tocsin.channels.registry import Vendor, is_signed_of, recall_of
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
@@ -49,6 +50,7 @@ NOT_SENT = ("-9", "vendor not reached")
 HELD = ("-10", "held back")
 OUR_FAULT = ("-11", "unexpected error")
 """Codes of ours are negative; what exactly happened stands in the log."""
+NOT_ASKED = Denied(Outcome.ACCEPTED, "0", "in order as far as can be seen here; nobody was asked")
 
 Got = TypeVar("Got")
 Ask = Callable[[Request], Awaitable[Response | Denied]]
@@ -158,6 +160,11 @@ class Driver(ABC):
         self._mortality.accept(taken, self._clock.now())
         return receipts
 
+    async def prove(self) -> Denied:
+        """Only our own proof, where a vendor has nobody to ask: why there is none, or success."""
+        found = await self._keeper.get()
+        return found if isinstance(found, Denied) else NOT_ASKED
+
     async def retire(self) -> None:
         """Another takes this one's place: close as soon as no batch is under way.
 
@@ -208,7 +215,7 @@ class Driver(ABC):
         try:
             authority = await self._keeper.get()
             if isinstance(authority, Denied):
-                self._record_outcome(authority.outcome, is_probe=is_probe)
+                self._weigh(authority, is_probe=is_probe)
                 return authority
             refusal = await self._clear(turn, units)
             if refusal is not None:
@@ -359,14 +366,28 @@ class Driver(ABC):
 
     # the breaker
 
-    def _record_outcome(self, outcome: Outcome, *, is_probe: bool) -> None:
+    def _weigh(self, found: Denied | Receipt, *, is_probe: bool) -> None:
+        """Tell the breaker what a request came to."""
         now = self._clock.now()
         if is_probe:
-            reason = self._breaker.record_probe(outcome, now)
+            reason = self._breaker.record_probe(found.outcome, now)
         else:
-            reason = self._breaker.record(outcome, now)
+            reason = self._breaker.record(found.outcome, now)
+        if reason and found.outcome in ACCUSING:
+            self._tell_refused(found)
         if is_probe or reason:
             self._tell_breaker(reason)
+
+    def _tell_refused(self, found: Denied | Receipt) -> None:
+        """Say once per opening of the breaker what is wrong with the credential, and what to do."""
+        self._metrics.count("alarms", credential=self._name)
+        self._log.error(
+            "credential refused",
+            outcome=found.outcome,
+            code=found.code,
+            said=found.info,
+            advice=advice(self._vendor, found.outcome, found.code, found.info),
+        )
 
     def _tell_breaker(self, reason: str) -> None:
         state = self._breaker.state(self._clock.now())

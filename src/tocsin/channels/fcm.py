@@ -52,6 +52,9 @@ from tocsin.ports import (
 
 NAME = "fcm"
 
+NOBODY = "tocsin-check"
+"""A topic that nobody follows: Google refuses made-up tokens as badly written ones."""
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1,
@@ -136,6 +139,16 @@ The reason is FCM's errorCode, else the answer's status. `BAD_REQUEST` is an err
 name fields of the message; `token` behind a reason says that the text names the token.
 """
 
+HINTS = {
+    "Invalid JWT Signature": "the key was deleted, or is another account's: make a new one",
+    "account not found": "client_email was deleted: make a new service account, and a key for it",
+    "Invalid JWT": "set this machine's clock, and compare token_uri with the account's file",
+    "PERMISSION_DENIED": "enable the Firebase Cloud Messaging API, and let the account use it",
+    "THIRD_PARTY_AUTH_ERROR": "the Firebase console has no right key for Apple or web push",
+    "SENDER_ID_MISMATCH": "project_id is another project's than the one the app registered with",
+    "404": "project_id is no project",
+}
+
 
 def replaces(settings: Settings, message: Message) -> bool:
     """A notification replaces by its tag; data only wakes the app, in whichever language."""
@@ -170,12 +183,13 @@ def request(
             info=f"payload over {LIMITS.payload_max_bytes} bytes",
             epoch=delivery.epoch,
         )
+    trial = {"validate_only": True} if delivery.is_trial else {}
     return Request(
         "POST",
         ORIGIN,
         f"/v1/projects/{settings.project_id}/messages:send",
         (("authorization", credential.value), JSON),
-        msgspec.json.encode({"message": message}),
+        msgspec.json.encode({"message": message, **trial}),
     )
 
 
@@ -219,6 +233,7 @@ def _is_notification(settings: Settings, message: Message) -> bool:
 
 def _message(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     message = delivery.message
+    target = {"topic" if delivery.is_trial else "token": delivery.token}
     android: dict[str, Any] = {"ttl": f"{min(delivery.ttl_s, LIMITS.lifetime_max_s)}s"}
     if message.android.google_priority:
         android["priority"] = message.android.google_priority.lower()
@@ -227,13 +242,13 @@ def _message(settings: Settings, delivery: Delivery) -> dict[str, Any]:
         data["ext"] = message.ext
     if not _is_notification(settings, message):
         data |= _data(settings, message)
-        return {"token": delivery.token, "data": data, "android": android}
+        return {**target, "data": data, "android": android}
     android["collapse_key"] = delivery.collapse
     android["notification"] = _drawn(settings, message, delivery.collapse)
     shown = {"title": message.title, "body": message.desc}
     shown = {name: text for name, text in shown.items() if text}
     return {
-        "token": delivery.token,
+        **target,
         "notification": shown,
         "data": data,
         "android": android,

@@ -59,6 +59,8 @@ from tocsin.ports import (
 
 NAME = "harmony"
 
+NOBODY = "IQAAAACy0tEj" + "0" * 64
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
@@ -204,6 +206,16 @@ A known code counts with any status. Words are reasons that an answer names toke
 `POSTED` are the results of receipts.
 """
 
+HINTS = {
+    "80200001": "the service account is not this project's, or this machine's clock is off",
+    "80200005": "set this machine's clock: Huawei takes a token for an hour",
+    "80300002": "enable Push Kit for the project, and let its service account use it",
+    "80300036": "set this machine's clock: a token may live a day at most",
+    "appinfoError": "the project's app is not the one that the tokens are of",
+    "noPushTypeRight": "apply for this kind of push in AppGallery Connect",
+    "404": "project_id is no project",
+}
+
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """A notification replaces by its `notifyId`; a background push wakes the app each time."""
@@ -322,7 +334,7 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
         "ttl": max(1, min(first.ttl_s, LIMITS.lifetime_max_s)),
         "biTag": batch.correlation,
         "receiptId": settings.receipt_id,
-        "testMessage": settings.target_user == "test",
+        "testMessage": settings.target_user == "test" or first.is_trial,
     }
     options = {name: value for name, value in options.items() if value}
     if not _is_shown(first.message):

@@ -55,6 +55,8 @@ from tocsin.ports import (
 
 NAME = "honor"
 
+NOBODY = "BAEAAAAAB." + "0" * 64
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
@@ -187,6 +189,14 @@ Codes that Honor shares with Huawei and lists nowhere itself mean what they mean
 statuses of receipts; Honor's own list is not public, so these are from two push providers.
 """
 
+HINTS = {
+    "token service": "compare client_id and client_secret with Honor's console",
+    "10205": "app_id is not the app's that client_id belongs to",
+    "10207": "set this machine's clock: Honor refuses the time in our requests",
+    "80200022": "apply for this class of push in Honor's console, or send another importance",
+    "404": "app_id is no app",
+}
+
 PARTLY = "80100000"
 
 
@@ -256,7 +266,7 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
     android: dict[str, Any] = {"ttl": f"{_ttl_s(first)}s"}
     if batch.correlation:
         android["biTag"] = batch.correlation
-    if settings.target_user == "test":
+    if settings.target_user == "test" or first.is_trial:
         android["targetUserType"] = 1
     if not is_shown(message):
         return {"data": message.ext or "{}", "android": android}

@@ -59,6 +59,8 @@ from tocsin.ports import (
 
 NAME = "huawei"
 
+NOBODY = "IQAAAACy0" + "0" * 64
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
@@ -200,6 +202,15 @@ Huawei does not say which status comes with which code, so a known code counts w
 Rows of `POSTED` are the statuses of receipts.
 """
 
+HINTS = {
+    "token service": "compare app_id and app_secret with AppGallery Connect",
+    "80200001": "compare app_id and app_secret with AppGallery Connect",
+    "80300002": "enable Push Kit for the app, and compare app_id with AppGallery Connect",
+    "80300011": "apply for high priority in AppGallery Connect, or send without it",
+    "80600003": "compare app_id and app_secret with AppGallery Connect",
+    "404": "app_id is no app",
+}
+
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """A notification replaces by its `notify_id`; data only wakes the app, in any language."""
@@ -227,12 +238,13 @@ def deliver(
         info = f"payload over {LIMITS.payload_max_bytes} bytes"
         return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
     message["token"] = [delivery.token for delivery in batch.deliveries]
+    trial = {"validate_only": True} if batch.deliveries[0].is_trial else {}
     response = yield Request(
         "POST",
         ORIGIN,
         f"/v1/{settings.app_id}/messages:send",
         (("authorization", credential.value), JSON),
-        msgspec.json.encode({"message": message}),
+        msgspec.json.encode({"message": message, **trial}),
     )
     return _read(batch, response)
 

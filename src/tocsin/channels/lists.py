@@ -242,7 +242,8 @@ class ListDriver(Driver):
         accused = [outcome for outcome in counted if outcome in ACCUSING]
         if accused or (counted and course.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
-            self._record_outcome(main, is_probe=course.begun.is_probe)
+            first = next(receipt for receipt in receipts if receipt.outcome is main)
+            self._weigh(first, is_probe=course.begun.is_probe)
         return receipts
 
     def _with_days_end(self, receipts: list[Receipt]) -> list[Receipt]:

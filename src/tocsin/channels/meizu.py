@@ -49,6 +49,8 @@ from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Posted, Req
 
 NAME = "meizu"
 
+NOBODY = "UCI" + "0" * 40
+
 LIMITS = Limits(
     # Meizu names no figure for the whole; this keeps to what the other vendors take.
     payload_max_bytes=4096,
@@ -169,6 +171,12 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 With status 200 that is a code nobody has heard of; an answer without any code is doubt. Rows of
 `POSTED` are the types of receipts, which tell no losses.
 """
+
+HINTS = {
+    "1006": "app_secret is not the AppSecret of app_id",
+    "110000": "app_id is no app of Meizu's push platform",
+    "110001": "app_secret is not the AppSecret of app_id",
+}
 
 OF_DEVICES = frozenset(("110002", "110003", "110005"))
 """Codes that judge one pushId: said of a whole list, they name nobody."""

@@ -68,6 +68,8 @@ from tocsin.ports import (
 
 NAME = "oppo"
 
+NOBODY = "OPPO_CN_" + "0" * 32
+
 LIMITS = Limits(
     # OPPO counts characters and no bytes: 4,000 of custom data.
     payload_max_bytes=8000,
@@ -188,6 +190,16 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 """Status and `code` to outcome; an empty code stands for an answer without one.
 A code that is not here is a refusal of what we sent. Rows of `POSTED` are the events of receipts.
 """
+
+HINTS = {
+    "14": "app_key is no app of OPPO's push platform",
+    "16": "app_key and master_secret do not belong together; the app secret is another one",
+    "19": "set this machine's clock: OPPO refuses a time that is ten minutes off",
+    "26": "add this machine's address to the list on OPPO's push platform",
+    "28": "the app may not push yet: see its state on OPPO's push platform",
+    "54": "apply for a template on OPPO's push platform, and set template_id",
+    "59": "apply for the right on OPPO's push platform",
+}
 
 WORDS = {
     "sensitive": Outcome.BLOCKED_CONTENT,

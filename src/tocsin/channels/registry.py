@@ -18,6 +18,9 @@ class Vendor(Protocol):
     def NAME(self) -> str: ...  # noqa: N802 - a module's constant
 
     @property
+    def NOBODY(self) -> str: ...  # noqa: N802 - a module's constant
+
+    @property
     def LIMITS(self) -> Limits: ...  # noqa: N802 - a module's constant
 
     @property
@@ -25,6 +28,9 @@ class Vendor(Protocol):
 
     @property
     def OUTCOMES(self) -> Mapping[tuple[int, str], Outcome]: ...  # noqa: N802 - a module's constant
+
+    @property
+    def HINTS(self) -> Mapping[str, str]: ...  # noqa: N802 - a module's constant
 
     def replaces(self, settings: Any, message: Message) -> bool:
         """Whether a second delivery of this message replaces the first on the device."""

@@ -130,5 +130,5 @@ class SingleDriver(Driver):
         return None if refusal is None else refusal.receipt(delivery)
 
     def _recorded(self, receipt: Receipt, begun: Begun) -> Receipt:
-        self._record_outcome(receipt.outcome, is_probe=begun.is_probe)
+        self._weigh(receipt, is_probe=begun.is_probe)
         return receipt

@@ -56,6 +56,8 @@ from tocsin.ports import (
 
 NAME = "vivo"
 
+NOBODY = "0" * 23
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
@@ -228,6 +230,17 @@ A `result` that is not here is a refusal of what we sent.
 are the sub-codes of receipts, from a push provider's runbook; without one, `ackType` is told.
 """
 
+HINTS = {
+    "10000": "app_id is not the app's that app_key belongs to",
+    "10043": "apply for this class of message on vivo's push platform",
+    "10082": "apply for system messages on vivo's push platform, or name another category",
+    # One of AppId, AppKey, timestamp and signature; which one says the text.
+    **{
+        str(code): "compare app_id, app_key and app_secret with vivo's platform, and set the clock"
+        for code in range(10200, 10208)
+    },
+}
+
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """The same notifyId takes the place of what is shown."""
@@ -389,7 +402,7 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     named = {name: it for name, it in where.items() if it}
     if named:
         body["extra"] = {**named, "callback.param": batch.correlation}
-    if settings.is_test:
+    if settings.is_test or first.is_trial:
         body["pushMode"] = 1
     return body
 

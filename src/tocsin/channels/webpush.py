@@ -56,6 +56,9 @@ from tocsin.ports import (
 
 NAME = "webpush"
 
+NOBODY = ""
+"""There is no push service to ask before a browser has subscribed."""
+
 LIMITS = Limits(
     payload_max_bytes=PLAIN_MAX_BYTES,
     devices_max=1,
@@ -181,6 +184,12 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 The reason is Apple's, Mozilla's errno, or `key mismatch` where a text of Google's or Mozilla's
 says that the browser subscribed with another key.
 """
+
+HINTS = {
+    "key mismatch": "private_key is not the one whose public key the pages subscribe with",
+    "VapidPkHashMismatch": "private_key is not the one whose public key the pages subscribe with",
+    "BadJwtToken": "set this machine's clock, and let subject be an address of yours",
+}
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -65,6 +65,8 @@ from tocsin.ports import (
 
 NAME = "xiaomi"
 
+NOBODY = "0" * 43 + "="
+
 LIMITS = Limits(
     # Xiaomi names no figure; 4 KB is what its own clients keep to.
     payload_max_bytes=4096,
@@ -167,57 +169,25 @@ class Settings(Struct, frozen=True, kw_only=True):
         _check_template(self.template_param)
 
 
+TROUBLE = (1, 10001, 10002, 10003, 20301, 20607, 22102, 26003, 65029)
+OURS = (10008, 10012, 10016, 10017, 10041, *range(65010, 65018), *range(65035, 65039))
+OF_APPS = ("22000", "22006", "22007", "22022")
+"""Codes of their own trouble, of members that are wrong, and of an app that is not this one."""
+
 OUTCOMES: dict[tuple[int, str], Outcome] = {
     (200, ""): Outcome.BAD_REQUEST,
     (200, "0"): Outcome.ACCEPTED,
-    (200, "1"): Outcome.SERVER_ERROR,
-    (200, "10001"): Outcome.SERVER_ERROR,
-    (200, "10002"): Outcome.SERVER_ERROR,
-    (200, "10003"): Outcome.SERVER_ERROR,
-    (200, "10008"): Outcome.BAD_REQUEST,
-    (200, "10012"): Outcome.BAD_REQUEST,
-    (200, "10016"): Outcome.BAD_REQUEST,
-    (200, "10017"): Outcome.BAD_REQUEST,
-    (200, "10027"): Outcome.THROTTLED,
-    (200, "10029"): Outcome.TOKEN_DEAD,
-    (200, "10031"): Outcome.BLOCKED_CONTENT,
-    (200, "10034"): Outcome.QUOTA_DAY,
-    (200, "10036"): Outcome.BLOCKED_CONTENT,
-    (200, "10041"): Outcome.BAD_REQUEST,
-    (200, "20301"): Outcome.SERVER_ERROR,
-    (200, "20315"): Outcome.TOKEN_DEAD,
-    (200, "20607"): Outcome.SERVER_ERROR,
-    (200, "21301"): Outcome.CREDENTIALS_WRONG,
-    (200, "21302"): Outcome.CREDENTIALS_WRONG,
-    (200, "21305"): Outcome.CREDENTIALS_WRONG,
-    (200, "22000"): Outcome.CREDENTIALS_WRONG,
-    (200, "22006"): Outcome.CREDENTIALS_WRONG,
-    (200, "22007"): Outcome.CREDENTIALS_WRONG,
-    (200, "22022"): Outcome.CREDENTIALS_WRONG,
-    (200, "22102"): Outcome.SERVER_ERROR,
-    (200, "26003"): Outcome.SERVER_ERROR,
-    (200, "26004"): Outcome.THROTTLED,
-    (200, "26006"): Outcome.BLOCKED_CONTENT,
+    **{(200, str(code)): Outcome.SERVER_ERROR for code in TROUBLE},
+    **{(200, str(code)): Outcome.BAD_REQUEST for code in OURS},
+    **{(200, code): Outcome.THROTTLED for code in ("10027", "26004", "200002")},
+    **{(200, code): Outcome.TOKEN_DEAD for code in ("10029", "20315", "66007")},
+    **{(200, code): Outcome.BLOCKED_CONTENT for code in ("10031", "10036", "26006")},
+    **{(200, code): Outcome.QUOTA_DAY for code in ("10034", "200001")},
+    **{(200, code): Outcome.CREDENTIALS_WRONG for code in ("21301", "21302", "21305", *OF_APPS)},
     (200, "27001"): Outcome.NOT_PERMITTED,
     # The regId may only be offline, which is no evidence against it.
     (200, "65003"): Outcome.UNDELIVERABLE,
     (200, "65009"): Outcome.TOO_LARGE,
-    (200, "65010"): Outcome.BAD_REQUEST,
-    (200, "65011"): Outcome.BAD_REQUEST,
-    (200, "65012"): Outcome.BAD_REQUEST,
-    (200, "65013"): Outcome.BAD_REQUEST,
-    (200, "65014"): Outcome.BAD_REQUEST,
-    (200, "65015"): Outcome.BAD_REQUEST,
-    (200, "65016"): Outcome.BAD_REQUEST,
-    (200, "65017"): Outcome.BAD_REQUEST,
-    (200, "65029"): Outcome.SERVER_ERROR,
-    (200, "65035"): Outcome.BAD_REQUEST,
-    (200, "65036"): Outcome.BAD_REQUEST,
-    (200, "65037"): Outcome.BAD_REQUEST,
-    (200, "65038"): Outcome.BAD_REQUEST,
-    (200, "66007"): Outcome.TOKEN_DEAD,
-    (200, "200001"): Outcome.QUOTA_DAY,
-    (200, "200002"): Outcome.THROTTLED,
     (400, ""): Outcome.BAD_REQUEST,
     (401, ""): Outcome.CREDENTIALS_WRONG,
     (403, ""): Outcome.CREDENTIALS_WRONG,
@@ -242,6 +212,12 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 With status 200 that is a code nobody has heard of; an answer without any code is doubt. Rows of
 `POSTED` are the types of receipts.
 """
+
+HINTS = {
+    "21301": "app_secret is not the AppSecret of the app, or the app is of another region",
+    **dict.fromkeys(OF_APPS, "package_name is not the app's that app_secret belongs to"),
+    "27001": "set android_channel_id to a channel of Xiaomi's console",
+}
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -125,7 +125,7 @@ def _add(vendor: Vendor, told: dict[str, Any]) -> None:
     async def work() -> None:
         facts = await _facts(vendor, told)
         async with operator_of(told["data"]) as operator:
-            sdkappid = told["app"] or await _only_app(operator)
+            sdkappid = told["app"] or await only_app(operator)
             added = await operator.credential_add(sdkappid, facts)
 
         def show() -> None:
@@ -173,7 +173,7 @@ def _value(text: str) -> str:
         raise Fault(f"{text[1:]}: {fault.strerror}", exit_code=EXIT_USAGE) from fault
 
 
-async def _only_app(operator: Any) -> int:
+async def only_app(operator: Any) -> int:
     apps = await operator.app_list()
     if len(apps) != 1:
         known = ", ".join(str(app["sdkappid"]) for app in apps) or "none"
@@ -204,7 +204,7 @@ def credential_list(
 
     async def work() -> None:
         async with operator_of(data) as operator:
-            sdkappid = app or await _only_app(operator)
+            sdkappid = app or await only_app(operator)
             listed = await operator.credential_list(sdkappid)
         rows = [
             (
@@ -264,7 +264,7 @@ def credential_set(
 
     async def work() -> None:
         async with operator_of(data) as operator:
-            sdkappid = app or await _only_app(operator)
+            sdkappid = app or await only_app(operator)
             settings: dict[str, Any] = {}
             if file is not None:
                 names = await _names_of(operator, sdkappid, number)
@@ -316,7 +316,7 @@ def client_config(
 
     async def work() -> None:
         async with operator_of(data) as operator:
-            sdkappid = app or await _only_app(operator)
+            sdkappid = app or await only_app(operator)
             config = await operator.client_config(sdkappid, use or [])
         text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
         if out is not None:
@@ -340,7 +340,7 @@ def credential_delete(
 
     async def work() -> None:
         async with operator_of(data) as operator:
-            sdkappid = app or await _only_app(operator)
+            sdkappid = app or await only_app(operator)
             await operator.credential_delete(sdkappid, number)
         screen.result({}, lambda: screen.line(f"deleted credential {escape(str(number))}"))
 

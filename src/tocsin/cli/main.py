@@ -12,6 +12,7 @@ from tocsin.channels.registry import VENDORS
 from tocsin.cli import (
     apps,
     certificates,
+    credential_check,
     credentials,
     demo,
     listen,
@@ -109,6 +110,14 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
+        "credential check",
+        credential_check.credential_check,
+        (
+            "tocsin credential check --data data",
+            "tocsin credential check 2 3 --app 1400000001 --data data",
+        ),
+    ),
+    Row(
         "credential client-config",
         credentials.client_config,
         (
@@ -164,6 +173,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin sandbox faults add status --vendor fcm --status 503 --share 0.2",
             "tocsin sandbox faults add vendor_code --vendor apns --code TooManyRequests --times 9",
             "tocsin sandbox faults add slow_first_byte --delay-s 2 --for-s 30",
+            "tocsin sandbox faults add receipt_lost --vendor huawei --share 0.1",
         ),
     ),
     Row(
@@ -188,6 +198,7 @@ ROWS: tuple[Row, ...] = (
 SANDBOX_EXAMPLES = (
     "tocsin sandbox",
     "tocsin sandbox --port 8090 --folder sandbox-keys --log sandbox.jsonl",
+    "tocsin sandbox --receipts http://127.0.0.1:8080 --vendor-port huawei=8443",
 )
 
 Markup = Literal["rich", "markdown"] | None

@@ -7,6 +7,7 @@ once. Without one this process opens the folder itself, under the same lock.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import typer
 
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.config import load
+from tocsin.log import configure
 from tocsin.wiring import open_service
 
 DEFAULT_DATA = Path("data")
@@ -68,6 +70,10 @@ class Operator(Protocol):
         """Change a credential: members and single `settings` that are not named stay."""
         ...
 
+    async def credential_check(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """Ask the vendor about a credential: `verdict`, `code`, `said` and `advice`."""
+        ...
+
     async def client_config(self, sdkappid: int, numbers: Sequence[int] = ()) -> dict[str, str]:
         """The client's `timpush-configs.json`, from these credentials or each vendor's newest."""
         ...
@@ -85,5 +91,7 @@ async def operator_of(data: Path) -> AsyncIterator[Operator]:
         async with AdminSocket(path) as admin:
             yield admin
         return
+    # What it comes to is the command's to say.
+    configure("critical", json=False, stream=sys.stderr)
     async with open_service(load(data=data, environment=os.environ)) as service:
         yield service.operator

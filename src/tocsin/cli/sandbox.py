@@ -12,13 +12,16 @@ import typer
 from rich.markup import escape
 
 from tocsin.adapters.http import CurlHttp
+from tocsin.channels.registry import find
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
+from tocsin.sandbox.receipts import ReceiptSettings
 from tocsin.sandbox.server import SandboxSettings, run_sandbox
 
 ADMIN_PORT = 8090
+PORT_MAX = 65_535
 
 Door = Annotated[
     str,
@@ -37,8 +40,14 @@ def sandbox(
     port: Annotated[
         int, typer.Option("--port", help="Port of the admin door; 0: any free one.")
     ] = ADMIN_PORT,
-    apns_port: Annotated[int, typer.Option(help="Port of APNs; 0: any free one.")] = 0,
-    fcm_port: Annotated[int, typer.Option(help="Port of FCM; 0: any free one.")] = 0,
+    ports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vendor-port",
+            metavar="NAME=PORT",
+            help="Port of a vendor, apns=8443 say; one that is not named gets any free one.",
+        ),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Keep keys and certificates here between starts.")
     ] = None,
@@ -50,19 +59,28 @@ def sandbox(
         bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
     ] = False,
     project: Annotated[str, typer.Option(help="FCM project id.")] = FcmSettings().project_id,
+    receipts: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Where the vendors' consoles report to: the service's base URL."
+        ),
+    ] = "",
+    receipt_delay_s: Annotated[
+        float, typer.Option(help="How long a push takes to arrive and be reported.", min=0)
+    ] = 0.0,
     is_json: Json = False,
 ) -> None:
-    """Run APNs and FCM on loopback: real TLS, real signature checks, no vendor account needed.
+    """Run every vendor on loopback: real TLS, real signature checks, no vendor account needed.
 
     It makes its own certificate authority and credentials at each start (or keeps them in
-    --folder); `tocsin credential add apns --sandbox URL` takes them over.
+    --folder); `tocsin credential add huawei --sandbox URL` takes a vendor's over.
     """
     if context.invoked_subcommand is not None:
         return
     screen = Screen(is_json=is_json)
     settings = SandboxSettings(
-        apns_port=apns_port,
-        fcm_port=fcm_port,
+        ports=_ports(ports or []),
+        receipts=_receipts(receipts, receipt_delay_s),
         admin_port=port,
         folder="" if folder is None else str(folder),
         log_path="" if log is None else str(log),
@@ -85,6 +103,23 @@ def sandbox(
             )
 
     run(screen, work(), is_server=True)
+
+
+def _ports(told: list[str]) -> dict[str, int]:
+    ports = {}
+    for text in told:
+        name, _, port = text.partition("=")
+        if find(name) is None or not port.isdigit() or int(port) > PORT_MAX:
+            raise typer.BadParameter(f"{text!r} is no NAME=PORT of a vendor: apns=8443 say")
+        ports[name] = int(port)
+    return ports
+
+
+def _receipts(url: str, delay_s: float) -> ReceiptSettings:
+    try:
+        return ReceiptSettings(url=url, delay_s=delay_s)
+    except ValueError as fault:
+        raise typer.BadParameter(f"--receipts: {fault}") from None
 
 
 def _started(screen: Screen, told: dict[str, Any]) -> None:
@@ -135,7 +170,7 @@ def _narrowed(rule: dict[str, Any]) -> dict[str, Any]:
 def faults_add(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")],
     *,
-    vendor: Annotated[str, typer.Option(help="apns or fcm; default: both.")] = "*",
+    vendor: Annotated[str, typer.Option(help="A vendor's name; default: all.")] = "*",
     token: Annotated[str, typer.Option(help="Shell pattern of device tokens.")] = "*",  # noqa: S107
     path: Annotated[str, typer.Option(help="Shell pattern of request paths.")] = "*",
     share: Annotated[float, typer.Option(help="Hit this share of them.", min=0, max=1)] = 1.0,
@@ -146,9 +181,13 @@ def faults_add(
     status: Annotated[
         int | None, typer.Option(help="HTTP status of `status`, `html_page`.")
     ] = None,
-    code: Annotated[str, typer.Option(help="The vendor's own error, for `vendor_code`.")] = "",
+    code: Annotated[
+        str, typer.Option(help="The vendor's own error, of `vendor_code` and `receipt_code`.")
+    ] = "",
     retry_after_s: Annotated[int | None, typer.Option(help="Adds Retry-After.")] = None,
-    delay_s: Annotated[float | None, typer.Option(help="How slow `slow_…` is.")] = None,
+    delay_s: Annotated[
+        float | None, typer.Option(help="How slow `slow_…` is, how late `receipt_late`.")
+    ] = None,
     streams: Annotated[int, typer.Option(help="The limit that `stream_limit` sets.")] = 1,
     door: Door = DEFAULT_DOOR,
     is_json: Json = False,

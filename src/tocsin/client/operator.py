@@ -28,11 +28,15 @@ def admin_socket(data: Path) -> Path | None:
     return path
 
 
+TIMEOUT_S = 90.0
+"""A check of a credential waits for the vendor's token service, then for the vendor."""
+
+
 class AdminSocket:
     """The operator's verbs, carried out by the running service and in force at once."""
 
     def __init__(self, path: Path) -> None:
-        self._wire = Wire("http://tocsin", unix_socket=path)
+        self._wire = Wire("http://tocsin", unix_socket=path, timeout_s=TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +97,10 @@ class AdminSocket:
         asked = {"numbers": list(numbers)}
         answer = await self._wire.ask("POST", f"/v1/apps/{sdkappid}/client_config", asked)
         return dict(answer["config"])
+
+    async def credential_check(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """Ask the vendor about a credential: `verdict`, `code`, `said` and `advice`."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/credentials/{number}/check", {})
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:
         """Delete a credential; its devices have no way to the vendor any more."""

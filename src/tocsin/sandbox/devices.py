@@ -1,11 +1,12 @@
 """The device book: what each token is, and what its screen shows.
 
 A token the book has never seen is a live device if it has the vendor's form, so that a load test
-needs no set-up; `knows_all=True` turns that round.
+needs no set-up; `knows_all=True` turns that round. One of twenty zeros in a row is nobody's.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -32,6 +33,8 @@ BLIND: tuple[State, ...] = ("muted", "inactive", "gone")
 """Devices that show nothing although their token is known."""
 
 DEVICES_MAX = 1_000_000
+_NOBODYS = re.compile(r"0{20}")
+"""A token that has so many zeros was made up: senders use it to try a credential."""
 SHOWN_MAX = 24
 """Android shows at most so many notifications of one app; the oldest goes."""
 
@@ -110,7 +113,7 @@ class DeviceBook:
     def look(self, vendor: str, token: str) -> Device | None:
         """The device, or None where the vendor has never heard of it."""
         device = self._devices.get((vendor, token))
-        if device is None and not self._knows_all:
+        if device is None and not self._knows_all and not _NOBODYS.search(token):
             device = Device(token, shown={}, held=[])
             if len(self._devices) < self._devices_max:
                 self._devices[vendor, token] = device

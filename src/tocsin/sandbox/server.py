@@ -27,7 +27,7 @@ from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
-from tocsin.sandbox.receipts import Receipts
+from tocsin.sandbox.receipts import Receipts, ReceiptSettings
 from tocsin.sandbox.registry import Grounds, make_counters
 from tocsin.sandbox.trust import (
     ApnsCredential,
@@ -49,8 +49,6 @@ SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
 class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sandbox starts. Ports of 0 are chosen by the system."""
 
-    apns_port: int = 0
-    fcm_port: int = 0
     admin_port: int = 0
     folder: str = ""
     """Keep keys and certificates here between starts; empty: fresh ones each time."""
@@ -67,7 +65,9 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     vendors: tuple[Struct, ...] = ()
     """Settings of other vendors, by the class of each; who is not named has its defaults."""
     ports: dict[str, int] = {}
-    """Ports of the other vendors, by name; one that is not named gets any free one."""
+    """Ports of vendors, by name; one that is not named gets any free one."""
+    receipts: ReceiptSettings = ReceiptSettings()
+    """Where receipts go from the start; `receipts.settings` changes it later."""
 
 
 @runtime_checkable
@@ -111,6 +111,7 @@ class Sandbox:
         path = Path(self.settings.log_path) if self.settings.log_path else None
         self.log = Log(path, entries_max=self.settings.log_entries_max)
         self.receipts = Receipts(self.devices, self.faults, self.clock)
+        self.receipts.settings = self.settings.receipts
         self.keys = self._make_keys()
         self.apns = self._make_apns(Chance(seed))
         self.fcm = self._make_fcm(Chance(seed))
@@ -147,10 +148,8 @@ class Sandbox:
         """Listen on every port. If one fails, those already open are closed again."""
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
-            ports = {"apns": self.settings.apns_port, "fcm": self.settings.fcm_port}
-            ports |= self.settings.ports
             for name, listener in self.listeners.items():
-                await listener.start(LOOPBACK, ports.get(name, 0))
+                await listener.start(LOOPBACK, self.settings.ports.get(name, 0))
                 stack.push_async_callback(listener.stop)
             await self._admin.start(LOOPBACK, self.settings.admin_port)
             stack.push_async_callback(self._admin.stop)

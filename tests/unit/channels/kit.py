@@ -105,6 +105,21 @@ SINGLE_SETTINGS: dict[str, Callable[..., Any]] = {
 }
 
 
+WRONG: dict[str, dict[str, Any]] = {
+    "apns": {"private_key": ec_key()},
+    "fcm": {"private_key": rsa_key()},
+    "harmony": {"private_key": rsa_key()},
+    "honor": {"client_secret": "another"},
+    "huawei": {"app_secret": "another"},
+    "meizu": {"app_secret": "another"},
+    "oppo": {"master_secret": "another"},
+    "vivo": {"app_secret": "another"},
+    "xiaomi": {"app_secret": "another"},
+}
+"""A setting that the vendor finds wrong. A browser's key is bound to its subscriptions, so for Web
+Push a wrong one is no wrong credential: `test_webpush.py` has its case."""
+
+
 def settings_of(vendor: Vendor) -> Any:
     if vendor.NAME in LIST_KITS:
         return LIST_KITS[vendor.NAME].settings()

@@ -194,9 +194,11 @@ class Saving:
     """A vendor made up: `/save` answers a number, `/send` names it."""
 
     NAME = "huawei"
+    NOBODY = huawei.NOBODY
     LIMITS = huawei.LIMITS
     Settings = huawei.Settings
     OUTCOMES = huawei.OUTCOMES
+    HINTS = huawei.HINTS
 
     def replaces(self, settings: Any, message: Any) -> bool:
         return True

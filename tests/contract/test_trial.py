@@ -1,0 +1,187 @@
+"""What a credential's check and a refused credential say, whichever vendor it is."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.direct import DirectHttp, facts_of
+from tests.unit.channels.kit import (
+    WRONG,
+    OpenGate,
+    addressed_by,
+    delivery,
+    driver,
+    first_step,
+    settings_of,
+)
+from tocsin.channels.advice import GENERAL, advice
+from tocsin.channels.driver import Tools
+from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, find
+from tocsin.channels.trial import VERDICTS, Trial, try_out
+from tocsin.clock import Chance, ManualClock
+from tocsin.domain.app import Credential
+from tocsin.domain.outcome import POLICIES, Outcome
+from tocsin.log import configure
+from tocsin.metrics import Metrics
+from tocsin.ports import Batch, Request
+from tocsin.sandbox.faults import Rule
+from tocsin.sandbox.server import Sandbox, SandboxSettings
+
+AnyVendor = SingleVendor | ListVendor
+
+each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)
+each_wrong = pytest.mark.parametrize("name", WRONG)
+
+TEST_MARKS = {
+    # A made-up token Google refuses as a badly written one, and a topic needs no followers.
+    "fcm": (b'"validate_only":true', b'"topic":'),
+    "harmony": (b'"testMessage":true',),
+    "honor": (b'"targetUserType":1',),
+    "huawei": (b'"validate_only":true',),
+    "vivo": (b'"pushMode":1',),
+}
+"""How a vendor that has tests is told that this is one."""
+
+WORDS = frozenset(
+    ("token service", "Invalid JWT Signature", "Invalid JWT", "account not found", "-16")
+)
+"""What hints go by that is no reason of `OUTCOMES`: words of token services, and a code of ours."""
+
+
+class Office:
+    """A sandbox without sockets, and a way to try a vendor's credential against it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.http = DirectHttp(self.sandbox, self.clock)
+        self.metrics = Metrics()
+
+    async def try_out(self, name: str, **changed: Any) -> Trial:
+        vendor = find(name)
+        assert vendor is not None
+        facts = facts_of(name, self.sandbox, **changed)
+        places = {place: facts[place] for place in ("origin", "auth_origin")}
+        record = Credential(app=7, number=1, channel=name, settings=b"", **places)
+        settings = msgspec.convert(facts["settings"], vendor.Settings)
+        tools = Tools(self.http, self.clock, Chance(1), self.metrics)
+        return await try_out(record, settings, tools)
+
+    def seen(self) -> list[Any]:
+        return list(self.sandbox.log.entries())
+
+
+@each_vendor
+async def test_a_good_credential_is_told_so_and_reaches_nobody(vendor: AnyVendor) -> None:
+    office = Office()
+    trial = await office.try_out(vendor.NAME)
+    assert (trial.verdict, trial.advice) == ("good", "")
+    assert [entry for entry in office.seen() if entry.accepted] == []
+    devices = office.sandbox.devices.all_of(vendor.NAME)
+    assert [device for device in devices if device.shown] == []
+    # Only a browser's push service cannot be asked before there is a browser.
+    assert bool(office.http.requests) == bool(vendor.NOBODY)
+    assert (trial.said == "") != (vendor.NAME == "webpush") or vendor.NOBODY
+
+
+@each_wrong
+async def test_a_wrong_one_is_told_so_with_what_to_do(name: str) -> None:
+    trial = await Office().try_out(name, **WRONG[name])
+    assert trial.verdict == "wrong"
+    vendor = find(name)
+    assert vendor is not None
+    assert trial.advice in vendor.HINTS.values()
+    assert not [value for value in WRONG[name].values() if value in trial.said]
+
+
+@each_vendor
+async def test_a_vendor_that_cannot_be_asked_leaves_it_open(vendor: AnyVendor) -> None:
+    if not vendor.NOBODY:
+        return
+    office = Office()
+    office.sandbox.faults.add(Rule(vendor=vendor.NAME, kind="status", status=500))
+    trial = await office.try_out(vendor.NAME)
+    assert (trial.verdict, trial.outcome) == ("unclear", Outcome.SERVER_ERROR)
+    assert trial.advice
+
+
+async def test_a_trial_leaves_no_trace_in_the_services_own_figures() -> None:
+    office = Office()
+    await office.try_out("huawei")
+    assert b'channel="huawei"' not in office.metrics.render()
+
+
+@each_vendor
+def test_a_trial_is_a_test_where_the_vendor_has_tests(vendor: AnyVendor) -> None:
+    said = set()
+    for is_trial in (True, False):
+        made = first_step(vendor, settings_of(vendor), delivery(is_trial=is_trial))
+        assert isinstance(made, Request)
+        for mark in TEST_MARKS.get(vendor.NAME, ()):
+            assert (mark in made.body) == is_trial
+        said.add(made.body)
+    # A browser's message is encrypted, and the same whatever it is for.
+    assert (len(said) == 2) == (vendor.NAME in TEST_MARKS)
+
+
+def test_every_outcome_that_says_something_of_us_has_a_verdict_and_advice() -> None:
+    assert set(VERDICTS) | set(GENERAL) <= set(POLICIES)
+    for outcome, verdict in VERDICTS.items():
+        assert bool(GENERAL.get(outcome)) == (verdict != "good"), outcome
+
+
+@each_vendor
+def test_every_hint_is_for_something_that_the_vendor_says(vendor: AnyVendor) -> None:
+    said = {reason for _, reason in vendor.OUTCOMES} | {
+        str(status) for status, _ in vendor.OUTCOMES
+    }
+    assert vendor.HINTS
+    for key, hint in vendor.HINTS.items():
+        assert key in said | WORDS, key
+        assert hint
+        assert not hint.endswith(".")
+
+
+def test_the_vendors_own_hint_comes_before_the_general_one() -> None:
+    oppo = find("oppo")
+    assert oppo is not None
+    wrong = Outcome.CREDENTIALS_WRONG
+    assert advice(oppo, wrong, "16", "") == oppo.HINTS["16"]
+    # A number is a code, and not a part of what was said.
+    assert advice(oppo, wrong, "999", "16 of them") == GENERAL[wrong]
+    assert advice(oppo, Outcome.ACCEPTED, "0", "") == ""
+
+
+@each_wrong
+async def test_a_refused_credential_raises_an_alarm_and_a_line_that_says_what_to_fix(
+    name: str,
+) -> None:
+    office, told = Office(), io.StringIO()
+    configure("debug", json=True, stream=told)
+    vendor = find(name)
+    assert vendor is not None
+    facts = facts_of(name, office.sandbox, **WRONG[name])
+    one = driver(
+        vendor,
+        office.http,
+        clock=office.clock,
+        metrics=office.metrics,
+        settings=msgspec.convert(facts["settings"], vendor.Settings),
+        origin=facts["origin"],
+        auth_origin=facts["auth_origin"],
+        number=1,
+    )
+    token = office.sandbox.tokens(name, 1, 1)[0]
+    given = addressed_by(vendor, delivery(1, token=token, expires_at=office.clock.now() + 60))
+    for _ in range(3):
+        await one.deliver(Batch(app=7, task=1, job=9, deliveries=(given,)), OpenGate())
+    lines = [msgspec.json.decode(line) for line in told.getvalue().splitlines()]
+    (line,) = [it for it in lines if it["event"] == "credential refused"]
+    assert line["advice"] in vendor.HINTS.values()
+    assert (line["certificate"], line["channel"], line["level"]) == (1, name, "error")
+    assert b'tocsin_alarms_total{credential="7:1"} 1' in office.metrics.render()
+    await one.close()

@@ -101,7 +101,7 @@ class Ticker:
                     app=app,
                     certificate=number,
                     days_left=int(left_s // DAY_S),
-                    hint=f"get a new one, then: tocsin credential set {number} --file …",
+                    advice=f"get a new one, then: tocsin credential set {number} --file …",
                 )
 
     async def _cut_log(self, app: int, durable: int) -> None:

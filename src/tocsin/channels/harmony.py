@@ -28,21 +28,21 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
+    HUAWEI_RESULTS,
     JSON,
     RENEW_SHARE,
-    UNREADABLE,
     Told,
     in_every_language,
     is_signed_by_huawei,
     json_object,
     outcome_by_status,
     outcome_of_code,
-    read_receipts,
+    read_statuses,
     rsa_key,
     text_of,
 )
 from tocsin.domain.message import Message, notify_id
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -183,22 +183,7 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (500, "81000001"): Outcome.SERVER_ERROR,
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.THROTTLED,
-    (POSTED, ""): Outcome.UNDELIVERABLE,
-    (POSTED, "0"): Outcome.ACCEPTED,
-    # The app is not there any more; the token is not this device user's.
-    (POSTED, "2"): Outcome.TOKEN_DEAD,
-    (POSTED, "5"): Outcome.TOKEN_DEAD,
-    (POSTED, "6"): Outcome.UNDELIVERABLE,
-    (POSTED, "10"): Outcome.UNDELIVERABLE,
-    (POSTED, "14"): Outcome.UNDELIVERABLE,
-    (POSTED, "15"): Outcome.UNDELIVERABLE,
-    (POSTED, "22"): Outcome.UNDELIVERABLE,
-    (POSTED, "27"): Outcome.UNDELIVERABLE,
-    (POSTED, "31"): Outcome.NOT_PERMITTED,
-    (POSTED, "51"): Outcome.UNDELIVERABLE,
-    (POSTED, "102"): Outcome.QUOTA_DAY,
-    (POSTED, "144"): Outcome.BAD_REQUEST,
-    (POSTED, "256"): Outcome.QUOTA_DAY,
+    **HUAWEI_RESULTS,
 }
 """Status and code to outcome; an empty code stands for every other one of its status.
 
@@ -294,14 +279,7 @@ def recall(
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
-    statuses = json_object(body).get("statuses")
-    if not isinstance(statuses, list):
-        return UNREADABLE
-    return read_receipts(
-        OUTCOMES,
-        (_told(it if isinstance(it, dict) else {}) for it in statuses),
-        Response(200, {}, b'{"errno":"0","errmsg":"success"}'),
-    )
+    return read_statuses(OUTCOMES, body, _told, b'{"errno":"0","errmsg":"success"}')
 
 
 def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: float) -> bool:

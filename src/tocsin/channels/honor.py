@@ -26,16 +26,15 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
-    UNREADABLE,
-    Told,
     client_credentials,
     in_every_language,
     intent_with_ext,
     is_shown,
     json_object,
     outcome_by_status,
-    read_receipts,
+    read_statuses,
     text_of,
+    told_by_status,
 )
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -240,23 +239,7 @@ def deliver(
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
-    statuses = json_object(body).get("statuses")
-    if not isinstance(statuses, list):
-        return UNREADABLE
-    told = (it if isinstance(it, dict) else {} for it in statuses)
-    return read_receipts(
-        OUTCOMES,
-        (
-            Told(
-                code=it.get("status"),
-                correlation=it.get("biTag"),
-                token=it.get("token"),
-                at_ms=it.get("timestamp"),
-            )
-            for it in told
-        ),
-        Response(200, {}, b'{"code":200,"message":"success"}'),
-    )
+    return read_statuses(OUTCOMES, body, told_by_status, b'{"code":200,"message":"success"}')
 
 
 def _content(settings: Settings, batch: Batch) -> dict[str, Any]:

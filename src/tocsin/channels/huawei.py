@@ -26,9 +26,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
+    HUAWEI_RESULTS,
     JSON,
-    UNREADABLE,
-    Told,
     client_credentials,
     in_every_language,
     intent_with_ext,
@@ -38,8 +37,9 @@ from tocsin.channels.shared import (
     json_text,
     outcome_by_status,
     outcome_of_code,
-    read_receipts,
+    read_statuses,
     text_of,
+    told_by_status,
 )
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -177,24 +177,9 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (500, "81000001"): Outcome.SERVER_ERROR,
     (502, ""): Outcome.SERVER_ERROR,
     (503, ""): Outcome.THROTTLED,
-    (POSTED, ""): Outcome.UNDELIVERABLE,
-    (POSTED, "0"): Outcome.ACCEPTED,
-    # The app is not there any more; the token is not this device user's.
-    (POSTED, "2"): Outcome.TOKEN_DEAD,
-    (POSTED, "5"): Outcome.TOKEN_DEAD,
-    (POSTED, "6"): Outcome.UNDELIVERABLE,
-    (POSTED, "10"): Outcome.UNDELIVERABLE,
-    (POSTED, "14"): Outcome.UNDELIVERABLE,
-    (POSTED, "15"): Outcome.UNDELIVERABLE,
-    (POSTED, "22"): Outcome.UNDELIVERABLE,
-    (POSTED, "27"): Outcome.UNDELIVERABLE,
-    (POSTED, "31"): Outcome.NOT_PERMITTED,
-    (POSTED, "51"): Outcome.UNDELIVERABLE,
-    (POSTED, "102"): Outcome.QUOTA_DAY,
-    (POSTED, "144"): Outcome.BAD_REQUEST,
+    **HUAWEI_RESULTS,
     # Held back: dead, uninstalled, switched off or another user's, and it is not said which.
     (POSTED, "201"): Outcome.UNDELIVERABLE,
-    (POSTED, "256"): Outcome.QUOTA_DAY,
 }
 """Status and Huawei's code to outcome; an empty code stands for every other one of its status.
 
@@ -250,23 +235,7 @@ def deliver(
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
-    statuses = json_object(body).get("statuses")
-    if not isinstance(statuses, list):
-        return UNREADABLE
-    told = (it if isinstance(it, dict) else {} for it in statuses)
-    return read_receipts(
-        OUTCOMES,
-        (
-            Told(
-                code=it.get("status"),
-                correlation=it.get("biTag"),
-                token=it.get("token"),
-                at_ms=it.get("timestamp"),
-            )
-            for it in told
-        ),
-        Response(200, {}, b'{"errno":"0","errmsg":"success"}'),
-    )
+    return read_statuses(OUTCOMES, body, told_by_status, b'{"errno":"0","errmsg":"success"}')
 
 
 def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: float) -> bool:

@@ -30,17 +30,15 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
-    UNREADABLE,
     Told,
     both_texts,
     check_callback_url,
     code_of,
     discreet,
-    each_target,
     json_object,
     object_in_form,
     outcome_by_status,
-    read_receipts,
+    read_entries,
 )
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -221,10 +219,7 @@ def deliver(
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
     entries = object_in_form(body, "cb")
-    if entries is None:
-        return UNREADABLE
-    told = each_target(entries.values(), _told)
-    return read_receipts(OUTCOMES, told, Response(200, {}, b'{"code":"200","message":""}'))
+    return read_entries(OUTCOMES, entries, _told, b'{"code":"200","message":""}')
 
 
 def _told(entry: dict[str, Any]) -> Told:

@@ -33,12 +33,10 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     RENEW_SHARE,
-    UNREADABLE,
     Told,
     both_texts,
     code_of,
     discreet,
-    each_target,
     is_web_address,
     json_object,
     json_text,
@@ -47,7 +45,7 @@ from tocsin.channels.shared import (
     of_nobody,
     outcome_by_status,
     raise_if_stale,
-    read_receipts,
+    read_entries,
     saved_now,
     some_list,
 )
@@ -267,10 +265,8 @@ def deliver(
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
-    entries = some_list(body)
-    if not entries:
-        return UNREADABLE
-    return read_receipts(OUTCOMES, each_target(entries, _told), Response(200, {}, b'{"code":0}'))
+    # A call without a single event is none.
+    return read_entries(OUTCOMES, some_list(body) or None, _told, b'{"code":0}')
 
 
 def _told(entry: dict[str, Any]) -> Told:

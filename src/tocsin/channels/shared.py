@@ -9,7 +9,7 @@ import base64
 import hmac
 import itertools
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -187,6 +187,43 @@ class Told(Struct, frozen=True, kw_only=True):
     is_click: bool = False
 
 
+def read_statuses(
+    outcomes: Mapping[tuple[int, str], Outcome],
+    body: bytes,
+    read: Callable[[dict[str, Any]], Told],
+    answer: bytes,
+) -> Posted:
+    """A call of Huawei's form, which Honor has too: `statuses`, a receipt each."""
+    statuses = json_object(body).get("statuses")
+    if not isinstance(statuses, list):
+        return UNREADABLE
+    told = (read(it if isinstance(it, dict) else {}) for it in statuses)
+    return read_receipts(outcomes, told, Response(200, {}, answer))
+
+
+def told_by_status(status: dict[str, Any]) -> Told:
+    """A receipt of Huawei's form on Android."""
+    return Told(
+        code=status.get("status"),
+        correlation=status.get("biTag"),
+        token=status.get("token"),
+        at_ms=status.get("timestamp"),
+    )
+
+
+def read_entries(
+    outcomes: Mapping[tuple[int, str], Outcome],
+    entries: Mapping[str, Any] | Sequence[Any] | None,
+    read: Callable[[dict[str, Any]], Told],
+    answer: bytes,
+) -> Posted:
+    """A call whose entries name several devices each; None where it has no entries."""
+    if entries is None:
+        return UNREADABLE
+    listed = entries.values() if isinstance(entries, Mapping) else entries
+    return read_receipts(outcomes, each_target(listed, read), Response(200, {}, answer))
+
+
 def object_in_form(body: bytes, name: str) -> dict[str, Any] | None:
     """The JSON object in a field of a form; None where there is none."""
     return some_object(dict(parse_qsl(body.decode("utf-8", "replace"))).get(name, ""))
@@ -236,6 +273,27 @@ def _milliseconds(value: Any) -> int | None:
 
 UNREADABLE = Posted((), Response(400), 1)
 """What a call is worth that is not of the vendor's form; most vendors then try again."""
+
+
+HUAWEI_RESULTS: dict[tuple[int, str], Outcome] = {
+    (POSTED, ""): Outcome.UNDELIVERABLE,
+    (POSTED, "0"): Outcome.ACCEPTED,
+    # The app is not there any more; the token is not this device user's.
+    (POSTED, "2"): Outcome.TOKEN_DEAD,
+    (POSTED, "5"): Outcome.TOKEN_DEAD,
+    (POSTED, "6"): Outcome.UNDELIVERABLE,
+    (POSTED, "10"): Outcome.UNDELIVERABLE,
+    (POSTED, "14"): Outcome.UNDELIVERABLE,
+    (POSTED, "15"): Outcome.UNDELIVERABLE,
+    (POSTED, "22"): Outcome.UNDELIVERABLE,
+    (POSTED, "27"): Outcome.UNDELIVERABLE,
+    (POSTED, "31"): Outcome.NOT_PERMITTED,
+    (POSTED, "51"): Outcome.UNDELIVERABLE,
+    (POSTED, "102"): Outcome.QUOTA_DAY,
+    (POSTED, "144"): Outcome.BAD_REQUEST,
+    (POSTED, "256"): Outcome.QUOTA_DAY,
+}
+"""What Huawei's receipts say, Android's and HarmonyOS's: rows of their `OUTCOMES`."""
 
 
 def is_signed_by_huawei(headers: Mapping[str, str], now: float, *, user: str, key: str) -> bool:

@@ -26,16 +26,14 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
-    UNREADABLE,
     Told,
     check_callback_url,
     code_of,
-    each_target,
     no_authority,
     not_saved,
     outcome_by_status,
     raise_if_stale,
-    read_receipts,
+    read_entries,
     saved_now,
     some_object,
 )
@@ -296,11 +294,7 @@ def deliver(
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
-    entries = some_object(body)
-    if entries is None:
-        return UNREADABLE
-    told = each_target(entries.values(), _told)
-    return read_receipts(OUTCOMES, told, Response(200, {}, b'{"result":0,"desc":"success"}'))
+    return read_entries(OUTCOMES, some_object(body), _told, b'{"result":0,"desc":"success"}')
 
 
 def _told(entry: dict[str, Any]) -> Told:

@@ -33,18 +33,16 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
-    UNREADABLE,
     Told,
     both_texts,
     check_callback_url,
     code_of,
     discreet,
-    each_target,
     json_object,
     json_text,
     object_in_form,
     outcome_by_status,
-    read_receipts,
+    read_entries,
     text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id, render_template
@@ -269,10 +267,7 @@ def deliver(
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
     entries = object_in_form(body, "data")
-    if entries is None:
-        return UNREADABLE
-    told = each_target(entries.values(), _told)
-    return read_receipts(OUTCOMES, told, Response(200, {}, b'{"result":"ok","code":0}'))
+    return read_entries(OUTCOMES, entries, _told, b'{"result":"ok","code":0}')
 
 
 def _told(entry: dict[str, Any]) -> Told:

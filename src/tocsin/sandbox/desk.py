@@ -66,10 +66,13 @@ class Desk:
         is_answered = rule is None or rule.kind not in _UNANSWERED
         alone = Target(verdict.token, verdict.accepted, verdict.reason)
         digest = digest_of(call.body)
+        request = 0
         for target in verdict.targets or (alone,):
+            sequence = self._log.next_sequence()
+            request = request or sequence
             self._log.add(
                 Entry(
-                    sequence=self._log.next_sequence(),
+                    sequence=sequence,
                     at=self._clock.now(),
                     vendor=self._vendor.name,
                     connection=call.connection.number,
@@ -85,6 +88,7 @@ class Desk:
                     reason=target.reason,
                     accepted=target.accepted,
                     fault="" if rule is None else rule.kind,
+                    request=request,
                 )
             )
 

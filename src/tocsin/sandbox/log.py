@@ -45,6 +45,9 @@ class Entry(Struct, frozen=True, gc=False):
     accepted: bool
     """True: the vendor took it and would show it, whatever the sender was told."""
     fault: str = ""
+    request: int = 0
+    """The sequence of the request's first entry: a list's devices share it, and so a list can be
+    counted as the one call that it is."""
 
 
 class Counts(Struct):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -48,12 +48,25 @@ class Counter(Vendor, Protocol):
         ...
 
 
+class Manners(Struct, frozen=True, kw_only=True):
+    """How a vendor differs in what a sender sees of it: whoever adds books up asks here."""
+
+    devices_max: int = 1
+    """Devices in one request."""
+    reports: Literal["", "console", "push"] = ""
+    """Who names the address that receipts go to: the vendor's console, or each push. Empty: the
+    vendor reports nothing."""
+    removal: Literal["", "answer", "receipt"] = ""
+    """Where it tells that an app was removed; empty: it never does, and takes the push."""
+
+
 class Row(Struct, frozen=True):
     """One vendor: how its settings are written, and how its server is made from them."""
 
     name: str
     settings: type[Struct]
     make: Callable[[Any, Grounds], Counter]
+    manners: Manners
 
 
 def _usual(server: Callable[[Any, DeviceBook, Clock, Chance], Counter]) -> Any:
@@ -72,16 +85,26 @@ def _webpush(told: Any, on: Grounds) -> Counter:
     return WebPush(told, on.book, on.clock, on.chance, secret=secret)
 
 
+_CONSOLE = Manners(devices_max=1000, reports="console", removal="receipt")
+_PUSH = Manners(devices_max=1000, reports="push", removal="receipt")
+
 COUNTERS = (
-    Row("harmony", HarmonySettings, _harmony),
-    Row("honor", HonorSettings, _usual(Honor)),
-    Row("huawei", HuaweiSettings, _usual(Huawei)),
-    Row("meizu", MeizuSettings, _usual(Meizu)),
-    Row("oppo", OppoSettings, _usual(Oppo)),
-    Row("vivo", VivoSettings, _usual(Vivo)),
-    Row("webpush", WebPushSettings, _webpush),
-    Row("xiaomi", XiaomiSettings, _usual(Xiaomi)),
+    Row("harmony", HarmonySettings, _harmony, _CONSOLE),
+    Row("honor", HonorSettings, _usual(Honor), _CONSOLE),
+    Row("huawei", HuaweiSettings, _usual(Huawei), _CONSOLE),
+    Row(
+        "meizu",
+        MeizuSettings,
+        _usual(Meizu),
+        Manners(devices_max=100, reports="push", removal="answer"),
+    ),
+    Row("oppo", OppoSettings, _usual(Oppo), _PUSH),
+    # Its console has an id for the address, and the credential names that.
+    Row("vivo", VivoSettings, _usual(Vivo), _CONSOLE),
+    Row("webpush", WebPushSettings, _webpush, Manners()),
+    Row("xiaomi", XiaomiSettings, _usual(Xiaomi), _PUSH),
 )
+MANNERS = {"apns": Manners(), "fcm": Manners(), **{row.name: row.manners for row in COUNTERS}}
 
 
 def make_counters(told: tuple[Struct, ...], grounds: Callable[[], Grounds]) -> dict[str, Counter]:

@@ -28,7 +28,7 @@ from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
-from tocsin.sandbox.registry import Grounds, make_counters
+from tocsin.sandbox.registry import MANNERS, Grounds, make_counters
 from tocsin.sandbox.trust import (
     ApnsCredential,
     FcmCredential,
@@ -228,20 +228,23 @@ class Sandbox:
             "admin": {"url": self.admin_url},
             "ca_pem": self.ca_pem,
             "apns": {
-                "url": self.apns_url,
                 "environment": self.settings.apns.environment,
                 "credential": msgspec.to_builtins(self.apns_credential),
-                "is_listening": self.listeners["apns"].is_listening,
-                "connections": self.listeners["apns"].connections_open,
+                **self._told("apns"),
             },
             "fcm": {
-                "url": self.fcm_url,
                 "token_url": self.fcm_credential.token_uri,
                 "credential": msgspec.to_builtins(self.fcm_credential),
-                "is_listening": self.listeners["fcm"].is_listening,
-                "connections": self.listeners["fcm"].connections_open,
+                **self._told("fcm"),
             },
-            **{name: self._told(name) for name in self.counters},
+            **{
+                name: {
+                    "auth_url": self.url(name),
+                    "credential": msgspec.to_builtins(counter.credential),
+                    **self._told(name),
+                }
+                for name, counter in self.counters.items()
+            },
         }
 
     def expire_bearers(self) -> int:
@@ -261,10 +264,9 @@ class Sandbox:
     def _told(self, name: str) -> dict[str, Any]:
         return {
             "url": self.url(name),
-            "auth_url": self.url(name),
-            "credential": msgspec.to_builtins(self.counters[name].credential),
             "is_listening": self.listeners[name].is_listening,
             "connections": self.listeners[name].connections_open,
+            "manners": msgspec.to_builtins(MANNERS[name]),
         }
 
     # --- how it is put together ------------------------------------------------------------

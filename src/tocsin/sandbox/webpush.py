@@ -152,7 +152,9 @@ class WebPush:
         return "" if browser is None else browser.token
 
     def refusal(self, code: str, call: Call) -> Verdict:
-        return _refuse(code if code in REFUSALS else "Internal", self.token_of(call))
+        verdict = _refuse(code if code in REFUSALS else "Internal")
+        browser = self.browsers.at(call.path)
+        return verdict if browser is None else _described(verdict, call, browser)
 
     def judge(self, call: Call) -> Verdict:
         message = _MESSAGE.fullmatch(call.path)
@@ -170,9 +172,7 @@ class WebPush:
         headers = dict(call.headers)
         reason = _header_fault(headers) or _body_fault(call.body, headers)
         verdict = _refuse(reason) if reason else self._reach(call, browser, device)
-        verdict.token = browser.token
-        verdict.collapse = headers.get("topic", "")
-        return verdict
+        return _described(verdict, call, browser)
 
     def _withdraw(self, number: str) -> Verdict:
         """RFC 8030, 6.2: a message that waits is gone, one that was delivered is not found."""
@@ -306,6 +306,22 @@ def _refuse(code: str, token: str = "") -> Verdict:
     headers = (("content-type", "application/json"),)
     body = msgspec.json.encode(answer)
     return Verdict(known.status, headers, body, reason=code, token=token)
+
+
+def _described(verdict: Verdict, call: Call, browser: Browser) -> Verdict:
+    """The verdict with what the log wants to know of the message.
+
+    A real service could not name what it refuses: only the browser's keys open the sender's id.
+    """
+    verdict.token = browser.token
+    verdict.collapse = dict(call.headers).get("topic", "")
+    if not verdict.accepted and call.body:
+        try:
+            plain = open_sealed(call.body, browser.key, browser.auth)
+        except Unreadable:
+            return verdict
+        _, verdict.correlation = _shown(plain, "", "", 0.0)
+    return verdict
 
 
 def _shown(plain: bytes, key: str, number: str, now: float) -> tuple[Shown, str]:

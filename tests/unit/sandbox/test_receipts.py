@@ -33,7 +33,8 @@ class Scene:
         self.book = DeviceBook(clock)
         self.receipts = Receipts(self.book, self.faults, clock)
         self.huawei = Huawei(HuaweiSettings(targets_per_s=None), self.book, clock, Chance(7))
-        self.desk = Desk(self.huawei, self.faults, Log(), self.receipts, clock)
+        self.log = Log()
+        self.desk = Desk(self.huawei, self.faults, self.log, self.receipts, clock)
         self.ears = Ears(clock)
 
     def push(self, *numbers: int, **message: Any) -> int:

@@ -11,14 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from tocsin.channels.registry import find, is_signed_of, report_of
+from tocsin.channels.registry import (
+    VENDORS,
+    ListVendor,
+    SingleVendor,
+    find,
+    is_signed_of,
+    report_of,
+)
 from tocsin.clock import Chance, ManualClock
-from tocsin.domain.outcome import POSTED
+from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
 from tocsin.ports import LateReceipt
 from tocsin.sandbox.devices import Device, DeviceBook, State
 from tocsin.sandbox.receipts import Event, Post, Reporter, Sorter
-from tocsin.sandbox.registry import COUNTERS, Grounds, make_counters
+from tocsin.sandbox.registry import COUNTERS, MANNERS, Grounds, make_counters
 from tocsin.sandbox.registry import Counter as Server
 from tocsin.sandbox.trust import Keys, make_keys
 
@@ -55,6 +62,24 @@ def reporter(name: str) -> Reporter:
     server = servers()[name]
     assert isinstance(server, Reporter)
     return server
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)
+def test_the_manners_are_those_of_the_server_and_of_the_vendors_file(
+    vendor: SingleVendor | ListVendor,
+) -> None:
+    manners = MANNERS[vendor.NAME]
+    assert manners.devices_max == vendor.LIMITS.devices_max
+    server = servers().get(vendor.NAME)
+    is_reporter = isinstance(server, Reporter)
+    assert bool(manners.reports) == is_reporter == (report_of(vendor) is not None)
+    gone = Device("t", state="gone")
+    told = reporter(vendor.NAME).fate(gone, "0") if is_reporter else ""
+    losses = {it for (status, _), it in vendor.OUTCOMES.items() if status == POSTED}
+    assert (manners.removal == "receipt") == bool(told) == (Outcome.TOKEN_DEAD in losses)
+    names_address = "callback_url" in vendor.Settings.__struct_fields__
+    has_id = server is not None and hasattr(server.credential, "callback_id")
+    assert (manners.reports == "push") == (names_address and not has_id)
 
 
 def event(name: str, code: str, **changed: Any) -> Event:

@@ -74,6 +74,15 @@ class Bench:
         return self.push.judge(call)
 
 
+def test_what_is_refused_is_logged_under_the_senders_own_id() -> None:
+    bench = Bench()
+    bench.book.put("webpush", bench.push.token(1), "dead")
+    told = {"title": "t", "body": "b", "data": {"msgid": "abc"}}
+    verdict = bench.send(told, topic="t7-1")
+    assert (verdict.status, verdict.reason) == (410, "Gone")
+    assert (verdict.correlation, verdict.collapse) == ("abc", "t7-1")
+
+
 def test_a_message_in_order_is_taken_opened_and_shown() -> None:
     bench = Bench()
     told = {"title": "t", "body": "b", "tag": "t7-1", "data": {"msgid": "abc"}}

@@ -86,7 +86,7 @@ class Books:
         )
 
     async def task_devices(self, request: Request) -> Response:
-        """The RegistrationIDs of a push's devices: by state, by leg, or by mark."""
+        """The RegistrationIDs of a push's devices: by state, leg or mark, or by what went wrong."""
         books = await self._books(request)
         page, following = _page(request, _chosen(request, fold(books)))
         devices = await self._store.devices(books.task.app, page)
@@ -174,6 +174,10 @@ def _chosen(request: Request, sets: Fold) -> BitMap:
         if asked["mark"] not in marks:
             raise CallError(70402, f"mark must be one of {', '.join(marks)}")
         chosen &= marks[asked["mark"]]
+    for name, parts in (("failure", sets.failures), ("undelivered", sets.undelivered)):
+        if name in asked:
+            # As the ledger writes it, so that each of its counts can be turned into names.
+            chosen &= parts.get(asked[name], BitMap())
     return chosen
 
 

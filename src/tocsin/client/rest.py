@@ -342,7 +342,9 @@ class Client:
             yield name
 
     async def task_devices(self, task_id: str, **asked: str) -> AsyncIterator[str]:
-        """RegistrationIDs of a push: by `state`, by `leg` (a channel), or `mark` (`repeated`)."""
+        """RegistrationIDs of a push: by `state`, by `leg` (a channel), or `mark` (`repeated`,
+        `reached`, `clicked`); by `failure` or `undelivered`, as the ledger writes its reason.
+        """
         async for name in self._pages(f"tasks/{task_id}/devices", "devices", **asked):
             yield name
 

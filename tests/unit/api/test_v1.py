@@ -32,7 +32,7 @@ async def read(world: World, path: str) -> Any:
 
 
 async def sent_push(world: World) -> str:
-    """A batch to everybody, booked by hand: two devices sent, one failed, one clicked."""
+    """A batch to everybody, booked by hand: two sent, one failed, one clicked, one removed."""
     for name, user in [("REG-1", "ann"), ("REG-2", "bob"), ("REG-3", "")]:
         await world.device(name, user)
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann", "bob", "carl", "REG-3"]}
@@ -64,7 +64,15 @@ async def sent_push(world: World) -> str:
     clicked = Report(
         task=job.task, stage=Stage.CLICKED, channel="apns", at=1, members=BitMap([3]).serialize()
     )
-    await world.store.append_reports(APP, [clicked])
+    removed = Report(
+        task=job.task,
+        stage=Stage.SENT,
+        channel="huawei",
+        at=1,
+        members=BitMap([1]).serialize(),
+        code="2",
+    )
+    await world.store.append_reports(APP, [clicked, removed])
     return task_id
 
 
@@ -84,6 +92,7 @@ async def test_a_push_is_shown_with_its_ledger(world: World) -> None:
     assert (ledger["with_devices"], ledger["planned"], ledger["clicked"]) == (3, 3, 1)
     assert ledger["states"]["sent"] == 2
     assert ledger["failures"] == {"apns 410 Unregistered": 1}
+    assert ledger["undelivered"] == {"huawei 2": 1}
     assert ledger["faults"] == []
 
 
@@ -102,6 +111,10 @@ async def test_the_audience_and_the_devices_come_in_pages(world: World) -> None:
         ("mark=clicked", ["REG-3"]),
         ("mark=repeated", []),
         ("state=failed&leg=apns", []),
+        ("failure=apns 410 Unregistered", ["REG-2"]),
+        ("failure=apns 400 BadDeviceToken", []),
+        ("undelivered=huawei 2", ["REG-1"]),
+        ("undelivered=huawei 6", []),
     ]:
         answer = await read(world, f"/tasks/{task_id}/devices?{asked}")
         assert answer == {"devices": names, "next": None}, asked

@@ -87,6 +87,7 @@ def fold(books: TaskBooks) -> Fold:
             result.planned |= members
     for report in books.reports:
         _take_report(result, settled, report)
+    _give_legs(result, settled[State.IN_DOUBT], books.reports)
     for key, members in result.undelivered.items():
         # What arrived after all, late or on a second try, is no loss.
         result.undelivered[key] = members - result.reached
@@ -145,6 +146,19 @@ def _take_report(result: Fold, settled: dict[State, BitMap], report: Report) -> 
     result.reached |= members
     if report.stage is Stage.CLICKED:
         result.clicked |= members
+
+
+def _give_legs(result: Fold, doubted: BitMap, reports: Sequence[Report]) -> None:
+    """A vendor that tells of a push in doubt had taken it: the device was sent to by this leg.
+
+    Where something else is known of a device, a report adds no leg: phones that were reached over
+    a connection report under their vendor's name, too.
+    """
+    unexplained = doubted - BitMap.union(BitMap(), *result.legs.values())
+    for report in reports if unexplained else ():
+        told = BitMap.deserialize(report.members) & unexplained
+        if told:
+            _join(result.legs, report.channel, told)
 
 
 def _join(sets: dict[str, BitMap], key: str, members: BitMap) -> None:

@@ -1,31 +1,57 @@
-"""The demo's lists and arithmetic: right books pass, and each kind of wrong book is caught."""
+"""The demo's lists and arithmetic: right books pass, and each kind of wrong book is caught.
+
+What is held against the vendors' logs is tried in `test_demo_vendors.py`.
+"""
 
 from __future__ import annotations
 
+import io
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
 
-from tocsin.demo.acts import waiters
+from tocsin.channels.registry import VENDORS
+from tocsin.clock import ManualClock
 from tocsin.demo.checks import (
-    Evidence,
-    LogLine,
     check_audience,
     check_ledger,
+    check_outcome,
     check_recall,
     check_reports,
     check_sockets,
     check_tags,
-    check_vendor_log,
 )
-from tocsin.demo.world import SMALL, Act, Sizes, World, make_acts, make_world
+from tocsin.demo.evidence import Evidence
+from tocsin.demo.rows import VendorRow
+from tocsin.demo.show import Show
+from tocsin.demo.world import (
+    SMALL,
+    Act,
+    Sizes,
+    World,
+    make_acts,
+    make_world,
+    tokens_needed,
+    troubles,
+    waiters,
+)
+from tocsin.sandbox.registry import MANNERS
 
-OWNERS = {("apns", "t1"): "D1", ("apns", "t2"): "D2", ("fcm", "t3"): "D3"}
+
+def made(sizes: Sizes, **more: Any) -> World:
+    tokens = {
+        vendor: [f"{vendor}-{number}" for number in range(count)]
+        for vendor, count in tokens_needed(sizes).items()
+    }
+    return make_world(sizes, MANNERS, tokens, **more)
 
 
 def registered(sizes: Sizes = SMALL) -> World:
-    world = make_world(sizes)
+    world = made(sizes)
     for number, gadget in enumerate(world.gadgets):
         gadget.registration_id = f"R{number:05d}"
     return world
@@ -40,6 +66,8 @@ def evidence(**changed: Any) -> Evidence:
         "planned": 4,
         "states": {"sent": 3, "failed": 1},
         "failures": {"apns 410 Unregistered": 1},
+        "undelivered": {},
+        "legs": {"apns": 1, "fcm": 1, "online": 1},
         "reached": 1,
         "clicked": 0,
         "repeated": 0,
@@ -48,31 +76,43 @@ def evidence(**changed: Any) -> Evidence:
     act = Act(name="all", label="all", expected=frozenset("abcde"))
     parts: dict[str, Any] = {
         "act": act,
+        "number": 1,
         "ledger": ledger,
         "audience": list("abcde"),
         "states": {"sent": {"D1", "D3", "D4"}, "failed": {"D2"}},
         "legs": {"apns": {"D1"}, "fcm": {"D3"}, "online": {"D4"}},
+        "failures": {"apns 410 Unregistered": {"D2"}},
+        "undelivered": {},
+        "reached": {"D4"},
+        "clicked": set(),
         "repeated": set(),
     }
     parts["ledger"] = {**ledger, **changed.pop("ledger", {})}
     return Evidence(**{**parts, **changed})
 
 
-def line(vendor: str, token: str, *, name: str = "", collapse: str = "t1") -> LogLine:
-    return LogLine(1, vendor, token, name or f"n-{token}", collapse, accepted=True)
-
-
-LOG = [line("apns", "t1"), line("fcm", "t3")]
+@pytest.mark.parametrize("sizes", [SMALL, Sizes()], ids=["small", "full"])
+def test_every_vendor_has_devices_and_each_kind_of_them(sizes: Sizes) -> None:
+    world = registered(sizes)
+    assert sorted(sizes.vendors) == [vendor.NAME for vendor in VENDORS]
+    for vendor in VENDORS:
+        theirs = [it for it in world.gadgets if it.channel == vendor.NAME]
+        states = Counter(it.state for it in theirs)
+        assert states["live"] > 10 * (states["dead"] + states["gone"]) > 0
+        assert states["dead"]
+        assert states["gone"]
+        assert any(it.reports for it in theirs)
+        # A list of the vendor that takes the shortest ones does not hold them all.
+        assert vendor.LIMITS.devices_max != 100 or len(theirs) > 100
+    assert not any(it.reports and it.state != "live" for it in world.gadgets)
+    assert {trouble.vendor for trouble in troubles(sizes)} <= set(sizes.vendors)
 
 
 def test_the_sizes_are_those_of_the_main_job() -> None:
     world = registered(Sizes())
-    kinds = [(it.channel, it.has_socket) for it in world.gadgets]
     assert len(world.people) == 10_000
-    assert kinds.count(("apns", False)) == 6_000
-    assert kinds.count(("fcm", False)) == 3_000
-    assert kinds.count(("fcm", True)) == 100
-    assert kinds.count(("", True)) == 100
+    on_sockets = Counter(it.channel for it in world.on_sockets())
+    assert on_sockets == {"fcm": 100, "": 100}
     silent = [it for it in world.gadgets if it.is_silent]
     assert (len(silent), len([it for it in silent if it.token])) == (20, 10)
     assert all(it.has_socket for it in silent)
@@ -92,28 +132,42 @@ def test_every_push_is_for_somebody_and_not_for_all(sizes: Sizes) -> None:
     assert len(acts[4].accounts) == len(set(acts[4].accounts)) == sizes.batch
     assert [act.is_recalled for act in acts] == [False] * 5 + [True]
     # Dead tokens stay far below the share that would accuse the credential.
-    dead = [it for it in world.gadgets if it.is_dead]
-    assert 0 < len(dead) < len(world.gadgets) / 50
+    lost = [it for it in world.gadgets if world.is_lost(it)]
+    assert 0 < len(lost) < len(world.gadgets) / 20
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
-    assert make_world(SMALL) == make_world(SMALL)
-    assert make_world(SMALL) != make_world(SMALL, seed=2)
+    assert made(SMALL) == made(SMALL)
+    assert made(SMALL) != made(SMALL, seed=2)
+
+
+def test_what_becomes_of_a_removed_app_is_as_its_vendor_tells() -> None:
+    world = registered()
+    fates = {it.channel: world.fate(it) for it in world.gadgets if it.state == "gone"}
+    assert fates == {
+        "apns": "unheard",
+        "fcm": "unheard",
+        "webpush": "unheard",
+        "meizu": "refused",
+        **dict.fromkeys(("harmony", "honor", "huawei", "oppo", "vivo", "xiaomi"), "removed"),
+    }
 
 
 def test_only_devices_that_nobody_can_reach_may_wait() -> None:
     world = registered()
     acts = make_acts(world, "admin")
-    dead = sum(it.is_dead for it in world.gadgets)
-    assert waiters(world, acts[0]) == dead + SMALL.silent // 2
-    assert waiters(world, acts[3]) < waiters(world, acts[0])
+    lost = {it.registration_id for it in world.gadgets if world.is_lost(it)}
+    # The first push finds every token, be it dead or not.
+    assert len(waiters(world, acts[0])) == SMALL.silent // 2
+    again = msgspec.structs.replace(acts[0], is_first=False)
+    assert waiters(world, again) == waiters(world, acts[0]) | lost
+    assert waiters(world, acts[3]) < waiters(world, again)
 
 
 def test_right_books_pass_every_check() -> None:
     right = evidence()
     assert list(check_ledger(right)) == []
     assert list(check_audience(right)) == []
-    assert list(check_vendor_log([right], LOG, OWNERS)) == []
     assert list(check_sockets(right, {"D4": 1})) == []
     assert list(check_reports(right, {"D4"}, set())) == []
     assert list(check_tags({"a": ("x", "y")}, {"a": ["x", "y"]})) == []
@@ -129,6 +183,10 @@ def test_right_books_pass_every_check() -> None:
         ({"ledger": {"states": {"sent": 3, "failed": 0, "open": 1}}}, "open after the end"),
         ({"states": {"sent": {"D1", "D3"}, "failed": {"D2"}}}, "2 listed"),
         ({"states": {"sent": {"D1", "D3", "D4"}, "failed": {"D1"}}}, "two states"),
+        ({"legs": {"apns": {"D1"}, "online": {"D4"}}}, "1 devices fcm, 0 listed"),
+        ({"failures": {}}, "apns 410 Unregistered, 0 listed"),
+        ({"undelivered": {"huawei 2": {"D1"}}}, "0 devices huawei 2, 1 listed"),
+        ({"reached": {"D3", "D4"}}, "1 devices reached, 2 listed"),
     ],
 )
 def test_a_ledger_that_does_not_add_up_is_caught(change: dict[str, Any], says: str) -> None:
@@ -158,46 +216,39 @@ def test_a_recall_that_came_too_soon_or_too_late_is_caught(missing: str) -> None
     assert [finding.what for finding in found] == [f"no device is {missing}"]
 
 
-@pytest.mark.parametrize(
-    ("log", "says"),
-    [
-        ([*LOG, line("apns", "t1")], "1 (D1) accepted by apns oftener than booked"),
-        ([line("apns", "t1")], "1 (D3) booked as sent, unknown to fcm"),
-        ([*LOG, line("apns", "t2")], "1 (D2) accepted by apns oftener"),
-        ([*LOG, line("apns", "t9")], "nobody registered"),
-        ([*LOG, line("apns", "t1", collapse="t2")], "2 collapse ids for 1 pushes"),
-    ],
-)
-def test_a_log_that_disagrees_is_caught(log: list[LogLine], says: str) -> None:
-    found = [str(finding) for finding in check_vendor_log([evidence()], log, OWNERS)]
-    assert any(says in text for text in found), found
+def foretold(world: World, act: Act) -> dict[str, set[str]]:
+    """The states that the first push leads to, worked out another way."""
+    states: dict[str, set[str]] = {"sent": set(), "failed": set(), "expired": set()}
+    for it in world.gadgets:
+        is_refused = it.state == "dead" or (it.state == "gone" and it.channel == "meizu")
+        state = "failed" if is_refused else "sent" if it.token or not it.is_silent else "expired"
+        states[state].add(it.registration_id)
+    return states
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"repeated": {"D1"}},
-        {"states": {"sent": {"D3", "D4"}, "failed": {"D2"}, "in_doubt": {"D1"}}},
-    ],
-    ids=["repeated", "in doubt"],
-)
-def test_a_double_that_the_books_admit_is_no_fault(change: dict[str, Any]) -> None:
-    log = [*LOG, line("apns", "t1")]
-    assert list(check_vendor_log([evidence(**change)], log, OWNERS)) == []
+def test_devices_that_end_otherwise_than_their_state_foretells_are_caught() -> None:
+    world = registered()
+    act = make_acts(world, "admin")[0]
+    states = foretold(world, act)
+    assert list(check_outcome(evidence(act=act, states=states), world)) == []
+    name = min(states["sent"])
+    for state in ("failed", "expired", "in_doubt", "unreachable"):
+        moved = {**states, "sent": states["sent"] - {name}}
+        moved[state] = moved.get(state, set()) | {name}
+        found = [str(it) for it in check_outcome(evidence(act=act, states=moved), world)]
+        assert any(f"{state}: 1 ({name}) too many" in text for text in found), found
+        assert any(f"sent: 1 ({name}) missing" in text for text in found), found
 
 
-def test_an_overwrite_is_compared_together_with_what_it_replaced() -> None:
-    over = evidence(legs={"apns": {"D1"}})
-    one = evidence(overwrite=over)
-    log = [*LOG, line("apns", "t1", name="second")]
-    assert list(check_vendor_log([one], log, OWNERS)) == []
-    twice = [*log, line("apns", "t1", name="second")]
-    found = [str(finding) for finding in check_vendor_log([one], twice, OWNERS)]
-    assert any("oftener than booked" in text for text in found), found
-    # The first was lost and the second came twice: the counts agree, the names do not.
-    swapped = [line("fcm", "t3"), line("apns", "t1", name="x"), line("apns", "t1", name="x")]
-    found = [str(finding) for finding in check_vendor_log([one], swapped, OWNERS)]
-    assert any("twice under one name" in text for text in found), found
+def test_a_dead_phone_of_a_list_whose_answer_was_lost_stays_in_doubt() -> None:
+    world = registered()
+    act = make_acts(world, "admin")[0]
+    states = foretold(world, act)
+    name = min(states["failed"])
+    doubted = {**states, "failed": states["failed"] - {name}, "in_doubt": {name}}
+    told = evidence(act=act, states=doubted, repeated={name})
+    assert list(check_outcome(told, world)) == []
+    assert list(check_outcome(evidence(act=act, states=states, repeated={name}), world))
 
 
 @pytest.mark.parametrize(
@@ -212,8 +263,8 @@ def test_sockets_that_remember_otherwise_are_caught(shown: dict[str, int], says:
     ("reached", "clicked", "says"),
     [
         ({"D2"}, set(), "not booked as sent"),
-        ({"D4", "D3"}, set(), "2 devices said reached, 1 booked"),
-        ({"D4"}, {"D4"}, "1 devices said clicked, 0 booked"),
+        ({"D4", "D3"}, set(), "1 (D3) said it arrived, not booked as reached"),
+        ({"D4"}, {"D4"}, "1 (D4) clicked and not booked"),
     ],
 )
 def test_reports_that_were_not_booked_are_caught(
@@ -231,3 +282,21 @@ def test_tags_that_read_back_differently_are_caught(
 ) -> None:
     found = list(check_tags({"a": ("x", "y")}, {"a": spoil(["x", "y"])}))
     assert [finding.check for finding in found] == ["tags"]
+
+
+def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
+    row = VendorRow(
+        vendor="lists", devices=1200, sent=4233, refused=12, removed=8, in_doubt=0, reached=4225,
+        put_off=1, calls=10, devices_a_call=424.5, devices_max=1000, reports=True,
+    )  # fmt: skip
+    alone = msgspec.structs.replace(row, vendor="alone", sent=7, devices_max=1, reports=False)
+    screen = io.StringIO()
+    Show(Console(file=screen, width=112), ManualClock()).vendors([alone, row])
+    told = {
+        line.split()[0]: line.split()[1:] for line in screen.getvalue().splitlines() if line.strip()
+    }
+    assert told["lists"][:4] == ["1,200", "4,233", "12", "8"]
+    assert told["lists"][-3:] == ["424", "of", "1,000"]
+    assert told["alone"][-1] == "\N{EN DASH}"
+    assert told["all"] == ["2,400", "4,240", "24", "16", "·", "8,450", "2", "20"]
+    assert "no receipts come from alone\n" in screen.getvalue()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tocsin.channels.registry import VENDORS
 from tocsin.clock import SystemClock
 from tocsin.demo.run import BREAKS, Outcome, run_demo
 from tocsin.demo.stage import StageFault, set_stage
@@ -38,11 +39,21 @@ async def test_the_demo_adds_up() -> None:
     assert first["states"]["failed"] > 0
     assert first["states"]["expired"] > 0
     assert first["reached"] > first["clicked"] > 0
+    assert [row.vendor for row in outcome.rows] == [vendor.NAME for vendor in VENDORS]
+    for row in outcome.rows:
+        assert (row.sent > 0, row.calls > 0) == (True, True), row
+        # A vendor that reports has reached its phones, and every other one those that say so.
+        assert row.reached > (row.sent * 0.9 if row.reports else 0), row
+        assert row.vendor in printed
 
 
 @pytest.mark.parametrize(
     ("broken", "check"),
-    [("lost-job", "ledger"), ("double-send", "vendor log"), ("wrong-bitmap", "audience")],
+    [
+        ("lost-job", "ledger"),
+        ("double-send", "vendor log"),
+        ("wrong-bitmap", "audience"),
+    ],
 )
 async def test_a_planted_fault_is_caught_by_its_check(broken: str, check: str) -> None:
     outcome, printed = await play(broken)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from tocsin.client.rest import Client, notice
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.clock import Clock
-from tocsin.demo.checks import Evidence, Finding, LogLine
+from tocsin.demo.evidence import Evidence, Finding, LogLine, Logs
 from tocsin.demo.show import Show, progress_of
 from tocsin.demo.stage import Stage
-from tocsin.demo.world import Act, World
+from tocsin.demo.world import Act, World, waiters
 
 POLL_S = 0.1
 QUICK_POLL_S = 0.02
@@ -22,8 +23,6 @@ STUCK_S = 90.0
 SLOW_S = 1.0
 """How slow the vendors are made for the push that is recalled."""
 OVERWRITE_SUFFIX = "_recall"
-STATES = ("open", "unreachable", "sent", "failed", "expired", "recalled", "in_doubt")
-CHANNELS = ("online", "apns", "fcm")
 
 
 class Played(Struct, frozen=True):
@@ -59,8 +58,20 @@ class Director:
             pushed = await self._client.push(info, act.condition)
         if act.is_recalled:
             await self._recall(pushed.task_id, before)
-        await self._follow(pushed.task_id, act.label, 0 if act.is_recalled else waiters(world, act))
+        waiting = 0 if act.is_recalled else len(waiters(world, act))
+        await self._follow(pushed.task_id, act.label, waiting)
+        # Whoever is told gone loses the token before the next push is planned.
+        await self._hear_receipts(act.label)
         return Played(act, pushed.task_id)
+
+    async def _hear_receipts(self, label: str) -> dict[str, Any]:
+        """Wait until the vendors owe no receipt any more; answers their totals."""
+        give_up_at = self._clock.monotonic() + STUCK_S
+        told = await self._sandbox.receipts()
+        while told["waiting"] and self._is_time_left(give_up_at, label):
+            await self._clock.sleep(QUICK_POLL_S)
+            told = await self._sandbox.receipts()
+        return told
 
     async def _is_sent_by_vendor(self, task_id: str) -> bool:
         legs = (await self._client.task(task_id))["ledger"]["legs"]
@@ -129,42 +140,49 @@ class Director:
             evidence.overwrite = await self._read(act, overwrite)
         return evidence
 
+    async def read_logs(self) -> Logs:
+        """What the vendors saw and posted, once none of them owes a receipt."""
+        told = await self._sandbox.receipts()
+        with self._show.step("receipts of vendors heard", told["told"] + told["waiting"]) as moved:
+            receipts = await self._hear_receipts("receipts")
+            moved(receipts["told"])
+        counts = await self._sandbox.counts()
+        with self._show.step("logs of vendors read", counts["requests"]) as moved:
+            lines = []
+            async for entry in self._sandbox.log():
+                lines.append(msgspec.convert(entry, LogLine))
+                moved(1)
+        return Logs(lines=lines, counts=counts, receipts=receipts)
+
     async def _read(self, act: Act, task_id: str) -> Evidence:
         task: dict[str, Any] = await self._client.task(task_id)
-        counts = task["ledger"]["states"]
+        books = task["ledger"]
         return Evidence(
             act=act,
-            ledger=task["ledger"],
+            number=task["number"],
+            ledger=books,
             audience=[name async for name in self._client.audience(task_id)],
-            states={
-                state: await self._devices(task_id, state=state)
-                for state in STATES
-                if counts.get(state)
-            },
-            legs={
-                channel: await self._devices(task_id, leg=channel)
-                for channel in CHANNELS
-                if task["ledger"]["legs"].get(channel)
-            },
+            states=await self._named(task_id, "state", books["states"]),
+            legs=await self._named(task_id, "leg", books["legs"]),
+            failures=await self._named(task_id, "failure", books["failures"]),
+            undelivered=await self._named(task_id, "undelivered", books["undelivered"]),
+            reached=await self._devices(task_id, mark="reached"),
+            clicked=await self._devices(task_id, mark="clicked"),
             repeated=await self._devices(task_id, mark="repeated"),
         )
 
+    async def _named(
+        self, task_id: str, what: str, counts: Mapping[str, int]
+    ) -> dict[str, set[str]]:
+        """The names behind each count that is not zero."""
+        return {
+            name: await self._devices(task_id, **{what: name})
+            for name, count in counts.items()
+            if count
+        }
+
     async def _devices(self, task_id: str, **asked: str) -> set[str]:
         return {name async for name in self._client.task_devices(task_id, **asked)}
-
-    async def log(self) -> list[LogLine]:
-        """Everything the vendors saw."""
-        return [
-            LogLine(
-                it["sequence"],
-                it["vendor"],
-                it["token"],
-                it["correlation"],
-                it["collapse"],
-                it["accepted"],
-            )
-            async for it in self._sandbox.log()
-        ]
 
     async def _accepted(self) -> int:
         return int((await self._sandbox.counts())["accepted"])
@@ -179,13 +197,3 @@ class Director:
 
 def _is_walked(task: Mapping[str, Any]) -> bool:
     return bool(task["ledger"]["is_walked"]) or task["phase"] == "done"
-
-
-def waiters(world: World, act: Act) -> int:
-    """Devices of a push that nobody can reach until it expires: at most so many stay open."""
-    return sum(
-        1
-        for gadget in world.gadgets
-        if (gadget.user in act.expected or gadget.registration_id in act.expected)
-        and (gadget.is_dead or (gadget.is_silent and not gadget.token))
-    )

@@ -23,6 +23,7 @@ ACCOUNTS_PER_CALL = 100
 CALLS_AT_ONCE = 8
 REGISTRATIONS_AT_ONCE = 128
 SOCKETS_AT_ONCE = 50
+READS_AT_ONCE = 32
 USERSIG_S = 3600
 
 Item = TypeVar("Item")
@@ -171,11 +172,25 @@ def _identity(app: App, gadget: Gadget, now: float) -> Identity:
         registration_id=gadget.registration_id,
         secret=gadget.secret,
         route=route,
-        facts={"language": "en", "platform": _PLATFORMS[gadget.channel]},
+        facts={"language": "en", "platform": _PLATFORMS.get(gadget.channel, "Android")},
     )
 
 
-_PLATFORMS = {"apns": "iPhone", "fcm": "Android", "": "Web"}
+_PLATFORMS = {"apns": "iPhone", "webpush": "Web", "": "Web"}
+"""What a device says it is, where that is not Android."""
+
+
+async def read_devices(client: Client, gadgets: Sequence[Gadget], moved: Moved) -> set[str]:
+    """Ask for every device that had a token; answers those that have none any more."""
+    dropped: set[str] = set()
+
+    async def one(gadget: Gadget) -> None:
+        shown = await client.read(f"devices/{gadget.registration_id}")
+        if any(device["route"] is None for device in shown["devices"]):
+            dropped.add(gadget.registration_id)
+
+    await each(gadgets, READS_AT_ONCE, one, moved)
+    return dropped
 
 
 async def connect_sockets(
@@ -246,7 +261,9 @@ async def report_over_http(
 
 
 async def tell_vendors(sandbox: SandboxDoor, gadgets: Iterable[Gadget]) -> None:
-    """Make the dead tokens dead at their vendors, behind the service's back."""
-    dead = [it for it in gadgets if it.is_dead]
-    states = [{"vendor": it.channel, "token": it.token, "state": "dead"} for it in dead]
-    await sandbox.put_devices(states)
+    """Let tokens die and apps be removed at their vendors, behind the service's back."""
+    await sandbox.put_devices(
+        {"vendor": it.channel, "token": it.token, "state": it.state}
+        for it in gadgets
+        if it.state != "live"
+    )

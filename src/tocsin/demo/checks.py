@@ -1,62 +1,15 @@
-"""What must hold when the demo is over; every rule is plain arithmetic over what was read.
+"""What must hold of each push by itself; every rule is plain arithmetic over what was read.
 
-Nothing here asks the service whether it is right: its books, its audiences and its lists are
-held against the demo's own lists, the devices' own memory and the vendors' log.
+What the vendors' log says of it stands in `vendor_checks.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
-from msgspec import Struct
-
-from tocsin.demo.world import Act
-
-VENDORS = ("apns", "fcm")
-NAMED_MAX = 3
-"""Members of a wrong set that a finding spells out."""
-
-
-class Finding(Struct, frozen=True):
-    """One check that failed."""
-
-    check: str
-    """Its name, as the verdict lists it: `ledger`, `audience`, `vendor log`, …"""
-    where: str
-    """The push it failed for, if any."""
-    what: str
-
-    def __str__(self) -> str:
-        where = f" [{self.where}]" if self.where else ""
-        return f"{self.check}{where}: {self.what}"
-
-
-class LogLine(Struct, frozen=True):
-    """One push as a vendor's server saw it."""
-
-    sequence: int
-    vendor: str
-    token: str
-    correlation: str
-    collapse: str
-    accepted: bool
-
-
-class Evidence(Struct, kw_only=True):
-    """Everything read about one push after it ended."""
-
-    act: Act
-    ledger: dict[str, Any]
-    audience: list[str]
-    states: dict[str, set[str]]
-    """State to RegistrationIDs."""
-    legs: dict[str, set[str]]
-    """Channel to the RegistrationIDs it was sent to."""
-    repeated: set[str]
-    overwrite: Evidence | None = None
-    """The push that replaced this one's notifications, for the recalled one."""
+from tocsin.demo.evidence import Evidence, Finding, some
+from tocsin.demo.world import World, waiters
 
 
 def check_ledger(evidence: Evidence) -> Iterable[Finding]:
@@ -81,21 +34,34 @@ def check_ledger(evidence: Evidence) -> Iterable[Finding]:
         yield Finding("ledger", where, f"{failed} devices failed, only {by_code} with a code")
     if books["states"].get("open", 0):
         yield Finding("ledger", where, f"{books['states']['open']} devices open after the end")
-    for state, members in evidence.states.items():
-        if len(members) != books["states"].get(state, 0):
-            yield Finding(
-                "ledger",
-                where,
-                f"{books['states'].get(state, 0)} devices {state}, {len(members)} listed",
-            )
+    yield from _as_listed(evidence)
     yield from _in_one_state(evidence)
+
+
+def _as_listed(evidence: Evidence) -> Iterable[Finding]:
+    """Each count has as many names behind it."""
+    books = evidence.ledger
+    marks = {name: getattr(evidence, name) for name in ("reached", "clicked", "repeated")}
+    pairs = [
+        (books["states"], evidence.states),
+        (books["legs"], evidence.legs),
+        (books["failures"], evidence.failures),
+        (books["undelivered"], evidence.undelivered),
+        ({name: books[name] for name in marks}, marks),
+    ]
+    for counts, lists in pairs:
+        for name in sorted({*counts, *lists}):
+            counted, listed = counts.get(name, 0), len(lists.get(name, ()))
+            if counted != listed:
+                what = f"{counted} devices {name}, {listed} listed"
+                yield Finding("ledger", evidence.act.label, what)
 
 
 def _in_one_state(evidence: Evidence) -> Iterable[Finding]:
     counted = Counter(name for members in evidence.states.values() for name in members)
     twice = {name for name, count in counted.items() if count > 1}
     if twice:
-        yield Finding("ledger", evidence.act.label, f"{_some(twice)} in two states at once")
+        yield Finding("ledger", evidence.act.label, f"{some(twice)} in two states at once")
 
 
 def check_audience(evidence: Evidence) -> Iterable[Finding]:
@@ -117,7 +83,7 @@ def check_audience(evidence: Evidence) -> Iterable[Finding]:
         ("too many", set(read) - expected),
     ):
         if names:
-            yield Finding("audience", where, f"{_some(names)} {what}")
+            yield Finding("audience", where, f"{some(names)} {what}")
 
 
 def check_recall(evidence: Evidence) -> Iterable[Finding]:
@@ -127,69 +93,28 @@ def check_recall(evidence: Evidence) -> Iterable[Finding]:
             yield Finding("recall", evidence.act.label, f"no device is {state}")
 
 
-def check_vendor_log(
-    evidence: Sequence[Evidence], log: Sequence[LogLine], owners: Mapping[tuple[str, str], str]
-) -> Iterable[Finding]:
-    """Law 2's oracle: doubles only where the books say so, and books and log name the same."""
-    taken = [line for line in log if line.accepted]
-    strangers = {line.token for line in taken if (line.vendor, line.token) not in owners}
-    if strangers:
-        yield Finding("vendor log", "", f"{_some(strangers)}: a token that nobody registered")
-    groups = _by_collapse(line for line in taken if (line.vendor, line.token) in owners)
-    if len(groups) != len(evidence):
-        yield Finding("vendor log", "", f"{len(groups)} collapse ids for {len(evidence)} pushes")
-        return
-    for one, lines in zip(evidence, groups, strict=True):
-        for vendor in VENDORS:
-            seen = [line for line in lines if line.vendor == vendor]
-            yield from _compare(one, vendor, seen, owners)
+def check_outcome(evidence: Evidence, world: World) -> Iterable[Finding]:
+    """Where each device ended is what its own state foretells, device by device.
 
-
-def _by_collapse(lines: Iterable[LogLine]) -> list[list[LogLine]]:
-    """Lines per collapse id, in the order in which the ids first appear.
-
-    A push begins only after the one before was seen in the log, so this is the order of pushes.
+    Not of a recalled push and what replaced it: those end wherever the recall meets them.
     """
-    groups: dict[str, list[LogLine]] = {}
-    for line in lines:
-        groups.setdefault(line.collapse, []).append(line)
-    return list(groups.values())
-
-
-def _compare(
-    evidence: Evidence,
-    vendor: str,
-    lines: Sequence[LogLine],
-    owners: Mapping[tuple[str, str], str],
-) -> Iterable[Finding]:
-    """A device was accepted as often as the books say it was sent to, under a name each time.
-
-    An overwrite shares the collapse id of what it replaces, so both are compared together. Only
-    devices in doubt or repeated may differ: two legs explain a vendor and a socket, never one
-    vendor twice.
-    """
-    pushes = [evidence] if evidence.overwrite is None else [evidence, evidence.overwrite]
-    doubt = {name for push in pushes for name in push.repeated}
-    doubt |= {name for push in pushes for name in push.states.get("in_doubt", ())}
-    booked = Counter(name for push in pushes for name in push.legs.get(vendor, ()))
-    counted = Counter(owners[vendor, line.token] for line in lines)
-    named = Counter(
-        owners[vendor, token] for token, _ in {(it.token, it.correlation) for it in lines}
-    )
-    sure = (set(booked) | set(counted)) - doubt
-    for what, names in (
-        (
-            f"accepted by {vendor} oftener than booked",
-            {it for it in sure if counted[it] > booked[it]},
-        ),
-        (f"booked as sent, unknown to {vendor}", {it for it in sure if counted[it] < booked[it]}),
-        (
-            f"accepted by {vendor} twice under one name",
-            {it for it in sure if named[it] != counted[it]},
-        ),
-    ):
-        if names:
-            yield Finding("vendor log", evidence.act.label, f"{_some(names)} {what}")
+    act = evidence.act
+    everybody = {it.registration_id for it in world.in_audience(act.expected)}
+    waiting = waiters(world, act)
+    refused = (everybody & world.whose("refused")) - waiting
+    # An answer that was lost may have been a yes, whatever is said to the repeat.
+    doubt = refused & evidence.repeated
+    foretold = {
+        "sent": everybody - waiting - refused,
+        "failed": refused - doubt,
+        "in_doubt": doubt,
+        "expired": waiting,
+    }
+    for state in sorted({*foretold, *evidence.states}):
+        found, right = evidence.states.get(state, set()), foretold.get(state, set())
+        for what, names in (("missing", right - found), ("too many", found - right)):
+            if names:
+                yield Finding("outcome", act.label, f"{state}: {some(names)} {what}")
 
 
 def check_sockets(evidence: Evidence, shown: Mapping[str, int]) -> Iterable[Finding]:
@@ -200,26 +125,30 @@ def check_sockets(evidence: Evidence, shown: Mapping[str, int]) -> Iterable[Find
     where = evidence.act.label
     twice = {name for name, count in shown.items() if count > 1}
     if twice:
-        yield Finding("sockets", where, f"{_some(twice)} shown the push twice")
-    by_vendor = {name for vendor in VENDORS for name in evidence.legs.get(vendor, ())}
+        yield Finding("sockets", where, f"{some(twice)} shown the push twice")
+    by_vendor = {
+        name for channel, names in evidence.legs.items() if channel != "online" for name in names
+    }
     both = (set(shown) & by_vendor) - evidence.legs.get("online", set())
     if both:
-        yield Finding("sockets", where, f"{_some(both)} shown by socket and vendor, not two legs")
+        yield Finding("sockets", where, f"{some(both)} shown by socket and vendor, not two legs")
 
 
 def check_reports(
     evidence: Evidence, reached: Collection[str], clicked: Collection[str]
 ) -> Iterable[Finding]:
-    """Whoever said that the push arrived is booked as sent, and the counts are theirs."""
-    where, books = evidence.act.label, evidence.ledger
-    lost = set(reached) - evidence.states.get("sent", set())
-    if lost:
-        yield Finding("reports", where, f"{_some(lost)} said it arrived, but not booked as sent")
-    for word, said in (("reached", set(reached)), ("clicked", set(clicked))):
-        if books[word] != len(said):
-            yield Finding(
-                "reports", where, f"{len(said)} devices said {word}, {books[word]} booked"
-            )
+    """Whoever said that the push arrived is booked as sent and reached, and no click is made up."""
+    where = evidence.act.label
+    for what, names in (
+        ("sent", evidence.states.get("sent", set())),
+        ("reached", evidence.reached),
+    ):
+        lost = set(reached) - names
+        if lost:
+            yield Finding("reports", where, f"{some(lost)} said it arrived, not booked as {what}")
+    wrong = set(clicked) ^ evidence.clicked
+    if wrong:
+        yield Finding("reports", where, f"{some(wrong)} clicked and not booked, or the reverse")
 
 
 def check_tags(
@@ -228,11 +157,4 @@ def check_tags(
     """get_tag answers each account's tags, in the order first added."""
     wrong = {name for name, tags in expected.items() if list(read.get(name, ())) != list(tags)}
     if wrong:
-        yield Finding("tags", "", f"{_some(wrong)} read back differently")
-
-
-def _some(names: Collection[str]) -> str:
-    """The size of a set and a few of its members."""
-    few = ", ".join(sorted(names)[:NAMED_MAX])
-    more = ", …" if len(names) > NAMED_MAX else ""
-    return f"{len(names)} ({few}{more})"
+        yield Finding("tags", "", f"{some(wrong)} read back differently")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 from rich.console import Console
 
@@ -22,31 +24,27 @@ from tocsin.demo.cast import (
     connect_sockets,
     import_accounts,
     name_attributes,
+    read_devices,
     read_tags,
     register_devices,
     report_over_http,
     set_attributes,
     tell_vendors,
 )
-from tocsin.demo.checks import (
-    Evidence,
-    Finding,
-    LogLine,
-    check_audience,
-    check_ledger,
-    check_recall,
-    check_reports,
-    check_sockets,
-    check_tags,
-    check_vendor_log,
-)
+from tocsin.demo.evidence import Evidence, Finding, arrange
+from tocsin.demo.rows import VendorRow, make_rows
 from tocsin.demo.show import Show
 from tocsin.demo.stage import Stage, StageFault, set_stage
-from tocsin.demo.world import Sizes, World, make_acts, make_world
+from tocsin.demo.verdict import compared, judge
+from tocsin.demo.world import Sizes, World, make_acts, make_world, tokens_needed, troubles
+from tocsin.sandbox.receipts import PATH
+from tocsin.sandbox.registry import Manners
 
 SDKAPPID = 1_400_000_001
 ADMIN = "admin"
 ACK_S = 2
+RECEIPT_S = 0.1
+"""How long a push is on its way from its vendor to the phone, which the receipt then tells."""
 BREAKS = ("lost-job", "double-send", "wrong-bitmap")
 CALLS_SPARE = 150
 
@@ -56,6 +54,7 @@ class Outcome(Struct, frozen=True):
 
     findings: list[Finding]
     evidence: list[Evidence]
+    rows: list[VendorRow]
 
     @property
     def is_right(self) -> bool:
@@ -74,14 +73,13 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         app = await _add_app(stage, sandbox, sizes)
         client = Client(stage.url, app.sdkappid, app.admin, key=app.key)
         await stack.enter_async_context(client)
-        world = make_world(sizes)
+        world = await _make_world(sandbox, sizes)
         tags = await _bring_in(show, client, world)
         # Listed last, left first: the devices hang up before the service ends.
         wire = Wire(stage.url, connections_max=sizes.sockets + CALLS_SPARE)
         await stack.enter_async_context(wire)
         seen = await _bring_devices(show, stack, wire, app, world)
-        await tell_vendors(sandbox, world.gadgets)
-        await _throttle(sandbox, sizes)
+        await _trouble(sandbox, world)
         director = Director(stage, client, sandbox, show, clock)
         show.say("")
         played = [await director.play(world, act) for act in make_acts(world, ADMIN)]
@@ -90,22 +88,29 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
         with show.step("reports from phones over HTTP", len(phones)) as moved:
             await report_over_http(wire, app, phones, first, moved)
         await director.finish(played)
+        logs = await director.read_logs()
         evidence = await director.read_all(played)
-        log = await director.log()
-    show.table(evidence)
-    findings = [*director.findings, *judge(evidence, log, world, seen, tags)]
-    show.verdict(findings, _compared(evidence, log, world, seen))
+        with show.step("devices read back", len(world.with_tokens())) as moved:
+            dropped = await read_devices(client, world.with_tokens(), moved)
+    case = arrange(world, evidence, logs, dropped=dropped, said=seen.reached)
+    rows = make_rows(case)
+    show.pushes(case.pushes)
+    show.vendors(rows)
+    findings = [*director.findings, *judge(evidence, case, seen, tags, rows)]
+    show.verdict(findings, compared(evidence, case, seen, rows))
     _close(show, findings)
-    return Outcome(findings, evidence)
+    return Outcome(findings, evidence, rows)
 
 
 async def _add_app(stage: Stage, sandbox: SandboxDoor, sizes: Sizes) -> App:
-    """What an operator does: an app, and the sandbox's credentials for it."""
+    """What an operator does: an app, and the sandbox's credentials for it, of every vendor."""
     path = admin_socket(stage.data)
     if path is None:
         raise StageFault(f"no admin socket in {stage.data}")
     key = f"{Chance().bits(256):064x}"
     told = await sandbox.describe()
+    # The vendors' consoles are told where receipts go.
+    await sandbox.set_receipts(url=stage.url, delay_s=RECEIPT_S)
     async with AdminSocket(path) as admin:
         await admin.app_add(
             SDKAPPID,
@@ -118,11 +123,30 @@ async def _add_app(stage: Stage, sandbox: SandboxDoor, sizes: Sizes) -> App:
             },
         )
         numbers = {}
-        for channel in ("apns", "fcm"):
+        for channel, manners in _manners(told).items():
             facts = credential_facts(channel, told)
+            if manners.reports == "push":
+                facts["settings"]["callback_url"] = f"{stage.url}{PATH}{channel}"
             added = await admin.credential_add(SDKAPPID, facts)
             numbers[channel] = int(added["number"])
     return App(sdkappid=SDKAPPID, key=key, admin=ADMIN, credentials=numbers)
+
+
+def _manners(told: Mapping[str, Any]) -> dict[str, Manners]:
+    """Every vendor that the sandbox describes."""
+    return {
+        name: msgspec.convert(it["manners"], Manners)
+        for name, it in told.items()
+        if isinstance(it, dict) and "manners" in it
+    }
+
+
+async def _make_world(sandbox: SandboxDoor, sizes: Sizes) -> World:
+    tokens = {
+        vendor: await sandbox.tokens(vendor, count)
+        for vendor, count in tokens_needed(sizes).items()
+    }
+    return make_world(sizes, _manners(await sandbox.describe()), tokens)
 
 
 async def _bring_in(show: Show, client: Client, world: World) -> dict[str, list[str]]:
@@ -149,59 +173,11 @@ async def _bring_devices(
         return await connect_sockets(stack, wire, app, sockets, moved)
 
 
-async def _throttle(sandbox: SandboxDoor, sizes: Sizes) -> None:
-    """Some requests are answered "too many" once, so that retries are part of the demo."""
-    for vendor, code in (("apns", "TooManyRequests"), ("fcm", "QUOTA_EXCEEDED")):
-        await sandbox.add_fault(
-            kind="vendor_code",
-            vendor=vendor,
-            path="/3/device/*" if vendor == "apns" else "*messages:send",
-            code=code,
-            every=7,
-            times=sizes.throttled // 2,
-            retry_after_s=1,
-        )
-
-
-def judge(
-    evidence: Sequence[Evidence],
-    log: Sequence[LogLine],
-    world: World,
-    seen: Seen,
-    tags: Mapping[str, Sequence[str]],
-) -> list[Finding]:
-    """Everything that does not hold."""
-    findings = list(check_tags({it.name: it.tags for it in world.people}, tags))
-    for one in evidence:
-        findings += check_ledger(one)
-        findings += check_audience(one)
-        if one.act.is_recalled:
-            findings += check_recall(one)
-        if one.overwrite is not None:
-            findings += check_ledger(one.overwrite)
-            findings += check_audience(one.overwrite)
-        label = one.act.label
-        findings += check_sockets(one, seen.shown.get(label, {}))
-        told = seen.reached.get(label, set()), seen.clicked.get(label, set())
-        findings += check_reports(one, *told)
-    findings += check_vendor_log(evidence, log, world.owners())
-    return findings
-
-
-def _compared(
-    evidence: Sequence[Evidence], log: Sequence[LogLine], world: World, seen: Seen
-) -> dict[str, int]:
-    """How much each check had to look at: a check over nothing would prove nothing."""
-    return {
-        "end": len(evidence),
-        "tags": len(world.people),
-        "audience": sum(len(one.audience) for one in evidence),
-        "ledger": sum(one.ledger["planned"] for one in evidence),
-        "recall": sum(1 for one in evidence if one.act.is_recalled),
-        "sockets": sum(len(shown) for shown in seen.shown.values()),
-        "reports": sum(len(told) for told in seen.reached.values()),
-        "vendor log": len(log),
-    }
+async def _trouble(sandbox: SandboxDoor, world: World) -> None:
+    """What goes wrong at the vendors, so that the demo is not about fair weather."""
+    await tell_vendors(sandbox, world.gadgets)
+    for trouble in troubles(world.sizes):
+        await sandbox.add_fault(vendor=trouble.vendor, **trouble.rule)
 
 
 def _close(show: Show, findings: Sequence[Finding]) -> None:

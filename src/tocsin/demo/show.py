@@ -14,7 +14,9 @@ from rich.table import Table
 
 from tocsin.clock import Clock
 from tocsin.demo.cast import Moved
-from tocsin.demo.checks import Evidence, Finding
+from tocsin.demo.evidence import Evidence, Finding
+from tocsin.demo.rows import VendorRow
+from tocsin.demo.verdict import CHECKS
 
 LABEL_COLUMNS = 34
 
@@ -57,30 +59,50 @@ class Show:
             console=self.console,
         )
 
-    def table(self, evidence: Sequence[Evidence]) -> None:
+    def pushes(self, pushes: Sequence[Evidence]) -> None:
         """One column a push; an overwrite stands beside the push it replaced."""
-        pushes = [each for one in evidence for each in (one, one.overwrite) if each is not None]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title="What became of each push")
-        table.add_column("", overflow="fold")
+        table.add_column("", no_wrap=True)
         for one in pushes:
             table.add_column(escape(one.act.name), justify="right", overflow="fold")
         for label, counts in _rows([one.ledger for one in pushes]):
-            cells = [f"{count:,}" if count else "[dim]·[/]" for count in counts]
-            table.add_row(label, *cells)
+            table.add_row(label, *map(_cell, counts))
         self.console.print()
         self.console.print(table)
 
-    def verdict(self, findings: Sequence[Finding], checks: Mapping[str, int]) -> None:
+    def vendors(self, rows: Sequence[VendorRow]) -> None:
+        """One row a vendor, and their sums."""
+        table = Table(
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            title="What all of them came to at each vendor",
+            show_footer=True,
+        )
+        table.add_column("", footer="[bold]all[/]")
+        for title, name in COLUMNS.items():
+            total = _cell(sum(getattr(row, name) for row in rows))
+            table.add_column(title, justify="right", footer=f"[bold]{total}[/]")
+        table.add_column("devices a call", justify="right")
+        for row in rows:
+            counts = [_cell(getattr(row, name)) for name in COLUMNS.values()]
+            table.add_row(escape(row.vendor), *counts, _fullness(row))
+        self.console.print(table)
+        silent = ", ".join(row.vendor for row in rows if not row.reports)
+        for title, meaning in LEGEND:
+            self.say(f"  [dim]{title}: {meaning.format(silent=silent)}[/]")
+
+    def verdict(self, findings: Sequence[Finding], compared: Mapping[str, int]) -> None:
         """Which checks held, and which did not and why."""
         self.console.print()
-        for name, count in checks.items():
+        for name, meaning in CHECKS.items():
             wrong = [finding for finding in findings if finding.check == name]
             if wrong:
                 self.say(f"  [bold red]FAILED[/] {name}")
                 for finding in wrong:
                     self.say(f"         {escape(str(finding))}")
             else:
-                self.say(f"  [green]held[/]   {name} [dim]({count:,} compared)[/]")
+                count = f"[dim]({compared[name]:,} compared)[/]"
+                self.say(f"  [green]held[/]   {name:<11} {meaning} {count}")
 
     def next_steps(self) -> None:
         """What to type now."""
@@ -99,6 +121,40 @@ NEXT_STEPS = """
 
   tocsin demo --break wrong-bitmap     [dim]plants a fault; the checks above must catch it[/]
   tocsin --help"""
+
+
+COLUMNS = {
+    "devices": "devices",
+    "sent": "sent",
+    "refused": "refused",
+    "app removed": "removed",
+    "in doubt": "in_doubt",
+    "reached": "reached",
+    "put off": "put_off",
+    "calls": "calls",
+}
+"""Heading to the figure of a vendor's row."""
+
+LEGEND = (
+    ("sent", "taken by the vendor; a device counts once for each push"),
+    ("refused", "the vendor says that the token is dead; it is dropped"),
+    ("app removed", "taken, and then a receipt told that the app is gone; the token is dropped"),
+    ("in doubt", "asked for, and the answer never came"),
+    ("reached", "told by receipts or the devices themselves; no receipts come from {silent}"),
+    ("put off", 'calls that the vendor answered with "later"'),
+    ("devices a call", "of all pushes on average, small ones too, and how many the vendor takes"),
+)
+
+
+def _cell(count: int) -> str:
+    return f"{count:,}" if count else "[dim]·[/]"
+
+
+def _fullness(row: VendorRow) -> str:
+    """How full lists were; a vendor that takes one device at a time has none."""
+    if row.devices_max == 1:
+        return "\N{EN DASH}"
+    return f"{row.devices_a_call:,.0f} of {row.devices_max:,}"
 
 
 def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]]]:
@@ -125,8 +181,12 @@ def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]
         yield f"    {escape(code)}", parts("failures", code)
     for state in ("in_doubt", "expired", "recalled", "unreachable"):
         yield f"  {state.replace('_', ' ')}", parts("states", state)
-    for name in ("reached", "clicked", "repeated"):
+    for name in ("reached", "clicked"):
         yield f"[bold]{name}[/]", plain(name)
+    yield "[bold]not shown[/]", [sum(ledger["undelivered"].values()) for ledger in ledgers]
+    for code in names("undelivered"):
+        yield f"  {escape(code)}", parts("undelivered", code)
+    yield "[bold]sent again[/]", plain("repeated")
 
 
 def progress_of(task: Mapping[str, Any]) -> tuple[int, int]:

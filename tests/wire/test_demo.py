@@ -53,6 +53,7 @@ async def test_the_demo_adds_up() -> None:
         ("lost-job", "ledger"),
         ("double-send", "vendor log"),
         ("wrong-bitmap", "audience"),
+        ("lost-receipt", "receipts"),
     ],
 )
 async def test_a_planted_fault_is_caught_by_its_check(broken: str, check: str) -> None:
@@ -62,7 +63,7 @@ async def test_a_planted_fault_is_caught_by_its_check(broken: str, check: str) -
 
 
 def test_every_planted_fault_is_tried() -> None:
-    assert set(BREAKS) == {"lost-job", "double-send", "wrong-bitmap"}
+    assert set(BREAKS) == {"lost-job", "double-send", "wrong-bitmap", "lost-receipt"}
 
 
 async def test_the_children_end_when_the_demo_is_cancelled() -> None:

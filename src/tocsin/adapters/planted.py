@@ -6,23 +6,29 @@ the service as it is; nothing but the setting TOCSIN_BREAK ever puts them there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from msgspec.structs import replace
 from pyroaring import BitMap
 
-from tocsin.domain.task import Job, SendBody, StepEdit, StepView, StepWant
+from tocsin.domain.task import Job, Report, SendBody, StepEdit, StepView, StepWant
 from tocsin.ports import Fault, Http, Request, Response
 from tocsin.store import Store
 
 LOST_JOB = "lost-job"
 DOUBLE_SEND = "double-send"
 WRONG_BITMAP = "wrong-bitmap"
-NAMES = (LOST_JOB, DOUBLE_SEND, WRONG_BITMAP)
+LOST_RECEIPT = "lost-receipt"
+NAMES = (LOST_JOB, DOUBLE_SEND, WRONG_BITMAP, LOST_RECEIPT)
+LIST_MIN = 5
+"""Receipts that come together: then they are a vendor's, and not a phone's own report."""
 
 
 def planted_store(store: Store, name: str) -> Store:
     """The store, with a fault if `name` is one of a store's."""
+    if name == LOST_RECEIPT:
+        return cast(Store, _DeafStore(store))
     spoil = {LOST_JOB: lose_job, WRONG_BITMAP: flip_account}.get(name)
     return store if spoil is None else cast(Store, _PlantedStore(store, spoil))
 
@@ -74,6 +80,32 @@ def flip_account(edit: StepEdit) -> bool:
     audience.discard(audience[len(audience) // 2])
     edit.audience = audience.serialize()
     return True
+
+
+class _DeafStore:
+    """A store that forgets whatever is reported of one device and one push."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._task = 0
+        self._device = 0
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._store, verb)
+
+    async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
+        kept = [self._spoiled(report) for report in reports]
+        await self._store.append_reports(app, kept)
+
+    def _spoiled(self, report: Report) -> Report:
+        members = BitMap.deserialize(report.members)
+        is_of_vendor = report.channel != "online" and report.code == "0"
+        if not self._device and is_of_vendor and len(members) >= LIST_MIN:
+            self._task, self._device = report.task, members.max()
+        if report.task != self._task or self._device not in members:
+            return report
+        members.discard(self._device)
+        return replace(report, members=members.serialize())
 
 
 class _TwiceSending:

@@ -45,7 +45,7 @@ ADMIN = "admin"
 ACK_S = 2
 RECEIPT_S = 0.1
 """How long a push is on its way from its vendor to the phone, which the receipt then tells."""
-BREAKS = ("lost-job", "double-send", "wrong-bitmap")
+BREAKS = ("lost-job", "double-send", "wrong-bitmap", "lost-receipt")
 CALLS_SPARE = 150
 
 

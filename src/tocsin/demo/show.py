@@ -19,6 +19,9 @@ from tocsin.demo.rows import VendorRow
 from tocsin.demo.verdict import CHECKS
 
 LABEL_COLUMNS = 34
+LABEL_MIN = 24
+GAP = 2
+"""Columns between two columns of a table."""
 
 
 class Show:
@@ -61,10 +64,16 @@ class Show:
 
     def pushes(self, pushes: Sequence[Evidence]) -> None:
         """One column a push; an overwrite stands beside the push it replaced."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title="What became of each push")
-        table.add_column("", no_wrap=True)
+        table = Table(
+            box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title="What became of each push"
+        )
+        # In a narrow window the vendors' own words give way, and the figures stay whole.
+        figures = sum(len(one.act.name) + GAP for one in pushes)
+        room = max(LABEL_MIN, self.console.width - figures - GAP)
+        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room)
         for one in pushes:
-            table.add_column(escape(one.act.name), justify="right", overflow="fold")
+            name = escape(one.act.name)
+            table.add_column(name, justify="right", overflow="fold", min_width=len(one.act.name))
         for label, counts in _rows([one.ledger for one in pushes]):
             table.add_row(label, *map(_cell, counts))
         self.console.print()
@@ -75,13 +84,16 @@ class Show:
         table = Table(
             box=SIMPLE_HEAD,
             pad_edge=False,
+            collapse_padding=True,
             title="What all of them came to at each vendor",
             show_footer=True,
         )
-        table.add_column("", footer="[bold]all[/]")
+        table.add_column("", no_wrap=True, footer="[bold]all[/]")
         for title, name in COLUMNS.items():
             total = _cell(sum(getattr(row, name) for row in rows))
-            table.add_column(title, justify="right", footer=f"[bold]{total}[/]")
+            word = max(title.split(), key=len)
+            footer = f"[bold]{total}[/]"
+            table.add_column(title, justify="right", footer=footer, min_width=len(word))
         table.add_column("devices a call", justify="right")
         for row in rows:
             counts = [_cell(getattr(row, name)) for name in COLUMNS.values()]
@@ -139,7 +151,7 @@ LEGEND = (
     ("sent", "taken by the vendor; a device counts once for each push"),
     ("refused", "the vendor says that the token is dead; it is dropped"),
     ("app removed", "taken, and then a receipt told that the app is gone; the token is dropped"),
-    ("in doubt", "asked for, and the answer never came"),
+    ("in doubt", "asked for, and no answer came, or none was waited for once it was recalled"),
     ("reached", "told by receipts or the devices themselves; no receipts come from {silent}"),
     ("put off", 'calls that the vendor answered with "later"'),
     ("devices a call", "of all pushes on average, small ones too, and how many the vendor takes"),

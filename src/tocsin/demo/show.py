@@ -198,7 +198,7 @@ def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]
     yield "[bold]not shown[/]", [sum(ledger["undelivered"].values()) for ledger in ledgers]
     for code in names("undelivered"):
         yield f"  {escape(code)}", parts("undelivered", code)
-    yield "[bold]sent again[/]", plain("repeated")
+    yield "[bold]may come twice[/]", plain("repeated")
 
 
 def progress_of(task: Mapping[str, Any]) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,6 +33,17 @@ def clock() -> ManualClock:
 def chance() -> Chance:
     """Chance from a fixed seed, so that a failure repeats."""
     return Chance(seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Whatever a test has logging do ends with it: what it wrote to may be closed by then."""
+    root, ours = logging.getLogger(), logging.getLogger("tocsin")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -9,6 +9,7 @@ payloads) is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -86,10 +87,15 @@ _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[\"'].*", re.DOTAL
 
 
 class _MaskedHandler(logging.StreamHandler[TextIO]):
-    """Writes rendered events; one that cannot be rendered is not dumped as it came."""
+    """Writes rendered events; one that cannot be rendered is not dumped as it came.
+
+    Nobody who logs is told that it could not be written: the reader at the other end of a pipe may
+    be gone, and an event loop that fails while it complains ends with all that it was doing.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        self.stream.write(f"an event of {record.name} could not be written\n")
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(f"an event of {record.name} could not be written\n")
 
 
 def configure(level: str, *, json: bool, stream: TextIO) -> None:

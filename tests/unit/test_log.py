@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -31,16 +30,11 @@ class Record:
 
 
 @pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    """What a service at debug level writes, with the logging of the test run put back after."""
+def out() -> io.StringIO:
+    """What a service at debug level writes."""
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     log.configure("debug", json=False, stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("tocsin").setLevel(logging.NOTSET)
+    return stream
 
 
 KEYS = (
@@ -178,11 +172,8 @@ def test_a_library_with_a_handler_of_its_own_is_brought_back() -> None:
     library = logging.getLogger("uvicorn.access")
     library.addHandler(logging.StreamHandler(aside))
     library.propagate = False
-    root = logging.getLogger()
-    handlers = root.handlers[:]
     log.configure("info", json=False, stream=stream)
     library.warning("GET /?usersig=%s", CANARY)
-    root.handlers[:] = handlers
     assert aside.getvalue() == ""
     assert CANARY not in stream.getvalue()
     assert "uvicorn.access" in stream.getvalue()
@@ -204,6 +195,15 @@ def test_an_event_that_cannot_be_rendered_is_not_dumped() -> None:
     assert "could not be written" in stream.getvalue()
 
 
+async def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    """An event loop that cannot even complain would end with whatever it was doing."""
+    stream = io.StringIO()
+    log.configure("info", json=False, stream=stream)
+    stream.close()
+    log.get_logger("tocsin.test").error("nobody reads this")
+    asyncio.get_running_loop().call_exception_handler({"message": "nor this"})
+
+
 def test_numbers_and_names_are_shown(out: io.StringIO) -> None:
     log.get_logger("tocsin.test").info("dropped", tokens=3, channel="apns", collapse_key="c1")
     assert "tokens=3" in out.getvalue()
@@ -213,11 +213,8 @@ def test_numbers_and_names_are_shown(out: io.StringIO) -> None:
 
 def test_json_is_one_object_a_line() -> None:
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers = root.handlers[:]
     log.configure("info", json=True, stream=stream)
     log.get_logger("tocsin.test").info("leased", jobs=3, token=CANARY, where={"a": (1, 2)})
-    root.handlers[:] = handlers
     (line,) = stream.getvalue().splitlines()
     event = json.loads(line)
     assert event["event"] == "leased"
@@ -231,13 +228,9 @@ def test_json_is_one_object_a_line() -> None:
 
 def test_the_level_holds_for_our_loggers() -> None:
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers = root.handlers[:]
     log.configure("warning", json=False, stream=stream)
     log.get_logger("tocsin.test").info("quiet")
     log.get_logger("tocsin.test").warning("loud")
-    root.handlers[:] = handlers
-    logging.getLogger("tocsin").setLevel(logging.NOTSET)
     assert "quiet" not in stream.getvalue()
     assert "loud" in stream.getvalue()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -18,16 +16,11 @@ CANARIES = ("canary-title", "canary text of a notification", "canary0token0")
 
 
 @pytest.fixture
-def out() -> Iterator[io.StringIO]:
+def out() -> io.StringIO:
     """What a service at debug level writes."""
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     log.configure("debug", json=False, stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("tocsin").setLevel(logging.NOTSET)
+    return stream
 
 
 class Leaky(Connected):

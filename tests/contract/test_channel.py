@@ -11,17 +11,16 @@ import pytest
 from msgspec import Meta
 
 from tests.unit.channels.kit import (
-    LIST_KITS,
     NOW,
     OpenGate,
     ScriptedHttp,
     batch,
-    bearer,
     delivery,
     driver,
     first_step,
     given,
     heard,
+    kit_of,
     message,
     refusal,
     settings_of,
@@ -174,7 +173,7 @@ async def test_one_list_is_one_request(vendor: ListVendor) -> None:
     """However many devices, and never more than the vendor takes."""
     size = vendor.LIMITS.devices_max
     for count, requests in ((2, 1), (size, 1), (size + 1, 2)):
-        http = ScriptedHttp(always(LIST_KITS[vendor.NAME].accepted))
+        http = ScriptedHttp(always(kit_of(vendor).accepted))
         # The pace of some vendors is slower than two lists at once.
         one = driver(vendor, http, rate_per_s=1e6)
         if prepare_of(vendor) is not None:
@@ -258,11 +257,10 @@ async def test_an_authority_outlives_its_renewal_and_tells_no_key(vendor: AnyVen
     talk = vendor.authorize(settings, NOW)
     try:
         request = next(talk)
-        kit = LIST_KITS.get(vendor.NAME)
-        talk.send(kit.authority[request.path] if kit else bearer("of-a-test"))
+        talk.send(kit_of(vendor).authority[request.path])
     except StopIteration as end:
         found = end.value
     assert isinstance(found, Authority)
     assert NOW < found.renew_at < found.expires_at
     for secret in secrets_of(vendor):
-        assert secret not in found.value or not LIST_KITS[vendor.NAME].authority
+        assert secret not in found.value or not kit_of(vendor).authority

@@ -10,12 +10,12 @@ import pytest
 
 from tests.direct import DirectHttp, facts_of
 from tests.unit.channels.kit import (
-    WRONG,
     OpenGate,
     addressed_by,
     delivery,
     driver,
     first_step,
+    kit_of,
     settings_of,
 )
 from tocsin.channels.advice import GENERAL, advice
@@ -34,17 +34,11 @@ from tocsin.sandbox.server import Sandbox, SandboxSettings
 AnyVendor = SingleVendor | ListVendor
 
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)
-each_wrong = pytest.mark.parametrize("name", WRONG)
-
-TEST_MARKS = {
-    # A made-up token Google refuses as a badly written one, and a topic needs no followers.
-    "fcm": (b'"validate_only":true', b'"topic":'),
-    "harmony": (b'"testMessage":true',),
-    "honor": (b'"targetUserType":1',),
-    "huawei": (b'"validate_only":true',),
-    "vivo": (b'"pushMode":1',),
-}
-"""How a vendor that has tests is told that this is one."""
+each_wrong = pytest.mark.parametrize(
+    "vendor",
+    [it for it in VENDORS if kit_of(it).wrong is not None],
+    ids=lambda vendor: vendor.NAME,
+)
 
 WORDS = frozenset(
     ("token service", "Invalid JWT Signature", "Invalid JWT", "account not found", "-16")
@@ -89,13 +83,12 @@ async def test_a_good_credential_is_told_so_and_reaches_nobody(vendor: AnyVendor
 
 
 @each_wrong
-async def test_a_wrong_one_is_told_so_with_what_to_do(name: str) -> None:
-    trial = await Office().try_out(name, **WRONG[name])
+async def test_a_wrong_one_is_told_so_with_what_to_do(vendor: AnyVendor) -> None:
+    wrong = kit_of(vendor).wrong or {}
+    trial = await Office().try_out(vendor.NAME, **wrong)
     assert trial.verdict == "wrong"
-    vendor = find(name)
-    assert vendor is not None
     assert trial.advice in vendor.HINTS.values()
-    assert not [value for value in WRONG[name].values() if value in trial.said]
+    assert not [value for value in wrong.values() if value in trial.said]
 
 
 @each_vendor
@@ -121,11 +114,11 @@ def test_a_trial_is_a_test_where_the_vendor_has_tests(vendor: AnyVendor) -> None
     for is_trial in (True, False):
         made = first_step(vendor, settings_of(vendor), delivery(is_trial=is_trial))
         assert isinstance(made, Request)
-        for mark in TEST_MARKS.get(vendor.NAME, ()):
+        for mark in kit_of(vendor).trial_marks:
             assert (mark in made.body) == is_trial
         said.add(made.body)
     # A browser's message is encrypted, and the same whatever it is for.
-    assert (len(said) == 2) == (vendor.NAME in TEST_MARKS)
+    assert (len(said) == 2) == bool(kit_of(vendor).trial_marks)
 
 
 def test_every_outcome_that_says_something_of_us_has_a_verdict_and_advice() -> None:
@@ -158,13 +151,12 @@ def test_the_vendors_own_hint_comes_before_the_general_one() -> None:
 
 @each_wrong
 async def test_a_refused_credential_raises_an_alarm_and_a_line_that_says_what_to_fix(
-    name: str,
+    vendor: AnyVendor,
 ) -> None:
     office, told = Office(), io.StringIO()
     configure("debug", json=True, stream=told)
-    vendor = find(name)
-    assert vendor is not None
-    facts = facts_of(name, office.sandbox, **WRONG[name])
+    name, wrong = vendor.NAME, kit_of(vendor).wrong or {}
+    facts = facts_of(name, office.sandbox, **wrong)
     one = driver(
         vendor,
         office.http,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
-from tests.unit.channels.kit import ec_key
+from tests.unit.channels.kit_shape import ec_key
 from tests.unit.channels.test_apns_certificate import identity
 from tocsin.channels import apns
 from tocsin.cli.credential_files import FILE_MAX_BYTES, read_settings

@@ -9,24 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec import Struct
 
-from tests.unit.channels.kit import WRONG
+from tests.unit.channels.kit import kit_of
 from tests.wire.scene import Scene, scene
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.oppo import OppoSettings
-from tocsin.sandbox.vivo import VivoSettings
 
 each_vendor = pytest.mark.parametrize("vendor", [vendor.NAME for vendor in VENDORS])
 
 LISTS = {vendor.NAME: takes_lists(vendor) for vendor in VENDORS}
 
-TOLD: dict[str, Struct] = {
-    "oppo": OppoSettings(targets_per_s=None),
-    "vivo": VivoSettings(targets_per_s=None),
-}
-"""Sandbox vendors whose own pace is not what is tried."""
+TOLD = {vendor.NAME: kit_of(vendor).sandbox for vendor in VENDORS}
+WRONG = {vendor.NAME: kit_of(vendor).wrong for vendor in VENDORS if kit_of(vendor).wrong}
 
 FAULTS: dict[str, tuple[dict[str, Any], Outcome, Outcome]] = {
     # kind: what a single push comes to, what a list does
@@ -57,7 +51,7 @@ async def primed(it: Scene) -> None:
 async def test_a_fault_of_the_wire_is_told_as_what_it_is(vendor: str, kind: str) -> None:
     shape, single, listed = FAULTS[kind]
     outcome, count = (listed, 4) if LISTS[vendor] else (single, 1)
-    async with scene(vendor, TOLD.get(vendor), deadline_s=1.0) as it:
+    async with scene(vendor, TOLD[vendor], deadline_s=1.0) as it:
         await primed(it)
         it.fault(kind=kind, times=1, **shape)
         assert await it.send(range(count)) == {outcome: count}
@@ -67,7 +61,7 @@ async def test_a_fault_of_the_wire_is_told_as_what_it_is(vendor: str, kind: str)
 @each_vendor
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_a_fault_of_the_first_request_doubles_nothing(vendor: str, kind: str) -> None:
-    async with scene(vendor, TOLD.get(vendor), deadline_s=1.0) as it:
+    async with scene(vendor, TOLD[vendor], deadline_s=1.0) as it:
         it.fault(kind=kind, times=1, **FAULTS[kind][0])
         for numbers in (range(4), range(4, 8)):
             assert set(await it.send(numbers)) <= LATER
@@ -75,7 +69,7 @@ async def test_a_fault_of_the_first_request_doubles_nothing(vendor: str, kind: s
 
 @each_vendor
 async def test_a_vendor_that_asks_for_a_pause_is_told_apart(vendor: str) -> None:
-    async with scene(vendor, TOLD.get(vendor)) as it:
+    async with scene(vendor, TOLD[vendor]) as it:
         await primed(it)
         it.fault(kind="status", status=429, retry_after_s=7, times=1)
         receipts = await it.receipts(range(1))
@@ -84,14 +78,14 @@ async def test_a_vendor_that_asks_for_a_pause_is_told_apart(vendor: str) -> None
 
 @each_vendor
 async def test_a_server_that_is_not_there_has_taken_nothing(vendor: str) -> None:
-    async with scene(vendor, TOLD.get(vendor)) as it:
+    async with scene(vendor, TOLD[vendor]) as it:
         await it.sandbox.listeners[vendor].stop()
         assert await it.send(range(5)) == {Outcome.UNSENT: 5}
 
 
 @pytest.mark.parametrize("vendor", WRONG)
 async def test_a_wrong_credential_stops_the_channel(vendor: str) -> None:
-    async with scene(vendor, TOLD.get(vendor), settings=WRONG[vendor]) as it:
+    async with scene(vendor, TOLD[vendor], settings=WRONG[vendor]) as it:
         got = await it.send(range(20))
         assert got[Outcome.CREDENTIALS_WRONG] > 0
         assert set(got) <= {Outcome.CREDENTIALS_WRONG, Outcome.HELD}
@@ -100,7 +94,7 @@ async def test_a_wrong_credential_stops_the_channel(vendor: str) -> None:
 
 @each_vendor
 async def test_every_dead_token_is_named(vendor: str) -> None:
-    async with scene(vendor, TOLD.get(vendor)) as it:
+    async with scene(vendor, TOLD[vendor]) as it:
         for number in range(60):
             it.put(number, "dead")
         assert await it.send(range(60)) == {Outcome.TOKEN_DEAD: 60}

@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from tests.unit.channels import kit_webpush
-from tests.unit.channels.kit import LIST_KITS, NOW, OpenGate, delivery, driver, settings_of
+from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
@@ -57,12 +57,8 @@ async def test_a_golden_conversation(path: Path) -> None:
 
     def answer(server: FaultyServer, request: Seen) -> None:
         link = server.links[request.link]
-        if request.path.endswith("/token"):
-            link.reply(request.stream, 200, b'{"access_token":"b","expires_in":3599}')
-            return
-        kit = LIST_KITS.get(vendor.NAME)
-        if kit is not None and request.path in kit.authority:
-            link.reply(request.stream, 200, kit.authority[request.path].body)
+        if request.path in kit_of(vendor).authority:
+            link.reply(request.stream, 200, kit_of(vendor).authority[request.path].body)
             return
         seen.append(request)
         body = told["answer"]["body"]

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.unit.channels import (
-    kit_harmony,
-    kit_honor,
-    kit_huawei,
-    kit_meizu,
-    kit_oppo,
-    kit_vivo,
-    kit_webpush,
-    kit_xiaomi,
-)
-from tests.unit.channels.kit_shape import VendorKit
-from tocsin.channels import apns, fcm
+from tests.unit.channels.kit_shape import VendorKit, bearer
 from tocsin.channels.credentials import driver_of
 from tocsin.channels.driver import Driver, Tools
-from tocsin.channels.registry import ListVendor, SingleVendor, Vendor, takes_lists, takes_one
+from tocsin.channels.registry import (
+    VENDORS,
+    ListVendor,
+    SingleVendor,
+    Vendor,
+    takes_lists,
+    takes_one,
+)
 from tocsin.clock import Chance, Clock, ManualClock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
@@ -49,81 +45,21 @@ AUTHORITY = Authority("bearer of-a-test", NOW + 2700, NOW + 3600)
 Answer = Callable[[Request], Response | Fault | Awaitable[Response | Fault]]
 
 
-@functools.cache
-def ec_key() -> str:
-    return _pem(ec.generate_private_key(ec.SECP256R1()))
+def kit_of(vendor: Vendor) -> VendorKit:
+    """What the tests know of a vendor; its file is found by the vendor's name."""
+    return _kit_named(vendor.NAME)
 
 
 @functools.cache
-def rsa_key() -> str:
-    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
-@functools.cache
-def apns_settings(**changed: Any) -> apns.Settings:
-    settings = apns.Settings(
-        private_key=ec_key(), key_id="KEY1234567", team_id="TEAM123456", bundle_id="com.example.app"
-    )
-    return msgspec.structs.replace(settings, **changed)
-
-
-@functools.cache
-def fcm_settings(**changed: Any) -> fcm.Settings:
-    settings = fcm.Settings(
-        private_key=rsa_key(),
-        client_email="sender@example.iam.gserviceaccount.com",
-        project_id="example",
-        private_key_id="c0ffee",
-    )
-    return msgspec.structs.replace(settings, **changed)
-
-
-LIST_KITS: dict[str, VendorKit] = {
-    "harmony": kit_harmony.KIT,
-    "honor": kit_honor.KIT,
-    "huawei": kit_huawei.KIT,
-    "meizu": kit_meizu.KIT,
-    "oppo": kit_oppo.KIT,
-    "vivo": kit_vivo.KIT,
-    "xiaomi": kit_xiaomi.KIT,
-}
-"""The kit of each vendor that takes lists."""
-
-
-SINGLE_SETTINGS: dict[str, Callable[..., Any]] = {
-    "apns": apns_settings,
-    "fcm": fcm_settings,
-    "webpush": kit_webpush.settings,
-}
-
-
-WRONG: dict[str, dict[str, Any]] = {
-    "apns": {"private_key": ec_key()},
-    "fcm": {"private_key": rsa_key()},
-    "harmony": {"private_key": rsa_key()},
-    "honor": {"client_secret": "another"},
-    "huawei": {"app_secret": "another"},
-    "meizu": {"app_secret": "another"},
-    "oppo": {"master_secret": "another"},
-    "vivo": {"app_secret": "another"},
-    "xiaomi": {"app_secret": "another"},
-}
-"""A setting that the vendor finds wrong. A browser's key is bound to its subscriptions, so for Web
-Push a wrong one is no wrong credential: `test_webpush.py` has its case."""
+def _kit_named(name: str) -> VendorKit:
+    path = Path(__file__).with_name(f"kit_{name}.py")
+    assert path.exists(), f"{name} has no kit: write {path.name} as kit_shape.py says"
+    kit: VendorKit = import_module(f"tests.unit.channels.{path.stem}").KIT
+    return kit
 
 
 def settings_of(vendor: Vendor) -> Any:
-    if vendor.NAME in LIST_KITS:
-        return LIST_KITS[vendor.NAME].settings()
-    return SINGLE_SETTINGS[vendor.NAME]()
+    return kit_of(vendor).settings()
 
 
 def message(**parts: Any) -> Message:
@@ -153,17 +89,14 @@ def batch(count: int, **parts: Any) -> Batch:
 
 def given(vendor: Vendor, count: int, **parts: Any) -> Batch:
     """A batch as the driver hands it to the file: with what was prepared for it."""
-    prepared = LIST_KITS[vendor.NAME].prepared if vendor.NAME in LIST_KITS else ""
-    made = msgspec.structs.replace(batch(count, **parts), prepared=prepared)
+    made = msgspec.structs.replace(batch(count, **parts), prepared=kit_of(vendor).prepared)
     addressed = tuple(addressed_by(vendor, it) for it in made.deliveries)
     return msgspec.structs.replace(made, deliveries=addressed)
 
 
 def addressed_by(vendor: Vendor, one: Delivery) -> Delivery:
     """The delivery with its token in the vendor's form, where it has one that is looked at."""
-    if vendor.NAME == "webpush":
-        return msgspec.structs.replace(one, token=kit_webpush.token(one.token))
-    return one
+    return msgspec.structs.replace(one, token=kit_of(vendor).token(one.token))
 
 
 def first_step(
@@ -248,10 +181,10 @@ class ScriptedHttp:
         if request.path == "/token":
             self.bearers += 1
             return bearer(f"bearer-{self.bearers}")
-        for kit in LIST_KITS.values():
-            if request.path in kit.authority:
+        for vendor in VENDORS:
+            if request.path in kit_of(vendor).authority:
                 self.bearers += 1
-                return kit.authority[request.path]
+                return kit_of(vendor).authority[request.path]
         if may_begin is not None and not may_begin():
             return Fault("unsent", "not begun")
         self.requests.append(request)
@@ -266,42 +199,9 @@ class ScriptedHttp:
         return answer
 
 
-def bearer(text: str) -> Response:
-    body = {"access_token": text, "expires_in": 3599, "token_type": "Bearer"}
-    return Response(200, {"content-type": "application/json"}, msgspec.json.encode(body))
-
-
 def refusal(vendor: Vendor, status: int, reason: str = "") -> Response:
     """An answer with this vendor's reason, in the vendor's own shape."""
-    if vendor.NAME in LIST_KITS:
-        return LIST_KITS[vendor.NAME].refusal(status, reason)
-    if vendor.NAME == "webpush":
-        return kit_webpush.refusal(status, reason)
-    if not reason:
-        return Response(status)
-    if vendor.NAME == "apns":
-        answer: dict[str, Any] = {"reason": reason}
-        if status == 410:
-            answer["timestamp"] = int(NOW * 1000)
-        return Response(status, {}, msgspec.json.encode(answer))
-    return Response(status, {}, fcm_error(status, reason))
-
-
-def fcm_error(status: int, reason: str) -> bytes:
-    error: dict[str, Any] = {"code": status, "message": "It is not so.", "status": "SOME_STATUS"}
-    if reason == "BAD_REQUEST":
-        violation = {"field": "message.android.ttl", "description": "Illegal."}
-        kind = "type.googleapis.com/google.rpc.BadRequest"
-        error["details"] = [{"@type": kind, "fieldViolations": [violation]}]
-    elif reason in ("UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"):
-        error["status"] = reason
-    else:
-        if reason == "INVALID_ARGUMENT token":
-            reason = "INVALID_ARGUMENT"
-            error["message"] = "The registration token is not a valid FCM registration token"
-        kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-        error["details"] = [{"@type": kind, "errorCode": reason}]
-    return msgspec.json.encode({"error": error})
+    return kit_of(vendor).refusal(status, reason)
 
 
 def credential(vendor: Vendor, **parts: Any) -> Credential:

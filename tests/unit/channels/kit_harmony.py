@@ -9,7 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, rsa_key
 from tocsin.channels.harmony import Settings
 from tocsin.ports import Response
 
@@ -73,7 +73,13 @@ def receipt(code: str) -> bytes:
 KIT = VendorKit(
     settings=harmony_settings,
     refusal=refusal,
-    authority={},
     accepted=answer(200, "80000000", "Success"),
-    receipt=receipt,
+    wrong={"private_key": rsa_key()},
+    trial_marks=(b'"testMessage":true',),
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"2", "5"}),
+        fates={"live": "0", "muted": "6", "inactive": "10", "gone": "2"},
+        push_type="0",
+    ),
 )

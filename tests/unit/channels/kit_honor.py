@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels.honor import Settings
 from tocsin.ports import Response
 
@@ -64,5 +64,11 @@ KIT = VendorKit(
         )
     },
     accepted=answer(sendResult=True, requestId="r-1", failTokens=[], expireTokens=[]),
-    receipt=receipt,
+    wrong={"client_secret": "another"},
+    trial_marks=(b'"targetUserType":1',),
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"40000003", "40000004"}),
+        fates={"live": "40000002", "muted": "40000005", "inactive": "", "gone": "40000003"},
+    ),
 )

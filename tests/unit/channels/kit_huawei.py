@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels import huawei
 from tocsin.ports import Response
 
@@ -67,5 +67,11 @@ KIT = VendorKit(
         )
     },
     accepted=answer(200, "80000000", "Success"),
-    receipt=receipt,
+    wrong={"app_secret": "another"},
+    trial_marks=(b'"validate_only":true',),
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"2", "5"}),
+        fates={"live": "0", "muted": "6", "inactive": "10", "gone": "2"},
+    ),
 )

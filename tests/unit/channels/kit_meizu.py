@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels import meizu
 from tocsin.ports import Response
 
@@ -55,7 +55,13 @@ def receipt(code: str) -> bytes:
 KIT = VendorKit(
     settings=meizu_settings,
     refusal=meizu_refusal,
-    authority={},
     accepted=meizu_answer("200"),
-    receipt=receipt,
+    wrong={"app_secret": "another"},
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset(),
+        # Of the muted and the removed Meizu speaks in its answer; an inactive one says nothing.
+        fates={"live": "1", "inactive": ""},
+        tells_time=False,
+    ),
 )

@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels.oppo import Settings
 from tocsin.ports import Request, Response
+from tocsin.sandbox.oppo import OppoSettings
 
 SAVED = "58ad47319e8d725350a5afd5"
 JSON = {"content-type": "application/json;charset=UTF-8"}
@@ -65,5 +66,17 @@ KIT = VendorKit(
     # One answer for all calls: who saves looks for its id, and who sends for whom it names.
     accepted=answer(message_id=SAVED, task_id="58ad47529e8d725350a5afd6"),
     prepared=SAVED,
-    receipt=receipt,
+    wrong={"master_secret": "another"},
+    sandbox=OppoSettings(targets_per_s=None),
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"regid_invalid"}),
+        fates={
+            "live": "push_arrive",
+            "muted": "push_arrive",
+            "inactive": "regid_invalid",
+            "gone": "regid_invalid",
+        },
+        unheard_of="never_heard_of",
+    ),
 )

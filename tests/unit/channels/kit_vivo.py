@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels.vivo import Settings
 from tocsin.ports import Response
+from tocsin.sandbox.vivo import VivoSettings
 
 TOKEN = f"{5:064x}"
 """The token of the kit's fifth delivery, which the tests of single rows deliver to."""
@@ -56,5 +57,15 @@ KIT = VendorKit(
     authority={"/message/auth": answer(authToken="token-of-a-test")},
     accepted=answer(taskId=SAVED),
     prepared=SAVED,
-    receipt=receipt,
+    wrong={"app_secret": "another"},
+    trial_marks=(b'"pushMode":1',),
+    sandbox=VivoSettings(targets_per_s=None),
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"2183"}),
+        # Of the muted and the inactive vivo speaks in its answer.
+        fates={"live": "0", "gone": "2183"},
+        # It still says of which kind.
+        garbled=("ackType 3",),
+    ),
 )

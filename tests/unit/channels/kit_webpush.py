@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import webpush
 from tocsin.domain.webpush import Subscription, base64url
 from tocsin.ports import Response
@@ -69,3 +70,13 @@ def refusal(status: int, reason: str) -> Response:
         answer = {"code": status, "errno": int(reason[6:]), "error": "No", "message": "It is so"}
         return Response(status, {}, msgspec.json.encode(answer))
     return Response(status, {}, msgspec.json.encode({"reason": reason}))
+
+
+KIT = VendorKit(
+    settings=settings,
+    refusal=refusal,
+    accepted=Response(201),
+    # A browser's key is bound to its subscriptions: `test_webpush.py` has the case.
+    wrong=None,
+    token=token,
+)

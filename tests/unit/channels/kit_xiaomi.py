@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
 from tocsin.channels import xiaomi
 from tocsin.ports import Response
 
@@ -74,7 +74,11 @@ def receipt(code: str) -> bytes:
 KIT = VendorKit(
     settings=xiaomi_settings,
     refusal=xiaomi_refusal,
-    authority={},
     accepted=xiaomi_accepted(),
-    receipt=receipt,
+    wrong={"app_secret": "another"},
+    receipts=ReceiptKit(
+        body=receipt,
+        dead=frozenset({"16"}),
+        fates={"live": "1", "muted": "1", "inactive": "1024", "gone": "16"},
+    ),
 )

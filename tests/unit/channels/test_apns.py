@@ -6,17 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.unit.channels.kit import (
-    AUTHORITY,
-    NOW,
-    apns_settings,
-    authorized,
-    delivery,
-    ec_key,
-    message,
-    refusal,
-    rsa_key,
-)
+from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, message, refusal
+from tests.unit.channels.kit_apns import apns_settings
+from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tocsin.channels import apns
 from tocsin.domain.message import ApplePart, LiveActivity
 from tocsin.domain.outcome import Outcome, Receipt

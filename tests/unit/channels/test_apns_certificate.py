@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.unit.channels.kit import NOW, apns_settings, authorized, delivery
+from tests.unit.channels.kit import NOW, authorized, delivery
+from tests.unit.channels.kit_apns import apns_settings
 from tocsin.channels import apns
 from tocsin.domain.outcome import Outcome
 from tocsin.ports import Authority, Denied, Request

@@ -10,14 +10,9 @@ import msgspec
 import pytest
 
 from tests.contract.rows import add_app
-from tests.unit.channels.kit import (
-    NOW,
-    OpenGate,
-    ScriptedHttp,
-    apns_settings,
-    batch,
-    fcm_settings,
-)
+from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch
+from tests.unit.channels.kit_apns import apns_settings
+from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.adapters.memory import MemoryStore
 from tocsin.channels import apns
 from tocsin.channels.credentials import (

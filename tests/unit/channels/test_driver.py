@@ -8,18 +8,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import (
-    NOW,
-    OpenGate,
-    ScriptedHttp,
-    apns_settings,
-    batch,
-    bearer,
-    driver,
-    fcm_settings,
-    message,
-    refusal,
-)
+from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver, message, refusal
+from tests.unit.channels.kit_apns import apns_settings
+from tests.unit.channels.kit_fcm import fcm_settings
+from tests.unit.channels.kit_shape import bearer
 from tocsin.channels import apns, fcm
 from tocsin.channels.pace import OPEN_S
 from tocsin.clock import ManualClock, settle_loop

@@ -9,18 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.unit.channels.kit import (
-    AUTHORITY,
-    NOW,
-    authorized,
-    bearer,
-    delivery,
-    ec_key,
-    fcm_settings,
-    message,
-    refusal,
-    rsa_key,
-)
+from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, message, refusal
+from tests.unit.channels.kit_fcm import fcm_settings
+from tests.unit.channels.kit_shape import bearer, ec_key, rsa_key
 from tocsin.channels import fcm
 from tocsin.domain.message import AndroidPart, Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.channels.kit import LIST_KITS
+from tests.unit.channels.kit import kit_of
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.kit_huawei import huawei_settings
-from tests.unit.channels.kit_shape import RECEIPT
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit
 from tocsin.channels import harmony, huawei
 from tocsin.channels.registry import (
     VENDORS,
@@ -43,9 +43,10 @@ REPORTERS = [vendor for vendor in VENDORS if report_of(vendor)]
 each_reporter = pytest.mark.parametrize("vendor", REPORTERS, ids=lambda vendor: vendor.NAME)
 
 
-def unheard_of(vendor: AnyVendor) -> str:
-    """Stands in for the row without a code."""
-    return "never_heard_of" if vendor.NAME == "oppo" else "987654"
+def kit(vendor: AnyVendor) -> ReceiptKit:
+    found = kit_of(vendor).receipts
+    assert found is not None, f"kit_{vendor.NAME}.py does not say how receipts are tried"
+    return found
 
 
 ROWS = [
@@ -54,18 +55,6 @@ ROWS = [
     for (status, code), outcome in vendor.OUTCOMES.items()
     if status == POSTED
 ]
-DEAD: dict[str, set[str]] = {
-    "harmony": {"2", "5"},
-    "honor": {"40000003", "40000004"},
-    "huawei": {"2", "5"},
-    "meizu": set(),
-    "oppo": {"regid_invalid"},
-    "vivo": {"2183"},
-    "xiaomi": {"16"},
-}
-"""Where the vendor says that the app or the token is gone."""
-TIMELESS = {"meizu"}
-"""Whose receipts tell no time."""
 
 
 def report(vendor: AnyVendor, body: bytes) -> Posted:
@@ -75,27 +64,26 @@ def report(vendor: AnyVendor, body: bytes) -> Posted:
 
 
 def body_of(vendor: AnyVendor, code: str) -> bytes:
-    make = LIST_KITS[vendor.NAME].receipt
-    assert make is not None
-    return make(code)
+    return kit(vendor).body(code)
 
 
 @pytest.mark.parametrize(("vendor", "code", "outcome"), ROWS)
 def test_every_row_is_reached_by_a_receipt_of_its_code(
     vendor: AnyVendor, code: str, outcome: Outcome
 ) -> None:
-    posted = report(vendor, body_of(vendor, code or unheard_of(vendor)))
+    told = code or kit(vendor).unheard_of
+    posted = report(vendor, body_of(vendor, told))
     assert (posted.answer.status, posted.unreadable) == (200, 0)
     (receipt,) = posted.receipts
-    assert (receipt.outcome, receipt.code) == (outcome, code or unheard_of(vendor))
+    assert (receipt.outcome, receipt.code) == (outcome, told)
     assert (receipt.correlation, receipt.token) == (RECEIPT.correlation, RECEIPT.token)
-    assert receipt.at == (None if vendor.NAME in TIMELESS else RECEIPT.at_ms / 1000)
+    assert receipt.at == (RECEIPT.at_ms / 1000 if kit(vendor).tells_time else None)
 
 
 @each_reporter
 def test_only_evidence_drops_a_token(vendor: AnyVendor) -> None:
     rows = {code: it for (status, code), it in vendor.OUTCOMES.items() if status == POSTED}
-    assert {code for code, it in rows.items() if POLICIES[it].drops_token} == DEAD[vendor.NAME]
+    assert {code for code, it in rows.items() if POLICIES[it].drops_token} == kit(vendor).dead
     assert rows[""] is Outcome.UNDELIVERABLE
     assert Outcome.ACCEPTED in rows.values()
 
@@ -167,7 +155,7 @@ def test_no_body_makes_reading_fail(vendor: AnyVendor, data: st.DataObject) -> N
         assert receipt.code.isascii()
         assert {type(receipt.correlation), type(receipt.token)} == {str}
         assert receipt.at is None or 0 <= receipt.at < 1e13
-        assert (receipt.at is None) == (vendor.NAME in TIMELESS)
+        assert (receipt.at is None) != kit(vendor).tells_time
 
 
 def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, apns_settings, delivery, fcm_settings
+from tests.unit.channels.kit import AUTHORITY, NOW, delivery
+from tests.unit.channels.kit_apns import apns_settings
+from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.channels import apns, fcm
 from tocsin.domain.message import (
     AndroidPart,

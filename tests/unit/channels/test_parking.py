@@ -7,15 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import (
-    LIST_KITS,
-    NOW,
-    OpenGate,
-    ScriptedHttp,
-    driver,
-    given,
-    refusal,
-)
+from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, driver, given, kit_of, refusal
 from tocsin.channels import huawei, meizu, vivo
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.clock import ManualClock
@@ -83,7 +75,7 @@ async def test_a_quota_of_the_day_is_not_asked_about_again_before_midnight(
     held = await scene.send()
     assert (held.outcome, held.retry_after_s) == (Outcome.HELD, MIDNIGHT_S - HOUR_S)
     assert held.code == first[0].code
-    scene.answer = LIST_KITS[vendor.NAME].accepted
+    scene.answer = kit_of(vendor).accepted
     await scene.clock.advance(MIDNIGHT_S - HOUR_S)
     assert (await scene.send()).outcome is Outcome.ACCEPTED
 
@@ -115,7 +107,7 @@ async def test_a_pause_that_the_vendor_names_is_the_credentials() -> None:
     assert not await scene.asked()
     await scene.clock.advance(1)
     assert scene.driver.room(scene.clock.now()) > 0
-    scene.answer = LIST_KITS["huawei"].accepted
+    scene.answer = kit_of(huawei).accepted
     assert await scene.asked(other_task(huawei))
 
 

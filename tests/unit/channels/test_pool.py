@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tests.unit.channels.kit import AUTHORITY, NOW, apns_settings, delivery
+from tests.unit.channels.kit import AUTHORITY, NOW, delivery
+from tests.unit.channels.kit_apns import apns_settings
 from tocsin.channels import apns
 from tocsin.ports import Request
 

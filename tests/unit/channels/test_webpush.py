@@ -14,17 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.unit.channels.kit import (
-    NOW,
-    OpenGate,
-    ScriptedHttp,
-    batch,
-    delivery,
-    driver,
-    ec_key,
-    message,
-    rsa_key,
-)
+from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, delivery, driver, message
+from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tests.unit.channels.kit_webpush import (
     VAPID_PRIVATE,
     opened,

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.channels.kit import kit_of
+from tests.unit.channels.kit_shape import ReceiptKit
 from tocsin.channels.registry import (
     VENDORS,
     ListVendor,
@@ -32,9 +34,6 @@ from tocsin.sandbox.trust import Keys, make_keys
 NOW = 1_767_225_600.0
 KEY = b"k" * 32
 ID = batch_correlation(KEY, 7, 1)
-PUSH_TYPES = {"harmony": "0"}
-TIMELESS = {"meizu"}
-"""Whose receipts tell no time."""
 
 
 @functools.cache
@@ -48,14 +47,22 @@ def servers() -> dict[str, Server]:
     return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
 
 
-NAMES = ("harmony", "honor", "huawei", "meizu", "oppo", "vivo", "xiaomi")
+NAMES = [vendor.NAME for vendor in VENDORS if report_of(vendor)]
 each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
-def test_these_are_all() -> None:
+def test_who_is_read_also_posts() -> None:
     reporting = [row.name for row in COUNTERS if isinstance(servers()[row.name], Reporter)]
-    assert reporting == list(NAMES)
-    assert all(report_of(find(name) or pytest.fail(name)) for name in NAMES)
+    assert reporting == NAMES
+    assert len(NAMES) >= 7
+
+
+def kit(name: str) -> ReceiptKit:
+    vendor = find(name)
+    assert vendor is not None
+    found = kit_of(vendor).receipts
+    assert found is not None, f"kit_{name}.py does not say how receipts are tried"
+    return found
 
 
 def reporter(name: str) -> Reporter:
@@ -87,7 +94,7 @@ def event(name: str, code: str, **changed: Any) -> Event:
         "token": "token-1",
         "message_id": "m-1",
         "correlation": ID,
-        "push_type": PUSH_TYPES.get(name, "notification"),
+        "push_type": kit(name).push_type,
         "code": code,
         "at": NOW + 1.5,
     }
@@ -134,7 +141,8 @@ def test_what_is_posted_is_what_is_read(name: str) -> None:
         for number, (code, moment) in enumerate(itertools.product(codes(name), (1.5, 2.25)))
     ] * 2
     told = Counter(
-        (it.token, it.correlation, it.code, None if name in TIMELESS else it.at) for it in events
+        (it.token, it.correlation, it.code, it.at if kit(name).tells_time else None)
+        for it in events
     )
     heard = Counter(
         (it.token, it.correlation, it.code, it.at) for it in read(name, calls(name, events))
@@ -151,11 +159,8 @@ def test_a_code_that_is_none_is_posted_all_the_same_and_cannot_be_read(name: str
     assert report is not None
     (post,) = calls(name, [event(name, "no sense")])
     posted = report(dict(post.headers), post.body)
-    if name == "vivo":
-        # It still says of which kind.
-        assert [it.code for it in posted.receipts] == ["ackType 3"]
-    else:
-        assert (posted.receipts, posted.unreadable) == ((), 1)
+    assert tuple(it.code for it in posted.receipts) == kit(name).garbled
+    assert posted.unreadable == (0 if kit(name).garbled else 1)
 
 
 @each_reporter
@@ -174,39 +179,15 @@ def test_a_forged_one_is_told_from_a_true_one(name: str) -> None:
     assert believed == [True, False]
 
 
-FATES: list[tuple[str, State, str]] = [
-    ("harmony", "live", "0"),
-    ("harmony", "muted", "6"),
-    ("harmony", "inactive", "10"),
-    ("harmony", "gone", "2"),
-    ("honor", "live", "40000002"),
-    ("honor", "muted", "40000005"),
-    ("honor", "inactive", ""),
-    ("honor", "gone", "40000003"),
-    ("huawei", "live", "0"),
-    ("huawei", "muted", "6"),
-    ("huawei", "inactive", "10"),
-    ("huawei", "gone", "2"),
-    # Of the muted and the removed Meizu speaks in its answer; an inactive one says nothing.
-    ("meizu", "live", "1"),
-    ("meizu", "inactive", ""),
-    ("oppo", "live", "push_arrive"),
-    ("oppo", "muted", "push_arrive"),
-    ("oppo", "inactive", "regid_invalid"),
-    ("oppo", "gone", "regid_invalid"),
-    # Of the muted and the inactive vivo speaks in its answer.
-    ("vivo", "live", "0"),
-    ("vivo", "gone", "2183"),
-    ("xiaomi", "live", "1"),
-    ("xiaomi", "muted", "1"),
-    ("xiaomi", "inactive", "1024"),
-    ("xiaomi", "gone", "16"),
+FATES = [
+    (name, state, code)
+    for name in NAMES
     # What is held for a device that is off has not arrived.
-    *((name, "off", "") for name in NAMES),
+    for state, code in {**kit(name).fates, "off": ""}.items()
 ]
 
 
 @pytest.mark.parametrize(("name", "state", "code"), FATES)
 def test_what_becomes_of_a_push_to_a_device(name: str, state: State, code: str) -> None:
-    push_type = PUSH_TYPES.get(name, "notification")
+    push_type = kit(name).push_type
     assert reporter(name).fate(Device("token-1", state), push_type) == code

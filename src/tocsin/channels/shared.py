@@ -390,7 +390,10 @@ def bearer(
 def _no_bearer(response: Response, answer: Mapping[str, Any], too_fast: tuple[int, ...]) -> Denied:
     if response.status in too_fast:
         outcome = Outcome.THROTTLED
-    elif response.status in (400, 401, 403, 404) or "error" in answer:
+    elif response.status in (400, 401, 403, 404):
+        outcome = Outcome.CREDENTIALS_WRONG
+    elif response.status < 500 and "error" in answer:
+        # In trouble, some say so in the form of a refusal: {"error": "internal_failure"}.
         outcome = Outcome.CREDENTIALS_WRONG
     else:
         outcome = Outcome.SERVER_ERROR

@@ -58,6 +58,7 @@ def test_a_bearer_is_fetched_with_the_apps_secret() -> None:
         (Response(429), Outcome.THROTTLED),
         (Response(503), Outcome.THROTTLED),
         (Response(500, {}, b"<html>"), Outcome.SERVER_ERROR),
+        (Response(500, {}, b'{"error":"internal_failure"}'), Outcome.SERVER_ERROR),
         (Response(200, {}, b"{"), Outcome.SERVER_ERROR),
         (Response(200, {}, b'{"access_token":7}'), Outcome.SERVER_ERROR),
     ],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from tocsin.client.sandbox import credential_facts
 from tocsin.clock import Clock
@@ -16,12 +15,13 @@ from tocsin.ports import Fault, Request, Response
 from tocsin.sandbox.exchange import Call, Connection
 from tocsin.sandbox.server import Sandbox
 
-DOMAIN = "sandbox.test"
+BROWSERS = "sandbox.push.services.mozilla.com"
+"""Only the word of a service that browsers come with counts against our key."""
 
 
 def address(vendor: str) -> str:
     """Where a vendor seems to be."""
-    return f"https://{vendor}.{DOMAIN}"
+    return f"https://{BROWSERS if vendor == 'webpush' else f'{vendor}.sandbox.test'}"
 
 
 def facts_of(vendor: str, sandbox: Sandbox, **settings: Any) -> dict[str, Any]:
@@ -44,6 +44,7 @@ class DirectHttp:
         """Vendors that never answer and take nothing."""
         self.requests: Counter[str] = Counter()
         sandbox.stand_at(address)
+        self._names = {address(name): name for name in sandbox.desks}
         self._links = {
             name: Connection(number, "h2", None) for number, name in enumerate(sandbox.desks)
         }
@@ -56,7 +57,7 @@ class DirectHttp:
     ) -> Response | Fault:
         if may_begin is not None and not may_begin():
             return Fault("unsent", "not begun")
-        vendor = (urlsplit(request.origin).hostname or "").removesuffix(f".{DOMAIN}")
+        vendor = self._names[request.origin]
         self.requests[vendor] += 1
         if vendor in self.dead:
             await self._clock.sleep(deadline_s)

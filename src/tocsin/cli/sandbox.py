@@ -179,7 +179,7 @@ def faults_add(
     times: Annotated[int | None, typer.Option(help="Hit so often, then no more.")] = None,
     for_s: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
     status: Annotated[
-        int | None, typer.Option(help="HTTP status of `status`, `html_page`.")
+        int | None, typer.Option(help="HTTP status of `status`, `html_page`, `vendor_code`.")
     ] = None,
     code: Annotated[
         str, typer.Option(help="The vendor's own error, of `vendor_code` and `receipt_code`.")

@@ -51,6 +51,7 @@ class Desk:
         """The verdict of a fault that comes before the vendor has looked."""
         if rule.kind == "vendor_code":
             verdict = self._vendor.refusal(rule.code, call)
+            verdict.status = rule.status or verdict.status
         elif rule.kind == "html_page":
             headers = (("content-type", "text/html; charset=UTF-8"),)
             verdict = Verdict(rule.status or 502, headers, HTML_PAGE)

@@ -73,7 +73,8 @@ class Rule(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """End so many seconds after the rule was added."""
 
     status: int | None = None
-    """`status` (default 503), `html_page` (default 502): the HTTP status."""
+    """`status` (default 503), `html_page` (default 502), `vendor_code` (default: the one that goes
+    with the code): the HTTP status."""
     code: str = ""
     """`vendor_code`: the vendor's own error, `TooManyRequests` or `UNAVAILABLE` for instance.
     `receipt_code`: what the receipt says instead."""

@@ -68,8 +68,9 @@ CODES: dict[str, ErrorCode] = {
         403, "PERMISSION_DENIED", "Permission denied on resource project."
     ),
     "NOT_FOUND": ErrorCode(404, "NOT_FOUND", "The requested URL was not found."),
+    "RESOURCE_EXHAUSTED": ErrorCode(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted."),
 }
-_WITHOUT_FCM_ERROR = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"}
+_WITHOUT_FCM_ERROR = {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 """Refused before the message is looked at, so FCM itself has no say in the details."""
 
 
@@ -142,6 +143,10 @@ class Fcm:
     def refusal(self, code: str, call: Call) -> Verdict:
         if code == "BAD_REQUEST":
             return _bad_request([Violation("message", "The message is invalid.")])
+        if code == "INVALID_ARGUMENT token":
+            return self._refuse("INVALID_ARGUMENT")
+        if code == "INVALID_ARGUMENT":
+            return self._refuse(code, "Request contains an invalid argument.")
         if call.path == TOKEN_PATH:
             answer = {"error": code, "error_description": code}
             return Verdict(400, _JSON, msgspec.json.encode(answer), reason=code, logged=False)
@@ -185,7 +190,7 @@ class Fcm:
             self._book.show(device, *_shown(message, name, now))
         return verdict
 
-    def _refuse(self, code: str) -> Verdict:
+    def _refuse(self, code: str, text: str = "") -> Verdict:
         known = CODES.get(code, CODES["UNSPECIFIED_ERROR"])
         details: list[dict[str, Any]] = []
         if code not in _WITHOUT_FCM_ERROR:
@@ -198,7 +203,7 @@ class Fcm:
                     "domain": "googleapis.com",
                 }
             ]
-        verdict = _error(known, details)
+        verdict = _error(known, details, text)
         verdict.reason = code
         return verdict
 

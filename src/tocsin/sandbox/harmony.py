@@ -7,7 +7,7 @@ Huawei, "Scenario-based messages", "Generating a token by service account" and "
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -129,6 +129,16 @@ class Harmony:
         return found[1].decode("latin-1") if found else ""
 
     def judge(self, call: Call) -> Verdict:
+        return self._judge(call, {})
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call; a word, which is said of devices, for the first of them."""
+        if code.isdigit():
+            return _answer(code)
+        return self._judge(call, {self.token_of(call): code})
+
+    def _judge(self, call: Call, said: Mapping[str, str]) -> Verdict:
+        """`said` are words about devices that were settled before they are looked up."""
         now = self._clock.now()
         path, told = call.path.split("?")[0], self._settings
         sending, revoking = _PATH.fullmatch(path), _REVOKE_PATH.fullmatch(path)
@@ -144,11 +154,7 @@ class Harmony:
             return _answer(code)
         if revoking:
             return self._revoke(call.body, headers.get("push-type", ""))
-        return self._send(call.body, headers.get("push-type", ""), now)
-
-    def refusal(self, code: str, call: Call) -> Verdict:
-        del call
-        return _answer(code)
+        return self._send(call.body, headers.get("push-type", ""), said, now)
 
     # receipts
 
@@ -199,7 +205,7 @@ class Harmony:
             return "80300036"
         return "80200005" if ends <= now else ""
 
-    def _send(self, body: bytes, push_type: str, now: float) -> Verdict:
+    def _send(self, body: bytes, push_type: str, said: Mapping[str, str], now: float) -> Verdict:
         try:
             told = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -218,7 +224,7 @@ class Harmony:
                     Target(str(it), accepted=False, reason=fault[0]) for it in tokens
                 )
         else:
-            verdict = self._reach(drawn, options, tokens, now)
+            verdict = self._reach(drawn, options, tokens, said, now)
         verdict.correlation = str(options.get("biTag", ""))
         verdict.collapse = str(drawn.get("notifyId", ""))
         verdict.push_type = push_type
@@ -242,18 +248,26 @@ class Harmony:
                 return "80300029", "test messages of the day"
         return None
 
-    def _reach(self, drawn: Any, options: Any, tokens: list[str], now: float) -> Verdict:
+    def _reach(
+        self, drawn: Any, options: Any, tokens: list[str], said: Mapping[str, str], now: float
+    ) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
         return self._told_of(
-            tokens, request_id, lambda it: self._show(drawn, options, it, request_id, now)
+            tokens, request_id, lambda it: self._show(drawn, options, it, request_id, now), said
         )
 
-    def _told_of(self, tokens: list[str], request_id: str, reach: Callable[[str], None]) -> Verdict:
+    def _told_of(
+        self,
+        tokens: list[str],
+        request_id: str,
+        reach: Callable[[str], None],
+        said: Mapping[str, str],
+    ) -> Verdict:
         """Reach those who can be reached, and tell of the others by reason."""
         illegal: dict[str, list[str]] = {}
         targets = []
         for token in tokens:
-            reason = self._reason(token)
+            reason = said.get(token) or self._reason(token)
             targets.append(Target(token, accepted=not reason, reason=reason))
             if reason:
                 illegal.setdefault(reason, []).append(token)
@@ -281,7 +295,7 @@ class Harmony:
         if not 1 <= len(told.token) <= TOKENS_MAX:
             return _answer("80300010", "token count")
         request_id = f"{self._chance.bits(64):016x}"
-        verdict = self._told_of(told.token, request_id, lambda it: self._take(told, it))
+        verdict = self._told_of(told.token, request_id, lambda it: self._take(told, it), {})
         verdict.targets = tuple(
             Target(it.token, accepted=False, reason=it.reason or "revoked")
             for it in verdict.targets

@@ -8,7 +8,7 @@ Honor, "Push service server" (developer.honor.com/cn/docs/11002) and its article
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs
@@ -65,6 +65,8 @@ CODES = {
 FATES = {"muted": "40000005", "gone": "40000003", "inactive": "", "off": ""}
 """State of a device to what a receipt says of a push that it was sent; no number is known for one
 that was not used for weeks."""
+LISTS = ("failTokens", "expireTokens")
+"""Where an answer names the devices that were not taken."""
 STATUS_CODES = ("400", "401", "403", "500", "502", "503", "504")
 """Codes that are HTTP statuses and come as such; all others come with status 200."""
 
@@ -135,6 +137,18 @@ class Honor:
         return count
 
     def judge(self, call: Call) -> Verdict:
+        return self._judge(call, {})
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call; the name of a list puts the first of its devices there."""
+        if call.path == TOKEN_PATH:
+            return _oauth_error(400, code, code)
+        if code in LISTS:
+            return self._judge(call, {self.token_of(call): code})
+        return _answer(code)
+
+    def _judge(self, call: Call, said: Mapping[str, str]) -> Verdict:
+        """`said` are lists of devices that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path == TOKEN_PATH:
@@ -150,12 +164,7 @@ class Honor:
         push = honor_message.read(call.body)
         if isinstance(push, Fault):
             return _answer(push.code, push.text)
-        return self._send(push, now)
-
-    def refusal(self, code: str, call: Call) -> Verdict:
-        if call.path == TOKEN_PATH:
-            return _oauth_error(400, code, code)
-        return _answer(code)
+        return self._send(push, said, now)
 
     # what must be right before the message is looked at
 
@@ -214,7 +223,7 @@ class Honor:
 
     # the message
 
-    def _send(self, push: Push, now: float) -> Verdict:
+    def _send(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
         code = self._policy_fault(push, now)
         if code:
             verdict = _answer(code)
@@ -222,7 +231,7 @@ class Honor:
                 Target(token, accepted=False, reason=code) for token in push.tokens
             )
         else:
-            verdict = self._reach(push, now)
+            verdict = self._reach(push, said, now)
         verdict.correlation = push.bi_tag
         verdict.collapse = _collapse(push)
         verdict.push_type = "notification" if push.is_shown else "data"
@@ -242,17 +251,17 @@ class Honor:
             return "80200047"
         return ""
 
-    def _reach(self, push: Push, now: float) -> Verdict:
+    def _reach(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
-        reasons = {token: self._reason(token) for token in push.tokens}
-        lists: dict[str, list[str]] = {"failTokens": [], "expireTokens": []}
+        reasons = {token: said.get(token) or self._reason(token) for token in push.tokens}
+        lists: dict[str, list[str]] = {name: [] for name in LISTS}
         for token, reason in reasons.items():
             if reason:
                 lists[reason].append(token)
             else:
                 self._show(push, token, request_id, now)
         code = "200"
-        if len(lists["expireTokens"]) == len(push.tokens):
+        if not said and len(lists["expireTokens"]) == len(push.tokens):
             code = "80300007"
         elif lists["failTokens"]:
             code = "80100000"

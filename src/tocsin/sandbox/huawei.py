@@ -8,7 +8,7 @@ say; what the codes begin with is taken as their kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from urllib.parse import parse_qs
 
@@ -31,14 +31,15 @@ APP_SECRET = "c2FuZGJveC1odWF3ZWk="  # noqa: S105 - the sandbox's own
 TARGETS_PER_S = 6000
 BEARERS_MAX = 10_000
 TTL_S = 86_400
+TAKEN, PARTLY = "80000000", "80100000"
 
 _PATH = re.compile(r"/v1/(?P<app>[^/?]+)/messages:send")
 _FIRST_TOKEN = re.compile(rb'"token"\s*:\s*\[\s*"([^"\\]{1,4096})"')
 _JSON = (("content-type", "application/json;charset=utf-8"),)
 
 TEXTS = {
-    "80000000": "Success",
-    "80100000": "The message is successfully sent to some tokens",
+    TAKEN: "Success",
+    PARTLY: "The message is successfully sent to some tokens",
     "80100001": "Some request parameters are incorrect",
     "80100002": "Only one token can be specified for this message",
     "80100003": "Incorrect message structure",
@@ -129,6 +130,18 @@ class Huawei:
         return len(self._bearers)
 
     def judge(self, call: Call) -> Verdict:
+        return self._judge(call, ())
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call; that some are dead is said of the first of them."""
+        if call.path in TOKEN_PATHS:
+            return _oauth_error(400, code)
+        if code == PARTLY:
+            return self._judge(call, (self.token_of(call),))
+        return _answer(code)
+
+    def _judge(self, call: Call, dead: Collection[str]) -> Verdict:
+        """`dead` are tokens that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path in TOKEN_PATHS:
@@ -142,12 +155,7 @@ class Huawei:
         send = huawei_message.read(call.body)
         if isinstance(send, Fault):
             return _answer(send.code, send.text)
-        return self._send(send.message, now, is_trial=send.validate_only)
-
-    def refusal(self, code: str, call: Call) -> Verdict:
-        if call.path in TOKEN_PATHS:
-            return _oauth_error(400, code)
-        return _answer(code)
+        return self._send(send.message, dead, now, is_trial=send.validate_only)
 
     # what must be right before the message is looked at
 
@@ -207,17 +215,19 @@ class Huawei:
 
     # the message
 
-    def _send(self, message: Message, now: float, *, is_trial: bool) -> Verdict:
+    def _send(
+        self, message: Message, dead: Collection[str], now: float, *, is_trial: bool
+    ) -> Verdict:
         tokens = tuple(message.token) if isinstance(message.token, list) else ()
         code = self._policy_fault(message, len(tokens), now)
         if code:
             verdict = _answer(code)
             verdict.targets = tuple(Target(it, accepted=False, reason=code) for it in tokens)
         elif is_trial:
-            verdict = _answer("80000000")
+            verdict = _answer(TAKEN)
             verdict.reason = "validate_only"
         else:
-            verdict = self._reach(message, tokens, now)
+            verdict = self._reach(message, tokens, dead, now)
         android = message.android if isinstance(message.android, Android) else Android()
         verdict.correlation = text(android.bi_tag)
         verdict.collapse = _collapse(message)
@@ -239,21 +249,23 @@ class Huawei:
                 return "80300013"
         return "" if self._flow.take(max(1, count), now) else "503"
 
-    def _reach(self, message: Message, tokens: tuple[str, ...], now: float) -> Verdict:
+    def _reach(
+        self, message: Message, tokens: tuple[str, ...], dead: Collection[str], now: float
+    ) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
-        good = [token for token in tokens if self._is_good(token)]
+        good = [token for token in tokens if token not in dead and self._is_good(token)]
         for token in good:
             self._show(message, token, request_id, now)
         known = frozenset(good)
         illegal = [token for token in tokens if token not in known]
-        if tokens and not good:
+        if tokens and not good and not dead:
             verdict = _answer("80300007", request_id=request_id)
         elif illegal:
             parts = {"success": len(good), "failure": len(illegal), "illegal_tokens": illegal}
             told = msgspec.json.encode(parts).decode()
-            verdict = _answer("80100000", told, request_id)
+            verdict = _answer(PARTLY, told, request_id)
         else:
-            verdict = _answer("80000000", request_id=request_id)
+            verdict = _answer(TAKEN, request_id=request_id)
         verdict.message_id = request_id
         verdict.accepted = not tokens
         verdict.targets = tuple(
@@ -292,7 +304,7 @@ def _collapse(message: Message) -> str:
 
 def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
     body = {"code": code, "msg": told or TEXTS.get(code, "failed"), "requestId": request_id}
-    if code in ("80000000", "80100000"):
+    if code in (TAKEN, PARTLY):
         status = 200
     elif code.startswith("802"):
         status = 401
@@ -300,7 +312,7 @@ def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
         status = 500
     else:
         status = 503 if code == "503" else 400
-    reason = "" if code == "80000000" else code
+    reason = "" if code == TAKEN else code
     return Verdict(status, _JSON, msgspec.json.encode(body), reason=reason)
 
 

@@ -35,6 +35,10 @@ TARGETS_MAX = 100
 DAY_S = 86_400.0
 ARRIVED = "1"
 """Of losses Meizu posts nothing: what it knows of a device stands in its answer."""
+FOLDED = "520"
+"""The device had the same push too often within a minute."""
+OF_DEVICES = ("110002", "110003", "110005", "110011", FOLDED)
+"""Codes that are said of single devices, in `value`."""
 PARAMS = ("appId", "messageJson", "pushIds", "sign")
 
 _PUSH_ID = re.compile(r"[A-Za-z0-9_-]{8,256}")
@@ -135,13 +139,18 @@ class Meizu:
         return _described(self._take(form["pushIds"].split(","), message), form, message)
 
     def refusal(self, code: str, call: Call) -> Verdict:
-        """The code for the whole call, or with `value ` before it, for every device of it."""
+        """The code for the whole call; one of single devices, or any with `value ` before it, for
+        every device of it.
+        """
         form = _form(call)
         number = code.removeprefix("value ")
-        if number == code:
+        if number == code and code not in OF_DEVICES:
             return _described(_refused(code), form, None)
         tokens = form.get("pushIds", "").split(",")
         verdict = _answer("200", value={number: tokens})
+        if number == FOLDED:
+            # Each has had the same before, and enough of it.
+            verdict.targets = tuple(Target(it, accepted=True, reason=code) for it in tokens)
         verdict.reason = code
         return _described(verdict, form, None)
 
@@ -195,7 +204,7 @@ class Meizu:
                 self._book.show(device, *_shown(message, message_id, now))
             if code:
                 value.setdefault(code, []).append(token)
-            targets.append(Target(token, accepted=code in ("", "520"), reason=code))
+            targets.append(Target(token, accepted=code in ("", FOLDED), reason=code))
         verdict = _answer("200", value=value, message_id=message_id)
         verdict.accepted, verdict.message_id = True, message_id
         verdict.targets = tuple(targets)
@@ -217,7 +226,7 @@ class Meizu:
         if is_public and not self._devices.take(token, now):
             return None, "110011"
         if not self._folds.take(token, now):
-            return None, "520"
+            return None, FOLDED
         return device, ""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,8 @@ TOKEN_LIFE_S = 86_400
 CHINA_S = 8 * 3600
 OPENING_HOUR, CLOSING_HOUR = 7, 23
 KEPT_MAX = 10_000
+INVALID = "invalidUser "
+"""Stands in the log and in fault rules before the status that an answer gives a device."""
 
 _FIRST_TOKEN = re.compile(rb'"regIds?"\s*:\s*\[?\s*"([^"\\]{1,4096})"')
 _JSON = (("content-type", "application/json;charset=UTF-8"),)
@@ -133,6 +135,17 @@ class Vivo:
         return count
 
     def judge(self, call: Call) -> Verdict:
+        return self._judge(call, {})
+
+    def refusal(self, code: str, call: Call) -> Verdict:
+        """The code for the whole call; `invalidUser` with its number for the first device."""
+        if code.startswith(INVALID):
+            return self._judge(call, {self.token_of(call): int(code.removeprefix(INVALID))})
+        verdict = _answer(int(code))
+        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+
+    def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
+        """`said` are statuses of devices that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path not in (AUTH_PATH, SEND_PATH, SAVE_PATH, LIST_PATH):
@@ -147,7 +160,7 @@ class Vivo:
         if self._tokens.get(headers.get("authtoken", ""), 0.0) <= now:
             return _answer(10000)
         if path == LIST_PATH:
-            return self._judge_list(call.body, now)
+            return self._judge_list(call.body, said, now)
         push = vivo_message.read(call.body, is_saved=path == SAVE_PATH)
         if isinstance(push, Fault):
             return _answer(push.code, push.text)
@@ -155,12 +168,8 @@ class Vivo:
         if path == SAVE_PATH:
             return _unlogged(_answer(code) if code else self._save(push))
         return _described(
-            self._send(push, now) if not code else _refused(code, [push.reg_id]), push
+            self._send(push, said, now) if not code else _refused(code, [push.reg_id]), push
         )
-
-    def refusal(self, code: str, call: Call) -> Verdict:
-        verdict = _answer(int(code))
-        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
 
     # receipts
 
@@ -225,7 +234,7 @@ class Vivo:
         self._saved[number] = push
         return _answer(0, taskId=number)
 
-    def _judge_list(self, body: bytes, now: float) -> Verdict:
+    def _judge_list(self, body: bytes, said: Mapping[str, int], now: float) -> Verdict:
         asked = vivo_message.read_list(body)
         if isinstance(asked, Fault):
             return _answer(asked.code, asked.text)
@@ -235,7 +244,7 @@ class Vivo:
         code = self._time_fault(push, len(asked.reg_ids), now, over_quota=10252)
         if code:
             return _described(_refused(code, asked.reg_ids), push)
-        found = {token: self._status(push, token) for token in asked.reg_ids}
+        found = {it: said.get(it) or self._status(push, it) for it in asked.reg_ids}
         for token, status in found.items():
             if not status:
                 self._show(push, token, asked.task_id, now)
@@ -243,28 +252,29 @@ class Vivo:
         verdict = _answer(0, invalidUsers=invalid) if invalid else _answer(0)
         verdict.message_id = asked.task_id
         verdict.targets = tuple(
-            Target(token, accepted=not it, reason=f"invalidUser {it}" if it else "")
+            Target(token, accepted=not it, reason=f"{INVALID}{it}" if it else "")
             for token, it in found.items()
         )
         return _described(verdict, push)
 
-    def _send(self, push: Push, now: float) -> Verdict:
+    def _send(self, push: Push, said: Mapping[str, int], now: float) -> Verdict:
         code = self._time_fault(push, 1, now, over_quota=10073 if push.classification else 10070)
         if code:
             return _refused(code, [push.reg_id])
-        status = self._status(push, push.reg_id)
-        if status in (1, 2):
+        status = said.get(push.reg_id) or self._status(push, push.reg_id)
+        if not said and status in (1, 2):
             return _refused(10302, [push.reg_id])
-        if status == 3:
+        if not said and status == 3:
             return _refused(10311, [push.reg_id])
         number = self._new_number()
         if status:
-            verdict = _answer(0, taskId=number, invalidUser={"userid": push.reg_id, "status": 4})
+            user = {"userid": push.reg_id, "status": status}
+            verdict = _answer(0, taskId=number, invalidUser=user)
         else:
             verdict = _answer(0, taskId=number)
             self._show(push, push.reg_id, number, now)
         verdict.message_id = number
-        reason = f"invalidUser {status}" if status else ""
+        reason = f"{INVALID}{status}" if status else ""
         verdict.targets = (Target(push.reg_id, accepted=not status, reason=reason),)
         return verdict
 

@@ -40,6 +40,7 @@ TOKEN_LIFE_MAX_S = 86_400
 VERIFIED_MAX = 4096
 MESSAGES_MAX = 100_000
 
+_JSON = (("content-type", "application/json"),)
 _MESSAGE = re.compile(r"/message/(?P<number>[0-9a-f]{24})")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _URGENCIES = ("very-low", "low", "normal", "high")
@@ -81,6 +82,34 @@ REFUSALS: dict[str, Refusal] = {
     "Internal": Refusal(500, 999, "Internal error"),
 }
 """Our name of each to what is answered; the names stand in the log and in fault rules."""
+
+
+APPLE: dict[str, int] = {
+    "BadAuthorizationHeader": 403,
+    "BadJwtToken": 403,
+    "BadWebPushTopic": 400,
+    "PayloadTooLarge": 413,
+    "TooManyRequests": 429,
+    "Unregistered": 410,
+    "VapidPkHashMismatch": 400,
+}
+"""What Apple's push service says (developer.apple.com, "Sending web push notifications in web apps
+and browsers", read 2026-11), and the status that it comes with."""
+MOZILLA: dict[int, int] = {
+    101: 400,
+    103: 410,
+    105: 410,
+    108: 400,
+    **{known.errno: known.status for known in REFUSALS.values() if known.errno},
+}
+"""Mozilla's `errno` (mozilla-push-service.readthedocs.io, "Errors", read 2026-11) to status."""
+GOOGLE = {
+    "key mismatch": (
+        b"the VAPID credentials in the authorization header do not correspond to the credentials "
+        b"used to create the subscriptions."
+    )
+}
+"""What Google's push service says in plain text, with 403."""
 
 
 class WebPushSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +181,8 @@ class WebPush:
         return "" if browser is None else browser.token
 
     def refusal(self, code: str, call: Call) -> Verdict:
-        verdict = _refuse(code if code in REFUSALS else "Internal")
+        """One of ours by its name, else what another push service says."""
+        verdict = _refuse(code) if code in REFUSALS else _as_another(code)
         browser = self.browsers.at(call.path)
         return verdict if browser is None else _described(verdict, call, browser)
 
@@ -303,9 +333,23 @@ def _body_fault(body: bytes, headers: dict[str, str]) -> str:
 def _refuse(code: str, token: str = "") -> Verdict:
     known = REFUSALS[code]
     answer = {"code": known.status, "errno": known.errno, "error": code, "message": known.text}
-    headers = (("content-type", "application/json"),)
     body = msgspec.json.encode(answer)
-    return Verdict(known.status, headers, body, reason=code, token=token)
+    return Verdict(known.status, _JSON, body, reason=code, token=token)
+
+
+def _as_another(code: str) -> Verdict:
+    """What another push service says; one that nobody says is an internal error."""
+    number = code.removeprefix("errno ")
+    if code in APPLE:
+        answer: dict[str, Any] = {"reason": code}
+        return Verdict(APPLE[code], _JSON, msgspec.json.encode(answer), reason=code)
+    if code in GOOGLE:
+        return Verdict(403, (("content-type", "text/plain"),), GOOGLE[code], reason=code)
+    if number == code or not number.isdigit() or int(number) not in MOZILLA:
+        return _refuse("Internal")
+    status = MOZILLA[int(number)]
+    answer = {"code": status, "errno": int(number), "error": "", "message": "It is refused"}
+    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=code)
 
 
 def _described(verdict: Verdict, call: Call, browser: Browser) -> Verdict:

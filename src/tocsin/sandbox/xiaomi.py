@@ -149,7 +149,7 @@ class Xiaomi:
         return _described(self._take(form), form)
 
     def refusal(self, code: str, call: Call) -> Verdict:
-        number = int(code) if re.fullmatch(r"[1-9][0-9]{0,8}", code) else 10012
+        number = int(code) if re.fullmatch(r"0|[1-9][0-9]{0,8}", code) else 10012
         return _described(_refused(Fault(number, "")), _form(call))
 
     # receipts

@@ -1,0 +1,227 @@
+"""Every code of every vendor's table, as the sandbox says it and as the vendor's file reads it.
+
+`test_channel.py` reads the answers that the tests' own kits make up. Here the sandbox makes them,
+so the two sides, each written from the vendor's pages, are held against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.direct import DirectHttp, address, facts_of
+from tests.unit.channels.kit import batch
+from tocsin.channels.registry import (
+    VENDORS,
+    ListVendor,
+    SingleVendor,
+    find,
+    prepare_of,
+    takes_lists,
+    takes_one,
+)
+from tocsin.clock import ManualClock
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.ports import Authority, Batch, Denied, Request, Response, StaleCredential
+from tocsin.sandbox.faults import Rule
+from tocsin.sandbox.server import Sandbox, SandboxSettings
+
+AnyVendor = SingleVendor | ListVendor
+
+NOBODY_KNOWS = "99999"
+"""A code that no vendor has; which outcome it leads to is a row of its own."""
+OF_DEVICES = {
+    "harmony": ("tokenFormatError", "noRight", "countryNotSupport"),
+    "honor": ("expireTokens", "failTokens"),
+    "huawei": ("80100000",),
+    "oppo": ("10000", "10001", "10002", "10003"),
+    "vivo": tuple(f"invalidUser {number}" for number in range(1, 5)),
+}
+"""Codes that a list's answer has for single devices, so that the others may have been taken."""
+OAUTH = ("fcm", "honor", "huawei")
+"""Vendors whose token service speaks OAuth 2.0 (RFC 6749, 5.2): its statuses say whom to blame."""
+NUMBERED = ("oppo", "vivo")
+"""Vendors whose token service says codes of the same table as their pushes."""
+BLAME = {
+    **dict.fromkeys((400, 401, 403, 404), Outcome.CREDENTIALS_WRONG),
+    429: Outcome.THROTTLED,
+    **dict.fromkeys((500, 502), Outcome.SERVER_ERROR),
+}
+
+ROWS = [
+    pytest.param(vendor, *row, vendor.OUTCOMES[row], id=f"{vendor.NAME} {row[0]} {row[1]}".strip())
+    for vendor in VENDORS
+    for row in vendor.OUTCOMES
+    if row[0] != POSTED
+]
+PARTLY = [
+    pytest.param(vendor, reason, id=f"{vendor.NAME} {reason}")
+    for vendor in VENDORS
+    for reason in OF_DEVICES.get(vendor.NAME, ())
+]
+
+
+class Wire:
+    """The sandbox and the vendors' files, with nothing between them but the words of both."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.http = DirectHttp(self.sandbox, self.clock)
+        self._settings: dict[str, Any] = {}
+        self._authorities: dict[str, Authority] = {}
+
+    async def open(self, vendor: AnyVendor) -> None:
+        """Get what proves us, before any fault."""
+        if vendor.NAME not in self._authorities:
+            told = facts_of(vendor.NAME, self.sandbox)["settings"]
+            settings = self._settings[vendor.NAME] = msgspec.convert(told, vendor.Settings)
+            found = await self._spoken(vendor, vendor.authorize(settings, self.clock.now()))
+            assert isinstance(found, Authority)
+            self._authorities[vendor.NAME] = found
+
+    async def send(self, vendor: AnyVendor, count: int, **rule: Any) -> list[Receipt]:
+        """Deliver to so many devices, while the sandbox answers by this rule."""
+        self.sandbox.reset()
+        await self.open(vendor)
+        settings, authority = self._settings[vendor.NAME], self._authorities[vendor.NAME]
+        given = self._batch(vendor, count)
+        now = self.clock.now()
+        prepare = prepare_of(vendor) if takes_lists(vendor) else None
+        if prepare is not None:
+            prepared = await self._spoken(vendor, prepare(settings, authority, given, now))
+            given = msgspec.structs.replace(given, prepared=prepared)
+        if rule:
+            self.sandbox.faults.add(Rule(vendor=vendor.NAME, **rule))
+        try:
+            return await self._delivered(vendor, given)
+        except StaleCredential as stale:
+            return given.came_to(Denied(Outcome.AUTH_EXPIRED, stale.code, stale.info))
+
+    async def _delivered(self, vendor: AnyVendor, given: Batch) -> list[Receipt]:
+        known = (self._settings[vendor.NAME], self._authorities[vendor.NAME])
+        now = self.clock.now()
+        if takes_lists(vendor):
+            talk = vendor.deliver(*known, given, now)
+            receipts: list[Receipt] = await self._spoken(vendor, talk)
+            return receipts
+        assert takes_one(vendor)
+        requests = [vendor.request(*known, it, now) for it in given.deliveries]
+        answers = [await self._answer(vendor, it) for it in requests]
+        return [
+            vendor.read(it, answer) for it, answer in zip(given.deliveries, answers, strict=True)
+        ]
+
+    async def refused(self, vendor: AnyVendor, **rule: Any) -> Denied:
+        """Ask for an authority, while the sandbox answers by this rule."""
+        self.sandbox.reset()
+        await self.open(vendor)
+        self.sandbox.faults.add(Rule(vendor=vendor.NAME, **rule))
+        talk = vendor.authorize(self._settings[vendor.NAME], self.clock.now())
+        denied = await self._spoken(vendor, talk)
+        assert isinstance(denied, Denied)
+        return denied
+
+    def taken(self) -> list[bool]:
+        """Which devices the sandbox's log calls accepted, in the order of their numbers."""
+        return [entry.accepted for entry in self.sandbox.log.entries()]
+
+    def _batch(self, vendor: AnyVendor, count: int) -> Batch:
+        tokens = self.sandbox.tokens(vendor.NAME, 0, count)
+        made, expires_at = batch(count), self.clock.now() + 3600
+        deliveries = tuple(
+            msgspec.structs.replace(it, token=token, expires_at=expires_at)
+            for it, token in zip(made.deliveries, tokens, strict=True)
+        )
+        return msgspec.structs.replace(made, deliveries=deliveries)
+
+    async def _spoken(self, vendor: AnyVendor, talk: Generator[Request, Response, Any]) -> Any:
+        try:
+            request = next(talk)
+            while True:
+                request = talk.send(await self._answer(vendor, request))
+        except StopIteration as end:
+            return end.value
+
+    async def _answer(self, vendor: AnyVendor, request: Request | Receipt) -> Response:
+        assert isinstance(request, Request)
+        there = msgspec.structs.replace(request, origin=address(vendor.NAME))
+        answer = await self.http.send(there, 10.0)
+        assert isinstance(answer, Response)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def wire() -> Wire:
+    """One for all rows: the keys of ten vendors take a while."""
+    return Wire()
+
+
+def rule_of(vendor: AnyVendor, status: int, reason: str) -> dict[str, Any]:
+    """What makes the sandbox answer by a row of the vendor's table."""
+    if not reason and (status != 200 or vendor.OUTCOMES[200, ""] is not Outcome.BAD_REQUEST):
+        return {"kind": "status", "status": status}
+    return {"kind": "vendor_code", "code": reason or NOBODY_KNOWS, "status": status}
+
+
+@pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), ROWS)
+async def test_every_code_is_read_as_the_sandbox_says_it(
+    wire: Wire, vendor: AnyVendor, status: int, reason: str, outcome: Outcome
+) -> None:
+    rule = rule_of(vendor, status, reason)
+    (receipt,) = await wire.send(vendor, 1, **rule)
+    assert (receipt.outcome, receipt.device) == (outcome, 1)
+    if outcome is not Outcome.ACCEPTED:
+        # A list vendor's code is its own, a single vendor's the status.
+        own = rule.get("code") if takes_lists(vendor) else None
+        assert receipt.code == (own or str(status))
+        assert reason in f"{receipt.code} {receipt.info}"
+    (entry,) = wire.sandbox.log.entries()
+    assert entry.status == status
+    # Only of a device that has it already a code is no refusal.
+    assert entry.accepted == (reason == "520")
+
+
+@pytest.mark.parametrize(("vendor", "reason"), PARTLY)
+async def test_a_code_of_one_device_says_nothing_of_the_others(
+    wire: Wire, vendor: AnyVendor, reason: str
+) -> None:
+    first, *others = await wire.send(vendor, 3, kind="vendor_code", code=reason)
+    assert first.outcome is vendor.OUTCOMES[200, reason]
+    assert [it.outcome for it in others] == [Outcome.ACCEPTED] * 2
+    assert [it.device for it in (first, *others)] == [1, 2, 3]
+    assert wire.taken() == [False, True, True]
+
+
+@pytest.mark.parametrize("name", OAUTH)
+@pytest.mark.parametrize("status", [*BLAME, 503])
+async def test_only_a_token_service_that_refuses_us_accuses_the_credential(
+    wire: Wire, name: str, status: int
+) -> None:
+    vendor = found(name)
+    denied = await wire.refused(vendor, kind="vendor_code", code="invalid", status=status)
+    assert denied.outcome is BLAME.get(status, vendor.OUTCOMES[503, ""])
+    assert denied.code == str(status)
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+async def test_a_token_service_that_says_codes_is_read_by_the_same_table(
+    wire: Wire, name: str
+) -> None:
+    """Whatever it says besides trouble and "too fast", it does not know us."""
+    vendor = found(name)
+    for (status, code), outcome in vendor.OUTCOMES.items():
+        if (status, code.isdigit()) == (200, True) and outcome is not Outcome.ACCEPTED:
+            denied = await wire.refused(vendor, kind="vendor_code", code=code)
+            is_passing = outcome in (Outcome.SERVER_ERROR, Outcome.THROTTLED)
+            assert denied.outcome is (outcome if is_passing else Outcome.CREDENTIALS_WRONG), code
+            assert denied.code == code
+
+
+def found(name: str) -> AnyVendor:
+    vendor = find(name)
+    assert vendor is not None
+    return vendor

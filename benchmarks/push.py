@@ -1,8 +1,7 @@
 """APNs pushes per second of the sending process, books kept, at an nginx that answers a constant.
 
-One push to everyone, from the accepted call to the end of its task: freeze, walk, plan, lease,
-begin, request, settle, with the real SQLite store, driver and HTTP client in this process. Beside
-it run, in turn and on the same event loop:
+One push to everyone, its whole way (`pipeline.py`). Beside it run, in turn and on the same event
+loop:
 
 - a bare loop on the same client, one prepared request a token, which keeps no books at all;
 - aioapns, one notification a token, with as many connections and requests under way as we have.
@@ -17,9 +16,8 @@ import asyncio
 import logging
 import ssl
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvloop
@@ -29,44 +27,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec import Struct
 
-from benchmarks.harness import Found, Round, Row, Sample, Size, Tell, in_turn
-from benchmarks.service import (
-    APP,
-    Nobody,
-    Opened,
-    add_credential,
-    fill_devices,
-    open_folder,
-    pages,
-    token_of,
-)
+from benchmarks.harness import Found, Row, Sample, Size, Tell, in_turn
+from benchmarks.pipeline import TEXT, TITLE, Bare, Pipeline, Reached, Send, round_of
+from benchmarks.service import token_of
 from benchmarks.sink import Sink, is_installed, sink
-from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
-from tocsin.adapters.snapshots import FileSnapshots
-from tocsin.channels import apns, driver
-from tocsin.channels.credentials import VendorChannels, seal_settings
-from tocsin.clock import Chance
-from tocsin.domain.message import Message
-from tocsin.domain.outcome import State
-from tocsin.domain.stats import ledger
-from tocsin.pipeline.accept import Accepting, PushAsk
-from tocsin.pipeline.dispatch import Dispatcher, Pace
-from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.work import Tools
-from tocsin.ports import Request, Response
+from tocsin.channels import apns
+from tocsin.ports import Request
 from tocsin.wiring import ease_collector
 
 CONNECTIONS = 2
 IN_FLIGHT = apns.LIMITS.in_flight_max
 TEAM, KEY_ID, TOPIC = "TEAM123456", "KEY1234567", "com.example.app"
-TITLE = "Train 17 is late"
-TEXT = "It leaves at 10:45 from platform 3 and not at 10:20 from platform 5. We are sorry."
 ANSWER = "add_header apns-id $http_apns_id; return 200;"
 """Apple's answer to what it accepts; aioapns finds the request by this header."""
-PATIENCE_S = 300.0
-POLL_S = 0.02
 
 
 def run(size: Size, tell: Tell) -> Found:
@@ -81,27 +56,11 @@ def run(size: Size, tell: Tell) -> Found:
         stack = AsyncExitStack()
         try:
             bench = runner.run(_open(Path(folder), target, size, stack, tell))
-            sides: dict[str, Round] = {
-                name: _round(runner, size.devices, send) for name, send in bench.items()
-            }
+            sides = {name: round_of(runner, send) for name, send in bench.items()}
             medians = in_turn(sides, size.rounds, tell)
         finally:
             runner.run(stack.aclose())
     return Found(_rows(medians, size.devices))
-
-
-Send = Callable[[int], Awaitable[None]]
-"""Sends so many pushes."""
-
-
-def _round(runner: asyncio.Runner, count: int, send: Send) -> Round:
-    async def go() -> Sample:
-        began, used = time.perf_counter(), time.process_time()
-        await send(count)
-        used, took = time.process_time() - used, time.perf_counter() - began
-        return count / used, count / took
-
-    return lambda: runner.run(go())
 
 
 async def _open(
@@ -111,143 +70,43 @@ async def _open(
     ease_collector(stack)
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    pipeline = await Pipeline.open(folder, target, pem, stack)
-    for page in pages(size.devices):
-        tell(f"registering devices: {page.start:,} of {size.devices:,}")
-        await fill_devices(pipeline.opened, pipeline.credential, page)
+    settings = {"private_key": pem, "key_id": KEY_ID, "team_id": TEAM, "bundle_id": TOPIC}
+    reached = Reached("apns", settings, token_of)
+    limits = HttpLimits(http2_connections=CONNECTIONS)
+    pipeline = await Pipeline.open(folder, reached, target, CurlHttp(limits), stack)
+    await pipeline.fill(size.devices, tell)
     pipeline.start(stack)
-    bare = Bare(target)
-    await bare.start(stack)
-    other = Aioapns(target, pem)
+    http = CurlHttp(limits)
+    await http.start(stack)
+    bare = Bare(http, lambda: prepared(target, size.devices), size.devices, IN_FLIGHT)
+    other = Aioapns(target, pem, size.devices)
     stack.callback(other.close)
     return {"pipeline": pipeline.send, "bare loop": bare.send, "aioapns": other.send}
 
 
-class Pipeline:
-    """The service's own way, from the accepted push to the end of its task."""
-
-    def __init__(self, opened: Opened, tools: Tools, credential: int) -> None:
-        self.opened = opened
-        self.credential = credential
-        bus = LocalBus()
-        self._dispatcher = Dispatcher("main", tools, bus, Pace())
-        self._accepting = Accepting(
-            opened.store,
-            bus,
-            tools.presence,
-            tools.channels,
-            clock=opened.clock,
-            chance=tools.chance,
-            metrics=opened.metrics,
-        )
-        self._count = 0
-
-    @classmethod
-    async def open(cls, folder: Path, target: Sink, pem: str, stack: AsyncExitStack) -> Pipeline:
-        opened = await open_folder(folder, stack)
-        values = {"private_key": pem, "key_id": KEY_ID, "team_id": TEAM, "bundle_id": TOPIC}
-        settings = seal_settings(opened.vault, APP, "apns", values)
-        credential = await add_credential(opened, "apns", settings, target.origin, target.ca)
-        http = CurlHttp(HttpLimits(http2_connections=CONNECTIONS))
-        await http.start(stack)
-        chance = Chance()
-        channels = VendorChannels(
-            opened.store, opened.vault, driver.Tools(http, opened.clock, chance, opened.metrics)
-        )
-        await channels.start(stack)
-        tools = Tools(
-            store=opened.store,
-            channels=channels,
-            presence=Nobody(),
-            clock=opened.clock,
-            chance=chance,
-            indexer=Indexer(opened.store, FileSnapshots(folder / "index")),
-            metrics=opened.metrics,
-            correlation_key=b"k" * 32,
-        )
-        return cls(opened, tools, credential)
-
-    def start(self, stack: AsyncExitStack) -> None:
-        working = asyncio.create_task(self._dispatcher.run())
-        stack.push_async_callback(_stopped, working)
-
-    async def send(self, count: int) -> None:
-        store = self.opened.store
-        app = await store.app(APP)
-        assert app is not None
-        self._count += 1
-        ask = PushAsk(
-            kind="push",
-            identifier="administrator",
-            msg_random=self._count,
-            message=Message(title=TITLE, desc=TEXT),
-        )
-        accepted = await self._accepting.push(app, ask)
-        number = await self._ended(accepted.task_id)
-        books = await store.books(APP, number)
-        assert books is not None
-        states = ledger(books).states
-        assert states[State.SENT] == count, states
-
-    async def _ended(self, task_id: str) -> int:
-        """The task's number, once it has ended."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                task = await self.opened.store.task(APP, task_id)
-                assert task is not None
-                if task.ended_at is not None:
-                    return task.number
-                await asyncio.sleep(POLL_S)
-
-
-async def _stopped(working: asyncio.Task[None]) -> None:
-    working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
-
-
-class Bare:
-    """The same HTTP client and nothing else."""
-
-    def __init__(self, target: Sink) -> None:
-        self._target = target
-        self._http = CurlHttp(HttpLimits(http2_connections=CONNECTIONS))
-
-    async def start(self, stack: AsyncExitStack) -> None:
-        await self._http.start(stack)
-
-    async def send(self, count: int) -> None:
-        send, requests = self._http.send, self._requests(count)
-
-        async def worker() -> None:
-            for request in requests:
-                answer = await send(request, 30)
-                assert isinstance(answer, Response), answer
-                assert answer.status == 200, answer
-
-        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-
-    def _requests(self, count: int) -> Iterator[Request]:
-        body = b'{"aps":{"alert":{"title":"%s","body":"%s"}}}' % (TITLE.encode(), TEXT.encode())
-        headers = (
-            ("authorization", "bearer " + "t" * 180),
-            ("apns-topic", TOPIC),
-            ("apns-push-type", "alert"),
-            ("apns-priority", "10"),
-            ("apns-expiration", "1800000000"),
-            ("apns-id", "123e4567-e89b-12d3-a456-426614174000"),
-            ("apns-collapse-id", "t53724e01-1"),
-        )
-        origin, ca = self._target.origin, self._target.ca
-        for number in range(count):
-            path = "/3/device/" + token_of(number)
-            yield Request("POST", origin, path, headers, body, ca=ca, http2=True, pool="bare")
+def prepared(target: Sink, count: int) -> Iterator[Request]:
+    """One request a token, as the pipeline would write it."""
+    body = b'{"aps":{"alert":{"title":"%s","body":"%s"}}}' % (TITLE.encode(), TEXT.encode())
+    headers = (
+        ("authorization", "bearer " + "t" * 180),
+        ("apns-topic", TOPIC),
+        ("apns-push-type", "alert"),
+        ("apns-priority", "10"),
+        ("apns-expiration", "1800000000"),
+        ("apns-id", "123e4567-e89b-12d3-a456-426614174000"),
+        ("apns-collapse-id", "t53724e01-1"),
+    )
+    origin, ca = target.origin, target.ca
+    for number in range(count):
+        path = "/3/device/" + token_of(number)
+        yield Request("POST", origin, path, headers, body, ca=ca, http2=True, pool="bare")
 
 
 class Aioapns:
     """The library that Python services commonly send to APNs with."""
 
-    def __init__(self, target: Sink, pem: str) -> None:
+    def __init__(self, target: Sink, pem: str, count: int) -> None:
+        self._count = count
         # Its own pool says so for each request beyond what one connection takes.
         logging.getLogger("aioapns").setLevel(logging.CRITICAL)
         APNsProductionClientProtocol.APNS_SERVER = "localhost"
@@ -263,8 +122,9 @@ class Aioapns:
             ssl_context=context,
         )
 
-    async def send(self, count: int) -> None:
-        client, numbers = self._client, iter(range(count))
+    async def send(self) -> int:
+        """One notification a token."""
+        client, numbers = self._client, iter(range(self._count))
         aps = {"aps": {"alert": {"title": TITLE, "body": TEXT}}}
 
         async def worker() -> None:
@@ -280,6 +140,7 @@ class Aioapns:
                 assert answer.is_successful, answer.description
 
         await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+        return self._count
 
     def close(self) -> None:
         self._client.pool.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 from pyroaring import BitMap
 
+from benchmarks.sink import Sink
 from tocsin.adapters.sqlite.store import Options, SqliteStore
 from tocsin.adapters.vault import AesVault
 from tocsin.clock import SystemClock
@@ -100,16 +101,16 @@ async def fill_tagged(opened: Opened, page: Sequence[int]) -> None:
     await store.update_accounts(APP, names, keys, change_tags(entries, with_tags_added))
 
 
-async def fill_devices(opened: Opened, credential: int, page: Sequence[int]) -> None:
-    """Register an APNs device for each of these users."""
+async def fill_devices(opened: Opened, page: Sequence[int], routes: Sequence[Route]) -> None:
+    """Register a device for each of these users, with the route beside it."""
     names = [user(number) for number in page]
     decide = import_accounts([Profile(name) for name in names], opened.clock.now())
     await opened.store.update_accounts(APP, names, [], decide)
-    await asyncio.gather(*(_register(opened, credential, number) for number in page))
+    each = zip(page, routes, strict=True)
+    await asyncio.gather(*(_register(opened, number, route) for number, route in each))
 
 
-async def _register(opened: Opened, credential: int, number: int) -> None:
-    route = Route("apns", credential, token_of(number))
+async def _register(opened: Opened, number: int, route: Route) -> None:
     ask = Registration(
         registration_id=f"device_{number:07}",
         fresh_secret="of a benchmark",
@@ -127,13 +128,20 @@ def token_of(number: int) -> str:
 
 
 async def add_credential(
-    opened: Opened, channel: str, settings: bytes, origin: str, ca: str
+    opened: Opened, channel: str, settings: bytes, target: Sink, *, rate_per_s: float
 ) -> int:
-    """A credential that reaches the sink."""
+    """A credential that reaches the sink, its token service too."""
 
     def change(_: Credential | None, number: int) -> Credential:
         return Credential(
-            app=APP, number=number, channel=channel, settings=settings, origin=origin, ca=ca
+            app=APP,
+            number=number,
+            channel=channel,
+            settings=settings,
+            origin=target.origin,
+            auth_origin=target.origin,
+            ca=target.ca,
+            rate_per_s=rate_per_s,
         )
 
     made = await opened.store.update_credential(APP, 0, change)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.sim.checkers import everything
 from tests.sim.world import World
-from tocsin.clock import ManualClock
+from tocsin.clock import ManualClock, settle_loop
 
 
 class LeapingClock(ManualClock):
@@ -50,4 +52,15 @@ async def test_what_a_vendor_answered_while_the_store_was_sick_is_booked_when_it
     await world.run(60)
     assert (await world.ledger(task)).states["sent"] == 100
     assert await everything(world, task) == []
+    await world.close()
+
+
+async def test_a_dispatcher_that_is_stopped_leaves_no_task_behind() -> None:
+    world = await World().open()
+    before = asyncio.all_tasks()
+    place = world.hire()
+    await world.run(1)
+    await world.kill(place)
+    await settle_loop()
+    assert asyncio.all_tasks() == before
     await world.close()

@@ -119,9 +119,12 @@ class Dispatcher:
         self._hint.clear()
         sleeping = asyncio.ensure_future(self._clock.sleep(wait_s))
         hinted = asyncio.ensure_future(self._hint.wait())
-        await asyncio.wait({sleeping, hinted}, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (sleeping, hinted):
-            waiting.cancel()
+        try:
+            await asyncio.wait({sleeping, hinted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Also where we are told to stop: a task that nobody awaits would outlive its loop.
+            for waiting in (sleeping, hinted):
+                waiting.cancel()
 
     async def _serve(self, head: Head) -> None:
         """Lease as many jobs of a queue as can begin at once, and start them."""

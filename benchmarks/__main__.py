@@ -2,6 +2,7 @@
 
     make bench                          everything, a few minutes
     make bench ARGS="--small"           the same on small numbers, under a minute
+    make bench ARGS="--only vendors"        every vendor's row and nothing else
     make bench ARGS="--only push --json"
 
 What each line measures, and the figures of one run: docs/figures.md.
@@ -19,13 +20,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import audience, push, tags
+from benchmarks import audience, push, tags, vendors
 from benchmarks.harness import FULL, SMALL, Found, Row, Size, Tell
 
 BENCHMARKS: dict[str, Callable[[Size, Tell], Found]] = {
     "audience": audience.run,
     "tags": tags.run,
     "push": push.run,
+    "vendors": vendors.run,
 }
 
 

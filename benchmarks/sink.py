@@ -1,4 +1,4 @@
-"""An nginx that answers an empty 200 to everything over TLS HTTP/2: faster than any sender here.
+"""An nginx that answers a constant to everything over TLS HTTP/2: faster than any sender here.
 
 So what is measured is the sender. It runs as one process on a core of its own where there is one.
 """
@@ -11,24 +11,27 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from tests.wire.throwaway_ca import ThrowawayCa
+from tocsin.ports import Response
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors warn;
 events {{ worker_connections 512; }}
 http {{
     access_log off; keepalive_requests 100000000; http2_max_concurrent_streams 1000;
+    client_max_body_size 8m;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
     server {{
-        listen 127.0.0.1:{port} ssl http2;
+        listen 127.0.0.1:{port} ssl {http2};
         ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
         location / {{ {answer} }}
+        {others}
     }}
 }}
 """
@@ -49,16 +52,36 @@ def is_installed() -> bool:
     return shutil.which("nginx") is not None
 
 
+def said(response: Response) -> str:
+    """An answer in nginx's words."""
+    kind = response.headers.get("content-type", "text/plain").partition(";")[0]
+    body = response.body.decode().replace("\\", r"\\").replace("'", r"\'")
+    assert "$" not in body, "nginx would put a variable in its place"
+    return f"default_type {kind}; return {response.status} '{body}';"
+
+
 @contextlib.contextmanager
-def sink(answer: str = "return 200;") -> Iterator[Sink]:
-    """nginx, for the time of a benchmark."""
+def sink(
+    answer: str = "return 200;", at: Mapping[str, str] = {}, *, http2: bool = True
+) -> Iterator[Sink]:
+    """nginx, for the time of a benchmark; `at` has the answers of single paths.
+
+    It reads no body before it answers, and takes long ones over HTTP/2 for an attack.
+    """
     ca = ThrowawayCa()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "server.pem").write_text(ca.identity("localhost"))
-        conf = NGINX.format(folder=folder, port=port, answer=answer)
+        others = " ".join(f"location = {path} {{ {text} }}" for path, text in at.items())
+        conf = NGINX.format(
+            folder=folder,
+            port=port,
+            http2="http2" if http2 else "",
+            answer=answer,
+            others=others,
+        )
         Path(folder, "nginx.conf").write_text(conf)
         arguments = ["nginx", "-p", folder, "-c", f"{folder}/nginx.conf"]
         process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tocsin.channels.registry import VENDORS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,4 +27,6 @@ def test_each_benchmark_yields_its_rows() -> None:
     measures = " ".join(row["measure"] for row in rows)
     for expected in ("AND/OR/NOT", "get_tag warm", "get_tag cold", "add_tag", "APNs pushes"):
         assert expected in measures
+    for vendor in VENDORS:
+        assert f"{vendor.NAME}, " in measures
     assert all(row["ours"] > 0 and row["other"] > 0 and row["beside"] for row in rows)

@@ -1,7 +1,7 @@
 """The device book: what each token is, and what its screen shows.
 
 A token the book has never seen is a live device if it has the vendor's form, so that a load test
-needs no set-up; `knows_all=True` turns that round. One of twenty zeros in a row is nobody's.
+needs no set-up; `knows_all=True` turns that round. One that ends in twenty zeros is nobody's.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ BLIND: tuple[State, ...] = ("muted", "inactive", "gone")
 """Devices that show nothing although their token is known."""
 
 DEVICES_MAX = 1_000_000
-_NOBODYS = re.compile(r"0{20}")
-"""A token that has so many zeros was made up: senders use it to try a credential."""
+_NOBODYS = re.compile(r"0{20}=?\Z")
+"""A token that ends in so many zeros was made up: senders use it to try a credential."""
 SHOWN_MAX = 24
 """Android shows at most so many notifications of one app; the oldest goes."""
 

@@ -21,6 +21,15 @@ def test_an_unknown_token_is_live_and_remembered(clock: ManualClock) -> None:
     assert book.known("fcm", "a") is None
 
 
+def test_a_token_that_ends_in_zeros_is_nobodys_and_a_small_number_somebodys(
+    clock: ManualClock,
+) -> None:
+    book = DeviceBook(clock)
+    for nobodys in ("0" * 64, "0" * 43 + "=", "IQAAAACy0" + "0" * 64):
+        assert book.look("apns", nobodys) is None
+    assert book.look("apns", f"{1:064x}") is not None
+
+
 def test_the_book_is_bounded_and_still_answers(clock: ManualClock) -> None:
     book = DeviceBook(clock, devices_max=2)
     assert all(book.look("apns", token) for token in "abc")

@@ -13,12 +13,11 @@ import msgspec
 import pytest
 
 from tests.direct import DirectHttp, address, facts_of
-from tests.unit.channels.kit import batch
+from tests.unit.channels.kit import batch, kit_of
 from tocsin.channels.registry import (
     VENDORS,
     ListVendor,
     SingleVendor,
-    find,
     prepare_of,
     takes_lists,
     takes_one,
@@ -33,23 +32,12 @@ AnyVendor = SingleVendor | ListVendor
 
 NOBODY_KNOWS = "99999"
 """A code that no vendor has; which outcome it leads to is a row of its own."""
-OF_DEVICES = {
-    "harmony": ("tokenFormatError", "noRight", "countryNotSupport"),
-    "honor": ("expireTokens", "failTokens"),
-    "huawei": ("80100000",),
-    "oppo": ("10000", "10001", "10002", "10003"),
-    "vivo": tuple(f"invalidUser {number}" for number in range(1, 5)),
-}
-"""Codes that a list's answer has for single devices, so that the others may have been taken."""
-OAUTH = ("fcm", "honor", "huawei")
-"""Vendors whose token service speaks OAuth 2.0 (RFC 6749, 5.2): its statuses say whom to blame."""
-NUMBERED = ("oppo", "vivo")
-"""Vendors whose token service says codes of the same table as their pushes."""
 BLAME = {
     **dict.fromkeys((400, 401, 403, 404), Outcome.CREDENTIALS_WRONG),
     429: Outcome.THROTTLED,
     **dict.fromkeys((500, 502), Outcome.SERVER_ERROR),
 }
+"""The status of a token service's refusal (RFC 6749, 5.2), and whose fault it tells of."""
 
 ROWS = [
     pytest.param(vendor, *row, vendor.OUTCOMES[row], id=f"{vendor.NAME} {row[0]} {row[1]}".strip())
@@ -57,11 +45,12 @@ ROWS = [
     for row in vendor.OUTCOMES
     if row[0] != POSTED
 ]
-PARTLY = [
-    pytest.param(vendor, reason, id=f"{vendor.NAME} {reason}")
-    for vendor in VENDORS
-    for reason in OF_DEVICES.get(vendor.NAME, ())
-]
+each_list = pytest.mark.parametrize(
+    "vendor", [it for it in VENDORS if takes_lists(it)], ids=lambda vendor: vendor.NAME
+)
+each_with_a_service = pytest.mark.parametrize(
+    "vendor", [it for it in VENDORS if kit_of(it).authority], ids=lambda vendor: vendor.NAME
+)
 
 
 class Wire:
@@ -185,43 +174,46 @@ async def test_every_code_is_read_as_the_sandbox_says_it(
     assert entry.accepted == (reason == "520")
 
 
-@pytest.mark.parametrize(("vendor", "reason"), PARTLY)
+@each_list
 async def test_a_code_of_one_device_says_nothing_of_the_others(
-    wire: Wire, vendor: AnyVendor, reason: str
+    wire: Wire, vendor: ListVendor
 ) -> None:
-    first, *others = await wire.send(vendor, 3, kind="vendor_code", code=reason)
-    assert first.outcome is vendor.OUTCOMES[200, reason]
-    assert [it.outcome for it in others] == [Outcome.ACCEPTED] * 2
-    assert [it.device for it in (first, *others)] == [1, 2, 3]
-    assert wire.taken() == [False, True, True]
+    """Where the sandbox has a code for one device of a list, it takes the others."""
+    for (status, reason), outcome in vendor.OUTCOMES.items():
+        if status == POSTED or not reason or outcome is Outcome.ACCEPTED:
+            continue
+        rule = rule_of(vendor, status, reason)
+        receipts = await wire.send(vendor, 3, **rule)
+        assert [it.device for it in receipts] == [1, 2, 3]
+        outcomes = [it.outcome for it in receipts]
+        taken = wire.taken() if any(wire.taken()) else [False] * 3
+        assert [it is Outcome.ACCEPTED for it in outcomes] == taken, reason
+        if any(taken):
+            assert (outcomes[0], taken) == (outcome, [False, True, True]), reason
 
 
-@pytest.mark.parametrize("name", OAUTH)
+@each_with_a_service
 @pytest.mark.parametrize("status", [*BLAME, 503])
 async def test_only_a_token_service_that_refuses_us_accuses_the_credential(
-    wire: Wire, name: str, status: int
+    wire: Wire, vendor: AnyVendor, status: int
 ) -> None:
-    vendor = found(name)
-    denied = await wire.refused(vendor, kind="vendor_code", code="invalid", status=status)
+    """A service in trouble may say so in the form of a refusal."""
+    denied = await wire.refused(vendor, kind="status", status=status, body='{"error":"trouble"}')
     assert denied.outcome is BLAME.get(status, vendor.OUTCOMES[503, ""])
     assert denied.code == str(status)
 
 
-@pytest.mark.parametrize("name", NUMBERED)
+@each_with_a_service
 async def test_a_token_service_that_says_codes_is_read_by_the_same_table(
-    wire: Wire, name: str
+    wire: Wire, vendor: AnyVendor
 ) -> None:
     """Whatever it says besides trouble and "too fast", it does not know us."""
-    vendor = found(name)
     for (status, code), outcome in vendor.OUTCOMES.items():
         if (status, code.isdigit()) == (200, True) and outcome is not Outcome.ACCEPTED:
             denied = await wire.refused(vendor, kind="vendor_code", code=code)
             is_passing = outcome in (Outcome.SERVER_ERROR, Outcome.THROTTLED)
+            if denied.code != code:
+                # It has words of its own for a refusal, and a status.
+                assert denied.code == "400"
+                is_passing = False
             assert denied.outcome is (outcome if is_passing else Outcome.CREDENTIALS_WRONG), code
-            assert denied.code == code
-
-
-def found(name: str) -> AnyVendor:
-    vendor = find(name)
-    assert vendor is not None
-    return vendor

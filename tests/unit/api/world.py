@@ -234,8 +234,9 @@ async def ask(
     *,
     bearer: str = "",
     raw: bytes | None = None,
+    more: Sequence[tuple[str, str]] = (),
 ) -> Asked:
-    """One request to an ASGI application."""
+    """One request to an ASGI application, with `more` headers."""
     path, _, query = path.partition("?")
     sent: list[Any] = []
     if raw is None:
@@ -247,7 +248,7 @@ async def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", b"test")]
+    headers = [(b"host", b"test"), *((name.encode(), it.encode()) for name, it in more)]
     if bearer:
         headers.append((b"authorization", f"Bearer {bearer}".encode()))
     scope = {

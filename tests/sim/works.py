@@ -1,0 +1,217 @@
+"""A service whose vendors are the sandbox's, without sockets and on the manual clock.
+
+The real pipeline, drivers, vendors' files and receipt doors; only the wire is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.routing import Router
+
+from tests.direct import DirectHttp, facts_of
+from tests.sim.world import Shelved, Sockets
+from tests.unit.api.world import ask
+from tocsin.adapters.bus import LocalBus
+from tocsin.adapters.memory import MemoryStore
+from tocsin.adapters.vault import AesVault
+from tocsin.api.operator import Operator
+from tocsin.api.receipts import ReceiptDoors
+from tocsin.channels import driver
+from tocsin.channels.credentials import VendorChannels
+from tocsin.channels.registry import VENDORS, find
+from tocsin.clock import Chance, ManualClock
+from tocsin.domain.account import Profile, import_accounts
+from tocsin.domain.device import Device, Registered, Registration, Route, register
+from tocsin.domain.message import Message
+from tocsin.domain.stats import Fold, Ledger, TaskBooks, fold, ledger
+from tocsin.metrics import Metrics
+from tocsin.pipeline.accept import Accepting, PushAsk
+from tocsin.pipeline.dispatch import Dispatcher, Pace
+from tocsin.pipeline.index import Indexer
+from tocsin.pipeline.receipts import Receiving
+from tocsin.pipeline.work import Tools
+from tocsin.ports import Fault, Request, Response
+from tocsin.sandbox.receipts import PATH, ReceiptSettings
+from tocsin.sandbox.server import Sandbox, SandboxSettings
+
+APP = 7
+NAMES = [vendor.NAME for vendor in VENDORS]
+KEY = bytes(32)
+PACE = Pace()
+STEP_S = 0.05
+URL = "http://127.0.0.1:8080"
+"""Where the sandbox's vendors post their receipts to."""
+
+
+class Doors:
+    """The service's doors for receipts, as the `Http` of who posts them."""
+
+    def __init__(self, doors: ReceiptDoors) -> None:
+        self._app = Router(doors.routes())
+
+    async def send(
+        self,
+        request: Request,
+        deadline_s: float,
+        may_begin: Callable[[], bool] | None = None,
+    ) -> Response | Fault:
+        assert request.origin == URL
+        app, method, path = self._app, request.method, request.path
+        asked = await ask(app, method, path, raw=request.body, more=request.headers)
+        return Response(asked.status, {}, asked.body)
+
+
+class Works:
+    """An app with a credential of each vendor that it is given devices of."""
+
+    def __init__(self, *, latency_s: float = 0.1) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(self.clock)
+        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.http = DirectHttp(self.sandbox, self.clock, latency_s)
+        self.metrics, chance, bus = Metrics(), Chance(1), LocalBus()
+        self.vault = AesVault(KEY)
+        self.operator = Operator(self.store, self.vault, self.clock)
+        self.numbers: dict[str, int] = {}
+        """Certificate IDs by vendor."""
+        self.devices: dict[str, list[Device]] = {}
+        """By vendor, as they registered; their tokens are the sandbox's, in its order."""
+        tools = driver.Tools(self.http, self.clock, chance, self.metrics)
+        self.channels = VendorChannels(self.store, self.vault, tools)
+        sockets = Sockets(self.store, self.clock)
+        self.accepting = Accepting(
+            self.store,
+            bus,
+            sockets,
+            self.channels,
+            clock=self.clock,
+            chance=chance,
+            metrics=self.metrics,
+        )
+        work = Tools(
+            store=self.store,
+            channels=self.channels,
+            presence=sockets,
+            clock=self.clock,
+            chance=chance,
+            indexer=Indexer(self.store, Shelved()),
+            metrics=self.metrics,
+            correlation_key=KEY,
+        )
+        self.dispatcher = Dispatcher("main", work, bus, PACE)
+        receiving = Receiving(
+            store=self.store,
+            channels=self.channels,
+            clock=self.clock,
+            metrics=self.metrics,
+            correlation_key=KEY,
+        )
+        self.doors = Doors(ReceiptDoors(receiving))
+        self.held_most: dict[str, int] = dict.fromkeys(NAMES, 0)
+        self._pushes = 0
+
+    async def open(
+        self,
+        counts: Mapping[str, int],
+        *,
+        rates: Mapping[str, float] | None = None,
+        changed: Mapping[str, dict[str, Any]] | None = None,
+        with_receipts: bool = False,
+    ) -> Works:
+        """Devices by vendor; `rates` of credentials by vendor, and `changed` settings of theirs."""
+        if with_receipts:
+            self.sandbox.receipts.settings = ReceiptSettings(url=URL)
+        await self.operator.app_add(APP, {"profile": "unlimited", "ttl_s": 3600})
+        for name, count in counts.items():
+            told = facts_of(name, self.sandbox, **(changed or {}).get(name, {}))
+            if with_receipts:
+                told["settings"] |= _callback(name)
+            if rates is not None:
+                told["rate_per_s"] = rates[name]
+            added = await self.operator.credential_add(APP, told)
+            self.numbers[name] = added["number"]
+            self.devices[name] = await self._registered(name, added["number"], count)
+        return self
+
+    async def _registered(self, vendor: str, credential: int, count: int) -> list[Device]:
+        users = [f"{vendor}-{number}" for number in range(count)]
+        now = self.clock.now()
+        decide = import_accounts([Profile(name) for name in users], now)
+        await self.store.update_accounts(APP, users, [], decide)
+        tokens = self.sandbox.tokens(vendor, 0, count)
+        made = []
+        for user, token in zip(users, tokens, strict=True):
+            route = Route(vendor, credential, token)
+            name = f"R-{user}"
+            asked = Registration(registration_id=name, fresh_secret="s", user=user, route=route)
+            done = await self.store.update_device(APP, name, user, route, register(asked, now))
+            assert isinstance(done, Registered)
+            made.append(done.device)
+        return made
+
+    async def push(self, **message: Any) -> int:
+        """Push to everyone; answers the task's number."""
+        app = await self.store.app(APP)
+        assert app is not None
+        self._pushes += 1
+        told = Message(**{"title": "t", "desc": "d", **message})
+        asked = PushAsk(kind="push", identifier="admin", msg_random=self._pushes, message=told)
+        accepted = await self.accepting.push(app, asked)
+        task = await self.store.task(APP, accepted.task_id)
+        assert task is not None
+        return task.number
+
+    async def go_on(self, span_s: float) -> dict[str, int]:
+        """Let so much time pass: what each vendor took since the start."""
+        working = [
+            asyncio.create_task(self.dispatcher.run()),
+            asyncio.create_task(self.sandbox.receipts.run(self.doors)),
+        ]
+        for _ in range(round(span_s / STEP_S)):
+            await self.clock.advance(STEP_S)
+            self._look()
+        # What went wrong there must not stay unseen.
+        assert not any(task.done() for task in working)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        return dict(self.sandbox.log.counts().accepted_by_vendor)
+
+    async def books(self, task: int) -> TaskBooks:
+        books = await self.store.books(APP, task)
+        assert books is not None
+        return books
+
+    async def ledger(self, task: int) -> Ledger:
+        return ledger(await self.books(task))
+
+    async def fold(self, task: int) -> Fold:
+        return fold(await self.books(task))
+
+    async def routed(self, vendor: str) -> set[str]:
+        """The tokens of a vendor that are still some device's."""
+        asked = [device.route for device in self.devices[vendor] if device.route is not None]
+        holders = await self.store.holders(APP, asked)
+        return {it.token for it, device in zip(asked, holders, strict=True) if device is not None}
+
+    def _look(self) -> None:
+        """How many jobs of each vendor are leased now."""
+        held = dict.fromkeys(NAMES, 0)
+        for slot in self.store._shelf(APP).jobs.values():
+            vendor = slot.job.queue.partition(":")[0]
+            if slot.holder is not None and vendor in held:
+                held[vendor] += 1
+        self.held_most = {name: max(self.held_most[name], held[name]) for name in NAMES}
+
+
+def _callback(name: str) -> dict[str, str]:
+    """Where its receipts go, for a vendor whose pushes name the address."""
+    vendor = find(name)
+    assert vendor is not None
+    fields = vendor.Settings.__struct_fields__
+    # Where a console's id of the address would do as well, the sandbox has given us one.
+    is_named = "callback_url" in fields and "callback_id" not in fields
+    return {"callback_url": f"{URL}{PATH}{name}"} if is_named else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,20 @@ def first_step(
     except StopIteration as end:
         receipts: list[Receipt] = end.value
         return receipts[0]
+
+
+def walked(
+    talk: Generator[Request, Response, Any], *answers: Response
+) -> tuple[list[Request], Any]:
+    """A conversation carried through: what was asked, and what it came to."""
+    asked: list[Request] = []
+    waiting = iter(answers)
+    try:
+        asked.append(next(talk))
+        while True:
+            asked.append(talk.send(next(waiting)))
+    except StopIteration as end:
+        return asked, end.value
 
 
 def heard(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.unit.channels.kit import (
     authorized,
     batch,
     message,
+    walked,
 )
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
 from tocsin.channels import oppo
@@ -37,19 +37,6 @@ DAY_S = 86_400
 def step(given: Batch, *answers: Response, **settings: Any) -> tuple[list[Request], list[Receipt]]:
     """A delivery carried through: what was asked, and what it came to."""
     return walked(oppo.deliver(oppo_settings(**settings), AUTHORITY, given, NOW), *answers)
-
-
-def walked(
-    talk: Generator[Request, Response, Any], *answers: Response
-) -> tuple[list[Request], Any]:
-    asked: list[Request] = []
-    waiting = iter(answers)
-    try:
-        asked.append(next(talk))
-        while True:
-            asked.append(talk.send(next(waiting)))
-    except StopIteration as end:
-        return asked, end.value
 
 
 def told(request: Request) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, OpenGate, ScriptedHttp, batch, driver
+from tests.unit.channels.kit import AUTHORITY, NOW, OpenGate, ScriptedHttp, batch, driver, walked
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
-from tests.unit.channels.test_oppo import IM_TEMPLATE, android, step, told, walked
+from tests.unit.channels.test_oppo import IM_TEMPLATE, android, step, told
 from tocsin.channels import oppo
 from tocsin.domain.message import notify_id
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Batch, Denied, Fault, Request, Response, StaleCredential, Unanswered
+from tocsin.ports import Batch, Denied, Request, Response, StaleCredential
 
 HOUR_S = 3600.0
 """`NOW` is midnight UTC: eight o'clock in the morning in China."""
@@ -63,17 +62,6 @@ def test_the_saved_message_has_everything_but_a_device() -> None:
     }
 
 
-def test_nothing_is_saved_for_one_device() -> None:
-    assert walked(oppo.prepare(oppo_settings(), AUTHORITY, batch(1), NOW)) == ([], "")
-
-
-def test_a_list_without_a_saved_message_saves_it_first() -> None:
-    asked, receipts = step(batch(2), answer(message_id=SAVED), answer())
-    assert [call(it) for it in asked] == ["save_message_content", "broadcast"]
-    assert form_of(asked[1])["message_id"] == SAVED
-    assert {it.outcome for it in receipts} == {Outcome.ACCEPTED}
-
-
 def test_what_was_saved_by_its_name_before_is_saved_without_one() -> None:
     talk = oppo.prepare(oppo_settings(), AUTHORITY, batch(2), NOW)
     asked, found = walked(talk, answer(32, "Data Duplicate"), answer(message_id=SAVED))
@@ -100,17 +88,6 @@ def test_a_message_that_is_not_saved_reaches_nobody(response: Response, outcome:
     _, found = walked(oppo.prepare(oppo_settings(), AUTHORITY, batch(2), NOW), response)
     assert isinstance(found, Denied)
     assert found.outcome is outcome
-    asked, receipts = step(batch(2), response)
-    assert len(asked) == 1
-    assert [it.outcome for it in receipts] == [outcome] * 2
-
-
-def test_saving_that_brings_no_answer_leaves_no_doubt() -> None:
-    talk = oppo.deliver(oppo_settings(), AUTHORITY, batch(2), NOW)
-    next(talk)
-    with pytest.raises(StopIteration) as end:
-        talk.throw(Unanswered(Denied(Outcome.UNKNOWN, "-8", "no answer")))
-    assert [it.outcome for it in end.value.value] == [Outcome.UNSENT] * 2
 
 
 def test_those_whom_the_answer_names_are_not_reached() -> None:
@@ -148,11 +125,9 @@ def test_a_refused_list_kills_nobody(code: int) -> None:
 
 @pytest.mark.parametrize("code", [11, 29])
 def test_a_stale_token_is_the_drivers_business(code: int) -> None:
-    private = android(oppo_category="IM")
-    for given in (batch(1), listed(2), batch(2), batch(2, message=private)):
-        with pytest.raises(StaleCredential) as caught:
-            step(given, answer(code))
-        assert caught.value.code == str(code)
+    with pytest.raises(StaleCredential) as caught:
+        step(batch(2, message=android(oppo_category="IM")), answer(code))
+    assert caught.value.code == str(code)
 
 
 # lists of the private class
@@ -223,27 +198,6 @@ def test_devices_of_whom_nothing_is_said_are_in_doubt(data: Any) -> None:
 
 
 # the driver
-
-
-async def test_a_message_is_saved_once_for_all_its_lists() -> None:
-    http = ScriptedHttp(lambda _: KIT.accepted)
-    one = driver(oppo, http, rate_per_s=1e6)
-    for count in (2000, 3, 1):
-        receipts = await one.deliver(batch(count), OpenGate())
-        assert {it.outcome for it in receipts} == {Outcome.ACCEPTED}
-    calls = [call(it) for it in http.requests]
-    assert calls == ["save_message_content", "broadcast", "broadcast", "broadcast", "unicast"]
-
-
-async def test_a_list_that_brings_no_answer_is_in_doubt() -> None:
-    answers: Iterator[Response | Fault] = iter((KIT.accepted, Fault("maybe_sent", "reset")))
-
-    def reply(_: Request) -> Response | Fault:
-        return next(answers)
-
-    one = driver(oppo, ScriptedHttp(reply))
-    receipts = await one.deliver(batch(3), OpenGate())
-    assert {it.outcome for it in receipts} == {Outcome.UNKNOWN}
 
 
 @pytest.mark.parametrize("code", [33, 34, 42])

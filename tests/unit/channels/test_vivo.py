@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import pytest
 from tests.unit.channels.kit import (
     AUTHORITY,
     NOW,
-    OpenGate,
-    ScriptedHttp,
     authorized,
     batch,
-    driver,
     message,
+    walked,
 )
-from tests.unit.channels.kit_vivo import KIT, answer, vivo_settings
+from tests.unit.channels.kit_vivo import answer, vivo_settings
 from tocsin.channels import vivo
 from tocsin.channels.credentials import check_settings
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
@@ -27,11 +24,8 @@ from tocsin.ports import (
     Authority,
     Batch,
     Denied,
-    Fault,
     Request,
     Response,
-    StaleCredential,
-    Unanswered,
 )
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signatures.json"
@@ -43,19 +37,6 @@ HOUR_S = 3600.0
 def step(given: Batch, *answers: Response, **settings: Any) -> tuple[list[Request], list[Receipt]]:
     """A delivery carried through: what was asked, and what it came to."""
     return walked(vivo.deliver(vivo_settings(**settings), AUTHORITY, given, NOW), *answers)
-
-
-def walked(
-    talk: Generator[Request, Response, Any], *answers: Response
-) -> tuple[list[Request], Any]:
-    asked: list[Request] = []
-    waiting = iter(answers)
-    try:
-        asked.append(next(talk))
-        while True:
-            asked.append(talk.send(next(waiting)))
-    except StopIteration as end:
-        return asked, end.value
 
 
 def sent(**given: Any) -> dict[str, Any]:
@@ -306,17 +287,6 @@ def test_the_saved_message_has_everything_but_a_device() -> None:
     assert made == alone
 
 
-def test_nothing_is_saved_for_one_device() -> None:
-    assert walked(vivo.prepare(vivo_settings(), AUTHORITY, batch(1), NOW)) == ([], "")
-
-
-def test_a_list_without_a_saved_message_saves_it_first() -> None:
-    asked, receipts = step(batch(2), answer(taskId=SAVED), answer())
-    assert [it.path for it in asked] == ["/message/saveListPayload", "/message/pushToList"]
-    assert body(asked[1])["taskId"] == SAVED
-    assert {it.outcome for it in receipts} == {Outcome.ACCEPTED}
-
-
 @pytest.mark.parametrize(
     ("response", "outcome"),
     [
@@ -332,24 +302,6 @@ def test_a_message_that_is_not_saved_reaches_nobody(response: Response, outcome:
     _, found = walked(vivo.prepare(vivo_settings(), AUTHORITY, batch(2), NOW), response)
     assert isinstance(found, Denied)
     assert found.outcome is outcome
-    asked, receipts = step(batch(2), response)
-    assert len(asked) == 1
-    assert [it.outcome for it in receipts] == [outcome] * 2
-
-
-def test_saving_that_brings_no_answer_leaves_no_doubt() -> None:
-    talk = vivo.deliver(vivo_settings(), AUTHORITY, batch(2), NOW)
-    next(talk)
-    with pytest.raises(StopIteration) as end:
-        talk.throw(Unanswered(Denied(Outcome.UNKNOWN, "-8", "no answer")))
-    assert [it.outcome for it in end.value.value] == [Outcome.UNSENT] * 2
-
-
-def test_a_recall_while_saving_stays_one() -> None:
-    talk = vivo.deliver(vivo_settings(), AUTHORITY, batch(2), NOW)
-    next(talk)
-    with pytest.raises(Unanswered):
-        talk.throw(Unanswered(Denied(Outcome.RECALLED, "0", "")))
 
 
 def test_those_whom_the_answer_names_are_not_reached() -> None:
@@ -371,35 +323,6 @@ def test_a_refused_list_kills_only_whom_it_names() -> None:
     named = [{"userid": f"{1:064x}", "status": 1}]
     _, receipts = step(listed(2), answer(10302, invalidUsers=named))
     assert [it.outcome for it in receipts] == [Outcome.TOKEN_DEAD, Outcome.BAD_REQUEST]
-
-
-@pytest.mark.parametrize("code", [10000, 10094])
-def test_a_stale_token_is_the_drivers_business(code: int) -> None:
-    for given in (batch(1), listed(2), batch(2)):
-        with pytest.raises(StaleCredential) as caught:
-            step(given, answer(code))
-        assert caught.value.code == str(code)
-
-
-async def test_a_message_is_saved_once_for_all_its_lists() -> None:
-    http = ScriptedHttp(lambda _: KIT.accepted)
-    one = driver(vivo, http, rate_per_s=1e6)
-    for count in (2000, 3, 1):
-        receipts = await one.deliver(batch(count), OpenGate())
-        assert {it.outcome for it in receipts} == {Outcome.ACCEPTED}
-    paths = [it.path.rpartition("/")[2] for it in http.requests]
-    assert paths == ["saveListPayload", "pushToList", "pushToList", "pushToList", "send"]
-
-
-async def test_a_list_that_brings_no_answer_is_in_doubt() -> None:
-    answers: Iterator[Response | Fault] = iter((KIT.accepted, Fault("maybe_sent", "reset")))
-
-    def reply(_: Request) -> Response | Fault:
-        return next(answers)
-
-    one = driver(vivo, ScriptedHttp(reply))
-    receipts = await one.deliver(batch(3), OpenGate())
-    assert {it.outcome for it in receipts} == {Outcome.UNKNOWN}
 
 
 def test_a_second_one_takes_the_place_of_the_first() -> None:

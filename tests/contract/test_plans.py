@@ -127,3 +127,19 @@ async def test_the_next_queue_is_found_without_stepping_over_a_long_one(tmp_path
         costs.append(steps)
     connection.close()
     assert costs[1] <= costs[0] + 5, costs
+
+
+def test_a_device_of_two_accounts_that_are_asked_for_is_read_once(tmp_path: Path) -> None:
+    """A push to everyone asks for each device by its user and by its own account."""
+    connection = open_writer(tmp_path / "twice.db", vfs=None, busy_s=0)
+    row = "INSERT INTO device (app, number, registration_id, account, user, doc)"
+    connection.executemany(
+        f"{row} VALUES (1, ?1, ?1, ?1 + 10, ?1 + 20, ?1)", [(number,) for number in range(1, 5)]
+    )
+    read = []
+    for statement in (vars(devices)["_BY_ACCOUNT"], vars(devices)["_BY_USER"]):
+        asked = tables.integers([11, 12, 22, 23])
+        ((docs,),) = connection.execute(statement, (1, asked))
+        read += docs.strip("[]").split(",")
+    connection.close()
+    assert read == ["1", "2", "3"]

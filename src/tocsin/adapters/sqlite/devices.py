@@ -26,7 +26,9 @@ _BY_USER = """
 SELECT '[' || group_concat(d.doc) || ']' FROM carray(?2) AS asked
 CROSS JOIN device AS d INDEXED BY device_user
 ON d.app = ?1 AND d.user = asked.value AND d.user <> 0
+AND d.account NOT IN (SELECT value FROM carray(?2))
 """
+"""Without those that `_BY_ACCOUNT` finds: in a push to everyone that would be every device."""
 _DELETE_BY_ACCOUNT = """
 DELETE FROM device WHERE app = ?1 AND account IN (SELECT value FROM carray(?2))
 """

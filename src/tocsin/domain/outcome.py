@@ -203,11 +203,12 @@ def judge(
         is_dead = receipt.outcome is Outcome.TOKEN_DEAD or receipt.gone_token
         if is_dead and not accused:
             verdict.dead.append(receipt)
-        wait_s = _wait_s(receipt, policy, attempt, fraction)
         is_last = is_one_try and receipt.outcome is not Outcome.HELD
         if is_last or _is_final(receipt, policy, attempt, repeat_replaces=repeat_replaces):
             _settle(verdict, policy.final, receipt, doubted)
-        elif wait_s >= left_s:
+            continue
+        wait_s = _wait_s(receipt, policy, attempt, fraction)
+        if wait_s >= left_s:
             _settle(verdict, _when_out_of_time(receipt), receipt, doubted)
         elif receipt.outcome is Outcome.HELD:
             verdict.held.append(receipt.device)

@@ -220,6 +220,7 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
     activity = message.apple.live_activity
     ttl_s = int(min(task.ttl_s, max(0.0, task.expires_at - now)))
     collapse = f"t{task.app:x}-{task.collapse_task:x}"
+    named = correlations(correlation_key, task.app, task.number)
     deliveries = []
     for index, device in enumerate(begun.devices):
         route = device.route
@@ -230,7 +231,7 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
                 token=route.token,
                 message=message,
                 task_id=task.task_id,
-                correlation=correlation(correlation_key, task.app, task.number, device.number),
+                correlation=named(device.number),
                 collapse=collapse,
                 badge=body.badges[index] if body.badges else None,
                 voip_token=device.voip_token,
@@ -252,16 +253,25 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
     )
 
 
-def correlation(key: bytes, app: int, task: int, device: int) -> str:
-    """UUID text that names a delivery to a vendor: task, device and 8 bytes of proof.
+def correlations(key: bytes, app: int, task: int) -> Callable[[int], str]:
+    """How a task's deliveries are named to a vendor: device number to UUID text.
 
-    Several vendors sign nothing, so a receipt is believed only for ids that we made.
+    Task, device and 8 bytes of proof. Several vendors sign nothing, so a receipt is believed only
+    for ids that we made. What all ids of a task have in common is made ready once: they are as
+    many as pushes.
     """
-    name = task.to_bytes(4, "big") + device.to_bytes(4, "big")
-    proof = hmac.digest(key, app.to_bytes(8, "big") + name, hashlib.sha256)[:8]
-    # Written by hand: the library's class costs five times as much, once for each push.
-    text = (name + proof).hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    head = task.to_bytes(4, "big")
+    begun, front = hmac.new(key, app.to_bytes(8, "big") + head, hashlib.sha256), head.hex()
+
+    def named(device: int) -> str:
+        name = device.to_bytes(4, "big")
+        proof = begun.copy()
+        proof.update(name)
+        # Written by hand: the library's class costs five times as much.
+        text = name.hex() + proof.hexdigest()
+        return f"{front}-{text[:4]}-{text[4:8]}-{text[8:12]}-{text[12:24]}"
+
+    return named
 
 
 def batch_correlation(key: bytes, app: int, task: int) -> str:

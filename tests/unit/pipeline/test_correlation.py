@@ -1,13 +1,40 @@
-"""The id that names a task to vendors whose receipts name the whole list."""
+"""The ids that name a delivery, and a task to vendors whose receipts name the whole list."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
-from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
+from tocsin.pipeline.begin import batch_correlation, correlations, split_batch_correlation
 
 KEY = b"k" * 32
 APP, TASK = 1_400_000_001, 77
+EXPECTED = [
+    "0000004d-0000-0001-638b-f9723bee0d8f",
+    "0000004d-0000-0002-b173-62aaf18dc00b",
+    "0000004d-ffff-ffff-f0bc-64bd4151aeda",
+]
+
+
+def test_a_delivery_has_the_same_id_in_every_attempt_and_in_every_release() -> None:
+    """Receipts and collapse ids of what was sent before an update must still fit."""
+    named = correlations(KEY, APP, TASK)
+    first = [named(device) for device in (1, 2, 2**32 - 1)]
+    assert first == EXPECTED
+    assert [correlations(KEY, APP, TASK)(device) for device in (1, 2, 2**32 - 1)] == first
+    assert UUID(first[0]).bytes[:8] == TASK.to_bytes(4) + (1).to_bytes(4)
+
+
+def test_an_id_says_app_task_device_and_key() -> None:
+    made = {
+        correlations(key, app, task)(device)
+        for key in (KEY, b"x" * 32)
+        for app in (APP, APP + 1)
+        for task in (TASK, TASK + 1)
+        for device in (1, 2)
+    }
+    assert len({text[18:] for text in made}) == 16
 
 
 def test_it_names_app_and_task_and_is_short_enough_for_every_vendor() -> None:

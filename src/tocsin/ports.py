@@ -96,6 +96,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Requests under way at once."""
     counts_badge_here: bool = False
     """Whether the vendor takes absolute badges only, so that we count."""
+    names_deliveries: bool = True
+    """Whether the vendor is told an id of each delivery; others know the list's alone."""
     deadline_s: float = 10.0
     """How long one request may take."""
     clock_offset_s: int = 0
@@ -111,7 +113,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """With the device's language chosen already."""
     task_id: str
     correlation: str
-    """UUID text that names this delivery to the vendor; the same in every attempt."""
+    """UUID text that names this delivery to the vendor; the same in every attempt. Empty where the
+    vendor is told none."""
     collapse: str
     """At most 20 ASCII characters: a later delivery with the same one replaces this."""
     badge: int | None = None
@@ -246,6 +249,11 @@ class Gate(Protocol):
 
 class Channel(Protocol):
     """A way to reach devices: one credential of a vendor, or our online channel."""
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether each delivery needs an id of its own."""
+        ...
 
     def room(self, now: float) -> int:
         """Devices that could begin within the next 250 ms; 0 while a breaker is open."""

@@ -11,6 +11,7 @@ import pytest
 from msgspec import Meta
 
 from tests.unit.channels.kit import (
+    AUTHORITY,
     NOW,
     OpenGate,
     ScriptedHttp,
@@ -154,6 +155,31 @@ def timeless(made: Request | Receipt) -> Request:
     assert isinstance(made, Request)
     headers = tuple(pair for pair in made.headers if pair[0] != "timestamp")
     return msgspec.structs.replace(made, headers=headers)
+
+
+@each_vendor
+def test_an_id_of_a_delivery_is_made_where_the_vendor_is_told_one(vendor: AnyVendor) -> None:
+    told = []
+    for name in ("11111111-one", "22222222-two"):
+        request = first_step(vendor, settings_of(vendor), delivery(correlation=name))
+        assert isinstance(request, Request)
+        told.append((request.headers, request.body))
+    assert (told[0] != told[1]) == vendor.LIMITS.names_deliveries
+
+
+@pytest.mark.parametrize(
+    "vendor",
+    [it for it in VENDORS if takes_lists(it) and not it.LIMITS.names_deliveries],
+    ids=lambda vendor: vendor.NAME,
+)
+def test_a_list_needs_no_ids_where_the_vendor_is_told_none(vendor: ListVendor) -> None:
+    made = []
+    for name in ("", "11111111-one"):
+        listed = given(vendor, 3, correlation=name)
+        talk = vendor.deliver(settings_of(vendor), AUTHORITY, listed, NOW)
+        made.append(next(talk))
+        talk.close()
+    assert made[0] == made[1]
 
 
 @each_vendor

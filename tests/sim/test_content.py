@@ -17,12 +17,14 @@ async def badge_of(world: World, name: str) -> int:
 
 
 class Listening(PlainChannel):
-    """Notes the badge of every delivery that it is handed."""
+    """Notes the badge and the id of every delivery that it is handed."""
 
     badges: set[int | None] = set()
+    ids: tuple[str, ...] = ()
 
     async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
         self.badges = self.badges | {delivery.badge for delivery in batch.deliveries}
+        self.ids = (*self.ids, *(delivery.correlation for delivery in batch.deliveries))
         return await super().deliver(batch, gate)
 
 
@@ -81,4 +83,19 @@ async def test_a_device_that_comes_by_a_token_later_is_counted_for_its_badge_too
     await world.run(60, step_s=0.25)
     assert [item.token for item in world.vendor.log] == ["token-u1"]
     assert await badge_of(world, "u1") == 2
+    await world.close()
+
+
+async def test_an_id_is_the_same_in_every_attempt_and_made_only_where_it_is_told() -> None:
+    world = await World(trouble=Trouble(server_error=0.6)).open()
+    channel = world.channels.plain = Listening(world.vendor, replaces=True)
+    await world.people(20)
+    world.hire()
+    await world.push()
+    await world.run(120, step_s=0.25)
+    assert len(channel.ids) > len(set(channel.ids)) == 20
+    channel.ids, channel.names_deliveries = (), False
+    await world.push()
+    await world.run(120, step_s=0.25)
+    assert set(channel.ids) == {""}
     await world.close()

@@ -93,6 +93,8 @@ class Vendor:
 class PlainChannel:
     """A channel to a `Vendor`: many requests at once, each past the gate."""
 
+    names_deliveries = True
+
     def __init__(self, vendor: Vendor, *, replaces: bool, in_flight: int = 50) -> None:
         self._vendor = vendor
         self._replaces = replaces

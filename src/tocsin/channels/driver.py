@@ -109,6 +109,10 @@ class Driver(ABC):
             app=record.app, certificate=record.number, channel=vendor.NAME
         )
 
+    @property
+    def names_deliveries(self) -> bool:
+        return self._limits.names_deliveries
+
     def room(self, now: float) -> int:
         if self._keeper.is_denied(now):
             return 0

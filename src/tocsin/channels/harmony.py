@@ -64,6 +64,7 @@ NOBODY = "IQAAAACy0tEj" + "0" * 64
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
+    names_deliveries=False,
     lifetime_max_s=15 * 86_400,
     # Huawei grants at least so many on Android, and names no figure here.
     rate_per_s=6000.0,

@@ -59,6 +59,7 @@ NOBODY = "BAEAAAAAB." + "0" * 64
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
+    names_deliveries=False,
     lifetime_max_s=15 * 86_400,
     # Targets, not requests; Honor raises it for nobody.
     rate_per_s=3000.0,

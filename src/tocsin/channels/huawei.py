@@ -64,6 +64,7 @@ NOBODY = "IQAAAACy0" + "0" * 64
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1000,
+    names_deliveries=False,
     lifetime_max_s=15 * 86_400,
     # Huawei grants at least so many; more comes with more monthly users.
     rate_per_s=6000.0,

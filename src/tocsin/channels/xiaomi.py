@@ -69,6 +69,7 @@ LIMITS = Limits(
     # Xiaomi names no figure; 4 KB is what its own clients keep to.
     payload_max_bytes=4096,
     devices_max=1000,
+    names_deliveries=False,
     lifetime_max_s=10 * 86_400,
     # For less than 100,000 devices with notifications on; 3,000 from ten million on.
     rate_per_s=500.0,

@@ -213,8 +213,10 @@ def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
     )
 
 
-def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batch:
-    """The deliveries of a begun job."""
+def batch_of(
+    begun: Begun, job: int, correlation_key: bytes, now: float, *, names_deliveries: bool = True
+) -> Batch:
+    """The deliveries of a begun job; `names_deliveries` is the channel's."""
     task, body = begun.task, begun.body
     message = task.message.translated(body.language)
     activity = message.apple.live_activity
@@ -231,7 +233,7 @@ def batch_of(begun: Begun, job: int, correlation_key: bytes, now: float) -> Batc
                 token=route.token,
                 message=message,
                 task_id=task.task_id,
-                correlation=named(device.number),
+                correlation=named(device.number) if names_deliveries else "",
                 collapse=collapse,
                 badge=body.badges[index] if body.badges else None,
                 voip_token=device.voip_token,

@@ -100,7 +100,13 @@ class Worker:
             return
         self._tools.metrics.count("jobs_begun", channel=channel_of(job))
         assert channel is not None
-        batch = batch_of(begun, job.number, self._tools.correlation_key, self._clock.now())
+        batch = batch_of(
+            begun,
+            job.number,
+            self._tools.correlation_key,
+            self._clock.now(),
+            names_deliveries=channel.names_deliveries,
+        )
         receipts = await channel.deliver(batch, self.gate)
         await self._settle(job, begun, channel, receipts)
 

@@ -83,6 +83,7 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
         if device.user:
             by_user.setdefault(device.user, []).append(device)
         by_registration[device.account] = device
+    policy, only, planned = view.app.device_policy, scene.only, scene.planned
     for account in scene.page:
         if account not in view.accounts:
             planner.book_account(account, "account deleted")
@@ -92,14 +93,15 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
             planner.book_account(account, "reached as its UserID")
             continue
         found = [own] if own is not None else by_user.get(account, [])
-        chosen = choose_devices(found, view.app.device_policy)
-        chosen = [it for it in chosen if scene.only is None or it.number in scene.only]
+        chosen = choose_devices(found, policy)
+        if only is not None:
+            chosen = [it for it in chosen if it.number in only]
         if not chosen:
-            reason = "no device" if scene.only is None else "not sent before"
+            reason = "no device" if only is None else "not sent before"
             planner.book_account(account, reason)
             continue
         planner.book_account(account, WITH_DEVICES)
-        yield from (it for it in chosen if it.number not in scene.planned)
+        yield from (it for it in chosen if it.number not in planned) if planned else chosen
 
 
 def choose_devices(devices: Sequence[Device], policy: str) -> list[Device]:
@@ -118,8 +120,16 @@ class _Planner:
         self._task = task
         self._job = job
         self._scene = scene
+        # The same for every device of the page, so it is asked once.
         self._over = closes(task, scene.now)
-        self._open = {_key(batch): _Filling(batch) for batch in body.open}
+        self._is_withdrawal = task.is_withdrawal
+        self._is_routed = self._is_withdrawal or not task.message.is_online_only
+        self._connected = scene.connected if task.overwrites is None else BitMap()
+        self._ways = {
+            number: _Way(facts, f"{facts.channel}:{number}")
+            for number, facts in scene.credentials.items()
+        }
+        self._open = {_key(batch): self._filling(batch) for batch in body.open}
         self._accounts: dict[str, list[int]] = {}
         self._closed: dict[tuple[State, str, str], list[int]] = {}
         self._planned: list[int] = []
@@ -135,22 +145,21 @@ class _Planner:
         if self._over is not None:
             self._close(device, self._over, "", "")
             return
-        message, is_withdrawal = self._task.message, self._task.is_withdrawal
+        message = self._task.message
         language = choose_language(message.translations, device.language)
-        route = None if message.is_online_only and not is_withdrawal else device.route
-        facts = self._scene.credentials.get(route.credential) if route else None
-        if is_withdrawal and facts is not None and not facts.takes_back:
+        route = device.route if self._is_routed else None
+        way = self._ways.get(route.credential) if route else None
+        if self._is_withdrawal and way is not None and not way.facts.takes_back:
             self._close(device, State.UNREACHABLE, "-14", "the vendor takes nothing back")
             return
-        is_connected = device.number in self._scene.connected and self._task.overwrites is None
-        if route is None or facts is None:
+        is_connected = device.number in self._connected
+        if route is None or way is None:
             self._without_route(device, language, is_connected=is_connected)
             return
         if is_connected:
             self._add(("online", "online", 0, language, False), device.number, None)
-        badge = self._badge(device, message) if facts.counts_badge_here else None
-        queue = f"{facts.channel}:{route.credential}"
-        key = (queue, facts.channel, route.credential, language, is_connected)
+        badge = self._badge(device, message) if way.facts.counts_badge_here else None
+        key = (way.queue, way.facts.channel, route.credential, language, is_connected)
         self._add(key, device.number, badge)
 
     def finish(self, *, is_last: bool) -> StepEdit:
@@ -186,19 +195,19 @@ class _Planner:
         self._closed.setdefault((state, code or "0", info), []).append(device.number)
 
     def _add(self, key: _Key, device: int, badge: int | None) -> None:
-        filling = self._open.get((*key, badge is not None))
+        full_key = (*key, badge is not None)
+        filling = self._open.get(full_key)
         if filling is None:
-            batch = OpenBatch(*key)
-            filling = self._open[(*key, badge is not None)] = _Filling(batch)
+            filling = self._open[full_key] = self._filling(OpenBatch(*key))
         filling.devices.append(device)
         if badge is not None:
             filling.badges.append(badge)
-        if len(filling.devices) >= self._size(key):
+        if len(filling.devices) >= filling.size:
             self._flush(filling)
 
-    def _size(self, key: _Key) -> int:
-        facts = self._scene.credentials.get(key[2])
-        return ONLINE_BATCH if facts is None else facts.batch_max
+    def _filling(self, batch: OpenBatch) -> _Filling:
+        way = self._ways.get(batch.credential)
+        return _Filling(batch, ONLINE_BATCH if way is None else way.facts.batch_max)
 
     def _flush(self, filling: _Filling) -> None:
         if not filling.devices:
@@ -231,11 +240,19 @@ class _Planner:
 _Key = tuple[str, str, int, int, bool]
 
 
+class _Way(Struct, frozen=True):
+    """A credential that devices are reached by."""
+
+    facts: ChannelFacts
+    queue: str
+
+
 class _Filling:
     """A batch while it grows."""
 
-    def __init__(self, batch: OpenBatch) -> None:
+    def __init__(self, batch: OpenBatch, size: int) -> None:
         self._head = batch
+        self.size = size
         self.devices = list(batch.devices)
         self.badges = list(batch.badges)
 

@@ -36,7 +36,8 @@ from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.domain.webpush import (
     PLAIN_MAX_BYTES,
-    Subscription,
+    Address,
+    address_of,
     base64url,
     public_bytes,
     seal,
@@ -244,7 +245,7 @@ def read(delivery: Delivery, response: Response) -> Receipt:
             handle=_message_path(delivery, response.headers.get("location", "")),
         )
     accuses_us = outcome in (Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG)
-    if accuses_us and not _is_known(subscription_of(delivery.token)):
+    if accuses_us and not _is_known(address_of(delivery.token)):
         outcome = Outcome.NOT_PERMITTED
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(str(response.status), reason)
@@ -271,7 +272,7 @@ def recall(
     """
     receipts = []
     for delivery in deliveries:
-        to = subscription_of(delivery.token)
+        to = address_of(delivery.token)
         if to is None or not delivery.handle:
             receipts.append(_NO_NAME.receipt(delivery))
             continue
@@ -363,7 +364,7 @@ def _message_path(delivery: Delivery, location: str) -> str:
 
     The address is a stranger's word, so it may not lead anywhere else, nor be of any length.
     """
-    to = subscription_of(delivery.token)
+    to = address_of(delivery.token)
     if to is None or not location or len(location) > HANDLE_MAX:
         return ""
     path = location.removeprefix(to.origin)
@@ -393,7 +394,7 @@ def _topic(collapse: str) -> str:
     return to_base64url(hashlib.sha256(collapse.encode()).digest()[:24])
 
 
-def _is_known(to: Subscription | None) -> bool:
+def _is_known(to: Address | None) -> bool:
     """Whether the push service is one of those that browsers come with."""
     if to is None:
         return False

@@ -52,6 +52,14 @@ class Subscription(Struct, frozen=True):
     """Sixteen bytes that only the browser and we know."""
 
 
+class Address(Struct, frozen=True):
+    """The part of a subscription that is no secret of the browser's."""
+
+    origin: str
+    host: str
+    path: str
+
+
 class _Keys(Struct, frozen=True):
     p256dh: str
     auth: str
@@ -62,7 +70,12 @@ class _Told(Struct, frozen=True):
     keys: _Keys
 
 
+class _Named(Struct, frozen=True):
+    endpoint: str
+
+
 _DECODER = msgspec.json.Decoder(_Told)
+_NAMED = msgspec.json.Decoder(_Named)
 
 
 def subscription_of(token: str) -> Subscription | None:
@@ -75,15 +88,30 @@ def subscription_of(token: str) -> Subscription | None:
         public_key, auth = base64url(told.keys.p256dh), base64url(told.keys.auth)
     except (msgspec.DecodeError, UnicodeError, ValueError):
         return None
-    match = _ENDPOINT.fullmatch(told.endpoint)
-    if match is None or "#" in told.endpoint or len(auth) != 16 or not _is_point(public_key):
+    to = _address(told.endpoint)
+    if to is None or len(auth) != 16 or not _is_point(public_key):
+        return None
+    return Subscription(to.origin, to.host, to.path, public_key, auth)
+
+
+def address_of(token: str) -> Address | None:
+    """Where a subscription's messages go, its keys left unread: they are the dear part."""
+    try:
+        return _address(_NAMED.decode(token).endpoint)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def _address(endpoint: str) -> Address | None:
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or "#" in endpoint:
         return None
     port = int(match["port"] or 443)
     if not 0 < port < 65_536:
         return None
     host = match["host"].lower()
     origin = f"https://{host}" + ("" if port == 443 else f":{port}")
-    return Subscription(origin, host, match["path"] or "/", public_key, auth)
+    return Address(origin, host, match["path"] or "/")
 
 
 def seal(plain: bytes, to: Subscription, *, secret: bytes, correlation: str) -> bytes:

@@ -21,6 +21,8 @@ from tests.unit.channels.kit_webpush import (
 from tocsin.domain.webpush import (
     PLAIN_MAX_BYTES,
     SEALED_MAX_BYTES,
+    Address,
+    address_of,
     base64url,
     encrypt,
     seal,
@@ -125,6 +127,7 @@ def test_an_endpoint_is_taken_apart(endpoint: str, origin: str, host: str, path:
     found = subscription_of(token("", endpoint))
     assert found is not None
     assert (found.origin, found.host, found.path) == (origin, host, path)
+    assert address_of(token("", endpoint)) == Address(origin, host, path)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +155,7 @@ def test_an_endpoint_is_taken_apart(endpoint: str, origin: str, host: str, path:
 )
 def test_an_endpoint_that_could_be_read_in_two_ways_is_none(endpoint: str) -> None:
     assert subscription_of(token("", endpoint)) is None
+    assert address_of(token("", endpoint)) is None
 
 
 @pytest.mark.parametrize(
@@ -177,6 +181,7 @@ def test_keys_that_are_none(keys: Any) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"https://push.example.com"', "\ud800"])
 def test_texts_that_are_no_subscription(text: str) -> None:
     assert subscription_of(text) is None
+    assert address_of(text) is None
 
 
 def test_padded_keys_are_read_too() -> None:

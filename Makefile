@@ -1,7 +1,7 @@
 # One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit contract sim bench docs serve
+.PHONY: help setup demo test check fix unit contract sim bench docs serve new-channel
 
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
@@ -11,9 +11,11 @@ ARGS ?=
 # Where `make serve` keeps its data, and the port it listens on.
 DATA ?= data
 PORT ?= 8080
+# The vendor that `make new-channel` begins, as in: make new-channel NAME=acme
+NAME ?=
 
 help:  ## print this table
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## prepare .venv (every other target does this by itself)
 	@sh scripts/setup.sh
@@ -50,3 +52,6 @@ docs: setup  ## write the generated pages of docs/ anew
 
 serve: setup  ## serve on PORT=8080 with DATA=data
 	@$(BIN)/tocsin serve --data $(DATA) --port $(PORT) $(ARGS)
+
+new-channel: setup  ## begin a vendor: make new-channel NAME=acme
+	@$(BIN)/python scripts/new_channel.py $(NAME)

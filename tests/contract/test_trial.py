@@ -73,7 +73,8 @@ class Office:
 async def test_a_good_credential_is_told_so_and_reaches_nobody(vendor: AnyVendor) -> None:
     office = Office()
     trial = await office.try_out(vendor.NAME)
-    assert (trial.verdict, trial.advice) == ("good", "")
+    why = f"{vendor.NAME}: what it says of NOBODY has no row in OUTCOMES that says so"
+    assert (trial.verdict, trial.advice) == ("good", ""), why
     assert [entry for entry in office.seen() if entry.accepted] == []
     devices = office.sandbox.devices.all_of(vendor.NAME)
     assert [device for device in devices if device.shown] == []
@@ -87,7 +88,8 @@ async def test_a_wrong_one_is_told_so_with_what_to_do(vendor: AnyVendor) -> None
     wrong = kit_of(vendor).wrong or {}
     trial = await Office().try_out(vendor.NAME, **wrong)
     assert trial.verdict == "wrong"
-    assert trial.advice in vendor.HINTS.values()
+    why = f"{vendor.NAME}: no HINTS for {trial.code}, which a wrong credential is answered with"
+    assert trial.advice in vendor.HINTS.values(), why
     assert not [value for value in wrong.values() if value in trial.said]
 
 
@@ -132,7 +134,7 @@ def test_every_hint_is_for_something_that_the_vendor_says(vendor: AnyVendor) -> 
     said = {reason for _, reason in vendor.OUTCOMES} | {
         str(status) for status, _ in vendor.OUTCOMES
     }
-    assert vendor.HINTS
+    assert vendor.HINTS, f"{vendor.NAME}: HINTS is empty"
     for key, hint in vendor.HINTS.items():
         assert key in said | WORDS, key
         assert hint
@@ -173,7 +175,8 @@ async def test_a_refused_credential_raises_an_alarm_and_a_line_that_says_what_to
         await one.deliver(Batch(app=7, task=1, job=9, deliveries=(given,)), OpenGate())
     lines = [msgspec.json.decode(line) for line in told.getvalue().splitlines()]
     (line,) = [it for it in lines if it["event"] == "credential refused"]
-    assert line["advice"] in vendor.HINTS.values()
+    why = f"{vendor.NAME}: no HINTS for {line['code']}, which a wrong credential is answered with"
+    assert line["advice"] in vendor.HINTS.values(), why
     assert (line["certificate"], line["channel"], line["level"]) == (1, name, "error")
     assert b'tocsin_alarms_total{credential="7:1"} 1' in office.metrics.render()
     await one.close()

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tocsin.client.rest import condition
 from tocsin.clock import Chance
-from tocsin.sandbox.registry import Manners
+from tocsin.sandbox.registry import MANNERS, Manners
 
 SEED = 20_260_101
 CITIES = ("Oslo", "Lima", "Kyoto", "Nairobi", "München")
@@ -38,15 +38,14 @@ REPORTS_EVERY = 60
 CLICK_EVERY = 5
 """One socket device in so many clicks what it is shown."""
 COUNTS = {
+    **dict.fromkeys(sorted(MANNERS), 200),
     "apns": 3000,
     "fcm": 1500,
     "harmony": 700,
     "honor": 700,
     "huawei": 1200,
-    "meizu": 200,
     "oppo": 700,
     "vivo": 500,
-    "webpush": 200,
     "xiaomi": 300,
 }
 """Devices by vendor. Huawei and Meizu need more than one list for theirs."""

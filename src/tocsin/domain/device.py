@@ -37,7 +37,7 @@ PUSH_PLATFORMS: dict[str, int] = {
     "harmony": 9,
     "webpush": 10,
 }
-"""PushPlatform by channel (trtc.io/document/67551, read 2026-11); 9 and 10 are our choice."""
+"""PushPlatform by channel (trtc.io/document/67551, read 2026-11); from 9 on our choice."""
 
 
 ENVIRONMENTS = ("production", "development")

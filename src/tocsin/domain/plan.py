@@ -36,6 +36,8 @@ from tocsin.domain.task import (
 PAGE_ACCOUNTS = 16_384
 """Accounts in one transaction of fanout."""
 ONLINE_BATCH = 1000
+AS_USER = "reached as its UserID"
+"""Why the account of a device is without one: whoever is logged in there is in the audience."""
 
 
 class ChannelFacts(Struct, frozen=True):
@@ -84,13 +86,15 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
             by_user.setdefault(device.user, []).append(device)
         by_registration[device.account] = device
     policy, only, planned = view.app.device_policy, scene.only, scene.planned
+    existing, audience = view.accounts, scene.audience
+    with_devices, as_user = planner.accounts(WITH_DEVICES), planner.accounts(AS_USER)
     for account in scene.page:
-        if account not in view.accounts:
-            planner.book_account(account, "account deleted")
+        if account not in existing:
+            planner.accounts("account deleted").append(account)
             continue
         own = by_registration.get(account)
-        if own is not None and own.user and own.user in scene.audience:
-            planner.book_account(account, "reached as its UserID")
+        if own is not None and own.user and own.user in audience:
+            as_user.append(account)
             continue
         found = [own] if own is not None else by_user.get(account, [])
         chosen = choose_devices(found, policy)
@@ -98,14 +102,16 @@ def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Dev
             chosen = [it for it in chosen if it.number in only]
         if not chosen:
             reason = "no device" if only is None else "not sent before"
-            planner.book_account(account, reason)
+            planner.accounts(reason).append(account)
             continue
-        planner.book_account(account, WITH_DEVICES)
+        with_devices.append(account)
         yield from (it for it in chosen if it.number not in planned) if planned else chosen
 
 
-def choose_devices(devices: Sequence[Device], policy: str) -> list[Device]:
+def choose_devices(devices: Sequence[Device], policy: str) -> Sequence[Device]:
     """Which of an account's devices a push goes to: all, or the newest login."""
+    if len(devices) == 1 and devices[0].is_registered:
+        return devices
     registered = [device for device in devices if device.is_registered]
     if policy == "all" or len(registered) < 2:
         return registered
@@ -135,9 +141,9 @@ class _Planner:
         self._planned: list[int] = []
         self._edit = StepEdit()
 
-    def book_account(self, account: int, reason: str) -> None:
-        """Write an account into the books: with devices, or why it has none."""
-        self._accounts.setdefault(reason, []).append(account)
+    def accounts(self, reason: str) -> list[int]:
+        """The accounts that the books shall name so: with devices, or why they have none."""
+        return self._accounts.setdefault(reason, [])
 
     def place(self, device: Device) -> None:
         """Put a device into the batches of its legs, or book why it has none."""
@@ -218,7 +224,7 @@ class _Planner:
         filling.badges.clear()
 
     def _blocks(self) -> Iterable[Block]:
-        for reason, accounts in self._accounts.items():
+        for reason, accounts in ((name, it) for name, it in self._accounts.items() if it):
             yield self._block("account", reason, "", accounts)
         for (state, code, info), devices in self._closed.items():
             yield msgspec.structs.replace(self._block("device", state, code, devices), info=info)

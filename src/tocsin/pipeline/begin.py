@@ -203,6 +203,8 @@ class _Sorting:
 
 def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
     """The body with only the devices at these places, in order."""
+    if len(left) == len(body.devices):
+        return body
     devices = tuple(body.devices[at] for at in left)
     kept = frozenset(devices)
     return msgspec.structs.replace(

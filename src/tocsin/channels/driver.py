@@ -165,7 +165,7 @@ class Driver(ABC):
         return receipts
 
     async def prove(self) -> Denied:
-        """Only our own proof, where a vendor has nobody to ask: why there is none, or success."""
+        """Only what proves us, and no push: why there is none, or success."""
         found = await self._keeper.get()
         return found if isinstance(found, Denied) else NOT_ASKED
 
@@ -219,8 +219,9 @@ class Driver(ABC):
         try:
             authority = await self._keeper.get()
             if isinstance(authority, Denied):
-                self._weigh(authority, is_probe=is_probe)
-                return authority
+                if authority.outcome in ACCUSING:
+                    self._weigh(authority, is_probe=is_probe)
+                return unproven(authority)
             refusal = await self._clear(turn, units)
             if refusal is not None:
                 return refusal
@@ -419,6 +420,15 @@ class Driver(ABC):
 def held(wait_s: float) -> Denied:
     """Not now, but in `wait_s`."""
     return Denied(Outcome.HELD, *HELD, wait_s)
+
+
+def unproven(found: Denied) -> Denied:
+    """What it means for deliveries that there is nothing to prove us with.
+
+    A wrong credential is told. Whatever else keeps a token service passes, and nothing was sent, so
+    they wait for as long as they live and it costs them no attempt.
+    """
+    return found if found.outcome in ACCUSING else held(found.retry_after_s or 0.0)
 
 
 def _fits(driver: Driver) -> Channel:

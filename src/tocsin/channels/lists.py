@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn
+from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.pace import ACCUSING
 from tocsin.channels.registry import ListVendor, prepare_of
 from tocsin.domain.app import Credential
@@ -110,7 +110,7 @@ class ListDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(course.begun.authority)
         if isinstance(renewed, Denied):
-            return turn.batch.came_to(renewed)
+            return turn.batch.came_to(unproven(renewed))
         refusal = await self._clear(turn, len(turn.batch.deliveries))
         if refusal is not None:
             return turn.batch.came_to(refusal)

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn
+from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.registry import SingleVendor
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
@@ -84,7 +84,8 @@ class SingleDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(begun.authority)
         if isinstance(renewed, Denied):
-            return self._recorded(renewed.receipt(delivery), begun)
+            found = unproven(renewed).receipt(delivery)
+            return found if found.outcome is Outcome.HELD else self._recorded(found, begun)
         refusal = await self._clear(turn)
         if refusal is not None:
             return refusal.receipt(delivery)

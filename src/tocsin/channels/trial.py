@@ -73,8 +73,9 @@ async def try_out(record: Credential, settings: Any, tools: Tools) -> Trial:
 
 
 async def _ask(driver: Driver, nobody: str, now: float) -> Receipt | Denied:
-    if not nobody:
-        return await driver.prove()
+    proof = await driver.prove()
+    if not nobody or proof.outcome is not Outcome.ACCEPTED:
+        return proof
     one = Delivery(
         device=0,
         token=nobody,

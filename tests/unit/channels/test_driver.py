@@ -12,6 +12,7 @@ from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver, 
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer
+from tests.unit.channels.test_unproven import WRONG, Office
 from tocsin.channels import apns, fcm
 from tocsin.channels.pace import OPEN_S
 from tocsin.clock import ManualClock, settle_loop
@@ -238,46 +239,6 @@ async def test_a_recall_reaches_those_that_were_refused() -> None:
     assert (outcomes(receipts), len(http.requests)) == ({Outcome.RECALLED: 1}, 1)
 
 
-class NoBearers(ScriptedHttp):
-    """The token service answers `answer`, whatever it is."""
-
-    def __init__(self, answer: Response | Fault) -> None:
-        super().__init__(lambda _: OK)
-        self._denial = answer
-
-    async def send(
-        self,
-        request: Request,
-        deadline_s: float,
-        may_begin: Callable[[], bool] | None = None,
-    ) -> Response | Fault:
-        if request.path == "/token":
-            self.bearers += 1
-            return self._denial
-        return await super().send(request, deadline_s, may_begin)
-
-
-@pytest.mark.parametrize(
-    ("answer", "outcome"),
-    [
-        (Response(400, {}, b'{"error":"invalid_grant"}'), Outcome.CREDENTIALS_WRONG),
-        (Response(503), Outcome.SERVER_ERROR),
-        (Fault("unsent", "refused"), Outcome.UNSENT),
-        (Fault("maybe_sent", "no answer"), Outcome.UNSENT),
-    ],
-)
-async def test_without_an_authority_nothing_is_sent(
-    answer: Response | Fault, outcome: Outcome
-) -> None:
-    http = NoBearers(answer)
-    one = driver(fcm, http)
-    receipts = await one.deliver(batch(100), OpenGate())
-    assert receipts[0].outcome is outcome
-    assert set(outcomes(receipts)) <= {outcome, Outcome.HELD}
-    assert (http.requests, http.bearers) == ([], 1)
-    assert one.room(NOW) == 0
-
-
 # pace
 
 
@@ -467,9 +428,9 @@ async def everything_that_is_logged() -> None:
         raise ValueError(f"what is this: {request}")
 
     await driver(apns, ScriptedHttp(broken)).deliver(batch(1, **canary), OpenGate())
-    await driver(fcm, NoBearers(Response(400, {}, b'{"error":"invalid_grant"}'))).deliver(
-        batch(1, **canary), OpenGate()
-    )
+    refusing = Office(fcm)
+    refusing.given = WRONG
+    await driver(fcm, refusing).deliver(batch(1, **canary), OpenGate())
 
 
 def test_the_kit_gives_what_the_tests_count_on() -> None:

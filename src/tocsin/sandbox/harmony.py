@@ -1,15 +1,16 @@
 """HarmonyOS Push Kit v3: `messages:send`, with the sender's own PS256 tokens.
 
 Huawei, "Scenario-based messages", "Generating a token by service account" and "Message receipt"
-(developer.huawei.com harmonyos-references and harmonyos-guides, read 2026-11).
+(developer.huawei.com harmonyos-references and harmonyos-guides, read 2026-11). What a message may
+contain stands in `harmony_message.py`. What is over a device's limit is taken, not shown, and told
+by a receipt.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
 import jwt
 import msgspec
@@ -18,10 +19,27 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.sandbox import harmony_message
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
+from tocsin.sandbox.harmony_message import (
+    BACKGROUND,
+    DAY_S,
+    MARKETING,
+    TOKENS_MAX,
+    Drawn,
+    Fault,
+    Send,
+    text,
+)
+from tocsin.sandbox.huawei_receipts import (
+    MARKETING_LIMIT,
+    RECEIPTS_MAX,
+    TOO_OFTEN,
+    fate_of,
+    signed_head,
+)
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 
 NAME = "harmony"
@@ -29,14 +47,10 @@ AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
 KEY_ID = "5c8d1b0charmony"
 SUB_ACCOUNT = "100000001"
 PACKAGE = "com.example.app"
-TOKENS_MAX, TEST_TOKENS_MAX = 1000, 10
-PAYLOAD_BYTES_MAX = 4096
-TTL_S_MAX = 15 * 86_400
-DAY_S = 86_400
-CATEGORIES = (
-    *("IM", "VOIP", "MISS_CALL", "SUBSCRIPTION", "TRAVEL", "HEALTH", "WORK", "ACCOUNT", "EXPRESS"),
-    *("FINANCE", "DEVICE_REMINDER", "MAIL", "MARKETING"),
-)
+TEST_TOKENS_MAX = 10
+HOUR_S = 3600.0
+AHEAD_MAX_S = 300
+"""How far a token's `iat` may be ahead of the sandbox's clock; Huawei does not say."""
 REASONS = {
     "dead": "tokenFormatError",
     "expired": "tokenFormatError",
@@ -58,8 +72,14 @@ class HarmonySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     targets_per_s: int | None = None
     """Before 503; None: no limit, as Huawei names none."""
     test_per_day: int | None = 1000
+    marketing_per_day: int | None = None
+    """Marketing messages a device and day; Huawei gives 2, news 5. None: no limit."""
+    im_wakes_per_hour: int | None = None
+    """Background pushes of `backgroundMode` 1 a device and hour; Huawei gives 2."""
     background_right: bool = True
     """Whether the app may send background pushes."""
+    badge_right: bool = True
+    """Whether the app has the right to the category IM, which badge messages need."""
     sensitive_words: tuple[str, ...] = ("sensitive-word",)
     callback_user: str = "sandbox"
     callback_key: str = "sandbox-harmony-callback-key"
@@ -101,11 +121,14 @@ class Harmony:
         self._book = book
         self._clock = clock
         self._chance = chance
-        key = load_pem_private_key(private_key.encode(), None)
+        # The sandbox's own: checking its numbers would take a tenth second.
+        key = load_pem_private_key(private_key.encode(), None, unsafe_skip_rsa_key_validation=True)
         assert isinstance(key, rsa.RSAPrivateKey)
         self._public = key.public_key()
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, float(DAY_S))
+        self._marketing = Buckets(settings.marketing_per_day, float(DAY_S))
+        self._wakes = Buckets(settings.im_wakes_per_hour, HOUR_S)
         self.credential = HarmonyCredential(
             private_key=private_key,
             key_id=KEY_ID,
@@ -150,6 +173,8 @@ class Harmony:
             code = "80200001"
         if not code and revoking and revoking["client"] != told.client_id:
             code = "80300002"
+        if not code and not headers.get("content-type", "").startswith("application/json"):
+            code = "80100003"
         if code:
             return _answer(code)
         if revoking:
@@ -201,85 +226,95 @@ class Harmony:
         is_known = (scheme, key_id, claims.get("iss")) == ("Bearer", KEY_ID, SUB_ACCOUNT)
         if not is_known or not isinstance(begins, int) or not isinstance(ends, int):
             return "80200001"
+        if begins > now + AHEAD_MAX_S:
+            return "80200001"
         if ends - begins > DAY_S:
             return "80300036"
         return "80200005" if ends <= now else ""
 
     def _send(self, body: bytes, push_type: str, said: Mapping[str, str], now: float) -> Verdict:
-        try:
-            told = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return _answer("80100003", "Illegal payload, no JSON")
-        parts = [_member(told, name) for name in ("payload", "target", "pushOptions")]
-        payload, target, options = parts
-        tokens: Any = target.get("token")
-        drawn = _member(payload, "notification")
-        fault = next(_faults(told, push_type, tokens), None) or self._policy(
-            drawn, options, tokens, push_type, now
-        )
-        if fault:
-            verdict = _answer(fault[0], fault[1])
-            if isinstance(tokens, list):
-                verdict.targets = tuple(
-                    Target(str(it), accepted=False, reason=fault[0]) for it in tokens
-                )
+        send = harmony_message.read(body, push_type)
+        if isinstance(send, Fault):
+            return _answer(send.code, send.text)
+        fault = self._policy(send, push_type, now)
+        if fault is None:
+            verdict = self._reach(send, said, now)
         else:
-            verdict = self._reach(drawn, options, tokens, said, now)
-        verdict.correlation = str(options.get("biTag", ""))
-        verdict.collapse = str(drawn.get("notifyId", ""))
+            verdict = _answer(fault.code, fault.text)
+            verdict.targets = tuple(
+                Target(it, accepted=False, reason=fault.code) for it in send.target.token
+            )
+        verdict.correlation = text(send.options.bi_tag)
+        verdict.collapse = send.drawn.collapse
         verdict.push_type = push_type
         verdict.receipt_to = CONSOLE
         return verdict
 
-    def _policy(
-        self, drawn: Any, options: Any, tokens: list[str], push_type: str, now: float
-    ) -> tuple[str, str] | None:
-        text = f"{drawn.get('title')} {drawn.get('body')}"
-        if any(word in text for word in self._settings.sensitive_words):
-            return "80100016", "sensitive content"
-        if push_type == "6" and not self._settings.background_right:
-            return "80300002", "no right to background pushes"
-        if not self._flow.take(len(tokens), now):
-            return "503", "flow control"
-        if options.get("testMessage"):
-            if len(tokens) > TEST_TOKENS_MAX:
-                return "80300030", "token count of a test message"
+    def _policy(self, send: Send, push_type: str, now: float) -> Fault | None:
+        told, drawn, count = self._settings, send.drawn, len(send.target.token)
+        shown = f"{text(drawn.title)} {text(drawn.body)}"
+        if any(word in shown for word in told.sensitive_words):
+            return Fault("80100016", "sensitive content")
+        if push_type == BACKGROUND and not told.background_right:
+            return Fault("80300002", "no right to background pushes")
+        if drawn.is_badge and not told.badge_right:
+            return Fault("80300002", "no right to badge messages")
+        if not self._flow.take(count, now):
+            return Fault("503", "flow control")
+        if send.options.test_message is True:
+            if count > TEST_TOKENS_MAX:
+                return Fault("80300030", "token count of a test message")
             if not self._tests.take(NAME, now):
-                return "80300029", "test messages of the day"
+                return Fault("80300029", "test messages of the day")
         return None
 
-    def _reach(
-        self, drawn: Any, options: Any, tokens: list[str], said: Mapping[str, str], now: float
-    ) -> Verdict:
+    def _reach(self, send: Send, said: Mapping[str, str], now: float) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
-        return self._told_of(
-            tokens, request_id, lambda it: self._show(drawn, options, it, request_id, now), said
-        )
+
+        def reach(token: str) -> str:
+            limit = self._limit(send, token, now)
+            if not limit:
+                self._show(send, token, request_id, now)
+            return limit
+
+        return self._told_of(send.target.token, request_id, reach, said)
+
+    def _limit(self, send: Send, token: str, now: float) -> str:
+        """What a receipt says where this device had enough of the kind; else the push counts."""
+        if send.options.test_message is True:
+            return ""
+        if send.drawn.category == MARKETING and not self._marketing.take(token, now):
+            return MARKETING_LIMIT
+        if send.options.background_mode == 1 and not self._wakes.take(token, now):
+            return TOO_OFTEN
+        return ""
 
     def _told_of(
         self,
         tokens: list[str],
         request_id: str,
-        reach: Callable[[str], None],
+        reach: Callable[[str], str],
         said: Mapping[str, str],
     ) -> Verdict:
-        """Reach those who can be reached, and tell of the others by reason."""
+        """Reach those who can be reached, and tell of the others by reason.
+
+        `reach` answers what a receipt says of a device, where that is not its state.
+        """
         illegal: dict[str, list[str]] = {}
         targets = []
         for token in tokens:
             reason = said.get(token) or self._reason(token)
-            targets.append(Target(token, accepted=not reason, reason=reason))
+            limit = "" if reason else reach(token)
+            targets.append(Target(token, not reason, reason, receipt_code=limit))
             if reason:
                 illegal.setdefault(reason, []).append(token)
-            else:
-                reach(token)
         failed = sum(map(len, illegal.values()))
         figures = {"success": len(tokens) - failed, "failure": failed, "illegalTokens": illegal}
-        text = msgspec.json.encode(figures).decode()
+        shares = msgspec.json.encode(figures).decode()
         code = "80000000" if not failed else "80100000"
         if failed == len(tokens):
             code = "80300007"
-        verdict = _answer(code, text if failed else "Success", request_id)
+        verdict = _answer(code, shares if failed else "Success", request_id)
         verdict.message_id = request_id
         verdict.targets = tuple(targets)
         return verdict
@@ -304,10 +339,11 @@ class Harmony:
         verdict.push_type = "revoke"
         return verdict
 
-    def _take(self, told: _Revoke, token: str) -> None:
+    def _take(self, told: _Revoke, token: str) -> str:
         device = self._book.look(NAME, token)
         assert device is not None
         self._book.withdraw(device, str(told.notifyId), from_screen=True)
+        return ""
 
     def _reason(self, token: str) -> str:
         device = self._book.look(NAME, token)
@@ -317,85 +353,27 @@ class Harmony:
             return "noRight"
         return REASONS.get(device.state, "")
 
-    def _show(self, drawn: Any, options: Any, token: str, request_id: str, now: float) -> None:
+    def _show(self, send: Send, token: str, request_id: str, now: float) -> None:
         device = self._book.look(NAME, token)
         assert device is not None
+        drawn, ttl = send.drawn, send.options.ttl
         shown = Shown(
-            key=str(drawn.get("notifyId", request_id)),
-            title=str(drawn.get("title", "")),
-            body=str(drawn.get("body", "")),
+            key=drawn.collapse or request_id,
+            title=text(drawn.title),
+            body=text(drawn.body),
             at=now,
             message_id=request_id,
-            is_silent=not drawn,
+            is_silent=drawn == Drawn() or drawn.is_badge,
         )
-        self._book.show(device, shown, now + options.get("ttl", DAY_S))
+        self._book.show(device, shown, now + (ttl if isinstance(ttl, int) else DAY_S))
 
 
-def _faults(told: Any, push_type: str, tokens: Any) -> Iterator[tuple[str, str]]:
-    """Everything wrong with a request, the first thing first."""
-    if not isinstance(told, dict) or push_type not in ("0", "6"):
-        yield "80100003", "Illegal payload or push-type"
-    is_list = isinstance(tokens, list) and all(isinstance(it, str) and it for it in tokens)
-    if not is_list or not 1 <= len(tokens) <= TOKENS_MAX or len(set(tokens)) < len(tokens):
-        yield "80300010", "token count should within 1 and 1000"
-    rest = {name: it for name, it in told.items() if name != "target"}
-    if len(msgspec.json.encode(rest)) > PAYLOAD_BYTES_MAX:
-        yield "80300008", "Push message size is too long."
-    payload, options = _member(told, "payload"), _member(told, "pushOptions")
-    if push_type == "6" and not _is_text(payload.get("extraData"), PAYLOAD_BYTES_MAX):
-        yield "80100003", "Illegal payload, extraData"
-    if push_type == "0":
-        for name in _wrong(_member(payload, "notification")):
-            yield "80100003", f"Illegal payload, {name}"
-    if not _is_number(options.get("ttl", 1), 1, TTL_S_MAX):
-        yield "80100004", "Illegal expire time."
-    if not _is_text(options.get("biTag", "x"), 64):
-        yield "80100001", "Check Parameter Error, biTag"
-    if not isinstance(options.get("testMessage", False), bool):
-        yield "80100001", "Check Parameter Error, testMessage"
-
-
-def _wrong(drawn: dict[str, Any]) -> Iterator[str]:
-    """The members of a notification that Huawei would not take."""
-    click, badge = _member(drawn, "clickAction"), _member(drawn, "badge")
-    is_page = click.get("actionType") == 1 and bool(click.get("action") or click.get("uri"))
-    sound = drawn.get("sound")
-    rules = {
-        "category": drawn.get("category") in CATEGORIES,
-        "title": _is_text(drawn.get("title"), PAYLOAD_BYTES_MAX),
-        "body": _is_text(drawn.get("body"), PAYLOAD_BYTES_MAX),
-        "clickAction": (click.get("actionType") == 0 or is_page)
-        and isinstance(click.get("data", {}), dict),
-        "badge": _is_number(badge.get("addNum", 1), 1, 99)
-        and _is_number(badge.get("setNum", 0), 0, 99),
-        "image": str(drawn.get("image", "https://")).startswith("https://"),
-        "notifyId": _is_number(drawn.get("notifyId", 0), -1, 2**31 - 1),
-        "appMessageId": _is_text(drawn.get("appMessageId", "x"), 64),
-        "sound": sound is None or (_is_text(sound, 512) and drawn.get("category") != "MARKETING"),
-        "soundDuration": _is_number(drawn.get("soundDuration", 1), 1, 60),
-    }
-    return (name for name, is_right in rules.items() if not is_right)
-
-
-def _is_text(value: Any, length_max: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= length_max
-
-
-def _is_number(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _member(told: Any, name: str) -> dict[str, Any]:
-    found = told.get(name) if isinstance(told, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _answer(code: str, text: str = "", request_id: str = "0") -> Verdict:
+def _answer(code: str, info: str = "", request_id: str = "0") -> Verdict:
     """Huawei's statuses: 400 for what is wrong with the request, 401 for its proof."""
     by_start = {"8000": 200, "8010": 400, "8020": 401, "8030": 400, "8100": 500}
     status = by_start.get(code[:4], 503)
     if code in ("80100000", "80300007"):
         status = 200
-    told = {"code": code, "msg": text or "refused", "requestId": request_id}
+    told = {"code": code, "msg": info or "refused", "requestId": request_id}
     body = b"" if code == "503" else msgspec.json.encode(told)
     return Verdict(status, _JSON, body, reason="" if code == "80000000" else code)

@@ -15,6 +15,9 @@ RECEIPTS_MAX = 100
 FATES = {"muted": "6", "inactive": "10", "gone": "2"}
 """State of a device to what a receipt says of a push that it was sent."""
 
+TOO_OFTEN, MARKETING_LIMIT = "102", "256"
+"""What a receipt says of a push that was taken over a device's limit, and is not shown."""
+
 
 def fate_of(device: Device) -> str:
     return "" if device.state == "off" else FATES.get(device.state, "0")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jwt
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from tests.unit.channels.kit_harmony import private_key
+from tocsin.channels.shared import rsa_key
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
@@ -18,6 +21,7 @@ from tocsin.sandbox.receipts import CONSOLE
 NOW = 1_767_225_600.0
 PROJECT = HarmonySettings().project_id
 CLIENT = HarmonySettings().client_id
+JSON = ("content-type", "application/json;charset=utf-8")
 DRAWN: dict[str, Any] = {
     "category": "IM",
     "title": "t",
@@ -35,17 +39,38 @@ class Bench:
         told = HarmonySettings(**settings)
         self.harmony = Harmony(told, private_key(), self.book, self.clock, Chance(1))
 
-    def send(self, body: Any, *, project: str = PROJECT, push_type: str = "0", **proof: Any) -> Any:
+    def send(
+        self,
+        body: Any,
+        *,
+        project: str = PROJECT,
+        push_type: str = "0",
+        kind: str = JSON[1],
+        **proof: Any,
+    ) -> Verdict:
         path = f"/v3/{project}/messages:send"
-        headers = [("authorization", signed(**proof)), ("push-type", push_type)]
+        proved = signed(now=int(self.clock.now()), **proof)
+        headers = [("authorization", proved), ("push-type", push_type), ("content-type", kind)]
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return self.harmony.judge(Call("POST", path, headers, data, Connection(1, "", None)))
 
+    def receipt(self, body: Any, push_type: str) -> str:
+        """What the receipt of a taken push says of its device, where that is not its state."""
+        verdict = self.send(body, push_type=push_type)
+        assert code(verdict) == "80000000"
+        (target,) = verdict.targets
+        return target.receipt_code
 
-def signed(alg: str = "PS256", kid: str = KEY_ID, **changed: Any) -> str:
-    now = int(NOW)
-    claims = {"iss": SUB_ACCOUNT, "aud": AUDIENCE, "iat": now, "exp": now + 3600, **changed}
-    return "Bearer " + jwt.encode(claims, private_key(), algorithm=alg, headers={"kid": kid})
+
+@functools.cache
+def key() -> RSAPrivateKey:
+    return rsa_key(private_key())
+
+
+def signed(*, now: int = int(NOW), scheme: str = "Bearer", **changed: Any) -> str:
+    told = {"iss": SUB_ACCOUNT, "aud": AUDIENCE, "iat": now, "exp": now + 3600, **changed}
+    alg, head = told.pop("alg", "PS256"), {"kid": told.pop("kid", KEY_ID)}
+    return f"{scheme} {jwt.encode(told, key(), algorithm=alg, headers=head)}"
 
 
 def push(tokens: Any = ("token-1",), options: Any = None, **drawn: Any) -> dict[str, Any]:
@@ -67,6 +92,11 @@ def code(verdict: Verdict) -> str:
         ({"iss": "other"}, "80200001"),
         ({"aud": "https://other"}, "80200001"),
         ({"exp": "soon"}, "80200001"),
+        ({"iat": "now"}, "80200001"),
+        ({"iat": int(NOW) + 301, "exp": int(NOW) + 3600}, "80200001"),
+        ({"iat": int(NOW) + 300, "exp": int(NOW) + 3600}, "80000000"),
+        ({"scheme": "Basic"}, "80200001"),
+        ({"kind": "text/plain"}, "80100003"),
         ({"exp": int(NOW)}, "80200005"),
         ({"exp": int(NOW) + 86_401}, "80300036"),
         ({"project": "1"}, "80200001"),
@@ -76,12 +106,31 @@ def test_who_may_send(proof: dict[str, Any], expected: str) -> None:
     assert code(Bench().send(push(), **proof)) == expected
 
 
+def background(options: Any = None, **payload: Any) -> dict[str, Any]:
+    """For push type 6."""
+    told = {"extraData": "x", **payload}
+    return {"payload": told, "target": {"token": ["token-1"]}, "pushOptions": options or {}}
+
+
+def badge(**more: Any) -> dict[str, Any]:
+    """What only counts."""
+    told = {"notification": {"badge": {"addNum": 1}, **more}}
+    return {"payload": told, "target": {"token": ["token-1"]}}
+
+
 GOOD = [
     push([f"token-{it}" for it in range(1000)]),
     push(badge={"addNum": 99, "setNum": 0}, notifyId=2**31 - 1, appMessageId="x" * 64),
     push(clickAction={"actionType": 1, "uri": "https://e.com", "data": {"a": 1}}),
     push(sound="a.mp3", soundDuration=60, image="https://e.com"),
     push(options={"ttl": 1_296_000, "biTag": "x" * 64, "testMessage": True}),
+    push(options={"collapseKey": -1, "receiptId": "RCP1"}),
+    push(options={"collapseKey": 100}),
+    push(style=0, foregroundShow=False, profileId="x" * 64, notifyId=-1),
+    push(style=1, bigTitle="t", bigBody="b"),
+    push(style=3, inboxContent=["x" * 1024] * 3),
+    push(clickAction={"actionType": 1, "action": "a"}),
+    badge(),
 ]
 
 
@@ -113,11 +162,44 @@ BAD = [
     (push(notifyId=2**31), "80100003"),
     (push(appMessageId="x" * 65), "80100003"),
     (push(sound="a.mp3", category="MARKETING"), "80100003"),
-    (push(soundDuration=61), "80100003"),
+    (push(sound="a.mp3", soundDuration=61), "80100003"),
+    (push(sound="a.mp3", soundDuration=0), "80100003"),
+    (push(soundDuration=5), "80100003"),
+    (push(sound=""), "80100003"),
+    (push(badge=7), "80100003"),
+    (push(badge={"addNum": 1, "class": "Main"}), "80100003"),
+    (push(clickAction={"actionType": 3, "uri": "x"}), "80100003"),
+    (push(clickAction={"actionType": 0, "url": "x"}), "80100003"),
+    (push(category="PLAY_VOICE"), "80100003"),
+    (push(category=None), "80100003"),
+    (push(notifyId=-2), "80100003"),
+    (push(appMessageId=""), "80100003"),
+    (push(style=9), "80100003"),
+    (push(style=1, bigTitle="t"), "80100003"),
+    (push(style=1, bigBody="b"), "80100003"),
+    (push(style=3), "80100003"),
+    (push(style=3, inboxContent=["x"] * 4), "80100003"),
+    (push(style=3, inboxContent=["x" * 1025]), "80100003"),
+    (push(foregroundShow="no"), "80100003"),
+    (push(profileId="x" * 65), "80100003"),
+    (push(colour="red"), "80100003"),
+    (badge(notifyId=7), "80100003"),
+    (badge(title="t"), "80100003"),
+    (background(), "80100003"),
+    (push() | {"more": 1}, "80100003"),
+    ({"payload": {"more": 1}, "target": {"token": ["token-1"]}}, "80100003"),
+    (push() | {"target": {"token": ["token-1"], "topic": "x"}}, "80300010"),
     (push(options={"ttl": 0}), "80100004"),
     (push(options={"ttl": "60s"}), "80100004"),
     (push(options={"ttl": 1_296_001}), "80100004"),
     (push(options={"biTag": "x" * 65}), "80100001"),
+    (push(options={"biTag": "é" * 33}), "80100001"),
+    (push(options={"receiptId": 7}), "80100001"),
+    (push(options={"collapseKey": 101}), "80100001"),
+    (push(options={"collapseKey": -2}), "80100001"),
+    (push(options={"collapseKey": "x"}), "80100001"),
+    (push(options={"backgroundMode": 0}), "80100001"),
+    (push(options={"more": 1}), "80100001"),
     (push(options={"testMessage": 1}), "80100001"),
     (push(title="a sensitive-word"), "80100016"),
 ]
@@ -132,16 +214,75 @@ def test_a_message_that_breaks_a_rule(body: Any, expected: str) -> None:
     assert not any(device.shown for device in bench.book.all_of("harmony"))
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (background(), "80000000"),
+        (background({"backgroundMode": 1}, proxyData="ENABLE"), "80000000"),
+        (background(extraData=None), "80100003"),
+        (background(extraData=""), "80100003"),
+        (background(proxyData="OFF"), "80100003"),
+        (background({"backgroundMode": 7}), "80100001"),
+        (background({"collapseKey": 1}), "80100001"),
+        (push(), "80100003"),
+    ],
+)
+def test_a_background_push(body: Any, expected: str) -> None:
+    assert code(Bench().send(body, push_type="6")) == expected
+
+
 def test_push_types_rights_and_quotas() -> None:
-    background = {"payload": {"extraData": "x"}, "target": {"token": ["token-1"]}}
-    assert code(Bench().send(background, push_type="6")) == "80000000"
-    assert code(Bench().send(push(), push_type="6")) == "80100003"
-    assert code(Bench().send(push(), push_type="10")) == "80100003"
-    assert code(Bench(background_right=False).send(background, push_type="6")) == "80300002"
+    for push_type in ("", "1", "10"):
+        assert code(Bench().send(push(), push_type=push_type)) == "80100003"
+    assert code(Bench(background_right=False).send(background(), push_type="6")) == "80300002"
+    assert code(Bench(badge_right=False).send(badge())) == "80300002"
     bench = Bench(test_per_day=1, targets_per_s=2)
     trial = push(options={"testMessage": True})
     assert [code(bench.send(trial)) for _ in range(2)] == ["80000000", "80300029"]
     assert bench.send(trial).status == 503
+
+
+@pytest.mark.parametrize(
+    ("body", "push_type", "limit", "window_s"),
+    [
+        (push(category="MARKETING"), "0", "256", 86_400),
+        (background({"backgroundMode": 1}), "6", "102", 3600),
+    ],
+)
+async def test_what_is_over_a_devices_limit_is_told_so_and_not_shown(
+    body: Any, push_type: str, limit: str, window_s: int
+) -> None:
+    bench = Bench(marketing_per_day=2, im_wakes_per_hour=2)
+    assert [bench.receipt(body, push_type) for _ in range(3)] == ["", "", limit]
+    device = bench.book.known("harmony", "token-1")
+    assert device is not None
+    assert len(device.shown) == 2
+    await bench.clock.advance(window_s - 1)
+    assert bench.receipt(body, push_type) == limit
+    await bench.clock.advance(1)
+    assert bench.receipt(body, push_type) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "push_type"),
+    [
+        (push(), "0"),
+        (push(category="MARKETING", options={"testMessage": True}), "0"),
+        (background(), "6"),
+        (background({"backgroundMode": 0}), "6"),
+    ],
+)
+def test_what_has_no_limit_of_a_device(body: Any, push_type: str) -> None:
+    bench = Bench(marketing_per_day=2, im_wakes_per_hour=2)
+    assert [bench.receipt(body, push_type) for _ in range(3)] == [""] * 3
+
+
+def test_a_badge_alone_is_not_drawn() -> None:
+    bench = Bench()
+    bench.send(badge())
+    device = bench.book.known("harmony", "token-1")
+    assert device is not None
+    assert [it.is_silent for it in device.shown.values()] == [True]
 
 
 @pytest.mark.parametrize(
@@ -178,14 +319,18 @@ def test_the_same_number_replaces_what_is_shown() -> None:
     bench = Bench()
     for body in ("one", "two"):
         bench.send(push(notifyId=7, body=body))
+        assert bench.send(push(["token-2"], notifyId=-1)).collapse == ""
     device = bench.book.known("harmony", "token-1")
     assert device is not None
     assert [(it.body, it.replaced) for it in device.shown.values()] == [("two", 1)]
+    other = bench.book.known("harmony", "token-2")
+    assert other is not None
+    assert len(other.shown) == 2
 
 
 def revoke(bench: Bench, body: Any, *, push_type: str = "0", client: str = CLIENT) -> Verdict:
     path = f"/v1/{client}/messages:revoke"
-    headers = [("authorization", signed()), ("push-type", push_type)]
+    headers = [("authorization", signed()), ("push-type", push_type), JSON]
     data = body if isinstance(body, bytes) else msgspec.json.encode(body)
     return bench.harmony.judge(Call("POST", path, headers, data, Connection(1, "", None)))
 

@@ -27,8 +27,9 @@ PREPARED_MAX = 1000
 """Prepared texts kept; the oldest goes first, and is prepared anew if it is needed after all."""
 PARKED_MAX = 10_000
 """Tasks remembered as over their quota; one that was forgotten asks once more."""
-PREPARED_LIFE_S = 1800.0
-"""How long a prepared text is used: vendors forget what was saved."""
+PREPARED_LIFE_S = 60.0
+"""How long a prepared text is used. It was saved with the life that its push had left then, so with
+an older one a phone that is off would be shown the push so much later than it may."""
 
 OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
 """Nothing was asked of the vendor, so they say nothing about it."""

@@ -46,6 +46,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     raise_if_stale,
     read_entries,
+    saved_name,
     saved_now,
     some_list,
 )
@@ -304,7 +305,7 @@ def _save(
     if isinstance(notification, Denied):
         return notification
     form = {name: it if isinstance(it, str) else json_text(it) for name, it in notification.items()}
-    named = form | {"app_message_id": f"{batch.correlation}.{batch.language + 1}"}
+    named = form | {"app_message_id": saved_name(batch)}
     found, data = _found(settings, (yield _request(credential, SAVE, named)))
     if found.code == DUPLICATE:
         # It was saved before, and nobody says as what: so it is saved once more, without a name.

@@ -24,6 +24,7 @@ from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
     Authority,
+    Batch,
     Denied,
     LateReceipt,
     Posted,
@@ -142,6 +143,13 @@ def saved_now(
         if fault.denied.outcome is not Outcome.UNKNOWN:
             raise
         return msgspec.structs.replace(fault.denied, outcome=Outcome.UNSENT)
+
+
+def saved_name(batch: Batch) -> str:
+    """What a saved message is called: under a known name some vendors answer with what they have,
+    so one with less life left has another name.
+    """
+    return f"{batch.correlation}.{batch.language + 1}.{batch.deliveries[0].ttl_s}"
 
 
 def not_saved(found: Denied) -> Denied:

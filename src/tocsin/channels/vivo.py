@@ -34,6 +34,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     raise_if_stale,
     read_entries,
+    saved_name,
     saved_now,
     some_object,
 )
@@ -360,7 +361,7 @@ def _save(
     body = _body(settings, batch)
     if isinstance(body, Denied):
         return body
-    body["requestId"] = f"{batch.correlation}.{batch.language + 1}"
+    body["requestId"] = saved_name(batch)
     response = yield _request(credential, SAVE_PATH, body)
     answer = _answer(response)
     if response.status == 200 and answer is not None and answer.result == 0 and answer.taskId:

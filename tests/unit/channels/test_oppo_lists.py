@@ -58,7 +58,7 @@ def test_the_saved_message_has_everything_but_a_device() -> None:
         "category": "NEWS",
         "notify_level": "2",
         "channel_id": "o",
-        "app_message_id": "7-1-0011223344556677.2",
+        "app_message_id": "7-1-0011223344556677.2.3600",
     }
 
 

@@ -283,7 +283,7 @@ def test_the_saved_message_has_everything_but_a_device() -> None:
     alone = sent()
     del alone["regId"], alone["requestId"]
     made = body(request)
-    assert made.pop("requestId") == "7-1-0011223344556677.2"
+    assert made.pop("requestId") == "7-1-0011223344556677.2.3600"
     assert made == alone
 
 

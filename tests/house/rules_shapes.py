@@ -16,6 +16,7 @@ NOT_VENDORS = (
     "authority.py",
     "client_config.py",
     "credentials.py",
+    "discretion.py",
     "driver.py",
     "lists.py",
     "pace.py",

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
+from tocsin.channels.discretion import is_secret
 from tocsin.channels.registry import Vendor, expiry_of
 from tocsin.channels.trial import Trial
 from tocsin.domain.app import App, Credential
@@ -207,12 +208,7 @@ def _masked(vendor: Vendor, settings: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(vendor.Settings, include_extras=True)
     values = msgspec.to_builtins(settings)
     return {
-        name: MASK if _is_secret(hints[name]) else value
+        name: MASK if is_secret(hints[name]) else value
         for name, value in values.items()
         if value not in ("", None)
     }
-
-
-def _is_secret(hint: Any) -> bool:
-    metas = getattr(hint, "__metadata__", ())
-    return any((it.extra or {}).get("is_secret") for it in metas if isinstance(it, Meta))

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from tocsin.channels.advice import advice
 from tocsin.channels.authority import Keeper
+from tocsin.channels.discretion import Discretion
 from tocsin.channels.pace import ACCUSING, Breaker, Mortality
 from tocsin.channels.registry import Vendor, is_signed_of, recall_of
 from tocsin.clock import Chance, Clock
@@ -97,6 +98,7 @@ class Driver(ABC):
         rate = record.rate_per_s or vendor.LIMITS.rate_per_s
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
         self._recall = recall_of(vendor)
+        self._discretion = Discretion(settings)
         self._breaker = Breaker()
         self._mortality = Mortality()
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
@@ -349,6 +351,7 @@ class Driver(ABC):
             self._tell_error(None, error)
             found = Denied(Outcome.SERVER_ERROR, *OUR_FAULT)
         if isinstance(found, Denied):
+            found = self._discretion.about().cleaned(found)
             self._log.warning(
                 "no authority", outcome=found.outcome, code=found.code, why=found.info
             )

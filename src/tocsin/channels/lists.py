@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.pace import ACCUSING
 from tocsin.channels.registry import ListVendor, prepare_of
@@ -237,7 +238,7 @@ class ListDriver(Driver):
 
     def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""
-        receipts = self._with_days_end(receipts)
+        receipts = self._with_days_end(self._discreet(receipts, course))
         self._park(course.turn.batch.task, receipts)
         counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
         accused = [outcome for outcome in counted if outcome in ACCUSING]
@@ -246,6 +247,13 @@ class ListDriver(Driver):
             first = next(receipt for receipt in receipts if receipt.outcome is main)
             self._weigh(first, is_probe=course.begun.is_probe)
         return receipts
+
+    def _discreet(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
+        """The receipts in words that may be kept."""
+        if not any(says_much(it) for it in receipts):
+            return receipts
+        words = self._discretion.about(course.turn.batch.deliveries, course.begun.authority.value)
+        return [words.cleaned(it) for it in receipts]
 
     def _with_days_end(self, receipts: list[Receipt]) -> list[Receipt]:
         """What is over its quota waits for the vendor's midnight, where it named no other time."""

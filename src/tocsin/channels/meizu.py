@@ -34,11 +34,11 @@ from tocsin.channels.shared import (
     both_texts,
     check_callback_url,
     code_of,
-    discreet,
     json_object,
     object_in_form,
     outcome_by_status,
     read_entries,
+    text_of,
 )
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -215,7 +215,7 @@ def deliver(
         (FORM,),
         urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
     )
-    return _read(settings, batch, response)
+    return _read(batch, response)
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
@@ -293,7 +293,7 @@ def _notify_key(collapse: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(collapse.encode()).digest()[:6]).decode()
 
 
-def _read(settings: Settings, batch: Batch, response: Response) -> list[Receipt]:
+def _read(batch: Batch, response: Response) -> list[Receipt]:
     answer = json_object(response.body)
     code = code_of(answer.get("code"))
     if response.status == 200 and code == "200":
@@ -308,7 +308,7 @@ def _read(settings: Settings, batch: Batch, response: Response) -> list[Receipt]
     outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
     if code in OF_DEVICES and len(batch.deliveries) > 1:
         outcome = OUTCOMES[200, ""]
-    info = discreet(answer.get("message"), settings.app_secret)
+    info = text_of(answer.get("message"))
     return batch.came_to(Denied(outcome, code, info, wait_s))
 
 

@@ -36,7 +36,6 @@ from tocsin.channels.shared import (
     Told,
     both_texts,
     code_of,
-    discreet,
     is_web_address,
     json_object,
     json_text,
@@ -49,6 +48,7 @@ from tocsin.channels.shared import (
     saved_name,
     saved_now,
     some_list,
+    text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -228,7 +228,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "sign": hashlib.sha256(signed.encode()).hexdigest(),
     }
     response = yield Request("POST", ORIGIN, AUTH_PATH, (FORM,), urlencode(asked).encode())
-    found, data = _found(settings, response)
+    found, data = _found(response)
     if found.outcome is Outcome.ACCEPTED and (token := _member(data, "auth_token")):
         return Authority(token, now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
     return no_authority(found)
@@ -262,7 +262,7 @@ def deliver(
         "target_value": ";".join(delivery.token for delivery in batch.deliveries),
     }
     response = yield _request(credential, "broadcast", form)
-    return _read(settings, batch, response, rest=ACCEPTED)
+    return _read(batch, response, rest=ACCEPTED)
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
@@ -291,9 +291,9 @@ def _send(
     messages = [_message(notification, delivery) for delivery in batch.deliveries]
     if len(messages) > 1:
         response = yield _request(credential, "unicast_batch", {"messages": json_text(messages)})
-        return _read(settings, batch, response, rest=_UNNAMED)
+        return _read(batch, response, rest=_UNNAMED)
     response = yield _request(credential, "unicast", {"message": json_text(messages[0])})
-    found, _ = _found(settings, response)
+    found, _ = _found(response)
     raise_if_stale(found)
     return batch.came_to(found)
 
@@ -306,10 +306,10 @@ def _save(
         return notification
     form = {name: it if isinstance(it, str) else json_text(it) for name, it in notification.items()}
     named = form | {"app_message_id": saved_name(batch)}
-    found, data = _found(settings, (yield _request(credential, SAVE, named)))
+    found, data = _found((yield _request(credential, SAVE, named)))
     if found.code == DUPLICATE:
         # It was saved before, and nobody says as what: so it is saved once more, without a name.
-        found, data = _found(settings, (yield _request(credential, SAVE, form)))
+        found, data = _found((yield _request(credential, SAVE, form)))
     raise_if_stale(found)
     if found.outcome is Outcome.ACCEPTED and (saved := _member(data, "message_id")):
         return saved
@@ -416,7 +416,7 @@ def _request(credential: Authority, call: str, form: dict[str, str]) -> Request:
     return Request("POST", ORIGIN, PATH + call, (FORM,), urlencode(told).encode())
 
 
-def _found(settings: Settings, response: Response) -> tuple[Denied, Any]:
+def _found(response: Response) -> tuple[Denied, Any]:
     """The outcome of a whole answer, and its data. A success that cannot be read leaves doubt."""
     status = response.status
     wait_s = retry_after_s(response.headers)
@@ -431,12 +431,12 @@ def _found(settings: Settings, response: Response) -> tuple[Denied, Any]:
         return ACCEPTED, answer.get("data")
     if code == ARGUMENT and isinstance(said, str):
         outcome = next((it for word, it in WORDS.items() if word in said.lower()), outcome)
-    return Denied(outcome, code, discreet(said, settings.master_secret), wait_s), None
+    return Denied(outcome, code, text_of(said), wait_s), None
 
 
-def _read(settings: Settings, batch: Batch, response: Response, *, rest: Denied) -> list[Receipt]:
+def _read(batch: Batch, response: Response, *, rest: Denied) -> list[Receipt]:
     """What the answer to a list says of each device; `rest` of those whom it does not name."""
-    found, data = _found(settings, response)
+    found, data = _found(response)
     raise_if_stale(found)
     if found.outcome is not Outcome.ACCEPTED:
         return batch.came_to(of_nobody(found))

@@ -53,7 +53,6 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _EVENT = re.compile(r"[a-z_]{1,20}")
 _WORD = re.compile(r"[\x21-\x7e]+")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
-_LONG = re.compile(r"\S{24,}")
 
 
 # answers
@@ -93,13 +92,6 @@ def code_of(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return ""
     return str(value) if _NUMBER.fullmatch(str(value)) else ""
-
-
-def discreet(said: Any, secret: str) -> str:
-    """A vendor's words without what they may quote: a token or the secret has no place in books."""
-    if not isinstance(said, str) or secret in said:
-        return ""
-    return _LONG.sub("…", said)[:INFO_MAX]
 
 
 def outcome_by_status(outcomes: Mapping[tuple[int, str], Outcome], status: int) -> Outcome:

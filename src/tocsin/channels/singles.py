@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.registry import SingleVendor
 from tocsin.domain.app import Credential
@@ -85,7 +86,9 @@ class SingleDriver(Driver):
             renewed = await self._keeper.renew(begun.authority)
         if isinstance(renewed, Denied):
             found = unproven(renewed).receipt(delivery)
-            return found if found.outcome is Outcome.HELD else self._recorded(found, begun)
+            if found.outcome is Outcome.HELD:
+                return found
+            return self._recorded(found, begun, delivery)
         refusal = await self._clear(turn)
         if refusal is not None:
             return refusal.receipt(delivery)
@@ -93,7 +96,7 @@ class SingleDriver(Driver):
             return await self._exchange(turn, delivery, Begun(renewed, begun.is_probe))
         except StaleCredential as twice:
             denied = Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info)
-            return self._recorded(denied.receipt(delivery), begun)
+            return self._recorded(denied.receipt(delivery), begun, delivery)
 
     async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
         """One request and its answer. Raises `StaleCredential`."""
@@ -108,8 +111,8 @@ class SingleDriver(Driver):
             return request
         answer = await self._send(turn, request)
         if isinstance(answer, Denied):
-            return self._recorded(answer.receipt(delivery), begun)
-        return self._recorded(self._file.read(delivery, answer), begun)
+            return self._recorded(answer.receipt(delivery), begun, delivery)
+        return self._recorded(self._file.read(delivery, answer), begun, delivery)
 
     async def _take_back(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt | None:
         """Withdraw what a delivery overwrites; answers the receipt where nothing is shown instead.
@@ -126,10 +129,13 @@ class SingleDriver(Driver):
             receipt = fault.denied.receipt(delivery)
         self._tell_taken_back([receipt])
         if delivery.message.is_online_only:
-            return self._recorded(receipt, begun)
+            return self._recorded(receipt, begun, delivery)
         refusal = await self._clear(turn, 0)
         return None if refusal is None else refusal.receipt(delivery)
 
-    def _recorded(self, receipt: Receipt, begun: Begun) -> Receipt:
+    def _recorded(self, receipt: Receipt, begun: Begun, delivery: Delivery) -> Receipt:
+        if says_much(receipt):
+            words = self._discretion.about((delivery,), begun.authority.value)
+            receipt = words.cleaned(receipt)
         self._weigh(receipt, is_probe=begun.is_probe)
         return receipt

@@ -37,6 +37,7 @@ from tocsin.channels.shared import (
     saved_name,
     saved_now,
     some_object,
+    text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -456,7 +457,7 @@ def _found(response: Response, answer: _Answer | None, now: float) -> Denied:
         return ACCEPTED
     if outcome is Outcome.TIME_WINDOW:
         wait_s = until_hour_s(OPENING_HOUR, now, CHINA_S)
-    return Denied(outcome, code, (answer.desc or "")[:100], wait_s)
+    return Denied(outcome, code, text_of(answer.desc), wait_s)
 
 
 def _invalid(user: _Invalid) -> Denied:

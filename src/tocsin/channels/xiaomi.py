@@ -37,7 +37,6 @@ from tocsin.channels.shared import (
     both_texts,
     check_callback_url,
     code_of,
-    discreet,
     json_object,
     json_text,
     object_in_form,
@@ -245,7 +244,7 @@ def deliver(
         spent += 1
         try:
             response = yield _request(settings, credential, form, part)
-            said = _said(settings, form, response, len(part))
+            said = _said(form, response, len(part))
         except Unanswered as fault:
             said = _Said(fault.denied)
         outcome = said.verdict.outcome
@@ -413,7 +412,7 @@ def _life_ms(settings: Settings, message: Message, ttl_s: int) -> int:
     return max(1, min(ttl_s, life_max_s)) * 1000
 
 
-def _said(settings: Settings, form: dict[str, str], response: Response, size: int) -> _Said:
+def _said(form: dict[str, str], response: Response, size: int) -> _Said:
     answer = json_object(response.body)
     code = _code(answer)
     if response.status == 200 and code == "0":
@@ -428,7 +427,7 @@ def _said(settings: Settings, form: dict[str, str], response: Response, size: in
     if code == "27001" and "extra.channel_id" not in form:
         # Xiaomi's word for a push without a class that is one too many for the day.
         outcome = Outcome.QUOTA_DAY
-    info = discreet(answer.get("description") or answer.get("reason"), settings.app_secret)
+    info = text_of(answer.get("description") or answer.get("reason"))
     return _Said(Denied(outcome, code, info, wait_s))
 
 

@@ -205,13 +205,6 @@ def test_answers_of_odd_shapes(body: bytes, outcome: Outcome) -> None:
     assert outcomes(Response(200, {}, body)) == [outcome] * 3
 
 
-def test_meizus_text_is_kept_without_ids_and_secrets() -> None:
-    (receipt,) = heard(meizu_answer("1005", f"pushId {token(1)} is odd"), 1)
-    assert receipt.info == "pushId … is odd"
-    (receipt,) = heard(meizu_answer("1006", "sign of MeizuSecretOfATest"), 1)
-    assert receipt.info == ""
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -314,14 +314,6 @@ def test_what_an_answer_to_one_means(response: Response, outcome: Outcome) -> No
     assert receipt.outcome is outcome
 
 
-def test_books_have_the_vendors_words_but_no_token() -> None:
-    text = f"bad id {1:064x} of canary-oppo"
-    _, (receipt,) = step(batch(1), answer(41, text))
-    assert (receipt.code, receipt.info) == ("41", "bad id … of canary-oppo")
-    _, (receipt,) = step(batch(1), answer(41, "canary-oppo-master-secret"))
-    assert receipt.info == ""
-
-
 # settings
 
 

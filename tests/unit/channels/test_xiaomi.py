@@ -314,15 +314,6 @@ def test_answers_of_odd_shapes(body: bytes, outcome: Outcome) -> None:
     assert outcomes(receipts) == [outcome] * 2
 
 
-def test_xiaomis_text_is_kept_without_ids_and_secrets() -> None:
-    said = xiaomi_error(10017, description=f"regid {token(1)} of com.example.app")
-    (receipt,) = Talk(batch(1)).run(lambda _: said)
-    assert receipt.info == "regid … of com.example.app"
-    said = xiaomi_error(21301, description=f"bad {xiaomi_settings().app_secret}")
-    (receipt,) = Talk(batch(1)).run(lambda _: said)
-    assert receipt.info == ""
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

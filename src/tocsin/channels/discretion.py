@@ -1,0 +1,104 @@
+"""What of a vendor's words may stand in books and logs: nothing that they quote of ours.
+
+A vendor that refuses a push may quote the token, the text, or what proved us. Its words are worth
+keeping, so only what is quoted is taken out, whole or in part, whichever vendor says it.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from tocsin.domain.outcome import Receipt
+from tocsin.ports import Delivery, Denied
+
+Found = TypeVar("Found", Denied, Receipt)
+
+PART_MIN = 8
+"""So many characters in a row are a part of a secret or token, and no accident."""
+MASK = "…"
+
+# An id that nobody here knows may still be somebody's token.
+_LONG = re.compile(r"(?=[!-~]*[0-9])[!-~]{24,}")
+_HEADS = re.compile(r"-----[A-Z ]+-----")
+_VALUES = re.compile(r'"\s*:\s*"([^"]+)"')
+_PLAIN = re.compile(r"[a-z\W]*")
+
+
+class Discretion:
+    """Takes out of a vendor's words what they quote of one credential's secrets and pushes."""
+
+    def __init__(self, settings: Any) -> None:
+        self._secrets = "\n".join(_secrets(settings))
+
+    def about(self, deliveries: Sequence[Delivery] = (), proof: str = "") -> Words:
+        """For what a vendor says of these deliveries of one message, sent with this proof."""
+        message = deliveries[0].message if deliveries else None
+        texts = (message.title, message.desc, message.ext) if message is not None else ()
+        tokens = [token for it in deliveries for token in _addresses(it) if token]
+        return Words(f"{self._secrets}\n{proof}", "\n".join(tokens), texts)
+
+
+class Words:
+    """Vendors' words about some deliveries. Most say the same of many, so it is judged once."""
+
+    def __init__(self, secrets: str, tokens: str, texts: Iterable[str]) -> None:
+        self._secrets = secrets
+        self._tokens = tokens
+        self._texts = [text for text in texts if len(text) >= PART_MIN]
+        self._judged: dict[str, str] = {}
+
+    def cleaned(self, found: Found) -> Found:
+        """What it came to, in words that may be kept."""
+        code, info = self.clean(found.code), self.clean(found.info)
+        if (code, info) == (found.code, found.info):
+            return found
+        return msgspec.structs.replace(found, code=code, info=info)
+
+    def clean(self, said: str) -> str:
+        """The words without what they quote."""
+        if len(said) < PART_MIN:
+            return said
+        known = self._judged.get(said)
+        if known is None:
+            known = self._judged[said] = self._cleaned(said)
+        return known
+
+    def _cleaned(self, said: str) -> str:
+        for text in self._texts:
+            said = said.replace(text, MASK)
+        quoted = [False] * len(said)
+        for start in range(len(said) - PART_MIN + 1):
+            part = said[start : start + PART_MIN]
+            if part in self._secrets or (part in self._tokens and not _PLAIN.fullmatch(part)):
+                quoted[start : start + PART_MIN] = [True] * PART_MIN
+        left = "".join("\0" if is_it else char for char, is_it in zip(said, quoted, strict=True))
+        return _LONG.sub(MASK, re.sub("\0+", MASK, left))
+
+
+def says_much(found: Denied | Receipt) -> bool:
+    """Whether there is anything in it that could quote."""
+    return bool(found.info) or len(found.code) >= PART_MIN
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether a field of settings, by its annotation, is never shown."""
+    metas = getattr(hint, "__metadata__", ())
+    return any((it.extra or {}).get("is_secret") for it in metas if isinstance(it, Meta))
+
+
+def _addresses(delivery: Delivery) -> list[str]:
+    """What names a device; of a browser's subscription, which is JSON, the values alone."""
+    token = _VALUES.findall(delivery.token) if delivery.token[:1] == "{" else [delivery.token]
+    return [*token, delivery.voip_token, delivery.live_token, delivery.handle]
+
+
+def _secrets(settings: Any) -> list[str]:
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    told = [getattr(settings, name) for name, hint in hints.items() if is_secret(hint)]
+    return [_HEADS.sub("", text) for text in told if isinstance(text, str) and text]

@@ -3,6 +3,7 @@
 Honor, "Push service server" (developer.honor.com/cn/docs/11002) and its article on sending
 (my.oschina.net/u/5873522/blog/10140231), read 2026-11. What a message may contain stands in
 `honor_message.py`. Honor's list of receipts is not public: the numbers are two push providers'.
+What is over a device's limit is taken, not shown, and told by a receipt.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ CODES = {
 FATES = {"muted": "40000005", "gone": "40000003", "inactive": "", "off": ""}
 """State of a device to what a receipt says of a push that it was sent; no number is known for one
 that was not used for weeks."""
+MARKETING, MARKETING_LIMIT = "LOW", "40000009"
+"""The importance of marketing messages, and what a receipt says of one too many on a device."""
 LISTS = ("failTokens", "expireTokens")
 """Where an answer names the devices that were not taken."""
 STATUS_CODES = ("400", "401", "403", "500", "502", "503", "504")
@@ -82,6 +85,8 @@ class HonorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Before 503; None: no limit."""
     test_per_day: int | None = TEST_PER_DAY
     """Requests with test messages per day before 80200047."""
+    marketing_per_day: int | None = None
+    """Messages of importance LOW a device and day; Honor gives 2, news 5. None: no limit."""
     allows_service: bool = True
     """Whether the app may send importance NORMAL."""
     sensitive_words: tuple[str, ...] = ("sensitive-word",)
@@ -117,6 +122,7 @@ class Honor:
         self._bearers: dict[str, float] = {}
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, DAY_S)
+        self._marketing = Buckets(settings.marketing_per_day, DAY_S)
 
     def opening_streams(self) -> int:
         return 100
@@ -255,11 +261,14 @@ class Honor:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
         reasons = {token: said.get(token) or self._reason(token) for token in push.tokens}
         lists: dict[str, list[str]] = {name: [] for name in LISTS}
+        limits: dict[str, str] = {}
         for token, reason in reasons.items():
             if reason:
                 lists[reason].append(token)
-            else:
+            elif self._has_quota(push, token, now):
                 self._show(push, token, request_id, now)
+            else:
+                limits[token] = MARKETING_LIMIT
         code = "200"
         if not said and len(lists["expireTokens"]) == len(push.tokens):
             code = "80300007"
@@ -269,9 +278,15 @@ class Honor:
         verdict = _answer(code, data=data)
         verdict.message_id = request_id
         verdict.targets = tuple(
-            Target(token, accepted=not reason, reason=reason) for token, reason in reasons.items()
+            Target(token, not reason, reason, receipt_code=limits.get(token, ""))
+            for token, reason in reasons.items()
         )
         return verdict
+
+    def _has_quota(self, push: Push, token: str, now: float) -> bool:
+        """Whether this device may be shown one more of its kind today; it then counts."""
+        is_free = push.is_test or push.importance != MARKETING
+        return is_free or self._marketing.take(token, now)
 
     def _reason(self, token: str) -> str:
         """The list that this token goes to, or nothing where it is taken."""

@@ -2,7 +2,8 @@
 
 Huawei, "Sending messages, v1" and "OAuth 2.0" (developer.huawei.com, read 2026-11). What a message
 may contain stands in `huawei_message.py`. Which HTTP status goes with which code Huawei does not
-say; what the codes begin with is taken as their kind.
+say; what the codes begin with is taken as their kind. For a day's test messages its list has no
+code; HarmonyOS's is used. What is over a device's limit is taken, not shown, and told by a receipt.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox import huawei_message
-from tocsin.sandbox.buckets import Flow
+from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
-from tocsin.sandbox.huawei_receipts import RECEIPTS_MAX, fate_of, signed_head
+from tocsin.sandbox.huawei_receipts import (
+    MARKETING_LIMIT,
+    RECEIPTS_MAX,
+    TOO_OFTEN,
+    fate_of,
+    signed_head,
+)
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 
 NAME = "huawei"
@@ -29,6 +36,8 @@ TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
 APP_ID = "104551789"
 APP_SECRET = "c2FuZGJveC1odWF3ZWk="  # noqa: S105 - the sandbox's own
 TARGETS_PER_S = 6000
+TEST_PER_DAY = 500
+DAY_S = 86_400.0
 BEARERS_MAX = 10_000
 TTL_S = 86_400
 TAKEN, PARTLY = "80000000", "80100000"
@@ -56,6 +65,7 @@ TEXTS = {
     "80300010": "The number of tokens in the message body exceeds the default value",
     "80300011": "You are not authorized to send high-priority notification messages",
     "80300013": "The receipt address is invalid",
+    "80300029": "The number of test messages of the day is exceeded",
     "80600003": "Failed to request the OAuth service",
     "81000001": "The internal system is abnormal",
     "503": "Flow control",
@@ -70,6 +80,12 @@ class HuaweiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     token_life_s: int = 3600
     targets_per_s: int | None = TARGETS_PER_S
     """Before 503; None: no limit."""
+    test_per_day: int | None = TEST_PER_DAY
+    """Requests with test messages a day before 80300029."""
+    marketing_per_day: int | None = None
+    """Messages of category MARKETING a device and day; Huawei gives 2, news 5. None: no limit."""
+    device_per_day: int | None = None
+    """All messages a device and day; Huawei gives 3000."""
     allows_high: bool = False
     """Whether the app may send data messages of urgency HIGH."""
     receipt_ids: tuple[str, ...] = ("RCP1",)
@@ -108,6 +124,9 @@ class Huawei:
         self._chance = chance
         self._bearers: dict[str, float] = {}
         self._flow = Flow(settings.targets_per_s)
+        self._tests = Buckets(settings.test_per_day, DAY_S)
+        self._marketing = Buckets(settings.marketing_per_day, DAY_S)
+        self._devices = Buckets(settings.device_per_day, DAY_S)
         self.credential = HuaweiCredential(
             settings.app_secret, settings.app_id, settings.callback_user, settings.callback_key
         )
@@ -247,16 +266,20 @@ class Huawei:
             receipt_id = text(message.android.receipt_id)
             if receipt_id and receipt_id not in self._settings.receipt_ids:
                 return "80300013"
-        return "" if self._flow.take(max(1, count), now) else "503"
+        if not self._flow.take(max(1, count), now):
+            return "503"
+        return "80300029" if _is_test(message) and not self._tests.take(NAME, now) else ""
 
     def _reach(
         self, message: Message, tokens: tuple[str, ...], dead: Collection[str], now: float
     ) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
         good = [token for token in tokens if token not in dead and self._is_good(token)]
-        for token in good:
-            self._show(message, token, request_id, now)
-        known = frozenset(good)
+        limits = {token: self._limit(message, token, now) for token in good}
+        for token, limit in limits.items():
+            if not limit:
+                self._show(message, token, request_id, now)
+        known = limits.keys()
         illegal = [token for token in tokens if token not in known]
         if tokens and not good and not dead:
             verdict = _answer("80300007", request_id=request_id)
@@ -269,10 +292,21 @@ class Huawei:
         verdict.message_id = request_id
         verdict.accepted = not tokens
         verdict.targets = tuple(
-            Target(it, accepted=it in known, reason="" if it in known else "illegal_tokens")
+            Target(it, accepted=True, receipt_code=limits[it])
+            if it in known
+            else Target(it, accepted=False, reason="illegal_tokens")
             for it in tokens
         )
         return verdict
+
+    def _limit(self, message: Message, token: str, now: float) -> str:
+        """What a receipt says where this device had enough for a day; else the push counts."""
+        if _is_test(message):
+            return ""
+        android = message.android if isinstance(message.android, Android) else Android()
+        if android.category == "MARKETING" and not self._marketing.take(token, now):
+            return MARKETING_LIMIT
+        return "" if self._devices.take(token, now) else TOO_OFTEN
 
     def _is_good(self, token: str) -> bool:
         device = self._book.look(NAME, token)
@@ -299,7 +333,12 @@ class Huawei:
 def _collapse(message: Message) -> str:
     """What replaces on the screen."""
     drawn = huawei_message.drawn(message) or Drawn()
-    return str(drawn.notify_id) if isinstance(drawn.notify_id, int) else ""
+    # -1 has Huawei make the number itself.
+    return str(drawn.notify_id) if isinstance(drawn.notify_id, int) and drawn.notify_id >= 0 else ""
+
+
+def _is_test(message: Message) -> bool:
+    return isinstance(message.android, Android) and message.android.target_user_type == 1
 
 
 def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:

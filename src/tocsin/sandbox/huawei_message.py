@@ -1,16 +1,17 @@
 """The body of Huawei's `messages:send` for Android: which fields exist, and within which bounds.
 
 Huawei, "Sending messages, v1" (developer.huawei.com, read 2026-11). A fault carries Huawei's code.
+That a `review` which is none gets 80100018 is our reading.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 PAYLOAD_BYTES_MAX = 4096
 TOKENS_MAX = 1000
@@ -18,11 +19,15 @@ TTL_S_MAX = 15 * 86_400
 BADGE_MAX = 99
 NOTIFY_ID_MAX = 2**31 - 1
 BUTTONS_MAX = 3
+INBOX_LINES_MAX = 5
+LANGUAGES_MAX = 3
+PROFILE_CHARS_MAX = 64
 
 BAD_PARAMETER = "80100001"
 BAD_STRUCTURE = "80100003"
 BAD_TTL = "80100004"
 BAD_COLLAPSE_KEY = "80100013"
+BAD_REVIEW = "80100018"
 TOO_LARGE = "80300008"
 BAD_TOKENS = "80300010"
 
@@ -46,8 +51,12 @@ CATEGORIES = frozenset(
 )
 
 _TTL = re.compile(r"(-?[0-9]{1,9})(?:\.[0-9]{1,9})?s")
+_WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z")
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 Text = str | UnsetType
+Texts = list[str] | UnsetType
+Line = Annotated[str, Meta(max_length=1024)]
 Number = int | UnsetType
 Switch = bool | UnsetType
 
@@ -78,11 +87,17 @@ class Drawn(_Part):
     default_sound: Switch = UNSET
     tag: Text = UNSET
     click_action: ClickAction | UnsetType = UNSET
+    title_loc_key: Text = UNSET
+    title_loc_args: Texts = UNSET
+    body_loc_key: Text = UNSET
+    body_loc_args: Texts = UNSET
+    multi_lang_key: dict[str, dict[str, str]] | UnsetType = UNSET
+    """Key of a text to language to the text."""
     image: Text = UNSET
     style: Number = UNSET
     big_title: Text = UNSET
     big_body: Text = UNSET
-    inbox_content: list[str] | UnsetType = UNSET
+    inbox_content: list[Line] | UnsetType = UNSET
     notify_id: Number = UNSET
     group: Text = UNSET
     notify_summary: Text = UNSET
@@ -94,7 +109,7 @@ class Drawn(_Part):
     importance: Literal["LOW", "NORMAL", "HIGH"] | UnsetType = UNSET
     use_default_vibrate: Switch = UNSET
     use_default_light: Switch = UNSET
-    vibrate_config: list[str] | UnsetType = UNSET
+    vibrate_config: Texts = UNSET
     visibility: Literal["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"] | UnsetType = UNSET
     light_settings: dict[str, Any] | UnsetType = UNSET
     foreground_show: Switch = UNSET
@@ -131,9 +146,18 @@ class Message(_Part):
     condition: Text = UNSET
 
 
+class Review(_Part):
+    """What a third party found of the message; Huawei knows one such party."""
+
+    reviewer: Literal["tuibian"]
+    type: Literal[0]
+    result: dict[str, Any]
+
+
 class Send(_Part):
     message: Message
     validate_only: bool = False
+    review: list[Review] | UnsetType = UNSET
 
 
 class Fault(Struct, frozen=True):
@@ -151,7 +175,7 @@ def read(body: bytes) -> Send | Fault:
     try:
         send = _DECODER.decode(body)
     except msgspec.ValidationError as fault:
-        return Fault(BAD_PARAMETER, str(fault))
+        return Fault(BAD_REVIEW if "`$.review" in str(fault) else BAD_PARAMETER, str(fault))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Fault(BAD_STRUCTURE, "The message structure is incorrect")
     return next(_faults(send.message), send)
@@ -194,6 +218,10 @@ def _faults(message: Message) -> Iterator[Fault]:
     if shown is not None:
         if not all(texts(message)):
             yield Fault(BAD_PARAMETER, "title and body must be given")
+        if isinstance(message.android, Android) and message.android.category == "PLAY_VOICE":
+            yield Fault(BAD_PARAMETER, "PLAY_VOICE is for data messages only")
+        if isinstance(message.notification, Plain) and not _is_image(message.notification.image):
+            yield Fault(BAD_PARAMETER, "image is not an https address")
         yield from _shown_faults(shown)
 
 
@@ -208,8 +236,6 @@ def _android_faults(android: Android) -> Iterator[Fault]:
         yield Fault(BAD_COLLAPSE_KEY, "collapse_key is not within -1 and 100")
     if isinstance(android.category, str) and android.category not in CATEGORIES:
         yield Fault(BAD_PARAMETER, "category is unknown")
-    if android.category == "PLAY_VOICE" and isinstance(android.notification, Drawn):
-        yield Fault(BAD_PARAMETER, "PLAY_VOICE is for data messages only")
 
 
 def _shown_faults(shown: Drawn) -> Iterator[Fault]:
@@ -219,20 +245,42 @@ def _shown_faults(shown: Drawn) -> Iterator[Fault]:
         yield Fault(BAD_PARAMETER, "click_action does not say where to")
     if isinstance(shown.badge, Badge) and not _is_badge(shown.badge):
         yield Fault(BAD_PARAMETER, "badge needs class, and numbers of at most 99")
-    if isinstance(shown.notify_id, int) and not 0 <= shown.notify_id <= NOTIFY_ID_MAX:
-        yield Fault(BAD_PARAMETER, "notify_id is not a positive 32-bit number")
+    if isinstance(shown.notify_id, int) and not -1 <= shown.notify_id <= NOTIFY_ID_MAX:
+        yield Fault(BAD_PARAMETER, "notify_id is neither -1 nor a positive 32-bit number")
+    yield from _look_faults(shown)
+    if isinstance(shown.buttons, list) and len(shown.buttons) > BUTTONS_MAX:
+        yield Fault(BAD_PARAMETER, "at most three buttons")
+    if len(text(shown.profile_id)) > PROFILE_CHARS_MAX:
+        yield Fault(BAD_PARAMETER, "profile_id is longer than 64")
+    if shown.when is not UNSET and not _WHEN.fullmatch(shown.when):
+        yield Fault(BAD_PARAMETER, "when is not a time in UTC")
+    if isinstance(shown.multi_lang_key, dict) and any(
+        len(languages) > LANGUAGES_MAX for languages in shown.multi_lang_key.values()
+    ):
+        yield Fault(BAD_PARAMETER, "multi_lang_key has at most three languages")
+
+
+def _look_faults(shown: Drawn) -> Iterator[Fault]:
     if shown.style not in (UNSET, 0, 1, 3):
         yield Fault(BAD_PARAMETER, "style is 0, 1 or 3")
     if shown.style == 1 and not (text(shown.big_title) and text(shown.big_body)):
         yield Fault(BAD_PARAMETER, "style 1 needs big_title and big_body")
-    if shown.style == 3 and not isinstance(shown.inbox_content, list):
-        yield Fault(BAD_PARAMETER, "style 3 needs inbox_content")
-    if text(shown.image) and not text(shown.image).startswith("https://"):
+    lines = shown.inbox_content if isinstance(shown.inbox_content, list) else []
+    if (shown.style == 3 and not lines) or len(lines) > INBOX_LINES_MAX:
+        yield Fault(BAD_PARAMETER, "style 3 needs one to five lines of inbox_content")
+    if not _is_image(shown.image):
         yield Fault(BAD_PARAMETER, "image is not an https address")
-    if text(shown.sound) and shown.default_sound is not False:
-        yield Fault(BAD_PARAMETER, "sound needs default_sound false")
-    if isinstance(shown.buttons, list) and len(shown.buttons) > BUTTONS_MAX:
-        yield Fault(BAD_PARAMETER, "at most three buttons")
+    if shown.color is not UNSET and not _COLOR.fullmatch(shown.color):
+        yield Fault(BAD_PARAMETER, "color is not #RRGGBB")
+    if text(shown.sound):
+        if not text(shown.sound).startswith("/raw/"):
+            yield Fault(BAD_PARAMETER, "sound is a file under /raw/")
+        if shown.default_sound is not False:
+            yield Fault(BAD_PARAMETER, "sound needs default_sound false")
+
+
+def _is_image(address: Text) -> bool:
+    return not text(address) or text(address).startswith("https://")
 
 
 def _leads_somewhere(click: ClickAction) -> bool:

@@ -114,6 +114,13 @@ async def test_a_bearer_lives_for_its_time() -> None:
     assert (refused.status, told(refused)["code"]) == (401, 401)
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "bearer", ""])
+def test_a_bearer_goes_by_its_name_only(scheme: str) -> None:
+    bench = Bench()
+    assert bench.send(push()).status == 200
+    assert bench.send(push(), authorization=f"{scheme} {bench.bearer}").status == 401
+
+
 def test_bearers_can_be_made_stale() -> None:
     bench = Bench()
     bench.send(push())
@@ -230,6 +237,7 @@ BAD: list[tuple[str, Any, int]] = [
     ("group as number", push(group=7), 80100003),
     ("when", push(when="tomorrow"), 80100003),
     ("four buttons", push(buttons=[{}] * 4), 80100003),
+    ("buttons that are no list", push(buttons={}), 80100003),
     ("ttl as number", with_android(ttl=60), 80100003),
     ("ttl without s", with_android(ttl="60"), 80100003),
     ("ttl 0", with_android(ttl="0s"), 80100003),
@@ -265,6 +273,30 @@ async def test_test_messages_are_a_thousand_a_day() -> None:
     await bench.clock.advance(86_400)
     bench.bearer = ""
     assert told(bench.send(one))["code"] == 200
+
+
+@pytest.mark.parametrize(
+    ("limit", "body", "expected"),
+    [
+        (2, push(importance="LOW"), ["", "", "40000009"]),
+        (2, push(importance="NORMAL"), ["", "", ""]),
+        (2, with_android(notification={**DRAWN, "importance": "LOW"}, targetUserType=1), [""] * 3),
+        (None, push(importance="LOW"), ["", "", ""]),
+    ],
+)
+async def test_what_is_over_a_devices_limit_is_told_so_and_not_shown(
+    limit: int | None, body: Any, expected: list[str]
+) -> None:
+    bench = Bench(marketing_per_day=limit)
+    verdicts = [bench.send(body) for _ in expected]
+    assert [told(it)["code"] for it in verdicts] == [200] * 3
+    assert [it.targets[0].receipt_code for it in verdicts] == expected
+    device = bench.book.known("honor", "token-1")
+    assert device is not None
+    assert len(device.shown) == expected.count("")
+    await bench.clock.advance(86_400)
+    bench.bearer = ""
+    assert bench.send(body).targets[0].receipt_code == ""
 
 
 async def test_too_many_targets_a_second() -> None:

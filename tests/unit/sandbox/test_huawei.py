@@ -12,7 +12,7 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.huawei import APP_ID, APP_SECRET, Huawei, HuaweiSettings
+from tocsin.sandbox.huawei import APP_ID, APP_SECRET, DAY_S, Huawei, HuaweiSettings
 
 PATH = f"/v1/{APP_ID}/messages:send"
 FORM = ("content-type", "application/x-www-form-urlencoded")
@@ -47,6 +47,7 @@ GOOD: dict[str, Any] = {
         "token": [Huawei.token(1), Huawei.token(2)],
     },
 }
+REVIEW: dict[str, Any] = {"reviewer": "tuibian", "type": 0, "result": {}}
 M, A, N = "message", "message.android", "message.android.notification"
 
 
@@ -127,6 +128,15 @@ REFUSED = [
     ({f"{A}.urgency": "LOW"}, "80100001"),
     ({f"{A}.receipt_id": "RCP9"}, "80300013"),
     ({f"{A}.target_user_type": 2}, "80100001"),
+    ({f"{A}.fast_app_target": 3}, "80100001"),
+    ({f"{A}.bi_tag": 7}, "80100001"),
+    ({f"{M}.notification.image": "http://e.com/i"}, "80100001"),
+    ({f"{M}.notification.colour": "red"}, "80100001"),
+    ({"validate_only": "yes"}, "80100001"),
+    ({"review": {}}, "80100018"),
+    ({"review": [{}]}, "80100018"),
+    ({"review": [REVIEW | {"reviewer": "me"}]}, "80100018"),
+    ({"review": [REVIEW | {"type": 1}]}, "80100018"),
     ({f"{N}.category": "IM"}, "80100001"),
     ({f"{N}.importance": "MAX"}, "80100001"),
     ({f"{N}.click_action": GONE}, "80100001"),
@@ -138,13 +148,28 @@ REFUSED = [
     ({f"{N}.badge": {"add_num": 0, "class": "Main"}}, "80100001"),
     ({f"{N}.badge": {"set_num": 100, "class": "Main"}}, "80100001"),
     ({f"{N}.notify_id": 2**31}, "80100001"),
-    ({f"{N}.notify_id": -1}, "80100001"),
+    ({f"{N}.notify_id": -2}, "80100001"),
     ({f"{N}.style": 2}, "80100001"),
     ({f"{N}.big_body": GONE}, "80100001"),
     ({f"{N}.style": 3}, "80100001"),
     ({f"{N}.image": "http://e.com/i"}, "80100001"),
     ({f"{N}.default_sound": GONE}, "80100001"),
+    ({f"{N}.sound": "bell"}, "80100001"),
+    ({f"{N}.style": 3, f"{N}.inbox_content": []}, "80100001"),
+    ({f"{N}.style": 3, f"{N}.inbox_content": ["a"] * 6}, "80100001"),
+    ({f"{N}.style": 3, f"{N}.inbox_content": ["a" * 1025]}, "80100001"),
+    ({f"{N}.big_title": ""}, "80100001"),
+    ({f"{N}.color": "red"}, "80100001"),
+    ({f"{N}.when": "tomorrow"}, "80100001"),
+    ({f"{N}.profile_id": "x" * 65}, "80100001"),
+    ({f"{N}.visibility": "SOMEWHERE"}, "80100001"),
+    ({f"{N}.title_loc_args": "x"}, "80100001"),
+    ({f"{N}.body_loc_key": 7}, "80100001"),
+    ({f"{N}.multi_lang_key": {"k": dict.fromkeys(("a", "b", "c", "d"), "x")}}, "80100001"),
+    ({f"{N}.multi_lang_key": {"k": "x"}}, "80100001"),
+    ({f"{N}.foreground_show": "no"}, "80100001"),
     ({f"{N}.buttons": [{}] * 4}, "80100001"),
+    ({f"{N}.buttons": {}}, "80100001"),
     ({f"{M}.notification.title": "a sensitive-word"}, "80100016"),
 ]
 
@@ -161,7 +186,13 @@ def test_a_rule_that_is_broken_is_refused(changes: dict[str, Any], code: str) ->
         {f"{N}.click_action": {"type": 1, "action": "a"}},
         {f"{N}.click_action": {"type": 2, "url": "https://e.com"}},
         {f"{N}.badge": {"set_num": 0, "class": "Main"}},
-        {f"{N}.style": 3, f"{N}.inbox_content": ["a"]},
+        {f"{N}.style": 3, f"{N}.inbox_content": ["a" * 1024, *"bcde"]},
+        {f"{N}.buttons": [{}] * 3, f"{N}.notify_id": -1, f"{N}.profile_id": "x" * 64},
+        {f"{N}.color": "#FFeeff", f"{N}.when": "2014-10-02T15:01:23.045123456Z"},
+        {f"{N}.title_loc_key": "t", f"{N}.title_loc_args": ["1"]},
+        {f"{N}.body_loc_key": "b", f"{N}.body_loc_args": ["1", "2"]},
+        {f"{N}.multi_lang_key": {"t": {"en": "t", "zh": "t", "fr": "t"}, "b": {"en": "b"}}},
+        {"review": [REVIEW]},
         {f"{M}.notification": GONE, f"{N}.title": "t", f"{N}.body": "b"},
     ],
 )
@@ -188,6 +219,9 @@ def test_bearers_expire_and_belong_to_one_app() -> None:
     bench = Bench()
     assert bench.code(headers=[JSON]) == "80200001"
     assert bench.code(headers=[("authorization", "Bearer no"), JSON]) == "80200001"
+    for scheme in ("Basic", "bearer", ""):
+        proof = ("authorization", f"{scheme} {bench.bearer}")
+        assert bench.code(headers=[proof, JSON]) == "80200001"
     assert bench.code(path="/v1/1/messages:send") == "80300002"
     assert bench.code(headers=[("authorization", f"Bearer {bench.bearer}")]) == "80100003"
     assert bench.ask(path="/v2/x").status == bench.ask(method="GET").status == 404
@@ -246,6 +280,46 @@ async def test_more_targets_than_allowed_are_flow_control() -> None:
     assert (verdict.status, [it.accepted for it in verdict.targets]) == (503, [False, False])
     await bench.clock.advance(1)
     assert bench.code() == "80000000"
+
+
+TRIAL = {f"{A}.target_user_type": 1}
+OFFER = {f"{A}.category": "MARKETING"}
+
+
+async def test_test_messages_are_five_hundred_a_day() -> None:
+    assert HuaweiSettings().test_per_day == 500
+    bench = Bench(test_per_day=2)
+    assert [bench.code(TRIAL) for _ in range(3)] == ["80000000", "80000000", "80300029"]
+    assert bench.code() == "80000000"
+    await bench.clock.advance(DAY_S)
+    bench.bearer = json.loads(bench.fetch(CLIENT).body)["access_token"]
+    assert bench.code(TRIAL) == "80000000"
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "told"),
+    [
+        ({"marketing_per_day": 2}, OFFER, ["", "", "256"]),
+        ({"device_per_day": 2}, {}, ["", "", "102"]),
+        ({"marketing_per_day": 2}, {}, ["", "", ""]),
+        ({"marketing_per_day": 2, "device_per_day": 2}, OFFER | TRIAL, ["", "", ""]),
+        ({}, OFFER, ["", "", ""]),
+    ],
+)
+async def test_what_is_over_a_devices_limit_is_told_so_and_not_shown(
+    settings: dict[str, int], changes: dict[str, Any], told: list[str]
+) -> None:
+    bench = Bench(**settings)
+    one = changes | {f"{M}.token": [Huawei.token(1)], f"{N}.notify_id": -1}
+    verdicts = [bench.ask(one) for _ in told]
+    assert [it.targets[0].receipt_code for it in verdicts] == told
+    assert all(it.targets[0].accepted for it in verdicts)
+    device = bench.book.known("huawei", Huawei.token(1))
+    assert device is not None
+    assert len(device.shown) == told.count("")
+    await bench.clock.advance(DAY_S)
+    bench.bearer = json.loads(bench.fetch(CLIENT).body)["access_token"]
+    assert bench.ask(one).targets[0].receipt_code == ""
 
 
 @pytest.mark.parametrize("code", ["80100002", "80100017", "80600003", "81000001", "503"])

@@ -23,8 +23,8 @@ setup:  ## prepare .venv (every other target does this by itself)
 demo: setup  ## run the whole service against its sandbox and check the books (a minute)
 	@$(BIN)/tocsin demo $(ARGS)
 
-test: check  ## check everything, then run every test
-	@$(BIN)/pytest $(ARGS)
+test: check  ## check everything, then run every test, on every core
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: setup  ## lint, formatting and types over sources, tests and benchmarks
 	@$(BIN)/ruff check $(PYTHON_ROOMS)

@@ -179,8 +179,8 @@ class Denied(Struct, frozen=True):
     info: str
     retry_after_s: float | None = None
 
-    def receipt(self, delivery: Delivery) -> Receipt:
-        """What it means for one delivery."""
+    def receipt(self, delivery: Delivery, *, is_of_all: bool = False) -> Receipt:
+        """What it means for one delivery; `is_of_all` if it was said of more than this one."""
         return Receipt(
             device=delivery.device,
             outcome=self.outcome,
@@ -188,11 +188,12 @@ class Denied(Struct, frozen=True):
             info=self.info,
             retry_after_s=self.retry_after_s,
             epoch=delivery.epoch,
+            is_of_all=is_of_all,
         )
 
     def receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
-        """What it means for several, in their order."""
-        return [self.receipt(delivery) for delivery in deliveries]
+        """What it means for several of whom it was said together, in their order."""
+        return [self.receipt(delivery, is_of_all=True) for delivery in deliveries]
 
 
 ACCEPTED = Denied(Outcome.ACCEPTED, "0", "")
@@ -274,10 +275,17 @@ class Channel(Protocol):
         """Open the breaker: judgement found the credential at fault."""
         ...
 
+    def believes_answers(self) -> bool:
+        """Whether tokens may be dropped that the latest answers told are dead, be it one by one.
+
+        The same share as for a batch is held against all that the vendor judged lately.
+        """
+        ...
+
     def believes_dead(self, count: int) -> bool:
         """Whether so many more tokens may be dropped that receipts tell are dead.
 
-        False: of what was accepted lately, so many are told dead that the credential is the
+        False: of what the vendor judged lately, so many are told dead that the credential is the
         likelier culprit.
         """
         ...

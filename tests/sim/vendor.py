@@ -110,6 +110,9 @@ class PlainChannel:
     def trip(self, reason: str) -> None:
         self.trips.append(reason)
 
+    def believes_answers(self) -> bool:
+        return True
+
     def believes_dead(self, count: int) -> bool:
         return True
 

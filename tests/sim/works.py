@@ -160,14 +160,21 @@ class Works:
             made.append(done.device)
         return made
 
-    async def push(self, ttl_s: int | None = None, **message: Any) -> int:
-        """Push to everyone; answers the task's number."""
+    async def push(
+        self, ttl_s: int | None = None, *, accounts: tuple[str, ...] = (), **message: Any
+    ) -> int:
+        """Push to these accounts, or to everyone; answers the task's number."""
         app = await self.store.app(APP)
         assert app is not None
         self._pushes += 1
         told = Message(**{"title": "t", "desc": "d", **message})
         asked = PushAsk(
-            kind="push", identifier="admin", msg_random=self._pushes, message=told, ttl_s=ttl_s
+            kind="batch" if accounts else "push",
+            identifier="admin",
+            msg_random=self._pushes,
+            message=told,
+            accounts=accounts,
+            ttl_s=ttl_s,
         )
         accepted = await self.accepting.push(app, asked)
         task = await self.store.task(APP, accepted.task_id)

@@ -57,6 +57,7 @@ Got = TypeVar("Got")
 Ask = Callable[[Request], Awaitable[Response | Denied]]
 """Sends one request of a conversation, or says why it got no answer."""
 
+MOSTLY_DEAD = "compare the credential's app and environment with those of the devices"
 BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -142,6 +143,14 @@ class Driver(ABC):
             self.trip("most of what was accepted lately is told dead by receipts")
         return verdict == "believe"
 
+    def believes_answers(self) -> bool:
+        if self._mortality.tell_dead(0, self._clock.now()) == "believe":
+            return True
+        # No pause: the batches of which most looked dead have had theirs.
+        self._metrics.count("alarms", credential=self._name)
+        self._log.error("tokens told dead are kept", advice=MOSTLY_DEAD)
+        return False
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a call that reports to us may come from this credential's vendor."""
         is_signed = is_signed_of(self._vendor)
@@ -162,8 +171,9 @@ class Driver(ABC):
         counted = Counter(receipt.outcome for receipt in receipts)
         for outcome, times in counted.items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
-        taken = counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
-        self._mortality.accept(taken, self._clock.now())
+        dead = counted[Outcome.TOKEN_DEAD]
+        judged = counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN] + dead
+        self._mortality.judge(judged, dead, self._clock.now())
         return receipts
 
     async def prove(self) -> Denied:
@@ -376,11 +386,11 @@ class Driver(ABC):
 
     def _weigh(self, found: Denied | Receipt, *, is_probe: bool) -> None:
         """Tell the breaker what a request came to."""
-        now = self._clock.now()
+        now, asked_s = self._clock.now(), found.retry_after_s or 0.0
         if is_probe:
-            reason = self._breaker.record_probe(found.outcome, now)
+            reason = self._breaker.record_probe(found.outcome, now, asked_s)
         else:
-            reason = self._breaker.record(found.outcome, now)
+            reason = self._breaker.record(found.outcome, now, asked_s)
         if reason and found.outcome in ACCUSING:
             self._tell_refused(found)
         if is_probe or reason:

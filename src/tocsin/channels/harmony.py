@@ -154,6 +154,7 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (200, "atomicUnableSendUnsubscribedMsg"): Outcome.NOT_PERMITTED,
     (200, "noRightToSendThisLiveNotificationEvent"): Outcome.NOT_PERMITTED,
     (200, "notSupportPlayVoice"): Outcome.NOT_PERMITTED,
+    # Beside devices that were taken it is about this one; see `_split`.
     (200, "appinfoError"): Outcome.CREDENTIALS_WRONG,
     (200, "disableSendHuaweiMsgBecauseOfPenalty"): Outcome.BLOCKED_CONTENT,
     (200, "differentImgVerifyPolicy"): Outcome.BAD_REQUEST,
@@ -389,7 +390,17 @@ def _split(deliveries: Sequence[Delivery], code: str, told: dict[str, Any]) -> l
     rest = Denied(_outcome(200, code), code, "no reason told")
     if code == PARTLY and is_whole:
         rest = ACCEPTED
-    return [reasons.get(it.token, rest).receipt(it) for it in deliveries]
+    receipts = [reasons.get(it.token, rest).receipt(it) for it in deliveries]
+    if any(it.outcome is Outcome.ACCEPTED for it in receipts):
+        # What took some of the list is no wrong credential.
+        return [_of_its_own(it) for it in receipts]
+    return receipts
+
+
+def _of_its_own(receipt: Receipt) -> Receipt:
+    if receipt.outcome is not Outcome.CREDENTIALS_WRONG:
+        return receipt
+    return msgspec.structs.replace(receipt, outcome=Outcome.NOT_PERMITTED)
 
 
 def _reasons(told: Any) -> dict[str, Denied]:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
-from tocsin.channels.pace import ACCUSING
+from tocsin.channels.pace import ACCUSING, PAUSING
 from tocsin.channels.registry import ListVendor, prepare_of
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
@@ -222,14 +222,17 @@ class ListDriver(Driver):
         """Remember what a whole list was told: the next one would be told the same.
 
         A quota or an hour is that of the task's class of message, and asking again may lower the
-        quota of tomorrow; a pause that the vendor names is the credential's.
+        quota of tomorrow; a pause that the vendor names is the credential's. What was said of
+        devices, be it of each, is no word about others.
         """
         first = receipts[0]
-        if first.retry_after_s is None or any(it.outcome != first.outcome for it in receipts):
+        if first.retry_after_s is None or not all(it.is_of_all for it in receipts):
+            return
+        if any(it.outcome != first.outcome for it in receipts):
             return
         denied = Denied(first.outcome, first.code, first.info)
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
-        if first.outcome is Outcome.THROTTLED:
+        if first.outcome in PAUSING:
             self._quiet = parked
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             while len(self._parked) >= PARKED_MAX:

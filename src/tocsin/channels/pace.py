@@ -26,11 +26,13 @@ CALM_S = 300.0
 
 FAILING = frozenset((Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.THROTTLED))
 """The vendor is down, or the way to it, or it wants most of what we send later."""
+PAUSING = frozenset((Outcome.SERVER_ERROR, Outcome.THROTTLED))
+"""Those by which the vendor itself may ask for a pause."""
 ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
 """One of these opens the breaker at once: the next request would fare no better."""
 
 MEMORY_S = 3600
-"""Receipts are held against what was accepted within so long; most come within minutes."""
+"""Dead tokens are held against what was judged within so long; most receipts come in minutes."""
 SLICE_S = 60
 
 State = Literal["closed", "half_open", "open"]
@@ -50,6 +52,8 @@ class Breaker:
         """[second, outcomes, failures] of the window, oldest first."""
         self._count = 0
         self._failures = 0
+        self._asked_until = 0.0
+        """The latest time that the vendor named when it asked us to wait."""
 
     def state(self, now: float) -> State:
         """Where it stands."""
@@ -80,21 +84,27 @@ class Breaker:
         """The probe was not sent after all: the next request may be it."""
         self._is_probing = False
 
-    def record(self, outcome: Outcome, now: float) -> str:
-        """Take in what a request came to; answers why that opened it, or nothing."""
+    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0) -> str:
+        """Take in what a request came to; answers why that opened it, or nothing.
+
+        `asked_s` is how long the vendor wants us to wait. It may mean one device only, so it is
+        no reason to open; but if the breaker opens, it stays open so long.
+        """
         if self._is_open:
             # An answer to what had begun before it opened: it says nothing new.
             return ""
         if outcome in ACCUSING:
             return self._open(now, f"the vendor answers {outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
+        self._ask(outcome, now + asked_s)
         if self._is_failing():
             return self._open(now, f"{self._failures} of {self._count} requests failed")
         return ""
 
-    def record_probe(self, outcome: Outcome, now: float) -> str:
+    def record_probe(self, outcome: Outcome, now: float, asked_s: float = 0.0) -> str:
         """Take in what the probe came to: it closes the breaker, or opens it for longer."""
         self._is_probing = False
+        self._ask(outcome, now + asked_s)
         if outcome in ACCUSING or outcome in FAILING:
             return self._open(now, f"the probe came to {outcome}")
         self._is_open = False
@@ -113,11 +123,17 @@ class Breaker:
             return False
         return sum(1 for _, _, failures in self._seconds if failures) >= SECONDS_MIN
 
+    def _ask(self, outcome: Outcome, until: float) -> None:
+        if outcome in PAUSING:
+            self._asked_until = max(self._asked_until, until)
+
     def _open(self, now: float, reason: str) -> str:
         if not self._is_open and now - self._closed_at > CALM_S:
             self._level = 0
         self._is_open = True
-        self._open_until = now + min(OPEN_MAX_S, OPEN_S * 2**self._level)
+        open_s = max(OPEN_S * 2**self._level, self._asked_until - now)
+        self._open_until = now + min(OPEN_MAX_S, open_s)
+        self._asked_until = 0.0
         self._level += 1
         self._seconds.clear()
         self._count = self._failures = 0
@@ -137,32 +153,34 @@ class Breaker:
 
 
 class Mortality:
-    """How many of the deliveries that were accepted lately are told dead by receipts.
+    """How many of the deliveries that the vendor judged lately have met dead tokens.
 
-    A vendor's receipts come one by one or sorted by what they tell, so no single call of it can be
-    judged by itself as an answer to a list is.
+    A vendor's receipts come one by one or sorted by what they tell, and pushes to single accounts
+    are batches of one: nothing of this can be judged by itself as the answer to a list is.
     """
 
     def __init__(self) -> None:
         self._slices: deque[list[int]] = deque()
-        """[minute, accepted, dead] of the memory, oldest first."""
+        """[minute, judged, dead] of the memory, oldest first."""
 
-    def accept(self, count: int, now: float) -> None:
-        """Count deliveries that the vendor took, or may have taken."""
-        self._slice(now)[1] += count
+    def judge(self, judged: int, dead: int, now: float) -> None:
+        """Count deliveries that the vendor took, may have taken, or refused for `dead` tokens."""
+        slice_ = self._slice(now)
+        slice_[1] += judged
+        slice_[2] += dead
 
     def tell_dead(self, count: int, now: float) -> Literal["believe", "keep", "accuse"]:
-        """Count tokens told dead: are they to be dropped?
+        """Count more tokens told dead: are such to be dropped?
 
-        `keep` is said where less was accepted than is told dead: after a restart, nobody knows of
-        how many these are.
+        `keep` is said where fewer were judged than are told dead: after a restart, nobody knows
+        of how many these are.
         """
         self._slice(now)[2] += count
-        accepted = sum(it[1] for it in self._slices)
+        judged = sum(it[1] for it in self._slices)
         dead = sum(it[2] for it in self._slices)
-        if not is_too_dead(dead, accepted):
+        if not is_too_dead(dead, judged):
             return "believe"
-        return "accuse" if dead <= accepted else "keep"
+        return "accuse" if dead <= judged else "keep"
 
     def _slice(self, now: float) -> list[int]:
         minute = int(now // SLICE_S)

@@ -45,7 +45,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.domain.message import Message, cut, notify_id, render_template
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -287,6 +287,8 @@ class _Said(Struct, frozen=True):
     verdict: Denied
     bad: frozenset[str] = frozenset()
     """regIds that were left out because nobody knows them."""
+    is_of_all: bool = True
+    """Whether it is a word about the app, and not about these devices."""
 
 
 _BAD = Denied(Outcome.TOKEN_DEAD, "66007", "regId unknown")
@@ -297,8 +299,10 @@ _NOT_TRIED = Denied(Outcome.HELD, "-10", "not tried")
 
 def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], said: _Said) -> None:
     for delivery in part:
-        is_bad = delivery.token in said.bad
-        found[delivery.device] = (_BAD if is_bad else said.verdict).receipt(delivery)
+        if delivery.token in said.bad:
+            found[delivery.device] = _BAD.receipt(delivery)
+        else:
+            found[delivery.device] = said.verdict.receipt(delivery, is_of_all=said.is_of_all)
 
 
 def _request(
@@ -436,10 +440,14 @@ def _taken(told: Any, size: int) -> _Said:
     data = told if isinstance(told, dict) else {}
     counts = _COUNTS.findall(text_of(data.get("channel_exceed_quota")))
     dropped = sum(int(count) for count in counts)
+    if dropped >= size:
+        # Of a single device it may be its own quota, and says nothing about others.
+        over = Denied(Outcome.QUOTA_DAY, "0", "channel_exceed_quota")
+        return _Said(over, is_of_all=size > 1)
     if dropped:
-        # Which ones is not said: short of all of them, everyone is in doubt.
-        outcome = Outcome.QUOTA_DAY if dropped >= size else Outcome.UNKNOWN
-        return _Said(Denied(outcome, "0", "channel_exceed_quota"))
+        # Which ones is not said, so everyone is in doubt until their receipts come. To ask again
+        # would show it to the others a second time, and count against their day.
+        return _Said(Denied(Outcome.UNKNOWN, "0", "channel_exceed_quota", NEVER_AGAIN_S))
     named = data.get("bad_regids", [])
     if isinstance(named, str):
         named = named.split(",")

@@ -6,6 +6,7 @@ at the whole batch: one dead token is a dead token, a batch of them accuses us.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from enum import StrEnum
 
@@ -114,6 +115,8 @@ POLICIES: dict[Outcome, Policy] = {
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_MAX_S = 60.0
+NEVER_AGAIN_S = math.inf
+"""Stands for a wait that no task outlives: where asking again could only do harm."""
 DEAD_SHARE_MAX = 0.2
 DEAD_BATCH_MIN = 5
 """From this many dead tokens on, a larger share than the above accuses our credentials."""
@@ -135,8 +138,21 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """Epoch of the route that was used."""
     gone_token: str = ""
     """A VoIP or Live Activity token that was sent to and is dead; the route is still good."""
+    is_of_all: bool = False
+    """Whether the vendor said it of a whole list, and not of this device."""
     handle: str = ""
     """What the vendor calls the message that it took, where taking it back needs that name."""
+
+
+class Later(Struct):
+    """Devices of one follow-up job, which waits as long as the longest of them.
+
+    No device waits for one that the vendor wants more than twice as late: among a page of devices
+    that come again in a second, one may be told to come tomorrow.
+    """
+
+    devices: list[int] = []
+    after_s: float = 0.0
 
 
 class Verdict(Struct):
@@ -144,12 +160,10 @@ class Verdict(Struct):
 
     settled: dict[tuple[State, str, str], list[int]] = {}
     """(state, code, info) to devices."""
-    again: list[int] = []
-    """Devices to try again, all in one follow-up job."""
-    again_after_s: float = 0.0
-    held: list[int] = []
-    """Devices that were not tried: a follow-up of their own, which counts no attempt."""
-    held_after_s: float = 0.0
+    again: dict[int, Later] = {}
+    """Devices to try again, by how long they wait; see `Later`."""
+    held: dict[int, Later] = {}
+    """Devices that were not tried: follow-ups of their own, which count no attempt."""
     repeats: list[int] = []
     """Those of `again` that may have been reached already."""
     dead: list[Receipt] = []
@@ -211,14 +225,18 @@ def judge(
         if wait_s >= left_s:
             _settle(verdict, _when_out_of_time(receipt), receipt, doubted)
         elif receipt.outcome is Outcome.HELD:
-            verdict.held.append(receipt.device)
-            verdict.held_after_s = max(verdict.held_after_s, wait_s)
+            _put_off(verdict.held, receipt.device, wait_s)
         else:
-            verdict.again.append(receipt.device)
-            verdict.again_after_s = max(verdict.again_after_s, wait_s)
+            _put_off(verdict.again, receipt.device, wait_s)
             if receipt.outcome is Outcome.UNKNOWN:
                 verdict.repeats.append(receipt.device)
     return verdict
+
+
+def _put_off(waiting: dict[int, Later], device: int, wait_s: float) -> None:
+    later = waiting.setdefault(int(wait_s).bit_length(), Later())
+    later.devices.append(device)
+    later.after_s = max(later.after_s, wait_s)
 
 
 def _is_final(receipt: Receipt, policy: Policy, attempt: int, *, repeat_replaces: bool) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from pyroaring import BitMap
 
 from tocsin.domain.device import Device, without_route, without_token
-from tocsin.domain.outcome import Receipt, State, Verdict, judge
+from tocsin.domain.outcome import Later, Receipt, State, Verdict, judge
 from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import (
     Handle,
@@ -56,27 +56,29 @@ def decide_settle(
             books.settle(state, devices, code=code, info=info)
         if verdict.repeats:
             books.repeat(verdict.repeats)
-        if verdict.again:
-            books.requeue(_follow_up(view, verdict, begun, now))
-        if verdict.held:
-            books.requeue(_put_off(view, verdict, begun, now))
+        for later in verdict.again.values():
+            books.requeue(_follow_up(view, later, verdict.repeats, begun, now))
+        for later in verdict.held.values():
+            books.requeue(_put_off(view, later, begun, now))
         books.edit.devices.extend(_without_dead_tokens(view, verdict))
         return books.done()
 
     return decide
 
 
-def _follow_up(view: StepView, verdict: Verdict, begun: SendBody, now: float) -> NewJob:
-    rest = _only(begun, verdict.again)
-    doubted = tuple(sorted({*rest.doubted, *verdict.repeats}))
-    body = msgspec.structs.replace(rest, doubted=doubted)
-    return _later(view, body, now, wait_s=verdict.again_after_s, attempt=view.job.attempt + 1)
+def _follow_up(
+    view: StepView, later: Later, repeats: Sequence[int], begun: SendBody, now: float
+) -> NewJob:
+    rest = _only(begun, later.devices)
+    doubted = {*rest.doubted, *repeats}.intersection(later.devices)
+    body = msgspec.structs.replace(rest, doubted=tuple(sorted(doubted)))
+    return _later(view, body, now, wait_s=later.after_s, attempt=view.job.attempt + 1)
 
 
-def _put_off(view: StepView, verdict: Verdict, begun: SendBody, now: float) -> NewJob:
+def _put_off(view: StepView, later: Later, begun: SendBody, now: float) -> NewJob:
     """The job of devices that were not tried: pace and breaker cost them no attempt."""
-    body = _only(begun, verdict.held)
-    return _later(view, body, now, wait_s=verdict.held_after_s, attempt=view.job.attempt)
+    body = _only(begun, later.devices)
+    return _later(view, body, now, wait_s=later.after_s, attempt=view.job.attempt)
 
 
 def _only(begun: SendBody, devices: Sequence[int]) -> SendBody:

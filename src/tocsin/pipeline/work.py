@@ -135,6 +135,9 @@ class Worker:
         )
         if verdict.breaker:
             channel.trip(verdict.breaker)
+        if verdict.dead and not channel.believes_answers():
+            # A batch of one is no evidence; many of them, all dead, are evidence against us.
+            verdict.dead.clear()
         want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
         decide = decide_settle(verdict, begun.body, now, _handles(begun, receipts))
         await self._write_until_it_holds(job, want, decide)

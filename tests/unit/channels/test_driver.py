@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -315,6 +316,27 @@ async def test_a_trip_stops_requests_that_wait_for_their_pace(clock: ManualClock
     assert outcomes(await work) == {Outcome.ACCEPTED: 10, Outcome.HELD: 5}
     assert one.room(clock.now()) == 0
     assert metrics.value("alarms", credential="7:11") == 1
+
+
+async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> None:
+    """Of another app's devices every one looks dead, and each push may be to one of them."""
+    metrics = Metrics()
+    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, 410, "Unregistered")), metrics=metrics)
+    believed = []
+    for _ in range(10):
+        await one.deliver(batch(1), OpenGate())
+        believed.append(one.believes_answers())
+    assert believed == [True] * 4 + [False] * 6
+    assert metrics.value("alarms", credential="7:11") == 6
+    assert one.room(NOW) > 0
+
+
+async def test_a_few_dead_tokens_among_many_are_believed_one_by_one() -> None:
+    answers = itertools.cycle([refusal(apns, 410, "Unregistered"), OK, OK, OK, OK])
+    one = driver(apns, ScriptedHttp(lambda _: next(answers)))
+    for _ in range(50):
+        await one.deliver(batch(1), OpenGate())
+    assert one.believes_answers()
 
 
 @pytest.mark.parametrize("refusal_by_gate", [Outcome.RECALLED, Outcome.EXPIRED])

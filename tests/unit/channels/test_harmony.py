@@ -146,9 +146,23 @@ def test_a_payload_that_is_too_large_is_not_sent() -> None:
     assert len(begun(batch(1000)).body) > 60_000
 
 
-@pytest.mark.parametrize(
+SPLITS = pytest.mark.parametrize(
     ("code", "rest"), [("80100000", Outcome.ACCEPTED), ("80300007", Outcome.UNDELIVERABLE)]
 )
+
+
+@SPLITS
+def test_a_wrong_app_is_of_the_credential_only_where_nobody_was_taken(
+    code: str, rest: Outcome
+) -> None:
+    """Who was taken proves the credential; one odd token must not stop the channel."""
+    receipts = ended(batch(2), parts(code, 1, appinfoError=[token(1)]))
+    is_taken = rest is Outcome.ACCEPTED
+    expected = Outcome.NOT_PERMITTED if is_taken else Outcome.CREDENTIALS_WRONG
+    assert [it.outcome for it in receipts] == [expected, rest]
+
+
+@SPLITS
 def test_a_refusal_is_split_by_reason(code: str, rest: Outcome) -> None:
     illegal = {"tokenFormatError": [token(1)], "noPushTypeRight": [token(3)], "newOne": [token(4)]}
     receipts = ended(batch(4), parts(code, 3, **illegal))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tocsin.channels.pace import (
@@ -120,6 +122,29 @@ def test_stragglers_of_before_do_not_decide_for_the_probe() -> None:
     assert breaker.leave(later) == "hold"
 
 
+def test_an_open_breaker_waits_as_long_as_the_vendor_asked() -> None:
+    for asked_s, expected in ((120.0, 120.0), (1.0, OPEN_S), (1e9, OPEN_MAX_S)):
+        breaker = Breaker()
+        for second in range(3):
+            for _ in range(10):
+                breaker.record(Outcome.THROTTLED, NOW + second, asked_s)
+        assert breaker.state(NOW + 2) == "open"
+        first = NOW + 1  # With the twentieth outcome in the third second it opened.
+        assert breaker.wait_s(first + 1) == pytest.approx(expected)
+        later = NOW + 2 + expected
+        assert breaker.leave(later) == "probe"
+        breaker.record_probe(Outcome.SERVER_ERROR, later, 300.0)
+        assert breaker.wait_s(later) == 300.0
+
+
+def test_a_wait_that_is_not_the_vendors_own_word_keeps_no_breaker_open() -> None:
+    breaker = Breaker()
+    for second in range(3):
+        for _ in range(10):
+            breaker.record(Outcome.UNKNOWN, NOW + second, math.inf)
+    assert breaker.wait_s(NOW + 2) == OPEN_S
+
+
 def test_tripping_an_open_breaker_changes_nothing() -> None:
     breaker = Breaker()
     assert breaker.trip(NOW)
@@ -128,7 +153,7 @@ def test_tripping_an_open_breaker_changes_nothing() -> None:
 
 
 def told(mortality: Mortality, *, accepted: int, dead: int, now: float = NOW) -> str:
-    mortality.accept(accepted, now)
+    mortality.judge(accepted, 0, now)
     return mortality.tell_dead(dead, now)
 
 

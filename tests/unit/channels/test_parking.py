@@ -7,8 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, driver, given, kit_of, refusal
-from tocsin.channels import huawei, meizu, vivo
+from tests.unit.channels.kit import (
+    NOW,
+    OpenGate,
+    ScriptedHttp,
+    delivery,
+    driver,
+    given,
+    heard,
+    kit_of,
+    refusal,
+)
+from tocsin.channels import huawei, meizu, vivo, xiaomi
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.clock import ManualClock
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
@@ -53,13 +63,16 @@ class Scene:
         return len(self.http.requests) > before
 
 
+LISTS = [vendor for vendor in VENDORS if takes_lists(vendor)]
+
 QUOTAS = [
     pytest.param(vendor, status, reason, id=f"{vendor.NAME} {reason}")
-    for vendor in VENDORS
-    if takes_lists(vendor)
+    for vendor in LISTS
     for (status, reason), outcome in vendor.OUTCOMES.items()
     if outcome is Outcome.QUOTA_DAY and status != POSTED
+    if heard(vendor, refusal(vendor, status, reason), (delivery(),))[0].is_of_all
 ]
+"""Those that are said of the app; a single device's own quota parks nobody else."""
 
 
 @pytest.mark.parametrize(("vendor", "status", "reason"), QUOTAS)
@@ -111,22 +124,44 @@ async def test_a_pause_that_the_vendor_names_is_the_credentials() -> None:
     assert await scene.asked(other_task(huawei))
 
 
+@pytest.mark.parametrize("vendor", LISTS, ids=lambda vendor: vendor.NAME)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_every_vendors_own_pause_is_obeyed(vendor: Any, status: int) -> None:
+    scene = Scene(vendor, Response(status, {"retry-after": "120"}))
+    assert (await scene.send()).retry_after_s == 120
+    assert not await scene.asked(other_task(vendor))
+    assert scene.driver.room(scene.clock.now()) == 0
+    await scene.clock.advance(120)
+    assert await scene.asked(other_task(vendor))
+
+
 async def test_without_a_pause_named_only_the_list_itself_waits() -> None:
     scene = Scene(huawei, Response(503))
     assert (await scene.send()).retry_after_s is None
     assert await scene.asked(other_task(huawei))
 
 
-async def test_a_part_over_its_quota_parks_nobody_else() -> None:
-    """Some devices have had enough for today; the next list's have not."""
-    value = {"110011": [given(meizu, 3).deliveries[0].token]}
-    scene = Scene(meizu, Response(200, {}, msgspec.json.encode({"code": "200", "value": value})))
+SATURATED = {
+    "meizu": {"code": "200", "value": {"110011": [given(meizu, 1).deliveries[0].token]}},
+    "xiaomi": {"code": 0, "result": "ok", "data": {"channel_exceed_quota": "no_channel:1"}},
+}
+"""The first device of a list has had enough for today."""
+
+
+@pytest.mark.parametrize("vendor", [meizu, xiaomi], ids=lambda vendor: vendor.NAME)
+async def test_a_device_over_its_own_quota_parks_nobody_else(vendor: Any) -> None:
+    """It may be alone in its list, being the only one of its language."""
+    scene = Scene(vendor, Response(200, {}, msgspec.json.encode(SATURATED[vendor.NAME])))
+    (receipt,) = await scene.driver.deliver(given(vendor, 1), OpenGate())
+    assert (receipt.outcome, receipt.retry_after_s) == (Outcome.QUOTA_DAY, MIDNIGHT_S)
+    scene.answer = kit_of(vendor).accepted
+    assert (await scene.send()).outcome is Outcome.ACCEPTED
+
+
+async def test_the_others_of_its_list_are_taken() -> None:
+    scene = Scene(meizu, Response(200, {}, msgspec.json.encode(SATURATED["meizu"])))
     receipts = await scene.driver.deliver(given(meizu, 3), OpenGate())
     assert [it.outcome for it in receipts] == [Outcome.QUOTA_DAY, *[Outcome.ACCEPTED] * 2]
-    assert receipts[0].retry_after_s == MIDNIGHT_S
-    before = len(scene.http.requests)
-    await scene.driver.deliver(given(meizu, 3), OpenGate())
-    assert len(scene.http.requests) == before + 1
 
 
 @pytest.mark.parametrize(

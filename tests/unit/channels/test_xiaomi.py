@@ -11,7 +11,7 @@ from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, NOW, authorize
 from tests.unit.channels.kit_xiaomi import xiaomi_accepted, xiaomi_error, xiaomi_settings
 from tocsin.channels import xiaomi
 from tocsin.domain.message import AndroidPart
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import NEVER_AGAIN_S, Outcome, Receipt
 from tocsin.ports import Authority, Batch, Denied, Request, Response, Unanswered
 
 Answer = Response | Unanswered
@@ -211,7 +211,11 @@ def test_what_the_answer_names_is_dead_and_the_rest_accepted() -> None:
 )
 def test_what_went_over_the_channels_quota_was_not_sent(told: Any, outcome: Outcome) -> None:
     answer = xiaomi_accepted(channel_exceed_quota=told)
-    assert outcomes(Talk(batch(3)).run(lambda _: answer)) == [outcome] * 3
+    receipts = Talk(batch(3)).run(lambda _: answer)
+    assert outcomes(receipts) == [outcome] * 3
+    # Who was taken would see it twice, and it would count against their day.
+    is_final = outcome is Outcome.UNKNOWN
+    assert [it.retry_after_s == NEVER_AGAIN_S for it in receipts] == [is_final] * 3
 
 
 def test_a_push_without_a_class_that_is_refused_for_it_waits_for_another_day() -> None:

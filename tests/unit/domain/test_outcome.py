@@ -4,7 +4,9 @@ import pytest
 
 from tocsin.domain.outcome import (
     BACKOFF_MAX_S,
+    NEVER_AGAIN_S,
     POLICIES,
+    Later,
     Outcome,
     Receipt,
     State,
@@ -32,6 +34,10 @@ def judged(
     )
 
 
+def devices(waiting: dict[int, Later]) -> list[int]:
+    return [device for later in waiting.values() for device in later.devices]
+
+
 def receipt(device: int, outcome: Outcome, **facts: object) -> Receipt:
     return Receipt(device=device, outcome=outcome, **facts)  # type: ignore[arg-type]
 
@@ -40,7 +46,7 @@ def receipt(device: int, outcome: Outcome, **facts: object) -> Receipt:
 def test_every_outcome_has_a_policy_and_leads_somewhere(outcome: Outcome) -> None:
     verdict = judged(receipt(1, outcome))
     settled = [number for numbers in verdict.settled.values() for number in numbers]
-    assert [*settled, *verdict.again, *verdict.held] == [1]
+    assert [*settled, *devices(verdict.again), *devices(verdict.held)] == [1]
     assert POLICIES[outcome].final is not State.OPEN
 
 
@@ -70,19 +76,20 @@ def test_what_ends_at_once_ends_in_its_state(outcome: Outcome, state: State) -> 
 )
 def test_what_passes_is_tried_again(outcome: Outcome) -> None:
     verdict = judged(receipt(1, outcome), left_s=1e9)
-    assert [*verdict.again, *verdict.held] == [1]
+    assert [*devices(verdict.again), *devices(verdict.held)] == [1]
     assert verdict.repeats == []
 
 
 def test_a_server_error_ends_after_its_last_try() -> None:
     last = POLICIES[Outcome.SERVER_ERROR].tries_max - 1
-    assert judged(receipt(1, Outcome.SERVER_ERROR), attempt=last - 1).again == [1]
+    assert judged(receipt(1, Outcome.SERVER_ERROR), attempt=last - 1).again
     assert not judged(receipt(1, Outcome.SERVER_ERROR), attempt=last).again
 
 
 def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:
     throttled = receipt(1, Outcome.THROTTLED, retry_after_s=90.0)
-    assert judged(throttled).again_after_s == 90.0
+    (later,) = judged(throttled).again.values()
+    assert later.after_s == 90.0
     assert judged(throttled, left_s=60).settled == {(State.EXPIRED, "0", ""): [1]}
 
 
@@ -106,7 +113,7 @@ def test_what_may_have_arrived_before_and_is_accepted_now_is_sent() -> None:
 def test_a_dead_token_beside_the_route_is_dropped_and_a_call_goes_another_way() -> None:
     gone = receipt(1, Outcome.OTHER_WAY, gone_token="voip")
     verdict = judged(gone, *(receipt(n, Outcome.ACCEPTED) for n in range(2, 9)))
-    assert [item.device for item in verdict.dead] == verdict.again == [1]
+    assert [item.device for item in verdict.dead] == devices(verdict.again) == [1]
     accused = judged(*(receipt(n, Outcome.OTHER_WAY, gone_token="voip") for n in range(1, 9)))
     assert (accused.dead, bool(accused.breaker)) == ([], True)
 
@@ -133,7 +140,27 @@ def test_a_share_of_dead_tokens_accuses_us(dead: int, alive: int, accused: bool)
 def test_wrong_credentials_open_the_breaker_and_lose_nothing() -> None:
     verdict = judged(receipt(1, Outcome.CREDENTIALS_WRONG, code="403", info="InvalidProviderToken"))
     assert verdict.breaker == "403 InvalidProviderToken"
-    assert verdict.again == [1]
+    assert devices(verdict.again) == [1]
+
+
+def test_nobody_waits_for_one_that_is_to_come_much_later() -> None:
+    """Who answers for one device, a browser's push service say, may name any wait."""
+    waits = {1: 1.0, 2: 1.9, 3: 40.0, 4: 60.0, 5: 57_600.0}
+    for outcome in (Outcome.THROTTLED, Outcome.HELD):
+        told = (receipt(device, outcome, retry_after_s=wait_s) for device, wait_s in waits.items())
+        verdict = judged(*told, left_s=86_400)
+        waiting = verdict.held if outcome is Outcome.HELD else verdict.again
+        assert {tuple(it.devices): it.after_s for it in waiting.values()} == {
+            (1, 2): 1.9,
+            (3, 4): 60.0,
+            (5,): 57_600.0,
+        }
+
+
+def test_what_is_in_doubt_and_never_to_be_asked_again_stays_in_doubt() -> None:
+    verdict = judged(receipt(1, Outcome.UNKNOWN, retry_after_s=NEVER_AGAIN_S))
+    assert verdict.again == {}
+    assert [state for state, _, _ in verdict.settled] == [State.IN_DOUBT]
 
 
 def test_backoff_doubles_has_jitter_and_a_cap() -> None:

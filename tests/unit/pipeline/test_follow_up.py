@@ -56,9 +56,24 @@ def test_who_was_not_tried_loses_no_attempt_and_waits_for_nobody_who_was() -> No
     )
     edit = decide_settle(verdict, SENT, NOW)(view(attempt=2))
     bodies = {job.body.devices: job for job in edit.jobs if isinstance(job.body, SendBody)}
-    assert bodies.keys() == {(1,), (2, 3)}
+    assert bodies.keys() == {(1,), (2,), (3,)}
     assert (bodies[1,].attempt, bodies[1,].not_before) == (2, NOW + 0.5)
-    assert (bodies[2, 3].attempt, bodies[2, 3].not_before) == (3, NOW + 600.0)
+    assert (bodies[2,].attempt, bodies[2,].not_before) == (3, NOW + 1.0)
+    assert (bodies[3,].attempt, bodies[3,].not_before) == (3, NOW + 600.0)
+
+
+def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
+    receipts = [
+        Receipt(device=1, outcome=Outcome.UNKNOWN, code="-8"),
+        Receipt(device=2, outcome=Outcome.UNKNOWN, code="-8", retry_after_s=600.0),
+        Receipt(device=3, outcome=Outcome.THROTTLED, code="429", retry_after_s=600.0),
+    ]
+    verdict = judge_batch(
+        receipts, SENT, attempt=0, left_s=3600.0, fraction=0.5, repeat_replaces=True
+    )
+    edit = decide_settle(verdict, SENT, NOW)(view())
+    bodies = [job.body for job in edit.jobs if isinstance(job.body, SendBody)]
+    assert {it.devices: it.doubted for it in bodies} == {(1,): (1,), (2, 3): (2,)}
 
 
 @pytest.mark.parametrize("route", [None, Route("fcm", 2, "another")])

@@ -32,6 +32,7 @@ from tocsin.channels.shared import (
     JSON,
     RENEW_SHARE,
     Told,
+    both_texts,
     in_every_language,
     is_signed_by_huawei,
     json_object,
@@ -303,7 +304,13 @@ def _told(status: dict[str, Any]) -> Told:
 
 
 def _is_shown(message: Message) -> bool:
-    return bool(message.title or message.harmony.title or message.desc)
+    return any(_texts(message))
+
+
+def _texts(message: Message) -> tuple[str, str]:
+    """Title, which HarmonyOS may have one of its own, and text; Huawei wants both."""
+    title = message.harmony.title or message.title
+    return both_texts(msgspec.structs.replace(message, title=title))
 
 
 def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
@@ -326,12 +333,11 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
 
 def _drawn(settings: Settings, delivery: Delivery, correlation: str) -> dict[str, Any]:
     message, part = delivery.message, delivery.message.harmony
-    title = part.title or message.title
+    title, body = _texts(message)
     drawn: dict[str, Any] = {
         "category": part.category or settings.category,
-        # Huawei wants both, so one stands in for the other.
-        "title": title or message.desc,
-        "body": message.desc or title,
+        "title": title,
+        "body": body,
         "clickAction": _click(settings, message),
         "badge": _badge(message),
         "notifyId": notify_id(delivery.collapse),

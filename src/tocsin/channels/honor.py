@@ -26,6 +26,7 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
+    both_texts,
     client_credentials,
     in_every_language,
     intent_with_ext,
@@ -275,9 +276,9 @@ def _ttl_s(delivery: Delivery) -> int:
 
 
 def _texts(message: Message) -> tuple[str, str]:
-    """Title and text as Honor bears them; it wants both, so one stands in for the other."""
-    title = cut(message.title or message.desc, TITLE_UNITS_MAX)
-    return title, cut(message.desc or message.title, BODY_UNITS_MAX)
+    """Title and text as Honor bears them; it wants both."""
+    title, body = both_texts(message)
+    return cut(title, TITLE_UNITS_MAX), cut(body, BODY_UNITS_MAX)
 
 
 def _click(settings: Settings, ext: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     HUAWEI_RESULTS,
     JSON,
+    both_texts,
     client_credentials,
     in_every_language,
     intent_with_ext,
@@ -273,9 +274,9 @@ def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
 
 
 def _texts(message: Message) -> tuple[str, str]:
-    """Title and text as Huawei bears them; it wants both, so one stands in for the other."""
-    title = cut(message.title or message.desc, TITLE_MAX_UNITS)
-    return title, cut(message.desc or message.title, BODY_MAX_UNITS)
+    """Title and text as Huawei bears them; it wants both."""
+    title, body = both_texts(message)
+    return cut(title, TITLE_MAX_UNITS), cut(body, BODY_MAX_UNITS)
 
 
 def _drawn(settings: Settings, delivery: Delivery) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
+    NOTHING_TO_SHOW,
     Told,
     both_texts,
     check_callback_url,
@@ -245,7 +246,7 @@ def _message(settings: Settings, batch: Batch) -> str | Denied:
     message = first.message
     title, content = both_texts(message)
     if not title:
-        return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+        return NOTHING_TO_SHOW
     kind = message.android.meizu_message_type
     made: dict[str, Any] = {
         "noticeBarInfo": {

@@ -32,6 +32,7 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     FORM,
+    NOTHING_TO_SHOW,
     RENEW_SHARE,
     Told,
     both_texts,
@@ -331,7 +332,7 @@ def _notification(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     first = batch.deliveries[0]
     title, content = _texts(first.message)
     if not title:
-        return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+        return NOTHING_TO_SHOW
     made: dict[str, Any] = {
         "title": title,
         "content": content,

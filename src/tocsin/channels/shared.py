@@ -333,8 +333,12 @@ def both_texts(message: Message) -> tuple[str, str]:
 
 
 def is_shown(message: Message) -> bool:
-    """Whether there is anything to show."""
-    return bool(message.title or message.desc)
+    """Whether there is anything to show; blanks are nothing."""
+    return any(both_texts(message))
+
+
+NOTHING_TO_SHOW = Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+"""What a message without title and text comes to where a vendor takes notifications only."""
 
 
 def is_web_address(address: str) -> bool:

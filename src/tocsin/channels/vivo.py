@@ -10,9 +10,11 @@ message; several are sent a body that was saved before, and the answer names tho
 reach. The token lives a day and is to be renewed every hour or two; several live side by side.
 Messages are of one of two classes: system messages go at any hour, operation messages between 7
 and 23 o'clock in China, and class and category must agree. Asking again after the day's quota is
-used up lowers the next day's, so such a message waits until midnight in China. Badges can be
-raised by one and not set; there is no choice of sound. Receipts go where the message says, by the
-id of an address in the console or by the address itself, and are not signed.
+used up lowers the next day's, so such a message waits until midnight in China. vivo shows
+notifications only, so a push that has just one of title and text shows it twice, and one that has
+none cannot be sent. Badges can be raised by one and not set; there is no choice of sound. Receipts
+go where the message says, by the id of an address in the console or by the address itself, and are
+not signed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import (
     JSON,
+    NOTHING_TO_SHOW,
     Told,
+    both_texts,
     check_callback_url,
     code_of,
     no_authority,
@@ -376,11 +380,14 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     """The message in vivo's words, without whom it is for; a denial where it does not fit."""
     first = batch.deliveries[0]
     message, part = first.message, first.message.android
+    title, content = both_texts(message)
+    if not title:
+        return NOTHING_TO_SHOW
     notify_type = part.vivo_notify_type
     body: dict[str, Any] = {
         "appId": settings.app_id,
-        "title": cut(message.title, TITLE_UNITS_MAX),
-        "content": cut(message.desc, CONTENT_UNITS_MAX),
+        "title": cut(title, TITLE_UNITS_MAX),
+        "content": cut(content, CONTENT_UNITS_MAX),
         "notifyType": settings.notify_type if notify_type is None else notify_type,
         "timeToLive": min(max(first.ttl_s, TTL_MIN_S), LIMITS.lifetime_max_s),
         "notifyId": notify_id(first.collapse),

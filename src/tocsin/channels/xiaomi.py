@@ -33,6 +33,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     FORM,
     NEVER_S,
+    NOTHING_TO_SHOW,
     Told,
     both_texts,
     check_callback_url,
@@ -330,7 +331,7 @@ def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
     message = first.message
     title, desc = both_texts(message)
     if not title:
-        return Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+        return NOTHING_TO_SHOW
     form = {
         "restricted_package_name": settings.package_name,
         "pass_through": "0",

@@ -77,6 +77,7 @@ LIMITS = Limits(
 ORIGIN = "https://push-api.cloud.huawei.com"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
 TOKEN_LIFE_S = 3600
+TEST_DEVICES_MAX = 10
 BADGE_MAX = 99
 ALERT, BACKGROUND = "0", "6"
 """Huawei's push types."""
@@ -125,7 +126,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     target_user: Annotated[
         Literal["formal", "test"],
-        Meta(description="test: Huawei's test messages, 1000 a day to ten devices at most"),
+        Meta(description="test: Huawei's test messages, 1000 a day, each to ten devices"),
     ] = "formal"
 
     def __post_init__(self) -> None:
@@ -221,6 +222,11 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     key = rsa_key(settings.private_key, was_checked=True)
     token = jwt.encode(claims, key, algorithm="PS256", headers={"kid": settings.key_id})
     return Authority(f"Bearer {token}", now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
+
+
+def devices_max(settings: Settings) -> int:
+    """A test message goes to few."""
+    return TEST_DEVICES_MAX if settings.target_user == "test" else LIMITS.devices_max
 
 
 def deliver(

@@ -18,7 +18,7 @@ from msgspec import Struct
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.pace import ACCUSING, PAUSING
-from tocsin.channels.registry import ListVendor, prepare_of
+from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import until_hour_s
@@ -71,6 +71,7 @@ class ListDriver(Driver):
         super().__init__(vendor, record, settings, tools)
         self._file = vendor
         self._prepare = prepare_of(vendor)
+        self._devices_max = devices_max_of(vendor, settings)
         self._saved: dict[Key, Saved] = {}
         self._parked: dict[int, Parked] = {}
         self._quiet: Parked | None = None
@@ -82,7 +83,7 @@ class ListDriver(Driver):
 
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
         done: list[Receipt] = []
-        for part in _parts(turn.batch, self._limits.devices_max):
+        for part in _parts(turn.batch, self._devices_max):
             done += await self._deliver(Turn(part, turn.gate, turn.patience_s))
         return done
 

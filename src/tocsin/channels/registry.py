@@ -63,13 +63,14 @@ class SingleVendor(Vendor, Protocol):
 class ListVendor(Vendor, Protocol):
     """A vendor that takes up to `LIMITS.devices_max` devices, more than one, in a request.
 
-    One whose messages are saved before they are sent also has `prepare`, see `Prepare`.
+    One whose messages are saved before they are sent also has `prepare`, see `Prepare`; one that
+    takes fewer devices by some settings has `devices_max`, see `devices_max_of`.
     """
 
     def deliver(
         self, settings: Any, credential: Authority, batch: Batch, now: float
     ) -> Generator[Request, Response, list[Receipt]]:
-        """The conversation about one list, at most `LIMITS.devices_max` long and never empty.
+        """The conversation about one list, as long as a call may be and never empty.
 
         Yields requests and is sent the responses; ends with one receipt per delivery, in order.
         All deliveries of a batch carry the same message, ttl and collapse text. Where a request got
@@ -156,3 +157,9 @@ def prepare_of(vendor: ListVendor) -> Prepare | None:
     """A list vendor's `prepare`, where it has one."""
     found: Prepare | None = getattr(vendor, "prepare", None)
     return found
+
+
+def devices_max_of(vendor: ListVendor, settings: Any) -> int:
+    """Devices in a call: what `devices_max(settings)` says, of a vendor whose settings lower it."""
+    found: Callable[[Any], int] | None = getattr(vendor, "devices_max", None)
+    return vendor.LIMITS.devices_max if found is None else found(settings)

@@ -3,7 +3,8 @@
 One push to everyone, its whole way (`pipeline.py`), by each vendor in turn, at an nginx that
 answers as the vendor does where it takes everything. Beside it runs, round by round and on the same
 event loop, a bare loop on the same client: it sends the very requests that the push was carried out
-with and keeps no books. Vendors that take lists are sent lists by both, over HTTP/1.1.
+with and keeps no books. Vendors that take lists are sent lists by both, over HTTP/1.1; beside it
+stands a loop that sends them a request a device, as a loop over users does.
 
 A message for a browser is sealed for that browser, so whoever sends it has to seal it: that bare
 loop does, and beside it stands one that sends what was sealed before.
@@ -114,13 +115,13 @@ class _Bench:
         http.noted = noted
         await pipeline.send()
         http.noted = None
-        times = -(-LISTED_MIN // devices) if takes_lists(vendor) else 1
         bare = CurlHttp()
         await bare.start(stack)
         sides: dict[str, Send] = {"pipeline": pipeline.send}
-        for name, requests in _loops(vendor.NAME, noted).items():
-            again = functools.partial(_repeated, requests, times)
-            sides[name] = Bare(bare, again, devices * times, vendor.LIMITS.in_flight_max).send
+        for name, loop in _loops(vendor, noted, devices).items():
+            again = functools.partial(_repeated, loop.requests, loop.times)
+            targets = devices * loop.times
+            sides[name] = Bare(bare, again, targets, vendor.LIMITS.in_flight_max).send
         return sides
 
     def _rows(self, medians: dict[str, Sample]) -> list[Row]:
@@ -133,8 +134,8 @@ class _Bench:
                 unit="targets/CPU-s",
                 beside=name,
                 other=sample[0],
-                target=f"≥ {GOAL:g}" if name in (PLAIN, SEALING) else "-",
-                goal=GOAL if name in (PLAIN, SEALING) else None,
+                target=f"≥ {GOAL:g}" if name != SEALED else "-",
+                goal=GOAL if name != SEALED else None,
             )
             for name, sample in medians.items()
             if name != "pipeline"
@@ -161,13 +162,37 @@ class NotingHttp(CurlHttp):
 PLAIN = "bare loop, same requests"
 SEALING = "bare loop that seals"
 SEALED = "bare loop, sealed before"
+EACH = "bare loop, a request a device"
 
 
-def _loops(vendor: str, noted: list[Request]) -> dict[str, Callable[[], Iterable[Request]]]:
-    """What bare loops send, by what they are called in the table."""
-    if vendor != "webpush":
-        return {PLAIN: lambda: noted}
-    return {SEALING: lambda: _sealed(noted), SEALED: lambda: noted}
+class Loop(Struct, frozen=True):
+    """What a bare loop sends: all devices so many times."""
+
+    requests: Callable[[], Iterable[Request]]
+    times: int = 1
+
+
+def _loops(
+    vendor: SingleVendor | ListVendor, noted: list[Request], devices: int
+) -> dict[str, Loop]:
+    """Bare loops by what they are called in the table."""
+    if takes_lists(vendor):
+        alone = _alone(vendor, noted[-1])
+        return {
+            PLAIN: Loop(lambda: noted, -(-LISTED_MIN // devices)),
+            EACH: Loop(lambda: itertools.repeat(alone, devices)),
+        }
+    if vendor.NAME != "webpush":
+        return {PLAIN: Loop(lambda: noted)}
+    return {SEALING: Loop(lambda: _sealed(noted)), SEALED: Loop(lambda: noted)}
+
+
+def _alone(vendor: ListVendor, noted: Request) -> Request:
+    """The request for one device, to where the lists go."""
+    made = kit.first_step(vendor, kit.settings_of(vendor), kit.delivery())
+    assert isinstance(made, Request)
+    there = ("origin", "ca", "http2", "pool")
+    return msgspec.structs.replace(made, **{name: getattr(noted, name) for name in there})
 
 
 def _repeated(requests: Callable[[], Iterable[Request]], times: int) -> Iterator[Request]:

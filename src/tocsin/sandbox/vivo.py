@@ -3,7 +3,8 @@
 vivo, "Server interface" and "Error codes" (dev.vivo.com.cn/documentCenter/doc/362 and 681, read
 2026-11). Which of 10200 to 10207 stands for which member of the signature is our choice; each
 means wrong credentials. What a message may contain stands in `vivo_message.py`, what is posted
-later in `vivo_receipts.py`.
+later in `vivo_receipts.py`. What a device is not shown because it had enough, or the same, is told
+by a receipt: a push provider's runbook has the numbers.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ AUTH_PER_S = 10
 SKEW_MAX_S = 600.0
 TOKEN_LIFE_S = 86_400
 CHINA_S = 8 * 3600
+DAY_S = 86_400.0
 OPENING_HOUR, CLOSING_HOUR = 7, 23
 KEPT_MAX = 10_000
 INVALID = "invalidUser "
@@ -77,6 +79,10 @@ class VivoSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Targets of operation messages in a day in China before 10070."""
     system_per_day: int | None = None
     """The same for system messages, before 10073; for lists of either, 10252."""
+    device_per_day: int | None = None
+    """Operation messages a device and day; vivo gives 2, news 5. None: no limit."""
+    drops_identical: bool = False
+    """Whether a device is shown the same operation text once a day only, as vivo does."""
     allows_system: bool = True
     """Whether the app may send system messages."""
     test_users: tuple[str, ...] = ()
@@ -115,6 +121,8 @@ class Vivo:
         self._used: dict[tuple[int, int], int] = {}
         self._flow = Flow(settings.targets_per_s)
         self._auths = Buckets(settings.auth_per_s, 1.0)
+        self._devices = Buckets(settings.device_per_day, DAY_S)
+        self._texts = Buckets(1 if settings.drops_identical else None, DAY_S)
 
     def opening_streams(self) -> int:
         return 100
@@ -245,15 +253,16 @@ class Vivo:
         if code:
             return _described(_refused(code, asked.reg_ids), push)
         found = {it: said.get(it) or self._status(push, it) for it in asked.reg_ids}
-        for token, status in found.items():
-            if not status:
-                self._show(push, token, asked.task_id, now)
+        limits = {
+            token: self._show(push, token, asked.task_id, now)
+            for token, status in found.items()
+            if not status
+        }
         invalid = [{"userid": token, "status": it} for token, it in found.items() if it]
         verdict = _answer(0, invalidUsers=invalid) if invalid else _answer(0)
         verdict.message_id = asked.task_id
         verdict.targets = tuple(
-            Target(token, accepted=not it, reason=f"{INVALID}{it}" if it else "")
-            for token, it in found.items()
+            _target(token, status, limits.get(token, "")) for token, status in found.items()
         )
         return _described(verdict, push)
 
@@ -266,16 +275,15 @@ class Vivo:
             return _refused(10302, [push.reg_id])
         if not said and status == 3:
             return _refused(10311, [push.reg_id])
-        number = self._new_number()
+        number, limit = self._new_number(), ""
         if status:
             user = {"userid": push.reg_id, "status": status}
             verdict = _answer(0, taskId=number, invalidUser=user)
         else:
             verdict = _answer(0, taskId=number)
-            self._show(push, push.reg_id, number, now)
+            limit = self._show(push, push.reg_id, number, now)
         verdict.message_id = number
-        reason = f"{INVALID}{status}" if status else ""
-        verdict.targets = (Target(push.reg_id, accepted=not status, reason=reason),)
+        verdict.targets = (_target(push.reg_id, status, limit),)
         return verdict
 
     def _time_fault(self, push: Push, count: int, now: float, *, over_quota: int) -> int:
@@ -315,12 +323,24 @@ class Vivo:
             return 3
         return 2 if device.state in ("dead", "expired") else 0
 
-    def _show(self, push: Push, token: str, number: str, now: float) -> None:
+    def _show(self, push: Push, token: str, number: str, now: float) -> str:
+        """Put it on the device; answers what the receipt says where it is not put there."""
+        limit = self._limit(push, token, now)
+        if limit:
+            return limit
         device = self._book.look(NAME, token)
         assert device is not None
         key = number if push.notify_id is None else str(push.notify_id)
         shown = Shown(key=key, title=push.title, body=push.content, at=now, message_id=number)
         self._book.show(device, shown, now + push.time_to_live)
+        return ""
+
+    def _limit(self, push: Push, token: str, now: float) -> str:
+        if push.classification or push.push_mode:
+            return ""
+        if not self._texts.take(f"{token} {push.title}\n{push.content}", now):
+            return vivo_receipts.IDENTICAL
+        return "" if self._devices.take(token, now) else vivo_receipts.TOO_OFTEN
 
     def _new_number(self) -> str:
         return str(10**17 + self._chance.bits(56))
@@ -331,6 +351,10 @@ class _Signature(Struct, frozen=True):
     appKey: str  # noqa: N815 - vivo's spelling
     timestamp: int
     sign: str
+
+
+def _target(token: str, status: int, limit: str) -> Target:
+    return Target(token, not status, f"{INVALID}{status}" if status else "", receipt_code=limit)
 
 
 def _described(verdict: Verdict, push: Push) -> Verdict:

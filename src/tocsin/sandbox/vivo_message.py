@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -21,7 +22,8 @@ CUSTOM_PAIRS_MAX = 10
 URL_UNITS_MAX = 1000
 REQUEST_ID_UNITS_MAX = 64
 CALLBACK_UNITS_MAX = 128
-CALLBACK_PARAM_UNITS_MAX = 64
+CALLBACK_PARAM_UNITS_MAX = 192
+PROFILE_ID_UNITS_MAX = 64
 TTL_S = (60, 86_400)
 NOTIFY_ID_MAX = 2**31 - 1
 
@@ -123,6 +125,8 @@ def _faults(push: Push, *, is_saved: bool) -> Iterator[Fault]:
         yield Fault(10067, "notifyId: 1 to 2147483647")
     if push.network_type not in (-1, 1) or push.push_mode not in (0, 1):
         yield Fault(10063, "networkType: -1, 1; pushMode: 0, 1")
+    if utf16_units(push.profile_id) > PROFILE_ID_UNITS_MAX:
+        yield Fault(10063, "profileId: 64 characters at most")
     yield from _skip_faults(push)
     yield from _custom_faults(push)
     yield from _class_faults(push)
@@ -146,6 +150,8 @@ def _custom_faults(push: Push) -> Iterator[Fault]:
     for name, value in push.extra.items():
         if utf16_units(value) > EXTRAS.get(name, -1):
             yield Fault(10064, f"extra: {name}")
+    if "callback" in push.extra and not _is_web(push.extra["callback"]):
+        yield Fault(10064, "extra: callback is no address")
     if "callback.param" in push.extra and not {"callback", "callback.id"} & set(push.extra):
         yield Fault(10064, "extra: callback.param without callback")
 
@@ -157,3 +163,11 @@ def _class_faults(push: Push) -> Iterator[Fault]:
         yield Fault(10096, "category is unknown")
     if CATEGORIES.get(push.category, push.classification) != push.classification:
         yield Fault(10097, "category and classification do not agree")
+
+
+def _is_web(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

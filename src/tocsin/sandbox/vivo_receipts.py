@@ -12,7 +12,7 @@ from tocsin.sandbox.devices import State
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, told_id
 from tocsin.sandbox.vivo_message import Push
 
-ARRIVED = "0"
+ARRIVED, TOO_OFTEN, IDENTICAL = "0", "2000", "2124"
 # Of those that are muted or inactive vivo speaks in its answer.
 FATES: dict[State, str] = {"live": ARRIVED, "gone": "2183"}
 """State of a device to the sub-code of its receipt; of all others there is none."""

@@ -18,6 +18,7 @@ NOW = 1_767_225_600.0
 """Eight o'clock in the morning in China."""
 JSON = [("content-type", "application/json")]
 HOUR_S = 3600
+ADDRESS = "https://e.com/"
 
 
 class Bench:
@@ -172,8 +173,15 @@ def test_the_door(path: str, method: str, headers: Any, status: int) -> None:
         ({"clientCustomMap": {"ext": "x" * 1022}}, 10065),
         ({"clientCustomMap": {str(it): "x" for it in range(11)}}, 10065),
         ({"clientCustomMap": {"ext": {}}}, 10050),
-        ({"extra": {"callback": "x" * 129}}, 10064),
-        ({"extra": {"callback.id": "1", "callback.param": "x" * 65}}, 10064),
+        ({"extra": {"callback": ADDRESS + "x" * 115}}, 10064),
+        ({"extra": {"callback": "push.example"}}, 10064),
+        ({"extra": {"callback.id": "x" * 129}}, 10064),
+        ({"extra": {"callback.id": "1", "callback.param": "x" * 193}}, 10064),
+        ({"profileId": "x" * 65}, 10063),
+        ({"sendOnline": "no"}, 10050),
+        ({"foregroundShow": "no"}, 10050),
+        ({"addBadge": 1}, 10050),
+        ({"auditReview": {}}, 10050),
         ({"extra": {"callback.param": "x"}}, 10064),
         ({"extra": {"other": "x"}}, 10064),
         ({"classification": 2}, 10095),
@@ -202,7 +210,9 @@ def test_a_wrong_message_is_refused_alone_and_saved(changes: dict[str, Any], num
         {"timeToLive": 86_400, "requestId": "x" * 64, "notifyId": 2**31 - 1},
         {"skipType": 2, "skipContent": "x" * 1000},
         {"clientCustomMap": {"ext": "x" * 1021}},
-        {"extra": {"callback.id": "x" * 128, "callback.param": "x" * 64}},
+        {"extra": {"callback.id": "x" * 128, "callback.param": "x" * 192}},
+        {"extra": {"callback": ADDRESS + "x" * 114}, "profileId": "x" * 64},
+        {"auditReview": [{}], "sendOnline": True, "foregroundShow": False, "networkType": 1},
         {"classification": 0, "category": "NEWS", "addBadge": True},
         {"content": "测试", "pushMode": 1},
     ],
@@ -347,6 +357,48 @@ async def test_the_days_quota_ends_at_midnight_in_china() -> None:
     assert [result(bench.send()) for _ in range(3)] == [0, 0, 10073]
     await bench.clock.advance(16 * HOUR_S)
     assert result(bench.send()) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "expected"),
+    [
+        ({"device_per_day": 2}, {"classification": 0}, ["", "", "2000"]),
+        ({"drops_identical": True}, {"classification": 0}, ["", "2124", "2124"]),
+        ({"device_per_day": 2, "drops_identical": True}, {}, ["", "", ""]),
+        (
+            {"device_per_day": 1, "drops_identical": True, "test_users": (Vivo.token(1), "b")},
+            {"classification": 0, "pushMode": 1},
+            ["", "", ""],
+        ),
+        ({}, {"classification": 0}, ["", "", ""]),
+    ],
+)
+async def test_what_a_device_had_enough_of_is_told_so_and_not_shown(
+    settings: dict[str, Any], changes: dict[str, Any], expected: list[str]
+) -> None:
+    bench = Bench(**settings)
+
+    def ask(token: str) -> Verdict:
+        told = {**changes, "notifyId": None}
+        return bench.listed([token, "c"], **told) if token == "b" else bench.send(**told)
+
+    for token in (Vivo.token(1), "b"):
+        verdicts = [ask(token) for _ in expected]
+        assert [result(it) for it in verdicts] == [0, 0, 0]
+        assert [it.targets[0].receipt_code for it in verdicts] == expected
+        assert verdicts[-1].targets[0].accepted
+        device = bench.book.known("vivo", token)
+        assert device is not None
+        assert len(device.shown) == expected.count("")
+    await bench.clock.advance(24 * HOUR_S)
+    assert ask("b").targets[0].receipt_code == ""
+
+
+def test_another_text_is_shown() -> None:
+    bench = Bench(drops_identical=True)
+    for changes in ({"title": "a"}, {"title": "b"}, {"title": "b", "content": "c"}):
+        verdict = bench.send(classification=0, **changes)
+        assert verdict.targets[0].receipt_code == ""
 
 
 def test_a_fault_by_rule_speaks_as_vivo() -> None:

@@ -269,7 +269,7 @@ def _described(verdict: Verdict, form: dict[str, str], message: Message | None) 
         verdict.topic = ("public", "private")[message.noticeBarInfo.noticeMsgType]
     if message is not None and verdict.accepted:
         verdict.receipt_to = message.extra.callback
-        verdict.receipt_types = int(message.extra.callback_type)
+        verdict.receipt_types = message.extra.types
     return verdict
 
 

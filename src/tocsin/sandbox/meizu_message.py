@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 TITLE_CHARS_MAX = 32
 CONTENT_CHARS_MAX = 100
@@ -74,7 +74,14 @@ class Vip(Struct):
 class Extra(Struct):
     callback: str = ""
     callback_param: str = field(name="callback.param", default="")
-    callback_type: Literal[1, 2, 3, "1", "2", "3"] = field(name="callback.type", default=3)
+    callback_type: Literal[1, 2, 3, "1", "2", "3"] | UnsetType = field(
+        name="callback.type", default=UNSET
+    )
+
+    @property
+    def types(self) -> int:
+        """The sum of the receipt types that are asked for; both where none is named."""
+        return 3 if self.callback_type is UNSET else int(self.callback_type)
 
 
 class Message(Struct):
@@ -131,6 +138,8 @@ def _faults(message: Message) -> Iterator[str]:
     extra = message.extra
     too_long = len(extra.callback.encode()) > CALLBACK_BYTES_MAX
     if extra.callback and (too_long or not _is_web(extra.callback)):
+        yield "extra.callback"
+    if not extra.callback and (extra.callback_param or extra.callback_type is not UNSET):
         yield "extra.callback"
     if len(extra.callback_param.encode()) > CALLBACK_PARAM_BYTES_MAX:
         yield "extra.callback.param"

@@ -3,7 +3,8 @@
 OPPO's page on notifications (open.oppomobile.com/documentation/page/info?id=11236, read 2026-11 in
 a copy). A lifetime over ten days is taken as ten days. The page gives no code for each rule: 40 is
 used for what is missing, 41 for what is wrong, 67 for category and alert. That a channel and a
-template must be known, and that the loud alert is the private class's, is our reading.
+template must be known, and that the loud alert is the private class's, is our reading. What is to
+be shown at a time is shown at once, and badges are not counted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 TITLE_CHARS_MAX = 50
 SUBTITLE_CHARS_MAX = 10
@@ -27,6 +28,8 @@ CALLBACK_PARAMETER_CHARS_MAX = 100
 OFF_LINE_MAX_S = 10 * 86_400
 NOTIFY_ID_MAX = 2**31 - 1
 STRONG = 16
+MILLISECONDS_MIN = 10**12
+"""A time of thirteen digits."""
 
 CATEGORIES = {
     **dict.fromkeys(("IM", "ACCOUNT", "TODO", "DEVICE_REMINDER", "ORDER", "SUBSCRIPTION"), True),
@@ -69,6 +72,9 @@ class Notification(Struct, frozen=True, forbid_unknown_fields=True):
     off_line: bool = True
     off_line_ttl: int = 3600
     show_ttl: int = 0
+    show_time_type: int = 0
+    show_start_time: int | None = None
+    show_end_time: int | None = None
     network_type: int = 0
     call_back_url: str = ""
     call_back_parameter: str = ""
@@ -79,6 +85,11 @@ class Notification(Struct, frozen=True, forbid_unknown_fields=True):
     private_msg_template_id: str = ""
     private_title_parameters: str = ""
     private_content_parameters: str = ""
+    badge_operation_type: int | None = None
+    """0 sets the badge, 1 adds to it."""
+    badge_message_count: int | None = None
+    audit_response: Any = field(name="auditResponse", default=None)
+    """What a third party found of the message: an object, in a form its JSON text."""
 
     @property
     def is_private(self) -> bool:
@@ -161,6 +172,11 @@ def _faults(it: Notification, rules: Rules) -> Iterator[Fault]:
     yield from _click_faults(it)
     if it.off_line_ttl < 1 or it.show_ttl not in range(86_401) or it.network_type not in (0, 1):
         yield _wrong("off_line_ttl, show_ttl, network_type")
+    yield from _time_faults(it)
+    if it.badge_operation_type not in (None, 0, 1) or (it.badge_message_count or 0) < 0:
+        yield _wrong("badge_operation_type, badge_message_count")
+    if not _is_object(it.audit_response):
+        yield _wrong("auditResponse")
     if it.notify_id is not None and not 0 <= it.notify_id <= NOTIFY_ID_MAX:
         yield _wrong("notify_id")
     if it.call_back_url and not _is_web(it.call_back_url):
@@ -198,6 +214,17 @@ def _click_faults(it: Notification) -> Iterator[Fault]:
         yield _wrong("action_parameters")
 
 
+def _time_faults(it: Notification) -> Iterator[Fault]:
+    """When it is to be shown: at once, or from one time to another, in milliseconds."""
+    if it.show_time_type not in (0, 1):
+        yield _wrong("show_time_type")
+    if it.show_time_type == 1:
+        if it.show_start_time is None or it.show_end_time is None:
+            yield Fault(40, "Missing Required Arguments: show_start_time, show_end_time")
+        elif not MILLISECONDS_MIN <= it.show_start_time < it.show_end_time < 10 * MILLISECONDS_MIN:
+            yield _wrong("show_start_time, show_end_time")
+
+
 def _class_faults(it: Notification, rules: Rules) -> Iterator[Fault]:
     if it.channel_id not in rules.channels and (it.channel_id or rules.requires_channel):
         yield _wrong("channel_id")
@@ -219,6 +246,12 @@ def _class_faults(it: Notification, rules: Rules) -> Iterator[Fault]:
 
 def _wrong(what: str) -> Fault:
     return Fault(41, f"Invalid Arguments: {what}")
+
+
+def _is_object(told: Any) -> bool:
+    if isinstance(told, str):
+        return _is_json(told, dict[str, Any])
+    return told is None or isinstance(told, dict)
 
 
 def _is_json(text: str, kind: Any) -> bool:

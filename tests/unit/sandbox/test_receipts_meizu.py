@@ -82,7 +82,7 @@ async def test_clicks_and_arrivals_share_a_call() -> None:
         ({"callback.type": 1}, "200", 1),
         ({"callback.type": "3"}, "200", 1),
         ({"callback.type": 2}, "200", 0),
-        ({"callback": ""}, "200", 0),
+        ({"callback": ""}, "1005", 0),
         ({"callback": "http://127.0.0.1:9/v3/offline_push_report/meizu"}, "200", 1),
         # Not registered: the push itself fails.
         ({"callback": f"{URL}/elsewhere"}, "110004", 0),

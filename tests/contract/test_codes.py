@@ -37,7 +37,8 @@ BLAME = {
     429: Outcome.THROTTLED,
     **dict.fromkeys((500, 502), Outcome.SERVER_ERROR),
 }
-"""The status of a token service's refusal (RFC 6749, 5.2), and whose fault it tells of."""
+"""The status of a token service's refusal (RFC 6749, 5.2), and whose fault it tells of when the
+body is the service's own."""
 
 ROWS = [
     pytest.param(vendor, *row, vendor.OUTCOMES[row], id=f"{vendor.NAME} {row[0]} {row[1]}".strip())
@@ -204,6 +205,20 @@ async def test_only_a_token_service_that_refuses_us_accuses_the_credential(
     denied = await wire.refused(vendor, kind="status", status=status, body='{"error":"trouble"}')
     assert denied.outcome is BLAME.get(status, vendor.OUTCOMES[503, ""])
     assert denied.code == str(status)
+
+
+@each_with_a_service
+@pytest.mark.parametrize("status", BLAME)
+@pytest.mark.parametrize("page", [{"kind": "html_page"}, {"kind": "status"}], ids=str)
+async def test_what_stands_before_a_token_service_accuses_nobody(
+    wire: Wire, vendor: AnyVendor, status: int, page: dict[str, str]
+) -> None:
+    """A proxy's page is not the service's word; 401 alone is meant for us in any case."""
+    denied = await wire.refused(vendor, **page, status=status)
+    expected = BLAME[status]
+    if expected is Outcome.CREDENTIALS_WRONG and status != 401:
+        expected = Outcome.SERVER_ERROR
+    assert (denied.outcome, denied.code) == (expected, str(status))
 
 
 @each_with_a_service

@@ -232,7 +232,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     found, data = _found(response)
     if found.outcome is Outcome.ACCEPTED and (token := _member(data, "auth_token")):
         return Authority(token, now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
-    return no_authority(found)
+    return no_authority(found, response)
 
 
 def prepare(

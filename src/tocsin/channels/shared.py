@@ -46,6 +46,9 @@ SIGNATURE_LIFE_S = 3600
 INFO_MAX = 100
 """Characters of a vendor's own words that go into books and logs."""
 
+REFUSALS = (400, 401, 403, 404)
+"""What a token service answers that does not know us (RFC 6749, 5.2)."""
+
 FORM = ("content-type", "application/x-www-form-urlencoded")
 JSON = ("content-type", "application/json")
 
@@ -394,10 +397,7 @@ def bearer(
 def _no_bearer(response: Response, answer: Mapping[str, Any], too_fast: tuple[int, ...]) -> Denied:
     if response.status in too_fast:
         outcome = Outcome.THROTTLED
-    elif response.status in (400, 401, 403, 404):
-        outcome = Outcome.CREDENTIALS_WRONG
-    elif response.status < 500 and "error" in answer:
-        # In trouble, some say so in the form of a refusal: {"error": "internal_failure"}.
+    elif _is_refusal(response) and (response.status in REFUSALS or "error" in answer):
         outcome = Outcome.CREDENTIALS_WRONG
     else:
         outcome = Outcome.SERVER_ERROR
@@ -406,12 +406,23 @@ def _no_bearer(response: Response, answer: Mapping[str, Any], too_fast: tuple[in
     return Denied(outcome, str(response.status), info, retry_after_s(response.headers))
 
 
-def no_authority(found: Denied) -> Denied:
+def _is_refusal(response: Response) -> bool:
+    """Whether a token service itself may have refused us.
+
+    A page of a proxy that stands between says nothing of our credential, whatever its status. In
+    trouble, some services say so in the form of a refusal: {"error": "internal_failure"}.
+    """
+    is_its_word = response.status == 401 or some_object(response.body) is not None
+    return is_its_word and response.status < 500
+
+
+def no_authority(found: Denied, response: Response) -> Denied:
     """Why a vendor gives no token: it is in trouble, or we are too fast, or it does not know us."""
     if found.outcome in (Outcome.SERVER_ERROR, Outcome.THROTTLED):
         return found
     is_unclear = found.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN)
-    outcome = Outcome.SERVER_ERROR if is_unclear else Outcome.CREDENTIALS_WRONG
+    is_wrong = _is_refusal(response) and not is_unclear
+    outcome = Outcome.CREDENTIALS_WRONG if is_wrong else Outcome.SERVER_ERROR
     return msgspec.structs.replace(found, outcome=outcome)
 
 

@@ -270,7 +270,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     answer = _answer(response)
     if response.status == 200 and answer is not None and answer.result == 0 and answer.authToken:
         return Authority(answer.authToken, now + RENEW_AFTER_S, now + TOKEN_LIFE_S)
-    return no_authority(_found(response, answer, now))
+    return no_authority(_found(response, answer, now), response)
 
 
 def prepare(

@@ -54,7 +54,7 @@ def test_a_bearer_is_fetched_with_the_apps_secret() -> None:
     [
         (Response(401, {}, b'{"error":1101,"sub_error":20001}'), Outcome.CREDENTIALS_WRONG),
         (Response(400, {}, b'{"error":"invalid"}'), Outcome.CREDENTIALS_WRONG),
-        (Response(403), Outcome.CREDENTIALS_WRONG),
+        (Response(403), Outcome.SERVER_ERROR),
         (Response(429), Outcome.THROTTLED),
         (Response(503), Outcome.THROTTLED),
         (Response(500, {}, b"<html>"), Outcome.SERVER_ERROR),

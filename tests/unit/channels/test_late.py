@@ -18,7 +18,7 @@ from tests.unit.channels.kit import kit_of
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.kit_huawei import huawei_settings
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit
-from tocsin.channels import harmony, huawei
+from tocsin.channels import harmony, huawei, meizu, xiaomi
 from tocsin.channels.registry import (
     VENDORS,
     IsSigned,
@@ -28,6 +28,7 @@ from tocsin.channels.registry import (
     report_of,
 )
 from tocsin.channels.shared import (
+    ESCAPES_MAX,
     RECEIPTS_MAX,
     UNREADABLE,
     Told,
@@ -165,6 +166,23 @@ def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:
         posted = read_receipts(huawei.OUTCOMES, told, Response(200))
         assert (len(posted.receipts), posted.unreadable) == (RECEIPTS_MAX, unreadable)
         assert len(list(told)) == unreadable
+
+
+@pytest.mark.parametrize(
+    ("vendor", "field"), [(meizu, "cb"), (xiaomi, "data")], ids=lambda it: getattr(it, "NAME", it)
+)
+def test_a_form_holds_so_many_escapes_and_other_fields_are_not_looked_at(
+    vendor: AnyVendor, field: str
+) -> None:
+    """Each escape is read by itself, and one that is none takes longest."""
+    report = report_of(vendor)
+    assert report is not None
+    others = f"{field}2=%&" + "%=%41&" * (ESCAPES_MAX // 2)
+    for escape in ("%41", "%"):
+        for over in (0, 1):
+            told = f'{{"a":"{escape * (ESCAPES_MAX + over)}"}}'
+            body = f"{others}{field}={told}&{others}".encode()
+            assert (report({}, body) == UNREADABLE) == bool(over)
 
 
 # signatures

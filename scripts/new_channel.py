@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+RESERVED = ("all", "fanout", "index", "none", "sandbox", "wait")
+"""Words that stand where a channel's name does: in queues, commands and metrics."""
 NAME = re.compile(r"[a-z][a-z0-9]{1,19}")
 
 FILES = {
@@ -101,6 +103,8 @@ def check(root: Path, name: str) -> None:
         )
     if keyword.iskeyword(name) or name in sys.stdlib_module_names:
         raise Refused(f"{name} is a word of Python's own: take another name, as in NAME={name}push")
+    if name in RESERVED:
+        raise Refused(f"{name} means something here already: take another name, as in NAME={name}s")
     taken = [filled(path, {"@name@": name}) for path in FILES.values()]
     there = [path for path in taken if (root / path).exists()]
     if f'"{name}"' in (root / PLATFORMS).read_text(encoding="utf-8"):

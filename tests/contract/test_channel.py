@@ -98,6 +98,19 @@ def test_the_table_has_a_row_for_each_kind_of_answer(vendor: AnyVendor) -> None:
 
 
 @each_vendor
+def test_only_what_its_pages_list_costs_a_token_or_stops_the_channel(vendor: AnyVendor) -> None:
+    """A row that slips into one of these does harm at once, so each is written down twice."""
+    kit = kit_of(vendor)
+    assert rows_to(vendor, Outcome.TOKEN_DEAD) == kit.drops
+    assert rows_to(vendor, Outcome.CREDENTIALS_WRONG) == kit.stops
+
+
+def rows_to(vendor: AnyVendor, outcome: Outcome) -> set[str]:
+    rows = ANSWERS[vendor.NAME]
+    return {f"{it[0]} {it[1]}".strip() for it in rows if vendor.OUTCOMES[it] is outcome}
+
+
+@each_vendor
 @pytest.mark.parametrize("status", [100, 204, 301, 400, 401, 403, 404, 410, 418, 429, 500, 599])
 @pytest.mark.parametrize("body", BODIES)
 def test_no_answer_makes_reading_fail(vendor: AnyVendor, status: int, body: bytes) -> None:

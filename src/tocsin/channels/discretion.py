@@ -21,6 +21,8 @@ Found = TypeVar("Found", Denied, Receipt)
 
 PART_MIN = 8
 """So many characters in a row are a part of a secret or token, and no accident."""
+TEXT_PART_MIN = 16
+"""The same of a text: vendors' words and people's have shorter ones in common."""
 MASK = "…"
 
 # An id that nobody here knows may still be somebody's token.
@@ -73,12 +75,18 @@ class Words:
         for text in self._texts:
             said = said.replace(text, MASK)
         quoted = [False] * len(said)
-        for start in range(len(said) - PART_MIN + 1):
-            part = said[start : start + PART_MIN]
-            if part in self._secrets or (part in self._tokens and not _PLAIN.fullmatch(part)):
-                quoted[start : start + PART_MIN] = [True] * PART_MIN
+        for size, is_ours in ((PART_MIN, self._is_secret), (TEXT_PART_MIN, self._is_text)):
+            for start in range(len(said) - size + 1):
+                if is_ours(said[start : start + size]):
+                    quoted[start : start + size] = [True] * size
         left = "".join("\0" if is_it else char for char, is_it in zip(said, quoted, strict=True))
         return _LONG.sub(MASK, re.sub("\0+", MASK, left))
+
+    def _is_secret(self, part: str) -> bool:
+        return part in self._secrets or (part in self._tokens and not _PLAIN.fullmatch(part))
+
+    def _is_text(self, part: str) -> bool:
+        return any(part in text for text in self._texts)
 
 
 def says_much(found: Denied | Receipt) -> bool:

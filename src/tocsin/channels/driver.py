@@ -19,7 +19,7 @@ from msgspec import Struct
 from tocsin.channels.advice import advice
 from tocsin.channels.authority import Keeper
 from tocsin.channels.discretion import Discretion
-from tocsin.channels.pace import ACCUSING, Breaker, Mortality
+from tocsin.channels.pace import ACCUSING, MEMORY_S, OURS, Breaker, Mortality
 from tocsin.channels.registry import Vendor, is_signed_of, recall_of
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
@@ -101,7 +101,9 @@ class Driver(ABC):
         self._recall = recall_of(vendor)
         self._discretion = Discretion(settings)
         self._breaker = Breaker()
-        self._mortality = Mortality()
+        self._told_by_receipts = Mortality()
+        self._told_by_answers = Mortality()
+        self._alarm_after = 0.0
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
@@ -138,14 +140,18 @@ class Driver(ABC):
             self._tell_breaker(reason)
 
     def believes_dead(self, count: int) -> bool:
-        verdict = self._mortality.tell_dead(count, self._clock.now())
+        verdict = self._told_by_receipts.tell_dead(count, self._clock.now())
         if verdict == "accuse":
             self.trip("most of what was accepted lately is told dead by receipts")
         return verdict == "believe"
 
     def believes_answers(self) -> bool:
-        if self._mortality.tell_dead(0, self._clock.now()) == "believe":
+        now = self._clock.now()
+        if self._told_by_answers.tell_dead(0, now) == "believe":
             return True
+        if now < self._alarm_after:
+            return False
+        self._alarm_after = now + MEMORY_S
         # No pause: the batches of which most looked dead have had theirs.
         self._metrics.count("alarms", credential=self._name)
         self._log.error("tokens told dead are kept", advice=MOSTLY_DEAD)
@@ -171,9 +177,10 @@ class Driver(ABC):
         counted = Counter(receipt.outcome for receipt in receipts)
         for outcome, times in counted.items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
-        dead = counted[Outcome.TOKEN_DEAD]
-        judged = counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN] + dead
-        self._mortality.judge(judged, dead, self._clock.now())
+        now, taken = self._clock.now(), counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
+        dead = counted[Outcome.TOKEN_DEAD] + sum(1 for it in receipts if it.gone_token)
+        self._told_by_receipts.judge(taken, 0, now)
+        self._told_by_answers.judge(taken + dead, dead, now)
         return receipts
 
     async def prove(self) -> Denied:
@@ -386,6 +393,10 @@ class Driver(ABC):
 
     def _weigh(self, found: Denied | Receipt, *, is_probe: bool) -> None:
         """Tell the breaker what a request came to."""
+        if found.outcome in OURS:
+            if is_probe:
+                self._breaker.release()
+            return
         now, asked_s = self._clock.now(), found.retry_after_s or 0.0
         if is_probe:
             reason = self._breaker.record_probe(found.outcome, now, asked_s)

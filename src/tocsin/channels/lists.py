@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
-from tocsin.channels.pace import ACCUSING, PAUSING
+from tocsin.channels.pace import ACCUSING, OURS, PAUSING
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import until_hour_s
+from tocsin.domain.retry import PAUSE_MAX_S, until_hour_s
 from tocsin.ports import Batch, Denied, Request, Response, StaleCredential, Unanswered
 
 PREPARED_MAX = 1000
@@ -31,9 +31,6 @@ PARKED_MAX = 10_000
 PREPARED_LIFE_S = 60.0
 """How long a prepared text is used. It was saved with the life that its push had left then, so with
 an older one a phone that is off would be shown the push so much later than it may."""
-
-OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
-"""Nothing was asked of the vendor, so they say nothing about it."""
 
 Key = tuple[int, int]
 
@@ -234,7 +231,9 @@ class ListDriver(Driver):
         denied = Denied(first.outcome, first.code, first.info)
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
         if first.outcome in PAUSING:
-            self._quiet = parked
+            pause_s = min(first.retry_after_s, PAUSE_MAX_S)
+            self._quiet = Parked(denied, self._clock.now() + pause_s)
+            self._log.warning("vendor asks for a pause", code=first.code, seconds=pause_s)
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             while len(self._parked) >= PARKED_MAX:
                 del self._parked[next(iter(self._parked))]

@@ -28,6 +28,8 @@ FAILING = frozenset((Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outc
 """The vendor is down, or the way to it, or it wants most of what we send later."""
 PAUSING = frozenset((Outcome.SERVER_ERROR, Outcome.THROTTLED))
 """Those by which the vendor itself may ask for a pause."""
+OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
+"""Nothing was asked of the vendor, so they say nothing about it."""
 ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
 """One of these opens the breaker at once: the next request would fare no better."""
 
@@ -48,12 +50,10 @@ class Breaker:
         self._is_probing = False
         self._level = 0
         self._closed_at = 0.0
-        self._seconds: deque[list[int]] = deque()
-        """[second, outcomes, failures] of the window, oldest first."""
-        self._count = 0
-        self._failures = 0
-        self._asked_until = 0.0
-        """The latest time that the vendor named when it asked us to wait."""
+        self._seconds: deque[list[float]] = deque()
+        """[second, outcomes, failures, until when the vendor asked us to wait] of the window."""
+        self._count = 0.0
+        self._failures = 0.0
 
     def state(self, now: float) -> State:
         """Where it stands."""
@@ -96,17 +96,20 @@ class Breaker:
         if outcome in ACCUSING:
             return self._open(now, f"the vendor answers {outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
-        self._ask(outcome, now + asked_s)
+        if outcome in PAUSING:
+            self._seconds[-1][3] = max(self._seconds[-1][3], now + asked_s)
         if self._is_failing():
-            return self._open(now, f"{self._failures} of {self._count} requests failed")
+            asked_until = max(it[3] for it in self._seconds)
+            why = f"{self._failures:g} of {self._count:g} requests failed"
+            return self._open(now, why, asked_until)
         return ""
 
     def record_probe(self, outcome: Outcome, now: float, asked_s: float = 0.0) -> str:
         """Take in what the probe came to: it closes the breaker, or opens it for longer."""
         self._is_probing = False
-        self._ask(outcome, now + asked_s)
         if outcome in ACCUSING or outcome in FAILING:
-            return self._open(now, f"the probe came to {outcome}")
+            asked_until = now + asked_s if outcome in PAUSING else 0.0
+            return self._open(now, f"the probe came to {outcome}", asked_until)
         self._is_open = False
         self._closed_at = now
         return ""
@@ -121,19 +124,14 @@ class Breaker:
     def _is_failing(self) -> bool:
         if self._count < COUNT_MIN or self._failures <= SHARE_MAX * self._count:
             return False
-        return sum(1 for _, _, failures in self._seconds if failures) >= SECONDS_MIN
+        return sum(1 for it in self._seconds if it[2]) >= SECONDS_MIN
 
-    def _ask(self, outcome: Outcome, until: float) -> None:
-        if outcome in PAUSING:
-            self._asked_until = max(self._asked_until, until)
-
-    def _open(self, now: float, reason: str) -> str:
+    def _open(self, now: float, reason: str, asked_until: float = 0.0) -> str:
         if not self._is_open and now - self._closed_at > CALM_S:
             self._level = 0
         self._is_open = True
-        open_s = max(OPEN_S * 2**self._level, self._asked_until - now)
+        open_s = max(OPEN_S * 2 ** min(self._level, 30), asked_until - now)
         self._open_until = now + min(OPEN_MAX_S, open_s)
-        self._asked_until = 0.0
         self._level += 1
         self._seconds.clear()
         self._count = self._failures = 0
@@ -141,9 +139,9 @@ class Breaker:
 
     def _add(self, second: int, *, is_bad: bool) -> None:
         if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0, 0])
+            self._seconds.append([second, 0, 0, 0.0])
             while self._seconds[0][0] <= second - WINDOW_S:
-                _, count, failures = self._seconds.popleft()
+                _, count, failures, _ = self._seconds.popleft()
                 self._count -= count
                 self._failures -= failures
         self._seconds[-1][1] += 1

@@ -11,6 +11,9 @@ CHINA_S = 8 * 3600
 """China's clocks are eight hours ahead of UTC all year, in all of the country."""
 RETRY_AFTER_MAX_S = DAY_S
 """A vendor that names more than a day means "not today": the task's life decides then."""
+PAUSE_MAX_S = 3600.0
+"""So long a whole credential pauses for one answer at most. Who was answered waits as long as was
+asked; but behind a pause pushes end and are recalled, and somebody has to look at them."""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -36,6 +39,6 @@ def until_hour_s(hour: int, now: float, offset_s: int) -> float:
 def _date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -13,13 +13,25 @@ from tocsin.clock import Clock
 from tocsin.domain.outcome import State
 from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, Scene, plan_page
 from tocsin.domain.stats import fold
-from tocsin.domain.task import FanoutBody, Job, SendBody, StepEdit, StepView, StepWant, Task, end
+from tocsin.domain.task import (
+    FanoutBody,
+    Job,
+    NewJob,
+    SendBody,
+    StepEdit,
+    StepView,
+    StepWant,
+    Task,
+    end,
+)
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
 AUDIENCES_MAX = 64
 OVERWRITE_WAIT_S = 0.5
-"""How long an overwrite waits before it looks again whether the recalled task has settled."""
+"""How long an overwrite waits before it looks again whether the recalled task has settled, at
+first; a vendor that is held back may take its time."""
+OVERWRITE_WAIT_MAX_S = 5.0
 
 
 class Audiences:
@@ -84,7 +96,7 @@ class Fanout:
         if task.overwrites is not None:
             only = await self._reached(job.app, task.overwrites)
             if only is None:
-                await self._park(job)
+                await self._look_again(job)
                 return
         audience = await self._audiences.of(job.app, job.task)
         body = job.body if isinstance(job.body, FanoutBody) else None
@@ -144,9 +156,18 @@ class Fanout:
         shown = BitMap.union(BitMap(), *by_vendor) & sets.states[State.SENT]
         return shown | sets.states[State.IN_DOUBT]
 
-    async def _park(self, job: Job) -> None:
-        at = self._clock.now() + OVERWRITE_WAIT_S
-        await self._write(job, StepWant(), lambda _: StepEdit(not_before=at))
+    async def _look_again(self, job: Job) -> None:
+        """As a new job: this one would come to be taken for one that breaks its workers."""
+        wait_s = min(OVERWRITE_WAIT_MAX_S, OVERWRITE_WAIT_S * (job.attempt + 1))
+        later = NewJob(
+            task=job.task,
+            queue=job.queue,
+            lane=job.lane,
+            body=job.body,
+            not_before=self._clock.now() + wait_s,
+            attempt=job.attempt + 1,
+        )
+        await self._write(job, StepWant(), lambda _: StepEdit(is_done=True, jobs=[later]))
 
     async def _task(self, job: Job) -> Task:
         found = await self._store.tasks(job.app, before=job.task + 1, limit=1)

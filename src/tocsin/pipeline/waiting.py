@@ -125,7 +125,7 @@ def _send_job(view: StepView, body: SendBody, now: float) -> NewJob:
 
 
 def _next_look(view: StepView, body: WaitBody, waiting: list[int], now: float) -> NewJob:
-    wait_s = min(WAIT_MAX_S, max(1, view.app.ack_s) * WAIT_GROWTH**view.job.attempt)
+    wait_s = min(WAIT_MAX_S, max(1, view.app.ack_s) * WAIT_GROWTH ** min(view.job.attempt, 30))
     return NewJob(
         task=view.task.number,
         queue="wait",

@@ -36,4 +36,17 @@ KIT = VendorKit(
     refusal=refusal,
     accepted=Response(200),
     wrong={"private_key": ec_key()},
+    drops=frozenset({"400 BadDeviceToken", "410 ExpiredToken", "410 Unregistered"}),
+    stops=frozenset(
+        {
+            "403",
+            "403 BadCertificate",
+            "403 BadCertificateEnvironment",
+            "403 BadEnvironmentKeyIdInToken",
+            "403 Forbidden",
+            "403 InvalidProviderToken",
+            "403 MissingProviderToken",
+            "403 UnrelatedKeyIdInToken",
+        }
+    ),
 )

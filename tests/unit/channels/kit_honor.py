@@ -65,6 +65,8 @@ KIT = VendorKit(
     },
     accepted=answer(sendResult=True, requestId="r-1", failTokens=[], expireTokens=[]),
     wrong={"client_secret": "another"},
+    drops=frozenset({"200 expireTokens", "200 80300007"}),
+    stops=frozenset({"200 10205", "200 10207", "200 80200001", "200 80300002", "404"}),
     trial_marks=(b'"targetUserType":1',),
     receipts=ReceiptKit(
         body=receipt,

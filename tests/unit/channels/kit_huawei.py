@@ -68,6 +68,8 @@ KIT = VendorKit(
     },
     accepted=answer(200, "80000000", "Success"),
     wrong={"app_secret": "another"},
+    drops=frozenset({"200 80100000", "400 80300007"}),
+    stops=frozenset({"400 80300002", "401 80200001", "403", "404", "500 80600003"}),
     trial_marks=(b'"validate_only":true',),
     receipts=ReceiptKit(
         body=receipt,

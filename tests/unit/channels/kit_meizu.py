@@ -57,6 +57,10 @@ KIT = VendorKit(
     refusal=meizu_refusal,
     accepted=meizu_answer("200"),
     wrong={"app_secret": "another"},
+    drops=frozenset({"200 110002", "200 110003"}),
+    stops=frozenset(
+        {"200 1006", "200 110000", "200 110001", "200 110031", "200 110033", "401", "403"}
+    ),
     receipts=ReceiptKit(
         body=receipt,
         dead=frozenset(),

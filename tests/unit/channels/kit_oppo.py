@@ -67,6 +67,21 @@ KIT = VendorKit(
     accepted=answer(message_id=SAVED, task_id="58ad47529e8d725350a5afd6"),
     prepared=SAVED,
     wrong={"master_secret": "another"},
+    drops=frozenset({"200 10000", "200 10001"}),
+    stops=frozenset(
+        {
+            "200 14",
+            "200 15",
+            "200 16",
+            "200 17",
+            "200 18",
+            "200 19",
+            "200 26",
+            "200 27",
+            "200 28",
+            "200 30",
+        }
+    ),
     sandbox=OppoSettings(targets_per_s=None),
     receipts=ReceiptKit(
         body=receipt,

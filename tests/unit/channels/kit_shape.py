@@ -31,6 +31,10 @@ class VendorKit(NamedTuple):
     wrong: Mapping[str, Any] | None
     """A setting that the vendor finds wrong; None where a wrong one cannot be told from a right
     one until there is a device."""
+    drops: frozenset[str]
+    """The rows of `OUTCOMES` that cost a token, "<status> <reason>", as its pages list them."""
+    stops: frozenset[str]
+    """The rows that stop the channel until somebody puts the credential right."""
     authority: Mapping[str, Response] = {}
     """The answers of its token service, by path; empty for a vendor without one."""
     prepared: str = ""

@@ -58,6 +58,19 @@ KIT = VendorKit(
     accepted=answer(taskId=SAVED),
     prepared=SAVED,
     wrong={"app_secret": "another"},
+    drops=frozenset({"200 10302", "200 invalidUser 1", "200 invalidUser 2"}),
+    stops=frozenset(
+        {
+            "200 10200",
+            "200 10201",
+            "200 10202",
+            "200 10203",
+            "200 10204",
+            "200 10205",
+            "200 10206",
+            "200 10207",
+        }
+    ),
     trial_marks=(b'"pushMode":1',),
     sandbox=VivoSettings(targets_per_s=None),
     receipts=ReceiptKit(

@@ -78,5 +78,17 @@ KIT = VendorKit(
     accepted=Response(201),
     # A browser's key is bound to its subscriptions: `test_webpush.py` has the case.
     wrong=None,
+    drops=frozenset(
+        {
+            "404",
+            "404 errno 102",
+            "410",
+            "410 Unregistered",
+            "410 errno 103",
+            "410 errno 105",
+            "410 errno 106",
+        }
+    ),
+    stops=frozenset({"403", "403 BadAuthorizationHeader", "403 BadJwtToken"}),
     token=token,
 )

@@ -76,6 +76,20 @@ KIT = VendorKit(
     refusal=xiaomi_refusal,
     accepted=xiaomi_accepted(),
     wrong={"app_secret": "another"},
+    drops=frozenset({"200 10029", "200 20315", "200 66007"}),
+    stops=frozenset(
+        {
+            "200 21301",
+            "200 21302",
+            "200 21305",
+            "200 22000",
+            "200 22006",
+            "200 22007",
+            "200 22022",
+            "401",
+            "403",
+        }
+    ),
     receipts=ReceiptKit(
         body=receipt,
         dead=frozenset({"16"}),

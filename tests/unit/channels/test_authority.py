@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from tests.unit.channels.kit import NOW
-from tocsin.channels.authority import DENIED_WAIT_S, Keeper
+from tocsin.channels.authority import DENIED_WAIT_MAX_S, DENIED_WAIT_S, Keeper
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.outcome import Outcome
+from tocsin.domain.retry import PAUSE_MAX_S
 from tocsin.ports import Authority, Denied
 
 LIFE_S = 1000.0
@@ -23,13 +24,14 @@ class Office:
         self.door = asyncio.Event()
         self.door.set()
         self.denies = False
+        self.asks_s: float | None = None
 
     async def fetch(self) -> Authority | Denied:
         self.visits += 1
         number = self.visits
         await self.door.wait()
         if self.denies:
-            return DENIED
+            return Denied(DENIED.outcome, DENIED.code, DENIED.info, self.asks_s)
         now = self._clock.now()
         return Authority(f"number {number}", now + 0.8 * LIFE_S, now + LIFE_S)
 
@@ -142,6 +144,21 @@ async def test_a_denial_holds_for_a_growing_while(
     assert office.visits == 4
     office.denies = False
     assert value(await keeper.get()) == "number 5"
+
+
+async def test_a_denial_of_many_days_and_one_that_names_a_day_are_asked_about_again(
+    clock: ManualClock, office: Office, keeper: Keeper
+) -> None:
+    office.denies = True
+    keeper._failures = 10_000
+    found = await keeper.get()
+    assert isinstance(found, Denied)
+    assert found.retry_after_s == DENIED_WAIT_MAX_S
+    await clock.advance(DENIED_WAIT_MAX_S)
+    office.asks_s = 86_400.0
+    found = await keeper.get()
+    assert isinstance(found, Denied)
+    assert found.retry_after_s == PAUSE_MAX_S
 
 
 async def test_a_failed_renewal_leaves_the_old_one_in_use(

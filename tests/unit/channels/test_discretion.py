@@ -34,6 +34,8 @@ def cleaned(said: str, token: str = TOKEN) -> str:
         ("sign of master-secret", "sign of …"),
         (f"no such token: {PROOF}", "no such token: …"),
         ("'Meet me at the harbour' is blocked", "'…' is blocked"),
+        ("'Meet me at the har' is blocked", "'…' is blocked"),
+        ("Meet me at the bar", "Meet me at the bar"),
         # An id of nobody here.
         ("known as 1c9fe2ab77d04e5581aa03c2", "known as …"),
     ],

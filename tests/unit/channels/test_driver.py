@@ -17,7 +17,7 @@ from tests.unit.channels.test_unproven import WRONG, Office
 from tocsin.channels import apns, fcm
 from tocsin.channels.pace import OPEN_S
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.domain.message import ApplePart
+from tocsin.domain.message import ApplePart, LiveActivity
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.log import configure
 from tocsin.metrics import Metrics
@@ -327,8 +327,31 @@ async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> 
         await one.deliver(batch(1), OpenGate())
         believed.append(one.believes_answers())
     assert believed == [True] * 4 + [False] * 6
-    assert metrics.value("alarms", credential="7:11") == 6
+    assert metrics.value("alarms", credential="7:11") == 1
     assert one.room(NOW) > 0
+
+
+async def test_dead_tokens_that_answers_told_are_not_held_against_receipts() -> None:
+    """Else one batch of them would have every receipt of the hour stop the channel."""
+    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, 410, "Unregistered")))
+    await one.deliver(batch(30), OpenGate())
+    assert not one.believes_answers()
+    assert one.believes_dead(1)
+    assert one.room(NOW) > 0
+
+
+async def test_tokens_beside_the_route_are_no_more_believed_one_by_one(
+    clock: ManualClock,
+) -> None:
+    told = refusal(apns, 410, "Unregistered")
+    live = message(apple=ApplePart(live_activity=LiveActivity(id="a", event="update")))
+    one = driver(apns, ScriptedHttp(lambda _: told), clock=clock)
+    believed = []
+    for _ in range(10):
+        (receipt,) = await one.deliver(batch(1, message=live, live_token="a1" * 32), OpenGate())
+        assert receipt.gone_token
+        believed.append(one.believes_answers())
+    assert believed == [True] * 4 + [False] * 6
 
 
 async def test_a_few_dead_tokens_among_many_are_believed_one_by_one() -> None:
@@ -353,6 +376,21 @@ async def test_a_probe_that_the_gate_stops_leaves_the_probe_to_the_next(
         Outcome.ACCEPTED,
         Outcome.ACCEPTED,
     ]
+
+
+async def test_a_probe_that_waits_for_a_stream_and_is_withdrawn_closes_nothing(
+    clock: ManualClock,
+) -> None:
+    http, gate = ScriptedHttp(lambda _: OK), OpenGate()
+    gate.is_open = False
+    one = driver(apns, http, clock=clock)
+    one.trip("a test")
+    await clock.advance(OPEN_S)
+    (receipt,) = await one.deliver(batch(1), gate)
+    assert receipt.outcome is Outcome.HELD
+    assert http.requests == []
+    # The next one is the probe; a closed breaker would have room for many.
+    assert one.room(clock.now()) == 1
 
 
 async def test_a_probe_that_is_cut_short_leaves_the_probe_to_the_next(clock: ManualClock) -> None:

@@ -137,6 +137,25 @@ def test_an_open_breaker_waits_as_long_as_the_vendor_asked() -> None:
         assert breaker.wait_s(later) == 300.0
 
 
+def test_a_vendor_that_is_down_for_weeks_is_asked_every_ten_minutes() -> None:
+    breaker = opened()
+    breaker._level = 10_000
+    later = NOW + OPEN_S
+    assert breaker.leave(later) == "probe"
+    breaker.record_probe(Outcome.SERVER_ERROR, later)
+    assert breaker.wait_s(later) == OPEN_MAX_S
+
+
+def test_what_one_answer_asked_long_ago_keeps_no_breaker_open() -> None:
+    breaker = Breaker()
+    breaker.record(Outcome.THROTTLED, NOW, 3600.0)
+    for second in range(60, 63):
+        for _ in range(10):
+            breaker.record(Outcome.UNSENT, NOW + second)
+    assert breaker.wait_s(NOW + 62) == pytest.approx(OPEN_S)
+    assert breaker.state(NOW + 62) == "open"
+
+
 def test_a_wait_that_is_not_the_vendors_own_word_keeps_no_breaker_open() -> None:
     breaker = Breaker()
     for second in range(3):

@@ -22,7 +22,7 @@ from tocsin.channels import huawei, meizu, vivo, xiaomi
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.clock import ManualClock
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, until_hour_s
+from tocsin.domain.retry import CHINA_S, PAUSE_MAX_S, until_hour_s
 from tocsin.ports import Batch, Request, Response
 
 HOUR_S = 3600.0
@@ -133,6 +133,17 @@ async def test_every_vendors_own_pause_is_obeyed(vendor: Any, status: int) -> No
     assert scene.driver.room(scene.clock.now()) == 0
     await scene.clock.advance(120)
     assert await scene.asked(other_task(vendor))
+
+
+async def test_behind_a_long_pause_somebody_looks_every_hour() -> None:
+    """Pushes end there, and are recalled; who was answered waits as long as was asked."""
+    scene = Scene(huawei, Response(503, {"retry-after": "7200"}))
+    assert (await scene.send()).retry_after_s == 7200
+    assert not await scene.asked(other_task(huawei))
+    await scene.clock.advance(PAUSE_MAX_S)
+    assert scene.driver.room(scene.clock.now()) > 0
+    assert await scene.asked(other_task(huawei))
+    assert scene.driver.room(scene.clock.now()) == 0
 
 
 async def test_without_a_pause_named_only_the_list_itself_waits() -> None:

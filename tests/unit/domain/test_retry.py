@@ -23,6 +23,7 @@ DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
         ({"retry-after": "Thu, 01 Jan 2026 00:01:00", "date": DATE}, 60.0),
         ({"retry-after": "Thu, 01 Jan 2026 00:01:00 GMT"}, None),
         ({"retry-after": "Thu, 99 Jan 2026 00:01:00 GMT", "date": DATE}, None),
+        ({"retry-after": "Mon, 01 Jan 99999999999 00:00:00 GMT", "date": DATE}, None),
     ],
 )
 def test_seconds_or_a_date_against_the_answers_own(

@@ -10,9 +10,10 @@ from tocsin.domain.app import App
 from tocsin.domain.device import Device, Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt, State
-from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task
+from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task, WaitBody
 from tocsin.pipeline.begin import decide_begin
 from tocsin.pipeline.settle import decide_settle, judge_batch
+from tocsin.pipeline.waiting import WAIT_MAX_S, _next_look
 
 NOW = 1_767_225_600.0
 SENT = SendBody("apns", 1, -1, (1, 2, 3))
@@ -111,3 +112,8 @@ def test_an_overwrite_looks_for_no_other_way(route: Route | None) -> None:
 
 def members(block: Block) -> set[int]:
     return set(BitMap.deserialize(block.members))
+
+
+def test_who_has_waited_for_days_is_still_looked_at() -> None:
+    later = _next_look(view(attempt=10_000), WaitBody(-1, (1,)), [1], NOW)
+    assert NOW < later.not_before <= NOW + WAIT_MAX_S

@@ -183,7 +183,8 @@ class ListDriver(Driver):
     async def _save(self, course: Course, saved: Saved) -> str | Denied:
         assert self._prepare is not None
         batch, authority = course.turn.batch, course.begun.authority
-        talk = self._prepare(self._settings, authority, batch, self._clock.now())
+        now = self._clock.now()
+        talk = self._prepare(self._settings, authority, batch, now)
         try:
             found = await self._drive(talk, partial(self._one, course))
         except Unanswered as fault:
@@ -193,7 +194,7 @@ class ListDriver(Driver):
             return Denied(Outcome.UNSENT, fault.denied.code, fault.denied.info)
         if isinstance(found, str) and found:
             # An empty text was enough for this list; the next one may need one after all.
-            saved.text, saved.until = found, self._clock.now() + PREPARED_LIFE_S
+            saved.text, saved.until = found, now + PREPARED_LIFE_S
         return found
 
     def _saved_of(self, key: Key) -> Saved:

@@ -282,6 +282,23 @@ async def test_each_task_and_language_is_saved_by_itself_and_anew_when_it_is_old
     assert http.saves == 4
 
 
+async def test_a_text_is_as_old_as_the_life_that_was_saved_with_it(clock: ManualClock) -> None:
+    """A save that takes its time brings what was left when it began."""
+    http = SavingHttp()
+    http.door.clear()
+    one = driver(Saving(), http, clock=clock)
+    work = asyncio.create_task(one.deliver(batch(2), OpenGate()))
+    await clock.advance(5)
+    http.door.set()
+    await work
+    await clock.advance(PREPARED_LIFE_S - 6)
+    await one.deliver(batch(2), OpenGate())
+    assert http.saves == 1
+    await clock.advance(1)
+    await one.deliver(batch(2), OpenGate())
+    assert http.saves == 2
+
+
 async def test_one_device_that_needs_nothing_saved_leaves_the_lists_their_own_text() -> None:
     http = SavingHttp()
     one = driver(Saving(), http)

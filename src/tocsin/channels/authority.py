@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tocsin.clock import Chance, Clock
-from tocsin.domain.retry import PAUSE_MAX_S
+from tocsin.domain.retry import PAUSE_MAX_S, grown_s
 from tocsin.ports import Authority, Denied
 
 Fetch = Callable[[], Awaitable[Authority | Denied]]
@@ -88,7 +88,7 @@ class Keeper:
             self._denied_until = 0.0
             self._failures = 0
             return
-        wait_s = min(DENIED_WAIT_MAX_S, DENIED_WAIT_S * 2 ** min(self._failures, 30))
+        wait_s = grown_s(DENIED_WAIT_S, DENIED_WAIT_MAX_S, self._failures)
         if found.retry_after_s is not None:
             wait_s = max(wait_s, min(found.retry_after_s, PAUSE_MAX_S))
         self._denied = found

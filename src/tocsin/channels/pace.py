@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
+from msgspec import Struct
+
 from tocsin.domain.outcome import Outcome, is_too_dead
+from tocsin.domain.retry import grown_s
 
 WINDOW_S = 30.0
 """Outcomes of so many seconds are looked at together."""
@@ -41,6 +44,16 @@ State = Literal["closed", "half_open", "open"]
 Leave = Literal["go", "probe", "hold"]
 
 
+class Second(Struct):
+    """What the requests that ended in one second came to."""
+
+    at: int
+    count: int = 0
+    failures: int = 0
+    asked_until: float = 0.0
+    """The latest time that the vendor named when it asked us to wait."""
+
+
 class Breaker:
     """Closed it lets everything through, open nothing, and half open one probe."""
 
@@ -50,10 +63,10 @@ class Breaker:
         self._is_probing = False
         self._level = 0
         self._closed_at = 0.0
-        self._seconds: deque[list[float]] = deque()
-        """[second, outcomes, failures, until when the vendor asked us to wait] of the window."""
-        self._count = 0.0
-        self._failures = 0.0
+        self._seconds: deque[Second] = deque()
+        """Those of the window, oldest first."""
+        self._count = 0
+        self._failures = 0
 
     def state(self, now: float) -> State:
         """Where it stands."""
@@ -97,10 +110,11 @@ class Breaker:
             return self._open(now, f"the vendor answers {outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
         if outcome in PAUSING:
-            self._seconds[-1][3] = max(self._seconds[-1][3], now + asked_s)
+            last = self._seconds[-1]
+            last.asked_until = max(last.asked_until, now + asked_s)
         if self._is_failing():
-            asked_until = max(it[3] for it in self._seconds)
-            why = f"{self._failures:g} of {self._count:g} requests failed"
+            asked_until = max(it.asked_until for it in self._seconds)
+            why = f"{self._failures} of {self._count} requests failed"
             return self._open(now, why, asked_until)
         return ""
 
@@ -124,13 +138,13 @@ class Breaker:
     def _is_failing(self) -> bool:
         if self._count < COUNT_MIN or self._failures <= SHARE_MAX * self._count:
             return False
-        return sum(1 for it in self._seconds if it[2]) >= SECONDS_MIN
+        return sum(1 for it in self._seconds if it.failures) >= SECONDS_MIN
 
     def _open(self, now: float, reason: str, asked_until: float = 0.0) -> str:
         if not self._is_open and now - self._closed_at > CALM_S:
             self._level = 0
         self._is_open = True
-        open_s = max(OPEN_S * 2 ** min(self._level, 30), asked_until - now)
+        open_s = max(grown_s(OPEN_S, OPEN_MAX_S, self._level), asked_until - now)
         self._open_until = now + min(OPEN_MAX_S, open_s)
         self._level += 1
         self._seconds.clear()
@@ -138,14 +152,14 @@ class Breaker:
         return reason
 
     def _add(self, second: int, *, is_bad: bool) -> None:
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0, 0, 0.0])
-            while self._seconds[0][0] <= second - WINDOW_S:
-                _, count, failures, _ = self._seconds.popleft()
-                self._count -= count
-                self._failures -= failures
-        self._seconds[-1][1] += 1
-        self._seconds[-1][2] += is_bad
+        if not self._seconds or self._seconds[-1].at != second:
+            self._seconds.append(Second(second))
+            while self._seconds[0].at <= second - WINDOW_S:
+                gone = self._seconds.popleft()
+                self._count -= gone.count
+                self._failures -= gone.failures
+        self._seconds[-1].count += 1
+        self._seconds[-1].failures += is_bad
         self._count += 1
         self._failures += is_bad
 

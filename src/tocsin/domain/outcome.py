@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from tocsin.domain.retry import grown_s
+
 
 class Outcome(StrEnum):
     """What one attempt at one device came to."""
@@ -115,8 +117,6 @@ POLICIES: dict[Outcome, Policy] = {
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_MAX_S = 60.0
-DOUBLINGS_MAX = 30
-"""Past every cap here; a push that lives for a week comes to powers that no float holds."""
 NEVER_AGAIN_S = math.inf
 """Stands for a wait that no task outlives: where asking again could only do harm."""
 DEAD_SHARE_MAX = 0.2
@@ -176,7 +176,7 @@ class Verdict(Struct):
 
 def backoff_s(attempt: int, fraction: float) -> float:
     """Full jitter: a random share of base times two to the number of failed attempts, capped."""
-    return min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(attempt, DOUBLINGS_MAX)) * fraction
+    return grown_s(BACKOFF_BASE_S, BACKOFF_MAX_S, attempt) * fraction
 
 
 def accuses_us(receipts: Sequence[Receipt]) -> bool:

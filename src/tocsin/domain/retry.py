@@ -1,4 +1,4 @@
-"""When a vendor wants to be asked again: by its Retry-After header, or when its day is over."""
+"""When to ask again: by a vendor's Retry-After, when its day is over, or ever more seldom."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ CHINA_S = 8 * 3600
 """China's clocks are eight hours ahead of UTC all year, in all of the country."""
 RETRY_AFTER_MAX_S = DAY_S
 """A vendor that names more than a day means "not today": the task's life decides then."""
+GROWTHS_MAX = 30
 PAUSE_MAX_S = 3600.0
 """So long a whole credential pauses for one answer at most. Who was answered waits as long as was
 asked; but behind a pause pushes end and are recalled, and somebody has to look at them."""
@@ -29,6 +30,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if at is None or sent_at is None:
         return None
     return min(max(0.0, (at - sent_at).total_seconds()), RETRY_AFTER_MAX_S)
+
+
+def grown_s(first_s: float, most_s: float, times: int, *, growth: float = 2.0) -> float:
+    """A wait that grows each time, up to a most; what lasts for weeks grows past all floats."""
+    return min(most_s, first_s * growth ** min(times, GROWTHS_MAX))
 
 
 def until_hour_s(hour: int, now: float, offset_s: int) -> float:

@@ -11,6 +11,7 @@ from tocsin.domain.device import is_addressed
 from tocsin.domain.message import next_badge
 from tocsin.domain.outcome import State
 from tocsin.domain.plan import ChannelFacts
+from tocsin.domain.retry import grown_s
 from tocsin.domain.task import NewJob, OnlineBody, SendBody, StepEdit, StepView, WaitBody, closes
 from tocsin.pipeline.begin import Settlement
 
@@ -125,7 +126,8 @@ def _send_job(view: StepView, body: SendBody, now: float) -> NewJob:
 
 
 def _next_look(view: StepView, body: WaitBody, waiting: list[int], now: float) -> NewJob:
-    wait_s = min(WAIT_MAX_S, max(1, view.app.ack_s) * WAIT_GROWTH ** min(view.job.attempt, 30))
+    first_s = max(1, view.app.ack_s)
+    wait_s = grown_s(first_s, WAIT_MAX_S, view.job.attempt, growth=WAIT_GROWTH)
     return NewJob(
         task=view.task.number,
         queue="wait",

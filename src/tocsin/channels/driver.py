@@ -394,8 +394,6 @@ class Driver(ABC):
     def _weigh(self, found: Denied | Receipt, *, is_probe: bool) -> None:
         """Tell the breaker what a request came to."""
         if found.outcome in OURS:
-            if is_probe:
-                self._breaker.release()
             return
         now, asked_s = self._clock.now(), found.retry_after_s or 0.0
         if is_probe:

@@ -85,10 +85,7 @@ class SingleDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(begun.authority)
         if isinstance(renewed, Denied):
-            found = unproven(renewed).receipt(delivery)
-            if found.outcome is Outcome.HELD:
-                return found
-            return self._recorded(found, begun, delivery)
+            return self._recorded(unproven(renewed).receipt(delivery), begun, delivery)
         refusal = await self._clear(turn)
         if refusal is not None:
             return refusal.receipt(delivery)

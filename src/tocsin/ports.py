@@ -54,9 +54,13 @@ class Response(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """No answer came. `unsent` is a promise that the vendor cannot have seen the request."""
+    """No answer came.
 
-    kind: Literal["unsent", "maybe_sent"]
+    `unsent` is a promise that the vendor cannot have seen the request, `refused` that we ourselves
+    would not send it: asking again changes nothing.
+    """
+
+    kind: Literal["unsent", "maybe_sent", "refused"]
     reason: str
 
 
@@ -72,7 +76,10 @@ class Http(Protocol):
         """Send one request. Never raises, never retries by itself, ends within `deadline_s`.
 
         Answers `Fault("unsent", …)` only when certain that no byte of the request was acted on; in
-        doubt it says `maybe_sent`. Bodies over the adapter's `body_max_bytes` are cut off and the
+        doubt it says `maybe_sent`. `refused` is for a guarded request whose origin is not public,
+        and for one that cannot be written.
+
+        Bodies over the adapter's `body_max_bytes` are cut off and the
         request becomes a `maybe_sent` fault. Many calls may be under way at once. `may_begin` is
         asked at the last moment, when the request would go onto the wire: it may have waited long
         for a free stream. False makes it `unsent`.
@@ -145,6 +152,9 @@ class Batch(Struct, frozen=True, kw_only=True):
     is_overwrite: bool = False
     """Whether it takes back another task, whose collapse text it has; with a message that is
     online only nothing is shown instead."""
+    doubted_at: float | None = None
+    """When an earlier attempt came to nothing that may have reached these devices, Unix seconds: it
+    is repeated only after the way has proved itself since."""
     prepared: str = ""
     """What the vendor's `prepare` answered for this task and language."""
 
@@ -178,6 +188,8 @@ class Denied(Struct, frozen=True):
     code: str
     info: str
     retry_after_s: float | None = None
+    way: str = ""
+    """The way to the vendor that has to prove itself first; see `Receipt.way`."""
 
     def receipt(self, delivery: Delivery, *, is_of_all: bool = False) -> Receipt:
         """What it means for one delivery; `is_of_all` if it was said of more than this one."""
@@ -189,6 +201,7 @@ class Denied(Struct, frozen=True):
             retry_after_s=self.retry_after_s,
             epoch=delivery.epoch,
             is_of_all=is_of_all,
+            way=self.way,
         )
 
     def receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
@@ -236,6 +249,24 @@ class Posted(Struct, frozen=True):
     """Receipts that lack what a receipt has; the call as a whole where that cannot be read."""
 
 
+ANY_WAY = "*"
+"""Stands for every way of a credential; see `Channel.tend`."""
+
+
+class Stoppage(Struct, frozen=True):
+    """Why a credential does not send all that waits for it."""
+
+    state: Literal["refused", "down", "paused", "doubtful"]
+    """`refused`: the vendor does not take us; `down`: the vendor or the way to it fails; `paused`:
+    the vendor asked for a pause; `doubtful`: repeats stop, since most answers stay away."""
+    reason: str
+    """The vendor's code and words, or ours."""
+    until: float | None = None
+    """When it is tried again at the latest, Unix seconds; None: nobody has said."""
+    part: str = ""
+    """The push service that it is about, where a credential has several; empty: all of it."""
+
+
 class Gate(Protocol):
     """Asked before each vendor request begins: may it still?"""
 
@@ -271,19 +302,44 @@ class Channel(Protocol):
         """Whether a second delivery of this message replaces the first on the device."""
         ...
 
+    @property
+    def begun_max(self) -> int:
+        """Devices that may be begun and not settled: enough to keep every request place busy."""
+        ...
+
+    def tend(self, now: float) -> Collection[str]:
+        """Ask the vendor with a push to nobody where that is due.
+
+        Answers the ways that have proved themselves since the last call: what waits for one of
+        them is due at once. `ANY_WAY` stands for all. Called while jobs of the channel wait.
+        """
+        ...
+
+    def stoppage(self, now: float) -> Stoppage | None:
+        """Why nothing, or not everything, may be sent now; None while all is well."""
+        ...
+
     def trip(self, reason: str) -> None:
-        """Open the breaker: judgement found the credential at fault."""
+        """Open the breaker: the vendor refuses the credential."""
+        ...
+
+    def accuse(self, reason: str) -> None:
+        """Raise an alarm: judgement finds the credential at fault, by the tokens that look dead.
+
+        The breaker opens only if nothing was accepted for a minute: while others are served, the
+        credential goes on serving them.
+        """
         ...
 
     def believes_answers(self) -> bool:
-        """Whether tokens may be dropped that the latest answers told are dead, be it one by one.
+        """Whether tokens may be dropped whose answers a wrong credential yields, too.
 
         The same share as for a batch is held against all that the vendor judged lately.
         """
         ...
 
     def believes_dead(self, count: int) -> bool:
-        """Whether so many more tokens may be dropped that receipts tell are dead.
+        """Whether so many more tokens may be dropped that receipts tell of, by such codes.
 
         False: of what the vendor judged lately, so many are told dead that the credential is the
         likelier culprit.
@@ -300,6 +356,10 @@ class Channels(Protocol):
 
     async def channel(self, app: int, credential: int) -> Channel | None:
         """The channel of a credential; None when there is no such credential any more."""
+        ...
+
+    async def stoppages(self, app: int) -> Mapping[int, Stoppage]:
+        """Why those credentials do not send all that waits which do not, by certificate ID."""
         ...
 
     async def expiries(self, app: int) -> Mapping[int, float]:

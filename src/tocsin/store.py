@@ -236,11 +236,28 @@ class Store(Protocol):
         ...
 
     async def lease(
-        self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
+        self,
+        app: int,
+        queue: str,
+        lane: Lane,
+        *,
+        holder: str,
+        limit: int,
+        lease_s: float,
+        ended: bool = False,
     ) -> list[Job]:
         """Lease up to `limit` ready jobs, oldest `not_before` first, by the store's clock.
 
-        Each lease raises the job's generation, so an earlier holder's writes are refused.
+        Each lease raises the job's generation, so an earlier holder's writes are refused. With
+        `ended`, only jobs that nobody has leased and whose task was recalled or has expired: they
+        are settled without a request, so they wait for no vendor.
+        """
+        ...
+
+    async def wake(self, app: int, queue: str, way: str | None, limit: int) -> int:
+        """Make up to `limit` parked jobs of a queue ready that wait for this way (None: for any).
+
+        Answers how many were; the longest parked come first. Leased jobs are left alone.
         """
         ...
 

@@ -102,6 +102,7 @@ def test_only_what_its_pages_list_costs_a_token_or_stops_the_channel(vendor: Any
     """A row that slips into one of these does harm at once, so each is written down twice."""
     kit = kit_of(vendor)
     assert rows_to(vendor, Outcome.TOKEN_DEAD) == kit.drops
+    assert rows_to(vendor, Outcome.TOKEN_MISMATCH) == kit.suspects
     assert rows_to(vendor, Outcome.CREDENTIALS_WRONG) == kit.stops
 
 

@@ -89,7 +89,7 @@ async def test_this_machine_is_refused_in_every_spelling(host: str) -> None:
         origin = f"https://{host}:{server.port}"
         answered = await http.send(structs.replace(asked(server), origin=origin), 5)
         assert isinstance(answered, Fault)
-        assert answered.kind == "unsent"
+        assert answered.kind == "refused"
         assert server.links == []
         unguarded = structs.replace(
             request_to(server, "1"), origin=f"https://localhost:{server.port}"

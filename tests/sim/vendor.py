@@ -12,7 +12,7 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.plan import ChannelFacts
-from tocsin.ports import Batch, Channel, Delivery, Gate, Posted
+from tocsin.ports import Batch, Channel, Delivery, Gate, Posted, Stoppage
 
 
 class Arrival(Struct, frozen=True):
@@ -32,6 +32,8 @@ class Trouble(Struct, kw_only=True):
     server_error: float = 0.0
     throttled: float = 0.0
     dead: frozenset[str] = frozenset()
+    alien: frozenset[str] = frozenset()
+    """Tokens of another app or environment, as far as the vendor's words go."""
 
 
 class Vendor:
@@ -66,6 +68,8 @@ class Vendor:
     def _outcome(self, delivery: Delivery) -> tuple[Outcome, str]:
         if delivery.token in self.trouble.dead:
             return Outcome.TOKEN_DEAD, "410"
+        if delivery.token in self.trouble.alien:
+            return Outcome.TOKEN_MISMATCH, "400"
         draw = self.chance.fraction()
         for share, outcome, code in (
             (self.trouble.refused_connection, Outcome.UNSENT, "-7"),
@@ -107,7 +111,20 @@ class PlainChannel:
     def repeat_replaces(self, message: Message) -> bool:
         return self._replaces
 
+    @property
+    def begun_max(self) -> int:
+        return 400
+
+    def tend(self, now: float) -> list[str]:
+        return []
+
+    def stoppage(self, now: float) -> Stoppage | None:
+        return None
+
     def trip(self, reason: str) -> None:
+        self.trips.append(reason)
+
+    def accuse(self, reason: str) -> None:
         self.trips.append(reason)
 
     def believes_answers(self) -> bool:
@@ -140,6 +157,9 @@ class OneChannel:
 
     async def channel(self, app: int, credential: int) -> Channel | None:
         return self.plain if credential == 1 else None
+
+    async def stoppages(self, app: int) -> dict[int, Stoppage]:
+        return {}
 
     async def expiries(self, app: int) -> dict[int, float]:
         """Certificate ID to when it ends; a test sets it."""

@@ -16,7 +16,14 @@ from typing import TypeAlias
 
 import pycurl
 
-from tocsin.adapters.http_guard import Guard, LookUp, NotAllowed, is_public, look_up
+from tocsin.adapters.http_guard import (
+    Guard,
+    LookUp,
+    NotAllowed,
+    NotFound,
+    is_public,
+    look_up,
+)
 from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
 from tocsin.ports import Fault, Http, Request, Response
 
@@ -61,7 +68,9 @@ class CurlHttp:
             try:
                 address = await self._guard.address_of(request.origin, deadline_s, asked_at)
             except NotAllowed as refusal:
-                return Fault("unsent", str(refusal))
+                return Fault("refused", str(refusal))
+            except NotFound as failure:
+                return Fault("unsent", str(failure))
             deadline_s -= clock() - asked_at
             if deadline_s <= 0 or not self._is_open:
                 return Fault("unsent", "no time was left when the name had been looked up")
@@ -73,7 +82,7 @@ class CurlHttp:
         try:
             transfer = pool.take(request, deadline_s, address)
         except (pycurl.error, TypeError, ValueError) as error:
-            return Fault("unsent", f"this request cannot be written: {error}")
+            return Fault("refused", f"this request cannot be written: {error}")
         transfer.may_begin = may_begin
         return await self._perform(pool, transfer)
 

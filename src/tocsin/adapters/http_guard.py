@@ -36,6 +36,10 @@ class NotAllowed(Exception):
     """This origin is not connected to; the text says why."""
 
 
+class NotFound(Exception):
+    """This origin's name leads nowhere now, but may do so later; the text says why."""
+
+
 class Guard:
     """Looks up and judges; remembers what it found good."""
 
@@ -46,13 +50,16 @@ class Guard:
         self._slots = asyncio.Semaphore(LOOKING_UP_MAX)
 
     async def address_of(self, origin: str, deadline_s: float, now: float) -> str:
-        """The one address to connect to, `now` in seconds of any clock; raises `NotAllowed`."""
+        """The one address to connect to, `now` in seconds of any clock.
+
+        Raises `NotAllowed`, or `NotFound` where asking again may help.
+        """
         until, former = self._kept.get(origin, (0.0, ""))
         if now < until:
             return former
         found = await self._ask(origin, deadline_s)
         if not found:
-            raise NotAllowed("the name has no address")
+            raise NotFound("the name has no address")
         # One address inside is enough to refuse the name: nobody honest mixes the two.
         if not all(self._is_allowed(address) for address in found):
             raise NotAllowed("the name leads to an address that is not public")
@@ -75,9 +82,11 @@ class Guard:
             async with asyncio.timeout(deadline_s), self._slots:
                 return await self._look_up(host, port)
         except TimeoutError:
-            raise NotAllowed("the name was not looked up in time") from None
-        except (OSError, UnicodeError):
-            raise NotAllowed("the name cannot be looked up") from None
+            raise NotFound("the name was not looked up in time") from None
+        except UnicodeError:
+            raise NotAllowed("this is no name") from None
+        except OSError:
+            raise NotFound("the name cannot be looked up") from None
 
 
 async def look_up(host: str, port: int) -> list[str]:

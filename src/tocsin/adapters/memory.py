@@ -15,16 +15,17 @@ from pyroaring import BitMap
 from tocsin.adapters.shelf import (
     Journal,
     Shelf,
-    Slot,
     acked,
     add_jobs,
     audience,
     create_task,
+    given_up,
     held,
     owned,
     replace_task,
     step_view,
     wake_jobs,
+    wake_way,
     write_step,
 )
 from tocsin.clock import Clock
@@ -357,22 +358,36 @@ class MemoryStore:
         return [Head(*key, ready_at) for key, ready_at in sorted(first.items())]
 
     async def lease(
-        self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
+        self,
+        app: int,
+        queue: str,
+        lane: Lane,
+        *,
+        holder: str,
+        limit: int,
+        lease_s: float,
+        ended: bool = False,
     ) -> list[Job]:
         now = self._clock.now()
         with self._step("lease", app) as step:
             ready = [
                 (slot.job.not_before, number)
                 for number, slot in step.shelf.jobs.items()
-                if (slot.job.queue, slot.job.lane) == (queue, lane) and slot.ready_at <= now
+                if (slot.job.queue, slot.job.lane) == (queue, lane)
+                if (slot.holder is None and slot.ends_at <= now if ended else slot.ready_at <= now)
             ]
             leased = []
             for _, number in sorted(ready)[:limit]:
-                job = step.shelf.jobs[number].job
-                job = msgspec.structs.replace(job, generation=job.generation + 1)
-                step.put(step.shelf.jobs, number, Slot(job, holder, now + lease_s))
+                slot = step.shelf.jobs[number]
+                job = msgspec.structs.replace(slot.job, generation=slot.job.generation + 1)
+                slot = msgspec.structs.replace(slot, job=job, holder=holder, until=now + lease_s)
+                step.put(step.shelf.jobs, number, slot)
                 leased.append(job)
         return leased
+
+    async def wake(self, app: int, queue: str, way: str | None, limit: int) -> int:
+        with self._step("wake", app) as step:
+            return wake_way(step, queue, way, limit, self._clock.now())
 
     async def extend(self, app: int, jobs: Sequence[Job], *, lease_s: float) -> list[int]:
         until = self._clock.now() + lease_s
@@ -400,7 +415,7 @@ class MemoryStore:
         for shelf in self._shelves.values():
             for number, slot in shelf.jobs.items():
                 if slot.holder == holder:
-                    shelf.jobs[number] = Slot(slot.job)
+                    shelf.jobs[number] = given_up(slot)
                     count += 1
         return count
 

@@ -38,6 +38,10 @@ class Slot(Struct, frozen=True):
     job: Job
     holder: str | None = None
     until: float = 0.0
+    way: str = ""
+    """The way to the vendor that the parked job waits for."""
+    ends_at: float = 0.0
+    """When the life of its task ends."""
 
     def is_free(self, now: float) -> bool:
         """Whether nobody holds it: never leased, given up, or lapsed."""
@@ -264,7 +268,9 @@ def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
             not_before=new.not_before,
             attempt=new.attempt,
         )
-        step.put(shelf.jobs, number, Slot(job))
+        task = shelf.tasks[new.task]
+        ends_at = 0.0 if task.is_recalled else task.expires_at
+        step.put(shelf.jobs, number, Slot(job, way=new.way, ends_at=ends_at))
 
 
 def held(shelf: Shelf, app: int, job: Job) -> Slot | None:
@@ -327,14 +333,38 @@ def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
         not_before=job.not_before if edit.not_before is None else edit.not_before,
     )
     parked = edit.not_before is not None
-    step.put(
-        shelf.jobs, job.number, Slot(job) if parked else msgspec.structs.replace(slot, job=job)
-    )
+    slot = msgspec.structs.replace(slot, job=job)
+    step.put(shelf.jobs, job.number, given_up(slot) if parked else slot)
 
 
 def wake_jobs(step: Journal, task: int, now: float) -> None:
-    """Make the task's parked jobs ready at once; those that somebody holds are left alone."""
+    """End the task's jobs that nobody has leased: they are ready at once."""
     for number, slot in list(step.shelf.jobs.items()):
-        job = slot.job
-        if job.task == task and slot.holder is None and job.not_before > now:
-            step.put(step.shelf.jobs, number, Slot(msgspec.structs.replace(job, not_before=now)))
+        if slot.job.task == task and slot.holder is None:
+            woken = msgspec.structs.replace(_ready(slot, now), ends_at=now)
+            step.put(step.shelf.jobs, number, woken)
+
+
+def wake_way(step: Journal, queue: str, way: str | None, limit: int, now: float) -> int:
+    """Make up to `limit` jobs ready that wait for a way; None: for any."""
+    waiting = [
+        (slot.job.not_before, number)
+        for number, slot in step.shelf.jobs.items()
+        if slot.job.queue == queue and slot.holder is None and slot.job.not_before > now
+        if slot.way and way in (None, slot.way)
+    ]
+    for _, number in sorted(waiting)[:limit]:
+        woken = msgspec.structs.replace(_ready(step.shelf.jobs[number], now), way="")
+        step.put(step.shelf.jobs, number, woken)
+    return min(limit, len(waiting))
+
+
+def given_up(slot: Slot) -> Slot:
+    """The row when nobody has leased it any more."""
+    return msgspec.structs.replace(slot, holder=None, until=0.0)
+
+
+def _ready(slot: Slot, now: float) -> Slot:
+    job = slot.job
+    not_before = min(job.not_before, now)
+    return msgspec.structs.replace(slot, job=msgspec.structs.replace(job, not_before=not_before))

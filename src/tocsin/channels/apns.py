@@ -32,7 +32,7 @@ from msgspec import Meta, Struct
 
 from tocsin.channels.shared import outcome_by_status, p256_key
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
     Authority,
@@ -127,7 +127,7 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (200, ""): Outcome.ACCEPTED,
     (400, ""): Outcome.BAD_REQUEST,
     (400, "BadCollapseId"): Outcome.BAD_REQUEST,
-    (400, "BadDeviceToken"): Outcome.TOKEN_DEAD,
+    (400, "BadDeviceToken"): Outcome.TOKEN_MISMATCH,
     (400, "BadExpirationDate"): Outcome.BAD_REQUEST,
     (400, "BadMessageId"): Outcome.BAD_REQUEST,
     (400, "BadPriority"): Outcome.BAD_REQUEST,
@@ -244,7 +244,7 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(str(response.status), answer.reason)
     kind, gone = _kind(delivery), ""
-    if outcome is Outcome.TOKEN_DEAD and kind in ("voip", "liveactivity"):
+    if outcome in TOKEN_LOST and kind in ("voip", "liveactivity"):
         gone = _token(kind, delivery)
         outcome = Outcome.OTHER_WAY if kind == "voip" else Outcome.UNDELIVERABLE
     return Receipt(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from tocsin.channels.pace import ACCUSING
 from tocsin.clock import Chance, Clock
-from tocsin.domain.retry import PAUSE_MAX_S, grown_s
+from tocsin.domain.retry import grown_s
 from tocsin.ports import Authority, Denied
 
 Fetch = Callable[[], Awaitable[Authority | Denied]]
@@ -15,16 +16,21 @@ JITTER_SHARE = 0.05
 """Renewals of many credentials made at the same moment drift apart by this share of their life."""
 DENIED_WAIT_S = 5.0
 """After a failure nothing is fetched for so long; each further failure doubles it."""
-DENIED_WAIT_MAX_S = 300.0
+DENIED_WAIT_MAX_S = 30.0
+"""Longest wait while the token service fails: so soon its end is noticed."""
+REFUSED_WAIT_MAX_S = 600.0
+"""Longest wait while it refuses us: only an operator ends that."""
 
 
 class Keeper:
     """One credential's authority."""
 
-    def __init__(self, fetch: Fetch, clock: Clock, chance: Chance) -> None:
+    def __init__(self, fetch: Fetch, clock: Clock, chance: Chance, scale: float = 1.0) -> None:
+        """`scale` is a factor on the waits after failures, for tests on real sockets."""
         self._fetch = fetch
         self._clock = clock
         self._chance = chance
+        self._scale = scale
         self._current: Authority | None = None
         self._renew_at = 0.0
         self._denied: Denied | None = None
@@ -52,6 +58,12 @@ class Keeper:
     def is_denied(self, now: float) -> bool:
         """Whether there is none, and none is asked for yet: nothing can be sent meanwhile."""
         return self._current is None and now < self._denied_until
+
+    def denial(self, now: float) -> Denied | None:
+        """Why there is none, with what is left of the wait; None while there is one."""
+        if self._denied is None or not self.is_denied(now):
+            return None
+        return _still(self._denied, self._denied_until - now)
 
     async def close(self) -> None:
         """Stop fetching."""
@@ -88,9 +100,10 @@ class Keeper:
             self._denied_until = 0.0
             self._failures = 0
             return
-        wait_s = grown_s(DENIED_WAIT_S, DENIED_WAIT_MAX_S, self._failures)
+        most_s = REFUSED_WAIT_MAX_S if found.outcome in ACCUSING else DENIED_WAIT_MAX_S
+        wait_s = grown_s(DENIED_WAIT_S, most_s, self._failures) * self._scale
         if found.retry_after_s is not None:
-            wait_s = max(wait_s, min(found.retry_after_s, PAUSE_MAX_S))
+            wait_s = max(wait_s, found.retry_after_s)
         self._denied = found
         self._denied_until = now + wait_s
         self._failures += 1

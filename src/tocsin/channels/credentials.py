@@ -32,7 +32,7 @@ from tocsin.channels.singles import SingleDriver
 from tocsin.domain.app import Credential
 from tocsin.domain.plan import ChannelFacts
 from tocsin.log import get_logger
-from tocsin.ports import Channels, Posted, Vault
+from tocsin.ports import Channels, Posted, Stoppage, Vault
 from tocsin.store import Store
 
 FRESH_S = 1.0
@@ -78,6 +78,13 @@ class VendorChannels:
     async def channel(self, app: int, credential: int) -> Driver | None:
         stand = (await self._fresh(app)).drivers.get(credential)
         return stand.driver if stand is not None else None
+
+    async def stoppages(self, app: int) -> Mapping[int, Stoppage]:
+        now = self._tools.clock.now()
+        stands = (await self._fresh(app)).drivers
+        drivers = {number: stand.driver for number, stand in stands.items()}
+        found = {number: it.stoppage(now) for number, it in drivers.items() if it is not None}
+        return {number: it for number, it in found.items() if it is not None}
 
     async def expiries(self, app: int) -> Mapping[int, float]:
         stands = (await self._fresh(app)).drivers

@@ -11,7 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,25 +19,30 @@ from msgspec import Struct
 from tocsin.channels.advice import advice
 from tocsin.channels.authority import Keeper
 from tocsin.channels.discretion import Discretion
-from tocsin.channels.pace import ACCUSING, MEMORY_S, OURS, Breaker, Mortality
-from tocsin.channels.registry import Vendor, is_signed_of, recall_of
+from tocsin.channels.nobody import OpenGate, batch_to_nobody
+from tocsin.channels.pace import ACCUSING, FAILING, MEMORY_S, Mortality, Peak, Repeats
+from tocsin.channels.registry import Vendor, is_signed_of, nobody_of, recall_of, way_of
+from tocsin.channels.way import MAIN, Way
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import OURS, Outcome, Receipt
 from tocsin.domain.quota import Bucket
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.ports import (
+    ANY_WAY,
     Authority,
     Batch,
     Channel,
+    Delivery,
     Denied,
     Fault,
     Gate,
     Http,
     Request,
     Response,
+    Stoppage,
     Unanswered,
 )
 
@@ -50,6 +55,7 @@ NO_ANSWER = ("-8", "no answer")
 NOT_SENT = ("-9", "vendor not reached")
 HELD = ("-10", "held back")
 OUR_FAULT = ("-11", "unexpected error")
+NOT_ALLOWED = "-17"
 """Codes of ours are negative; what exactly happened stands in the log."""
 NOT_ASKED = Denied(Outcome.ACCEPTED, "0", "in order as far as can be seen here; nobody was asked")
 
@@ -58,7 +64,14 @@ Ask = Callable[[Request], Awaitable[Response | Denied]]
 """Sends one request of a conversation, or says why it got no answer."""
 
 MOSTLY_DEAD = "compare the credential's app and environment with those of the devices"
-BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
+MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
+BREAKER_LEVELS = {"closed": 0, "open": 2}
+BEGUN_MIN = 200
+"""Devices that may always be begun at once: those of one job of single sends."""
+WAYS_MAX = 1024
+"""Ways remembered; anybody can name another push service, so the oldest without trouble goes."""
+SERVING_S = 60.0
+"""A credential whose pushes were accepted within so long is not stopped for dead tokens."""
 
 
 class Tools(Struct, frozen=True):
@@ -68,6 +81,8 @@ class Tools(Struct, frozen=True):
     clock: Clock
     chance: Chance
     metrics: Metrics
+    scale: float = 1.0
+    """Factor on the waits of breakers and probes; below 1 only for tests on real sockets."""
 
 
 class Turn(Struct):
@@ -76,12 +91,15 @@ class Turn(Struct):
     batch: Batch
     gate: Gate
     patience_s: float = WINDOW_S
+    is_probe: bool = False
+    """Whether it is the push to nobody that asks whether the way carries."""
 
 
 class Begun(Struct, frozen=True):
     """Leave to send one request now."""
 
     authority: Authority
+    way: Way
     is_probe: bool
 
 
@@ -100,13 +118,21 @@ class Driver(ABC):
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
         self._recall = recall_of(vendor)
         self._discretion = Discretion(settings)
-        self._breaker = Breaker()
+        self._way_of = way_of(vendor)
+        self._ways: dict[str, Way] = {}
+        self._scale = tools.scale
+        self._repeats = Repeats()
+        self._is_news = True
+        """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
+        self._probes: set[asyncio.Task[None]] = set()
+        self._accepted_at = float("-inf")
         self._told_by_receipts = Mortality()
         self._told_by_answers = Mortality()
         self._alarm_after = 0.0
-        self._keeper = Keeper(self._authorize, tools.clock, tools.chance)
+        self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
+        self._on_wire = Peak()
         self._batches = 0
         self._is_retired = False
         self._name = f"{record.app}:{record.number}"
@@ -118,17 +144,50 @@ class Driver(ABC):
     def names_deliveries(self) -> bool:
         return self._limits.names_deliveries
 
+    @property
+    def begun_max(self) -> int:
+        # Twice what was lately on the wire at once keeps it busy, and lets it grow; what a crash
+        # leaves in doubt is hardly more than was under way.
+        devices_max = self._limits.devices_max
+        return max(BEGUN_MIN, 2 * self._on_wire.most * devices_max)
+
     def room(self, now: float) -> int:
         if self._keeper.is_denied(now):
             return 0
         requests = self._limits.in_flight_max - self._taken
-        allowed = self._breaker.room(now)
-        if allowed is not None:
-            requests = min(requests, allowed)
+        bucket = self._bucket
+        if self._way_of is None:
+            way = self._way(MAIN)
+            if way.breaker.is_open or (way.pause is not None and now < way.pause.until):
+                return 0
+            requests = min(requests, way.free)
         free = requests * self._limits.devices_max
-        if self._bucket.rate:
-            free = min(free, int(self._bucket.available(now) + self._bucket.rate * WINDOW_S))
+        if bucket.rate:
+            free = min(free, int(bucket.available(now) + bucket.rate * WINDOW_S))
         return max(0, free)
+
+    def tend(self, now: float) -> list[str]:
+        if not self._keeper.is_denied(now):
+            for way in list(self._ways.values()):
+                if way.probe_is_due(now):
+                    self._start_probe(way)
+        proofs = [way.name for way in list(self._ways.values()) if way.take_proof()]
+        if self._is_news:
+            self._is_news = False
+            return [ANY_WAY]
+        return proofs
+
+    def stoppage(self, now: float) -> Stoppage | None:
+        found = [it for way in self._ways.values() if (it := way.stoppage(now)) is not None]
+        if found:
+            return found[0]
+        denied = self._keeper.denial(now)
+        if denied is not None:
+            state: Literal["refused", "down"] = "refused" if denied.outcome in ACCUSING else "down"
+            reason = f"no authority: {denied.code} {denied.info}".strip()
+            return Stoppage(state, reason, now + (denied.retry_after_s or 0.0))
+        until = self._repeats.stopped_until(now)
+        return None if until is None else Stoppage("doubtful", MOSTLY_UNANSWERED, until)
 
     def repeat_replaces(self, message: Message) -> bool:
         # What is online only comes to a vendor to be taken back, and twice is as good as once.
@@ -136,13 +195,21 @@ class Driver(ABC):
 
     def trip(self, reason: str) -> None:
         self._metrics.count("alarms", credential=self._name)
-        if self._breaker.trip(self._clock.now()):
-            self._tell_breaker(reason)
+        way = self._way(MAIN)
+        if way.breaker.trip(self._clock.now(), reason):
+            self._tell_breaker(way, reason)
+
+    def accuse(self, reason: str) -> None:
+        if self._clock.now() - self._accepted_at >= SERVING_S:
+            self.trip(reason)
+            return
+        self._metrics.count("alarms", credential=self._name)
+        self._log.error("tokens told dead are kept", reason=reason, advice=MOSTLY_DEAD)
 
     def believes_dead(self, count: int) -> bool:
         verdict = self._told_by_receipts.tell_dead(count, self._clock.now())
         if verdict == "accuse":
-            self.trip("most of what was accepted lately is told dead by receipts")
+            self.accuse("most of what was accepted lately is told dead by receipts")
         return verdict == "believe"
 
     def believes_answers(self) -> bool:
@@ -178,7 +245,12 @@ class Driver(ABC):
         for outcome, times in counted.items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
         now, taken = self._clock.now(), counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
-        dead = counted[Outcome.TOKEN_DEAD] + sum(1 for it in receipts if it.gone_token)
+        if counted[Outcome.ACCEPTED]:
+            self._accepted_at = now
+        if batch.doubted_at is not None:
+            tried = sum(times for outcome, times in counted.items() if outcome not in OURS)
+            self._repeats.record(tried, counted[Outcome.UNKNOWN], now)
+        dead = counted[Outcome.TOKEN_MISMATCH] + sum(1 for it in receipts if it.gone_token)
         self._told_by_receipts.judge(taken, 0, now)
         self._told_by_answers.judge(taken + dead, dead, now)
         return receipts
@@ -198,6 +270,9 @@ class Driver(ABC):
 
     async def close(self) -> None:
         """Stop what runs behind the callers' backs."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
         await self._keeper.close()
 
     async def _close_if_done(self) -> None:
@@ -208,56 +283,113 @@ class Driver(ABC):
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
         """Send the batch; one receipt per delivery, in order."""
 
+    # ways
+
+    def _way(self, name: str) -> Way:
+        way = self._ways.get(name)
+        if way is None:
+            if len(self._ways) >= WAYS_MAX:
+                self._forget_way()
+            way = self._ways[name] = Way(name, self._limits.in_flight_max, self._scale)
+        return way
+
+    def _forget_way(self) -> None:
+        oldest = next(iter(self._ways))
+        idle = (name for name, way in self._ways.items() if way.is_idle)
+        del self._ways[next(idle, oldest)]
+
+    def _way_to(self, delivery: Delivery) -> Way:
+        return self._way(MAIN if self._way_of is None else self._way_of(delivery.token))
+
+    def _start_probe(self, way: Way) -> None:
+        way.begin_probe()
+        probe = asyncio.create_task(self._probe(way))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+
+    async def _probe(self, way: Way) -> None:
+        """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""
+        nobody = nobody_of(self._vendor)(way.name)
+        turn = Turn(batch_to_nobody(nobody, self._clock.now()), OpenGate(), is_probe=True)
+        try:
+            (receipt,) = await self._carry_out(turn)
+        except Exception as error:  # noqa: BLE001 - the way must not stay shut for it
+            self._tell_error(turn, error)
+            receipt = Receipt(device=0, outcome=Outcome.HELD)
+        self._weigh(receipt, way, is_probe=True)
+
     # leave to begin
 
-    async def _begin(self, turn: Turn, units: int = 1) -> Begun | Denied:
+    async def _begin(self, turn: Turn, way: Way, units: int = 1) -> Begun | Denied:
         """Wait for a free place and for leave to send; the place is kept only with leave.
 
         `units` are the targets of the request.
         """
-        await self._slots.acquire()
-        self._taken += 1
+        await way.enter()
         begun: Begun | Denied | None = None
         try:
-            begun = await self._ask(turn, units)
+            await self._slots.acquire()
+            self._taken += 1
+            try:
+                begun = await self._ask(turn, way, units)
+            finally:
+                if not isinstance(begun, Begun):
+                    self._taken -= 1
+                    self._slots.release()
         finally:
             if not isinstance(begun, Begun):
-                self._give_up_place()
+                way.leave()
         return begun
 
-    def _give_up_place(self) -> None:
+    def _give_up_place(self, way: Way) -> None:
         self._taken -= 1
         self._slots.release()
+        way.leave()
 
-    async def _ask(self, turn: Turn, units: int) -> Begun | Denied:
-        leave = self._breaker.leave(self._clock.now())
-        if leave == "hold":
-            return held(self._breaker.wait_s(self._clock.now()))
-        is_probe = leave == "probe"
-        begun: Begun | None = None
-        try:
-            authority = await self._keeper.get()
-            if isinstance(authority, Denied):
-                if authority.outcome in ACCUSING:
-                    self._weigh(authority, is_probe=is_probe)
-                return unproven(authority)
-            refusal = await self._clear(turn, units)
-            if refusal is not None:
-                return refusal
-            begun = Begun(authority, is_probe)
-        finally:
-            if is_probe and begun is None:
-                self._breaker.release()
-        return begun
+    async def _ask(self, turn: Turn, way: Way, units: int) -> Begun | Denied:
+        refusal = self._why_held(turn, way)
+        if refusal is not None:
+            return refusal
+        authority = await self._keeper.get()
+        if isinstance(authority, Denied):
+            if authority.outcome in ACCUSING:
+                self._weigh(authority, way, is_probe=False)
+            else:
+                said = f"no authority: {authority.code} {authority.info}".strip()
+                way.hear(authority.outcome, self._clock.now(), said)
+            return unproven(authority, way)
+        refusal = await self._clear(turn, way, units)
+        return Begun(authority, way, turn.is_probe) if refusal is None else refusal
 
-    async def _clear(self, turn: Turn, units: int = 1) -> Denied | None:
+    def _why_held(self, turn: Turn, way: Way) -> Denied | None:
+        """Why a request may not begin now, as far as its way is concerned."""
+        if turn.is_probe:
+            return None
+        now = self._clock.now()
+        if way.breaker.is_open:
+            return held(way.wait_s(now), way)
+        if way.pause is not None and now < way.pause.until:
+            # What the vendor asked for is waited for, whatever the way proves meanwhile.
+            return Denied(Outcome.HELD, way.pause.code, way.pause.info, way.pause.until - now)
+        doubted_at = turn.batch.doubted_at
+        if doubted_at is None:
+            return None
+        until = self._repeats.stopped_until(now)
+        if until is not None:
+            return held(max(1.0, until - now))
+        if way.proved_at <= doubted_at:
+            way.want_proof(now)
+            return held(way.wait_s(now), way)
+        return None
+
+    async def _clear(self, turn: Turn, way: Way, units: int = 1) -> Denied | None:
         """Pace first, the gate last: between its word and the request nothing is awaited.
 
         With no `units` only the gate is asked: what travels was paid for before.
         """
         while True:
             now = self._clock.now()
-            wait_s = self._bucket.wait_s(now) if units else 0.0
+            wait_s = self._bucket.wait_s(now) if units and not turn.is_probe else 0.0
             if wait_s > turn.patience_s + NAP_S:
                 return held(max(WINDOW_S, wait_s))
             if wait_s > 0:
@@ -269,9 +401,9 @@ class Driver(ABC):
             if outcome is not None:
                 return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
             now = self._clock.now()
-            if self._breaker.state(now) == "open":
-                return held(self._breaker.wait_s(now))
-            if not units or self._bucket.borrow(now, units):
+            if way.breaker.is_open and not turn.is_probe:
+                return held(way.wait_s(now), way)
+            if not units or turn.is_probe or self._bucket.borrow(now, units):
                 return None
 
     # sending
@@ -300,19 +432,28 @@ class Driver(ABC):
         """
         placed = self._placed(request, self._record.origin)
         started_at = self._clock.monotonic()
-        is_withdrawn = False
+        is_withdrawn = is_on_wire = False
 
         def may_begin() -> bool:
-            nonlocal is_withdrawn
+            nonlocal is_withdrawn, is_on_wire
             is_withdrawn = not turn.gate.still_may(turn.batch)
+            if not is_withdrawn:
+                is_on_wire = True
+                self._on_wire.rise(self._clock.now())
             return not is_withdrawn
 
-        answer = await self._http.send(placed, self._limits.deadline_s, may_begin)
+        try:
+            answer = await self._http.send(placed, self._limits.deadline_s, may_begin)
+        finally:
+            if is_on_wire:
+                self._on_wire.fall()
         if isinstance(answer, Fault) and is_withdrawn:
             outcome = await turn.gate.may_begin(turn.batch) or Outcome.HELD
             return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
         if isinstance(answer, Fault):
             self._tell_fault(answer)
+            if answer.kind == "refused":
+                return Denied(Outcome.NOT_ALLOWED, NOT_ALLOWED, answer.reason)
             if answer.kind == "unsent":
                 return Denied(Outcome.UNSENT, *NOT_SENT)
             return Denied(Outcome.UNKNOWN, *NO_ANSWER)
@@ -334,9 +475,7 @@ class Driver(ABC):
             self._tell_error(turn, error)
             return otherwise()
         finally:
-            if begun.is_probe:
-                self._breaker.release()
-            self._give_up_place()
+            self._give_up_place(begun.way)
 
     def _made(self, turn: Turn, make: Callable[..., Got], *given: Any) -> Got | None:
         """What the vendor's file makes of it; None where it fails, and then nothing was sent."""
@@ -389,21 +528,18 @@ class Driver(ABC):
         self._tell_fault(answer)
         return Denied(Outcome.UNSENT, *NOT_SENT)
 
-    # the breaker
+    # what the ways are told
 
-    def _weigh(self, found: Denied | Receipt, *, is_probe: bool) -> None:
-        """Tell the breaker what a request came to."""
-        if found.outcome in OURS:
-            return
+    def _weigh(self, found: Denied | Receipt, way: Way, *, is_probe: bool) -> None:
+        """Tell the way what a request came to."""
         now, asked_s = self._clock.now(), found.retry_after_s or 0.0
-        if is_probe:
-            reason = self._breaker.record_probe(found.outcome, now, asked_s)
-        else:
-            reason = self._breaker.record(found.outcome, now, asked_s)
+        was_open = way.breaker.is_open
+        record = way.record_probe if is_probe else way.record
+        reason = record(found.outcome, now, asked_s, f"{found.code} {found.info}".strip())
         if reason and found.outcome in ACCUSING:
             self._tell_refused(found)
-        if is_probe or reason:
-            self._tell_breaker(reason)
+        if reason or was_open != way.breaker.is_open:
+            self._tell_breaker(way, reason)
 
     def _tell_refused(self, found: Denied | Receipt) -> None:
         """Say once per opening of the breaker what is wrong with the credential, and what to do."""
@@ -416,13 +552,24 @@ class Driver(ABC):
             advice=advice(self._vendor, found.outcome, found.code, found.info),
         )
 
-    def _tell_breaker(self, reason: str) -> None:
-        state = self._breaker.state(self._clock.now())
+    def _tell_breaker(self, way: Way, reason: str) -> None:
+        state = way.breaker.state
         self._metrics.set("breaker_state", BREAKER_LEVELS[state], credential=self._name)
         if state == "closed":
-            self._log.info("breaker closed")
+            self._log.info("breaker closed", way=way.name)
         else:
-            self._log.warning("breaker opened", reason=reason)
+            wait_s = round(way.breaker.until - self._clock.now(), 1)
+            self._log.warning("breaker opened", way=way.name, reason=reason, seconds=wait_s)
+
+    def _stamped(self, receipt: Receipt, way: Way) -> Receipt:
+        """The receipt with the way that has to prove itself before another attempt.
+
+        What the vendor asked this device to wait stands, whatever the way proves meanwhile.
+        """
+        is_of_way = receipt.outcome in FAILING or receipt.outcome in ACCUSING
+        if not is_of_way or receipt.retry_after_s is not None:
+            return receipt
+        return msgspec.structs.replace(receipt, way=way.name)
 
     def _tell_taken_back(self, receipts: Sequence[Receipt]) -> None:
         for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
@@ -439,18 +586,20 @@ class Driver(ABC):
         self._log.error("delivery failed by our fault", job=job, task=task, exc_info=error)
 
 
-def held(wait_s: float) -> Denied:
-    """Not now, but in `wait_s`."""
-    return Denied(Outcome.HELD, *HELD, wait_s)
+def held(wait_s: float, way: Way | None = None) -> Denied:
+    """Not now, but in `wait_s`, or as soon as the way has proved itself."""
+    return Denied(Outcome.HELD, *HELD, wait_s, "" if way is None else way.name)
 
 
-def unproven(found: Denied) -> Denied:
+def unproven(found: Denied, way: Way) -> Denied:
     """What it means for deliveries that there is nothing to prove us with.
 
     A wrong credential is told. Whatever else keeps a token service passes, and nothing was sent, so
     they wait for as long as they live and it costs them no attempt.
     """
-    return found if found.outcome in ACCUSING else held(found.retry_after_s or 0.0)
+    if found.outcome in ACCUSING:
+        return msgspec.structs.replace(found, way=way.name)
+    return held(found.retry_after_s or 0.0, way)
 
 
 def _fits(driver: Driver) -> Channel:

@@ -43,7 +43,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.domain.message import Message, notify_id
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
     ACCEPTED,
@@ -149,9 +149,9 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     # Some were not taken, and it cannot be read which.
     (200, "80100000"): Outcome.UNKNOWN,
     (200, "tokenFormatError"): Outcome.TOKEN_DEAD,
-    (200, "tokenPlatformNotSupport"): Outcome.TOKEN_DEAD,
+    (200, "tokenPlatformNotSupport"): Outcome.TOKEN_MISMATCH,
     # Another project's, or from before the device's upgrade; many at once accuse our settings.
-    (200, "noRight"): Outcome.TOKEN_DEAD,
+    (200, "noRight"): Outcome.TOKEN_MISMATCH,
     (200, "noPushTypeRight"): Outcome.NOT_PERMITTED,
     (200, "atomicUnableSendUnsubscribedMsg"): Outcome.NOT_PERMITTED,
     (200, "noRightToSendThisLiveNotificationEvent"): Outcome.NOT_PERMITTED,
@@ -281,7 +281,7 @@ def recall(
     # A token that cannot be taken back from is not dropped for it: sending tells.
     return [
         msgspec.structs.replace(it, outcome=Outcome.UNDELIVERABLE)
-        if it.outcome is Outcome.TOKEN_DEAD
+        if it.outcome in TOKEN_LOST
         else it
         for it in receipts
     ]

@@ -171,7 +171,7 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (POSTED, "40000002"): Outcome.ACCEPTED,
     # The app is not installed; the token is not this phone's.
     (POSTED, "40000003"): Outcome.TOKEN_DEAD,
-    (POSTED, "40000004"): Outcome.TOKEN_DEAD,
+    (POSTED, "40000004"): Outcome.TOKEN_MISMATCH,
     (POSTED, "40000005"): Outcome.UNDELIVERABLE,
     (POSTED, "40000006"): Outcome.UNDELIVERABLE,
     (POSTED, "40000008"): Outcome.NOT_PERMITTED,

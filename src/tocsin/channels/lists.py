@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
-from tocsin.channels.pace import ACCUSING, OURS, PAUSING
+from tocsin.channels.pace import ACCUSING, PAUSING
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
+from tocsin.channels.way import MAIN, Pause
 from tocsin.domain.app import Credential
-from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import PAUSE_MAX_S, until_hour_s
+from tocsin.domain.outcome import OURS, Outcome, Receipt
+from tocsin.domain.retry import until_hour_s
 from tocsin.ports import Batch, Denied, Request, Response, StaleCredential, Unanswered
 
 PREPARED_MAX = 1000
@@ -71,17 +72,11 @@ class ListDriver(Driver):
         self._devices_max = devices_max_of(vendor, settings)
         self._saved: dict[Key, Saved] = {}
         self._parked: dict[int, Parked] = {}
-        self._quiet: Parked | None = None
-        """The vendor has asked for a pause of everything."""
-
-    def room(self, now: float) -> int:
-        is_quiet = self._quiet is not None and now < self._quiet.until
-        return 0 if is_quiet else super().room(now)
 
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
         done: list[Receipt] = []
         for part in _parts(turn.batch, self._devices_max):
-            done += await self._deliver(Turn(part, turn.gate, turn.patience_s))
+            done += await self._deliver(Turn(part, turn.gate, turn.patience_s, turn.is_probe))
         return done
 
     async def _deliver(self, turn: Turn) -> list[Receipt]:
@@ -89,7 +84,7 @@ class ListDriver(Driver):
         parked = self._why_parked(turn.batch.task)
         if parked is not None:
             return turn.batch.came_to(parked)
-        begun = await self._begin(turn, len(turn.batch.deliveries))
+        begun = await self._begin(turn, self._way(MAIN), len(turn.batch.deliveries))
         if isinstance(begun, Denied):
             return turn.batch.came_to(begun)
         course = Course(turn, begun)
@@ -110,11 +105,11 @@ class ListDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(course.begun.authority)
         if isinstance(renewed, Denied):
-            return turn.batch.came_to(unproven(renewed))
-        refusal = await self._clear(turn, len(turn.batch.deliveries))
+            return turn.batch.came_to(unproven(renewed, course.begun.way))
+        refusal = await self._clear(turn, course.begun.way, len(turn.batch.deliveries))
         if refusal is not None:
             return turn.batch.came_to(refusal)
-        course.begun = Begun(renewed, course.begun.is_probe)
+        course.begun = Begun(renewed, course.begun.way, course.begun.is_probe)
         course.is_cleared = True
         try:
             return await self._exchange(course)
@@ -159,7 +154,7 @@ class ListDriver(Driver):
 
     async def _one(self, course: Course, request: Request) -> Response | Denied:
         if not course.is_cleared:
-            refusal = await self._clear(course.turn, 0)
+            refusal = await self._clear(course.turn, course.begun.way, 0)
             if refusal is not None:
                 return refusal
         course.is_cleared = False
@@ -210,12 +205,11 @@ class ListDriver(Driver):
     def _why_parked(self, task: int) -> Denied | None:
         """Why a list of this task is not even begun, and for how long."""
         now = self._clock.now()
-        for parked in (self._quiet, self._parked.get(task)):
-            if parked is not None and now < parked.until:
-                wait_s = parked.until - now
-                denied = parked.denied
-                return Denied(Outcome.HELD, denied.code, denied.info, wait_s)
-        return None
+        parked = self._parked.get(task)
+        if parked is None or now >= parked.until:
+            return None
+        denied = parked.denied
+        return Denied(Outcome.HELD, denied.code, denied.info, parked.until - now)
 
     def _park(self, task: int, receipts: Sequence[Receipt]) -> None:
         """Remember what a whole list was told: the next one would be told the same.
@@ -232,8 +226,8 @@ class ListDriver(Driver):
         denied = Denied(first.outcome, first.code, first.info)
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
         if first.outcome in PAUSING:
-            pause_s = min(first.retry_after_s, PAUSE_MAX_S)
-            self._quiet = Parked(denied, self._clock.now() + pause_s)
+            self._way(MAIN).pause = Pause(denied.code, denied.info, parked.until)
+            pause_s = round(first.retry_after_s, 1)
             self._log.warning("vendor asks for a pause", code=first.code, seconds=pause_s)
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             while len(self._parked) >= PARKED_MAX:
@@ -242,15 +236,18 @@ class ListDriver(Driver):
 
     def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""
-        receipts = self._with_days_end(self._discreet(receipts, course))
+        receipts = self._with_days_end(self._discreet(_suspected(receipts), course))
+        if course.begun.is_probe:
+            # Weighed by who sent it; and no word about any push.
+            return receipts
         self._park(course.turn.batch.task, receipts)
         counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
         accused = [outcome for outcome in counted if outcome in ACCUSING]
         if accused or (counted and course.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
             first = next(receipt for receipt in receipts if receipt.outcome is main)
-            self._weigh(first, is_probe=course.begun.is_probe)
-        return receipts
+            self._weigh(first, course.begun.way, is_probe=False)
+        return [self._stamped(receipt, course.begun.way) for receipt in receipts]
 
     def _discreet(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """The receipts in words that may be kept."""
@@ -278,6 +275,18 @@ def _parts(batch: Batch, size: int) -> Iterator[Batch]:
     for start in range(0, len(batch.deliveries), size):
         some = batch.deliveries[start : start + size]
         yield msgspec.structs.replace(batch, deliveries=some)
+
+
+def _suspected(receipts: list[Receipt]) -> list[Receipt]:
+    """A list of which nobody was taken may be another app's as well: that is no evidence."""
+    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+        return receipts
+    return [
+        msgspec.structs.replace(receipt, outcome=Outcome.TOKEN_MISMATCH)
+        if receipt.outcome is Outcome.TOKEN_DEAD
+        else receipt
+        for receipt in receipts
+    ]
 
 
 def _broken(course: Course) -> list[Receipt]:

@@ -23,7 +23,12 @@ SECONDS_MIN = 3
 away takes everything on it along, all at once, and the next connection works."""
 OPEN_S = 15.0
 """How long the breaker stays open at first; each failed probe doubles it."""
-OPEN_MAX_S = 600.0
+OPEN_MAX_S = 30.0
+"""Longest time between two probes in an outage: so soon its end is noticed."""
+THROTTLED_MAX_S = 60.0
+"""The same where the vendor wants less of us and does not say when."""
+REFUSED_MAX_S = 600.0
+"""The same where the vendor refuses the credential: only an operator ends that."""
 CALM_S = 300.0
 """After so long without opening, the next outage counts as a first one again."""
 
@@ -31,17 +36,19 @@ FAILING = frozenset((Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outc
 """The vendor is down, or the way to it, or it wants most of what we send later."""
 PAUSING = frozenset((Outcome.SERVER_ERROR, Outcome.THROTTLED))
 """Those by which the vendor itself may ask for a pause."""
-OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD))
-"""Nothing was asked of the vendor, so they say nothing about it."""
 ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
 """One of these opens the breaker at once: the next request would fare no better."""
 
 MEMORY_S = 3600
 """Dead tokens are held against what was judged within so long; most receipts come in minutes."""
 SLICE_S = 60
+PEAK_S = 10.0
+REPEATS_S = 600.0
+"""Repeats of so long are looked at together."""
+REPEATS_MIN = 20
+REPEATS_SHARE_MAX = 0.5
 
-State = Literal["closed", "half_open", "open"]
-Leave = Literal["go", "probe", "hold"]
+State = Literal["closed", "open"]
 
 
 class Second(Struct):
@@ -55,12 +62,20 @@ class Second(Struct):
 
 
 class Breaker:
-    """Closed it lets everything through, open nothing, and half open one probe."""
+    """Closed it lets everything through; open it lets nothing through but pushes to nobody.
 
-    def __init__(self) -> None:
-        self._open_until = 0.0
-        self._is_open = False
-        self._is_probing = False
+    It opens for what accuses the credential or the way to the vendor, never for one device.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        """`scale` is a factor on its waits, for tests on real sockets."""
+        self.is_open = False
+        self.is_refused = False
+        """Whether it is open because the vendor refuses the credential."""
+        self.until = 0.0
+        """While it is open: when the next probe is due, Unix seconds."""
+        self.why = ""
+        self._scale = scale
         self._level = 0
         self._closed_at = 0.0
         self._seconds: deque[Second] = deque()
@@ -68,84 +83,70 @@ class Breaker:
         self._count = 0
         self._failures = 0
 
-    def state(self, now: float) -> State:
+    @property
+    def state(self) -> State:
         """Where it stands."""
-        if not self._is_open:
-            return "closed"
-        return "open" if now < self._open_until else "half_open"
+        return "open" if self.is_open else "closed"
 
-    def leave(self, now: float) -> Leave:
-        """May a request begin? A probe must be followed by `record_probe` or `release`."""
-        if not self._is_open:
-            return "go"
-        if now < self._open_until or self._is_probing:
-            return "hold"
-        self._is_probing = True
-        return "probe"
-
-    def room(self, now: float) -> int | None:
-        """How many may begin as far as the breaker is concerned; None: any number."""
-        if not self._is_open:
-            return None
-        return 0 if now < self._open_until or self._is_probing else 1
-
-    def wait_s(self, now: float) -> float:
-        """How long whoever is held should wait before asking again."""
-        return max(1.0, self._open_until - now) if self._is_open else 1.0
-
-    def release(self) -> None:
-        """The probe was not sent after all: the next request may be it."""
-        self._is_probing = False
-
-    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0) -> str:
+    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = "") -> str:
         """Take in what a request came to; answers why that opened it, or nothing.
 
         `asked_s` is how long the vendor wants us to wait. It may mean one device only, so it is
         no reason to open; but if the breaker opens, it stays open so long.
         """
-        if self._is_open:
+        if self.is_open:
             # An answer to what had begun before it opened: it says nothing new.
             return ""
         if outcome in ACCUSING:
-            return self._open(now, f"the vendor answers {outcome}")
+            return self._open(now, outcome, f"the vendor answers {said or outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
         if outcome in PAUSING:
             last = self._seconds[-1]
             last.asked_until = max(last.asked_until, now + asked_s)
         if self._is_failing():
-            asked_until = max(it.asked_until for it in self._seconds)
-            why = f"{self._failures} of {self._count} requests failed"
-            return self._open(now, why, asked_until)
+            asked_until = max(second.asked_until for second in self._seconds)
+            why = f"{self._failures} of {self._count} requests failed, the last with {said}"
+            return self._open(now, outcome, why, asked_until)
         return ""
 
-    def record_probe(self, outcome: Outcome, now: float, asked_s: float = 0.0) -> str:
-        """Take in what the probe came to: it closes the breaker, or opens it for longer."""
-        self._is_probing = False
-        if outcome in ACCUSING or outcome in FAILING:
+    def record_probe(
+        self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = ""
+    ) -> str:
+        """Take in that the probe failed, too: an open breaker stays open for longer."""
+        if outcome in ACCUSING or self.is_open:
             asked_until = now + asked_s if outcome in PAUSING else 0.0
-            return self._open(now, f"the probe came to {outcome}", asked_until)
-        self._is_open = False
-        self._closed_at = now
+            why = f"a push to nobody came to {said or outcome}"
+            return self._open(now, outcome, why, asked_until)
         return ""
 
-    def trip(self, now: float) -> bool:
-        """Open it from outside; False if it was not closed."""
-        if self._is_open:
+    def close(self, now: float) -> bool:
+        """The way has proved itself; answers whether it was open."""
+        was_open, self.is_open = self.is_open, False
+        if was_open:
+            self._closed_at = now
+        return was_open
+
+    def trip(self, now: float, reason: str) -> bool:
+        """Open it from outside; False if it was open."""
+        if self.is_open:
             return False
-        self._open(now, "")
+        self._open(now, Outcome.CREDENTIALS_WRONG, reason)
         return True
 
     def _is_failing(self) -> bool:
         if self._count < COUNT_MIN or self._failures <= SHARE_MAX * self._count:
             return False
-        return sum(1 for it in self._seconds if it.failures) >= SECONDS_MIN
+        return sum(1 for second in self._seconds if second.failures) >= SECONDS_MIN
 
-    def _open(self, now: float, reason: str, asked_until: float = 0.0) -> str:
-        if not self._is_open and now - self._closed_at > CALM_S:
+    def _open(self, now: float, cause: Outcome, reason: str, asked_until: float = 0.0) -> str:
+        if not self.is_open and now - self._closed_at > CALM_S:
             self._level = 0
-        self._is_open = True
-        open_s = max(grown_s(OPEN_S, OPEN_MAX_S, self._level), asked_until - now)
-        self._open_until = now + min(OPEN_MAX_S, open_s)
+        self.is_open = True
+        self.is_refused = cause in ACCUSING
+        self.why = reason
+        open_s = grown_s(OPEN_S, _longest_s(cause), self._level) * self._scale
+        # What the vendor asks for is obeyed in full.
+        self.until = max(now + open_s, asked_until)
         self._level += 1
         self._seconds.clear()
         self._count = self._failures = 0
@@ -162,6 +163,68 @@ class Breaker:
         self._seconds[-1].failures += is_bad
         self._count += 1
         self._failures += is_bad
+
+
+def _longest_s(cause: Outcome) -> float:
+    if cause in ACCUSING:
+        return REFUSED_MAX_S
+    return THROTTLED_MAX_S if cause is Outcome.THROTTLED else OPEN_MAX_S
+
+
+class Repeats:
+    """Whether pushes that may have been shown are repeated: not while most repeats stay so, too."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int, int]] = deque()
+        """(time, repeats, those without an answer) of the window, oldest first."""
+
+    def record(self, count: int, unanswered: int, now: float) -> None:
+        """Count repeats, and those of them that may or may not have been shown."""
+        if not count:
+            return
+        if self._recent and int(self._recent[-1][0]) == int(now):
+            _, earlier, lost = self._recent.pop()
+            count, unanswered = earlier + count, lost + unanswered
+        self._recent.append((now, count, unanswered))
+
+    def stopped_until(self, now: float) -> float | None:
+        """When they go on, Unix seconds; None: they are not stopped."""
+        while self._recent and self._recent[0][0] <= now - REPEATS_S:
+            self._recent.popleft()
+        count = sum(row[1] for row in self._recent)
+        unanswered = sum(row[2] for row in self._recent)
+        if count < REPEATS_MIN or unanswered <= REPEATS_SHARE_MAX * count:
+            return None
+        return self._recent[0][0] + REPEATS_S
+
+
+class Peak:
+    """The most of something that was under way at once lately."""
+
+    def __init__(self) -> None:
+        self._level = 0
+        self._highest = 0
+        self._former = 0
+        self._until = float("-inf")
+
+    def rise(self, now: float) -> None:
+        """One more is under way."""
+        self._level += 1
+        if now >= self._until:
+            # What was long ago counts no more; a pause shorter than that changes nothing.
+            is_next = now < self._until + PEAK_S
+            self._former = self._highest if is_next else 0
+            self._highest, self._until = 0, now + PEAK_S
+        self._highest = max(self._highest, self._level)
+
+    def fall(self) -> None:
+        """One less is."""
+        self._level -= 1
+
+    @property
+    def most(self) -> int:
+        """The most of the last ten to twenty seconds in which anything was begun."""
+        return max(self._highest, self._former)
 
 
 class Mortality:

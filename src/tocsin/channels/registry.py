@@ -135,6 +135,18 @@ def expiry_of(vendor: Vendor) -> Callable[[Any], float | None]:
     return found
 
 
+def way_of(vendor: Vendor) -> Callable[[str], str] | None:
+    """A vendor's `way`: which of many servers a token leads to; None where the vendor is one."""
+    found: Callable[[str], str] | None = getattr(vendor, "way", None)
+    return found
+
+
+def nobody_of(vendor: Vendor) -> Callable[[str], str]:
+    """A vendor's `nobody`: a token that no device has, of this way; else its `NOBODY`."""
+    found: Callable[[str], str] = getattr(vendor, "nobody", lambda _: vendor.NOBODY)
+    return found
+
+
 def recall_of(vendor: Vendor) -> Recall | None:
     """A vendor's `recall`, where it withdraws what it was given."""
     found: Recall | None = getattr(vendor, "recall", None)

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import POSTED, Outcome
+from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
     Authority,
@@ -119,7 +119,7 @@ def raise_if_stale(found: Denied) -> None:
 
 def of_nobody(found: Denied) -> Denied:
     """What is meant for a device, said of a list without a name, accuses nobody."""
-    if found.outcome in (Outcome.TOKEN_DEAD, Outcome.UNDELIVERABLE):
+    if found.outcome in TOKEN_LOST or found.outcome is Outcome.UNDELIVERABLE:
         return msgspec.structs.replace(found, outcome=Outcome.BAD_REQUEST)
     return found
 
@@ -292,7 +292,7 @@ HUAWEI_RESULTS: dict[tuple[int, str], Outcome] = {
     (POSTED, "0"): Outcome.ACCEPTED,
     # The app is not there any more; the token is not this device user's.
     (POSTED, "2"): Outcome.TOKEN_DEAD,
-    (POSTED, "5"): Outcome.TOKEN_DEAD,
+    (POSTED, "5"): Outcome.TOKEN_MISMATCH,
     (POSTED, "6"): Outcome.UNDELIVERABLE,
     (POSTED, "10"): Outcome.UNDELIVERABLE,
     (POSTED, "14"): Outcome.UNDELIVERABLE,

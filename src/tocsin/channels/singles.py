@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.registry import SingleVendor
+from tocsin.channels.way import MAIN, Way
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered
@@ -33,6 +35,7 @@ class SingleDriver(Driver):
         self._file = vendor
 
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
+        """Send to each way at once: one that is slow or full holds up no other."""
         deliveries = turn.batch.deliveries
         receipts: list[Receipt | None] = [None] * len(deliveries)
 
@@ -46,17 +49,21 @@ class SingleDriver(Driver):
         watch = asyncio.create_task(self._watch(turn, under_way))
         try:
             async with asyncio.TaskGroup() as group:
-                for index, delivery in enumerate(deliveries):
-                    begun = await self._begin(turn)
-                    if isinstance(begun, Denied):
-                        receipts[index] = begun.receipt(delivery)
-                        continue
-                    task = group.create_task(send(index, delivery, begun))
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
-                    if begun.is_probe:
-                        # The rest waits for what the probe finds.
-                        await asyncio.wait({task})
+
+                async def stream(way: Way, indexes: Sequence[int]) -> None:
+                    for index in indexes:
+                        begun = await self._begin(turn, way)
+                        if isinstance(begun, Denied):
+                            receipts[index] = begun.receipt(deliveries[index])
+                            continue
+                        task = group.create_task(send(index, deliveries[index], begun))
+                        under_way.add(task)
+                        task.add_done_callback(under_way.discard)
+
+                ways = self._by_way(deliveries)
+                for way, indexes in ways[1:]:
+                    group.create_task(stream(way, indexes))
+                await stream(*ways[0])
         finally:
             watch.cancel()
         no_answer = Denied(Outcome.UNKNOWN, *NO_ANSWER)
@@ -64,6 +71,15 @@ class SingleDriver(Driver):
             receipt or no_answer.receipt(delivery)
             for receipt, delivery in zip(receipts, deliveries, strict=True)
         ]
+
+    def _by_way(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
+        """Places in the batch by way."""
+        if self._way_of is None:
+            return [(self._way(MAIN), range(len(deliveries)))]
+        places: dict[str, list[int]] = {}
+        for index, delivery in enumerate(deliveries):
+            places.setdefault(self._way_of(delivery.token), []).append(index)
+        return [(self._way(name), indexes) for name, indexes in places.items()]
 
     async def _watch(self, turn: Turn, under_way: set[asyncio.Task[None]]) -> None:
         """Give up what has no answer yet once the gate has closed.
@@ -85,12 +101,14 @@ class SingleDriver(Driver):
             # It was refused, so sending it again is no second delivery.
             renewed = await self._keeper.renew(begun.authority)
         if isinstance(renewed, Denied):
-            return self._recorded(unproven(renewed).receipt(delivery), begun, delivery)
-        refusal = await self._clear(turn)
+            denied = unproven(renewed, begun.way)
+            return self._recorded(denied.receipt(delivery), begun, delivery)
+        refusal = await self._clear(turn, begun.way)
         if refusal is not None:
             return refusal.receipt(delivery)
         try:
-            return await self._exchange(turn, delivery, Begun(renewed, begun.is_probe))
+            again = Begun(renewed, begun.way, begun.is_probe)
+            return await self._exchange(turn, delivery, again)
         except StaleCredential as twice:
             denied = Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info)
             return self._recorded(denied.receipt(delivery), begun, delivery)
@@ -127,12 +145,14 @@ class SingleDriver(Driver):
         self._tell_taken_back([receipt])
         if delivery.message.is_online_only:
             return self._recorded(receipt, begun, delivery)
-        refusal = await self._clear(turn, 0)
+        refusal = await self._clear(turn, begun.way, 0)
         return None if refusal is None else refusal.receipt(delivery)
 
     def _recorded(self, receipt: Receipt, begun: Begun, delivery: Delivery) -> Receipt:
         if says_much(receipt):
             words = self._discretion.about((delivery,), begun.authority.value)
             receipt = words.cleaned(receipt)
-        self._weigh(receipt, is_probe=begun.is_probe)
-        return receipt
+        if not begun.is_probe:
+            # The probe itself is weighed by who sent it.
+            self._weigh(receipt, begun.way, is_probe=False)
+        return self._stamped(receipt, begun.way)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from uuid import UUID
 
 from msgspec import Struct
 
 from tocsin.channels.advice import advice
 from tocsin.channels.credentials import driver_of, vendor_of
 from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.domain.app import Credential
-from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
-from tocsin.ports import Batch, Delivery, Denied
+from tocsin.ports import Denied
 
 Verdict = Literal["good", "wrong", "refused", "unclear"]
 
@@ -22,6 +21,7 @@ VERDICTS: dict[Outcome, Verdict] = {
     # It took the push, or it knows us well enough to say that there is no such device.
     Outcome.ACCEPTED: "good",
     Outcome.TOKEN_DEAD: "good",
+    Outcome.TOKEN_MISMATCH: "good",
     Outcome.UNDELIVERABLE: "good",
     Outcome.CREDENTIALS_WRONG: "wrong",
     Outcome.AUTH_EXPIRED: "wrong",
@@ -32,9 +32,6 @@ VERDICTS: dict[Outcome, Verdict] = {
     Outcome.TIME_WINDOW: "refused",
 }
 """What an outcome says of the credential; all others leave it open."""
-
-CORRELATION = str(UUID(int=0))
-MESSAGE = Message(title="Tocsin", desc="Is this credential in order?")
 
 
 class Trial(Struct, frozen=True):
@@ -76,29 +73,6 @@ async def _ask(driver: Driver, nobody: str, now: float) -> Receipt | Denied:
     proof = await driver.prove()
     if not nobody or proof.outcome is not Outcome.ACCEPTED:
         return proof
-    one = Delivery(
-        device=0,
-        token=nobody,
-        message=MESSAGE,
-        task_id="credential-check",
-        correlation=CORRELATION,
-        collapse="credential-check",
-        ttl_s=0,
-        expires_at=now,
-        is_trial=True,
-    )
-    batch = Batch(app=0, task=0, job=0, deliveries=(one,), correlation="credential-check")
-    (receipt,) = await driver.deliver(batch, _OpenGate())
+    batch = batch_to_nobody(nobody, now)
+    (receipt,) = await driver.deliver(batch, OpenGate())
     return receipt
-
-
-class _OpenGate:
-    """Nobody recalls a trial."""
-
-    async def may_begin(self, batch: Batch) -> Outcome | None:
-        del batch
-        return None
-
-    def still_may(self, batch: Batch) -> bool:
-        del batch
-        return True

@@ -193,6 +193,26 @@ HINTS = {
 }
 
 
+_NOBODYS_KEYS = {
+    # The group's own base point, whose private key everybody knows.
+    "p256dh": "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKW"
+    "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+    "auth": "A" * 22,
+}
+
+
+def way(token: str) -> str:
+    """The push service that a subscription leads to: its origin; empty where it leads nowhere."""
+    to = address_of(token)
+    return "" if to is None else to.origin
+
+
+def nobody(way: str) -> str:
+    """A subscription at this push service that no browser has."""
+    endpoint = f"{way}/tocsin-nobody"
+    return msgspec.json.encode({"endpoint": endpoint, "keys": _NOBODYS_KEYS}).decode()
+
+
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape
     """What is shown is replaced by its tag; a message with nothing to show wakes the page."""
     return in_every_language(message, is_shown)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Container, Sequence
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 
-from tocsin.domain.retry import grown_s
+from tocsin.domain.retry import grown_s, longest_wait_s
 
 
 class Outcome(StrEnum):
@@ -20,6 +21,9 @@ class Outcome(StrEnum):
 
     ACCEPTED = "accepted"
     TOKEN_DEAD = "token_dead"  # noqa: S105 - an outcome, not a secret
+    """Only a dead device yields this code."""
+    TOKEN_MISMATCH = "token_mismatch"  # noqa: S105 - an outcome, not a secret
+    """The token is dead, or it belongs to another app or environment than our credential."""
     UNDELIVERABLE = "undeliverable"
     """The vendor will not show it, but the token stays good."""
     AUTH_EXPIRED = "auth_expired"
@@ -43,9 +47,14 @@ class Outcome(StrEnum):
     OTHER_WAY = "other_way"
     """This way to the device is closed for good; the next try takes another."""
     NO_TOKEN = "no_token"  # noqa: S105 - an outcome, not a secret
+    NOT_ALLOWED = "not_allowed"
+    """We refuse to connect to the address that this device names."""
     HELD = "held"
-    """Not tried: the credential's breaker is open."""
+    """Not tried: the way to the vendor, its pace or the gate did not allow it."""
 
+
+TOKEN_LOST = frozenset((Outcome.TOKEN_DEAD, Outcome.TOKEN_MISMATCH))
+"""The token leads to nobody, whoever is to blame."""
 
 POSTED = 0
 """Stands in a vendor's table where an answer's status would: the code came later, in a receipt
@@ -82,16 +91,21 @@ class Policy(Struct, frozen=True, kw_only=True):
     final: State
     """The state when nothing more is tried."""
     tries_max: int = 1
-    """Attempts in all; 0 means: until the task expires."""
+    """Answers of this kind about one device before it is final; 0: until the push's life ends."""
     wait_s: float = 0.0
     """Least wait before the next attempt, where the vendor names none."""
     drops_token: bool = False
     opens_breaker: bool = False
 
 
+REPEAT_WAITS_S = (0.0, 30.0, 120.0, 600.0)
+"""Least wait before each repeat of a push that may have been shown; after the last repeat it is in
+doubt for good. The first one waits only for the way to prove itself."""
+
 POLICIES: dict[Outcome, Policy] = {
     Outcome.ACCEPTED: Policy(final=State.SENT),
     Outcome.TOKEN_DEAD: Policy(final=State.FAILED, drops_token=True),
+    Outcome.TOKEN_MISMATCH: Policy(final=State.FAILED, drops_token=True),
     Outcome.UNDELIVERABLE: Policy(final=State.FAILED),
     Outcome.AUTH_EXPIRED: Policy(final=State.FAILED, tries_max=0, wait_s=60, opens_breaker=True),
     Outcome.CREDENTIALS_WRONG: Policy(
@@ -104,19 +118,25 @@ POLICIES: dict[Outcome, Policy] = {
     Outcome.BLOCKED_CONTENT: Policy(final=State.FAILED),
     Outcome.BAD_REQUEST: Policy(final=State.FAILED),
     Outcome.NOT_PERMITTED: Policy(final=State.FAILED),
-    Outcome.SERVER_ERROR: Policy(final=State.FAILED, tries_max=5),
+    Outcome.SERVER_ERROR: Policy(final=State.FAILED, tries_max=0),
     Outcome.UNSENT: Policy(final=State.FAILED, tries_max=0),
-    Outcome.UNKNOWN: Policy(final=State.IN_DOUBT, tries_max=3),
+    Outcome.UNKNOWN: Policy(final=State.IN_DOUBT, tries_max=1 + len(REPEAT_WAITS_S)),
     Outcome.EXPIRED: Policy(final=State.EXPIRED),
     Outcome.RECALLED: Policy(final=State.RECALLED),
     Outcome.MOVED: Policy(final=State.UNREACHABLE),
     Outcome.OTHER_WAY: Policy(final=State.FAILED, tries_max=5),
     Outcome.NO_TOKEN: Policy(final=State.UNREACHABLE),
+    Outcome.NOT_ALLOWED: Policy(final=State.FAILED),
     Outcome.HELD: Policy(final=State.FAILED, tries_max=0, wait_s=1),
 }
 
+ABOUT_DEVICE = frozenset((Outcome.OTHER_WAY,))
+"""Answers about one device after which it is tried again."""
+
+OURS = frozenset((Outcome.RECALLED, Outcome.EXPIRED, Outcome.HELD, Outcome.NOT_ALLOWED))
+"""Nothing was asked of the vendor, so they say nothing about it."""
+
 BACKOFF_BASE_S = 0.5
-BACKOFF_MAX_S = 60.0
 NEVER_AGAIN_S = math.inf
 """Stands for a wait that no task outlives: where asking again could only do harm."""
 DEAD_SHARE_MAX = 0.2
@@ -144,6 +164,25 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """Whether the vendor said it of a whole list, and not of this device."""
     handle: str = ""
     """What the vendor calls the message that it took, where taking it back needs that name."""
+    way: str = ""
+    """The way to the vendor that has to prove itself before another attempt, which is due as soon
+    as it does; empty: only time helps."""
+
+
+class Past(Struct, frozen=True, array_like=True):
+    """What earlier attempts of a job's devices came to; the same for all of them."""
+
+    cause: str = ""
+    """The outcome of the latest attempt; empty before the first."""
+    code: str = "0"
+    info: str = ""
+    """The latest reason, which an expired device is booked with."""
+    tries: int = 0
+    """Answers about the device itself that let it be tried once more."""
+    doubts: int = 0
+    """Attempts that may have been shown, without our knowing."""
+    doubted_at: float = 0.0
+    """When the latest of them came to nothing, Unix seconds."""
 
 
 class Later(Struct):
@@ -153,6 +192,10 @@ class Later(Struct):
     that come again in a second, one may be told to come tomorrow.
     """
 
+    past: Past = Past()
+    attempt: int = 0
+    """How often in a row the cause has been the same: each time the wait grows."""
+    way: str = ""
     devices: list[int] = []
     after_s: float = 0.0
 
@@ -162,27 +205,52 @@ class Verdict(Struct):
 
     settled: dict[tuple[State, str, str], list[int]] = {}
     """(state, code, info) to devices."""
-    again: dict[int, Later] = {}
-    """Devices to try again, by how long they wait; see `Later`."""
-    held: dict[int, Later] = {}
-    """Devices that were not tried: follow-ups of their own, which count no attempt."""
-    repeats: list[int] = []
-    """Those of `again` that may have been reached already."""
+    again: dict[tuple[object, ...], Later] = {}
+    """Devices to try again; see `Later`."""
+    repeated: list[int] = []
+    """Those that were sent to though an earlier attempt may have reached them."""
     dead: list[Receipt] = []
     """Tokens to drop, if their epoch still holds."""
+    suspects: list[Receipt] = []
+    """The same, if the credential's other answers of late do not accuse us."""
+    accusation: str = ""
+    """Why our own credential is the likelier culprit; empty: it is not."""
     breaker: str = ""
     """Why the credential's breaker shall open; empty: it shall not."""
 
 
-def backoff_s(attempt: int, fraction: float) -> float:
+class Attempt(Struct, frozen=True, kw_only=True):
+    """What judgement needs to know of the attempt that the receipts are of."""
+
+    now: float
+    """Unix seconds."""
+    left_s: float
+    """What remains of the push's life."""
+    life_s: float
+    """The push's whole life; 0: it has none of its own, and whatever was tried is final."""
+    fraction: float
+    """Chance, in [0, 1)."""
+    repeat_replaces: bool
+    """Whether a second delivery replaces the first on the device."""
+    number: int = 0
+    """How often in a row the cause of the wait has been the same."""
+    past: Past = Past()
+    doubted: Container[int] = ()
+    """Devices that an earlier attempt may have reached: short of "sent" they end in doubt."""
+
+
+def backoff_s(attempt: int, fraction: float, life_s: float) -> float:
     """Full jitter: a random share of base times two to the number of failed attempts, capped."""
-    return grown_s(BACKOFF_BASE_S, BACKOFF_MAX_S, attempt) * fraction
+    return grown_s(BACKOFF_BASE_S, longest_wait_s(life_s), attempt) * fraction
 
 
 def accuses_us(receipts: Sequence[Receipt]) -> bool:
-    """Whether so many tokens look dead that our own credential is the likelier culprit."""
-    dead = sum(1 for it in receipts if it.outcome is Outcome.TOKEN_DEAD or it.gone_token)
-    return is_too_dead(dead, len(receipts))
+    """Whether so many tokens look dead that our own credential is the likelier culprit.
+
+    Codes that only a dead device yields never accuse us, however many there are.
+    """
+    suspects = sum(1 for receipt in receipts if _is_suspect(receipt))
+    return is_too_dead(suspects, len(receipts))
 
 
 def is_too_dead(dead: int, count: int) -> bool:
@@ -190,75 +258,102 @@ def is_too_dead(dead: int, count: int) -> bool:
     return dead >= DEAD_BATCH_MIN and dead > DEAD_SHARE_MAX * count
 
 
-def judge(
-    receipts: Sequence[Receipt],
-    *,
-    attempt: int,
-    left_s: float,
-    fraction: float,
-    repeat_replaces: bool,
-    is_one_try: bool = False,
-    doubted: Container[int] = (),
-) -> Verdict:
-    """Decide for a whole batch.
+def judge(receipts: Sequence[Receipt], attempt: Attempt) -> Verdict:
+    """Decides what a whole batch leads to.
 
-    `is_one_try` is a push without a life of its own: whatever was tried is final.
-    `attempt` counts from 0, `left_s` is what remains of the task's life, `fraction` is chance,
-    and `repeat_replaces` tells whether a second delivery replaces the first on the device.
-    `doubted` are devices that an earlier attempt may have reached: short of "sent" they end in
-    doubt, whatever the last attempt says.
+    A device's tries are spent only by answers about that device. Whatever kept the vendor from
+    judging it (server errors, throttling, a fault of the way) ends with the push's life alone.
     """
     verdict = Verdict()
-    accused = accuses_us(receipts)
-    if accused:
-        verdict.breaker = "most tokens of a batch look dead"
+    _judge_tokens(verdict, receipts)
     for receipt in receipts:
         policy = POLICIES[receipt.outcome]
         if policy.opens_breaker:
             verdict.breaker = f"{receipt.code} {receipt.info}".strip()
-        is_dead = receipt.outcome is Outcome.TOKEN_DEAD or receipt.gone_token
-        if is_dead and not accused:
-            verdict.dead.append(receipt)
-        is_last = is_one_try and receipt.outcome is not Outcome.HELD
-        if is_last or _is_final(receipt, policy, attempt, repeat_replaces=repeat_replaces):
-            _settle(verdict, policy.final, receipt, doubted)
+        if receipt.outcome not in OURS and receipt.device in attempt.doubted:
+            verdict.repeated.append(receipt.device)
+        past = _past_after(receipt, attempt)
+        if _is_final(receipt, past, policy, attempt):
+            _settle(verdict, policy.final, receipt, attempt)
             continue
-        wait_s = _wait_s(receipt, policy, attempt, fraction)
-        if wait_s >= left_s:
-            _settle(verdict, _when_out_of_time(receipt), receipt, doubted)
-        elif receipt.outcome is Outcome.HELD:
-            _put_off(verdict.held, receipt.device, wait_s)
-        else:
-            _put_off(verdict.again, receipt.device, wait_s)
-            if receipt.outcome is Outcome.UNKNOWN:
-                verdict.repeats.append(receipt.device)
+        number = attempt.number if past.cause == attempt.past.cause else 0
+        wait_s = _wait_s(receipt, policy, past, number, attempt)
+        if wait_s >= attempt.left_s:
+            _settle_out_of_time(verdict, receipt, attempt)
+            continue
+        if receipt.outcome is not Outcome.HELD:
+            number += 1
+        # Only the least wait of a repeat has to pass; what the vendor named stands.
+        way = receipt.way if past.doubts <= 1 or receipt.outcome is not Outcome.UNKNOWN else ""
+        key = (past.cause, past.code, past.tries, past.doubts, way, int(wait_s).bit_length())
+        later = verdict.again.setdefault(key, Later(past, number, way))
+        later.devices.append(receipt.device)
+        later.after_s = max(later.after_s, wait_s)
     return verdict
 
 
-def _put_off(waiting: dict[int, Later], device: int, wait_s: float) -> None:
-    later = waiting.setdefault(int(wait_s).bit_length(), Later())
-    later.devices.append(device)
-    later.after_s = max(later.after_s, wait_s)
+def _judge_tokens(verdict: Verdict, receipts: Sequence[Receipt]) -> None:
+    """Sorts out whose tokens are dropped, and whether that many accuse us instead."""
+    verdict.dead.extend(it for it in receipts if it.outcome is Outcome.TOKEN_DEAD)
+    if not accuses_us(receipts):
+        verdict.suspects.extend(it for it in receipts if _is_suspect(it))
+    elif not any(it.outcome is Outcome.ACCEPTED for it in receipts):
+        verdict.accusation = "most tokens of a batch look dead"
 
 
-def _is_final(receipt: Receipt, policy: Policy, attempt: int, *, repeat_replaces: bool) -> bool:
-    if receipt.outcome is Outcome.UNKNOWN and not repeat_replaces:
+def _is_suspect(receipt: Receipt) -> bool:
+    return receipt.outcome is Outcome.TOKEN_MISMATCH or bool(receipt.gone_token)
+
+
+def _past_after(receipt: Receipt, attempt: Attempt) -> Past:
+    """What has been tried of a device, this attempt included."""
+    past = attempt.past
+    doubts = max(1, past.doubts) if receipt.device in attempt.doubted else 0
+    if receipt.outcome is Outcome.HELD:
+        return msgspec.structs.replace(past, doubts=doubts)
+    is_doubt = receipt.outcome is Outcome.UNKNOWN
+    return Past(
+        cause=receipt.outcome,
+        code=receipt.code,
+        info=receipt.info,
+        tries=past.tries + (receipt.outcome in ABOUT_DEVICE),
+        doubts=doubts + is_doubt,
+        doubted_at=attempt.now if is_doubt else past.doubted_at,
+    )
+
+
+def _is_final(receipt: Receipt, past: Past, policy: Policy, attempt: Attempt) -> bool:
+    if receipt.outcome is Outcome.HELD:
+        return False
+    if not attempt.life_s:
         return True
-    return policy.tries_max != 0 and attempt + 1 >= policy.tries_max
+    if receipt.outcome is Outcome.UNKNOWN:
+        return not attempt.repeat_replaces or past.doubts > len(REPEAT_WAITS_S)
+    if policy.tries_max > 1:
+        return past.tries >= policy.tries_max
+    return policy.tries_max == 1
 
 
-def _when_out_of_time(receipt: Receipt) -> State:
-    return State.IN_DOUBT if receipt.outcome is Outcome.UNKNOWN else State.EXPIRED
-
-
-def _wait_s(receipt: Receipt, policy: Policy, attempt: int, fraction: float) -> float:
+def _wait_s(receipt: Receipt, policy: Policy, past: Past, number: int, attempt: Attempt) -> float:
     if receipt.retry_after_s is not None:
         return receipt.retry_after_s
-    return policy.wait_s + backoff_s(attempt, fraction)
+    if receipt.outcome is Outcome.UNKNOWN:
+        return REPEAT_WAITS_S[past.doubts - 1]
+    return policy.wait_s + backoff_s(number, attempt.fraction, attempt.life_s)
 
 
-def _settle(verdict: Verdict, state: State, receipt: Receipt, doubted: Container[int]) -> None:
-    if receipt.device in doubted and RANK[state] < RANK[State.IN_DOUBT]:
+def _settle_out_of_time(verdict: Verdict, receipt: Receipt, attempt: Attempt) -> None:
+    if receipt.outcome is Outcome.UNKNOWN:
+        _settle(verdict, State.IN_DOUBT, receipt, attempt)
+        return
+    past = attempt.past
+    if receipt.outcome is Outcome.HELD and past.cause:
+        receipt = msgspec.structs.replace(receipt, code=past.code, info=past.info)
+    _settle(verdict, State.EXPIRED, receipt, attempt)
+
+
+def _settle(verdict: Verdict, state: State, receipt: Receipt, attempt: Attempt) -> None:
+    if receipt.device in attempt.doubted and RANK[state] < RANK[State.IN_DOUBT]:
         state = State.IN_DOUBT
     key = (state, receipt.code, receipt.info)
     verdict.settled.setdefault(key, []).append(receipt.device)

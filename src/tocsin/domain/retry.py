@@ -12,9 +12,14 @@ CHINA_S = 8 * 3600
 RETRY_AFTER_MAX_S = DAY_S
 """A vendor that names more than a day means "not today": the task's life decides then."""
 GROWTHS_MAX = 30
-PAUSE_MAX_S = 3600.0
-"""So long a whole credential pauses for one answer at most. Who was answered waits as long as was
-asked; but behind a pause pushes end and are recalled, and somebody has to look at them."""
+LONGEST_WAIT_S = 60.0
+"""Longest wait between two attempts of a push that lives for less than an hour."""
+LONGEST_WAIT_MAX_S = 600.0
+
+
+def longest_wait_s(life_s: float) -> float:
+    """Longest wait between two attempts: a sixtieth of the push's life, from 1 to 10 minutes."""
+    return min(LONGEST_WAIT_MAX_S, max(LONGEST_WAIT_S, life_s / 60))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -15,7 +15,7 @@ from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
 from tocsin.domain.device import Device
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import State
+from tocsin.domain.outcome import Past, State
 from tocsin.domain.quota import PushUse
 
 GRACE_S = 60
@@ -123,6 +123,8 @@ class SendBody(Struct, frozen=True, array_like=True, tag="send"):
     """Devices that were pushed to online: whoever has acked by now is done."""
     doubted: tuple[int, ...] = ()
     """Devices that an earlier attempt may have reached."""
+    past: Past = Past()
+    """What the earlier attempts came to."""
 
 
 class OnlineBody(Struct, frozen=True, array_like=True, tag="online"):
@@ -154,6 +156,9 @@ class NewJob(Struct, frozen=True, kw_only=True):
     body: Body
     not_before: float = 0.0
     attempt: int = 0
+    """How often in a row it has waited for the same cause."""
+    way: str = ""
+    """The way to the vendor that it waits for: `Store.wake` makes it ready earlier."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

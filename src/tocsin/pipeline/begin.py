@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import State
+from tocsin.domain.outcome import REPEAT_WAITS_S, Outcome, Past, State
 from tocsin.domain.task import (
     Block,
     BlockKind,
@@ -118,17 +118,21 @@ def decide_begin(
         body = view.job.body
         assert isinstance(body, SendBody)
         books = Settlement(view, now, body.channel)
-        lapsed = view.job.begun_at is not None
-        if lapsed:
-            # An earlier holder began this job and never settled it: it may have reached anyone.
-            body = msgspec.structs.replace(body, doubted=body.devices)
+        lapsed_at = view.job.begun_at
+        if lapsed_at is not None:
+            # An earlier lessee began this job and never settled it: it may have reached anyone.
+            body = msgspec.structs.replace(
+                body, doubted=body.devices, past=_interrupted(body.past, lapsed_at)
+            )
         over = closes(view.task, now)
         if over is not None:
-            doubted = set(body.doubted)
-            books.settle(over, [number for number in body.devices if number not in doubted])
-            books.settle(State.IN_DOUBT, doubted)
+            _settle_over(books, body, over)
             return books.done()
-        if lapsed and not (repeat_replaces and repeat_replaces(view.task.message)):
+        if lapsed_at is not None and not (
+            repeat_replaces
+            and repeat_replaces(view.task.message)
+            and body.past.doubts <= len(REPEAT_WAITS_S)
+        ):
             books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
             return books.done()
         rest = _Sorting(view, body, audience, now).sort(books)
@@ -139,12 +143,31 @@ def decide_begin(
             return books.done()
         if not rest.devices:
             return books.done()
-        if lapsed:
-            books.repeat(rest.devices)
         devices = tuple(view.devices[number] for number in rest.devices)
         return books.begun(Begun(view.task, rest, devices, view.handles))
 
     return decide
+
+
+def _interrupted(past: Past, begun_at: float) -> Past:
+    """The past of devices whose attempt ended without our knowing how."""
+    return msgspec.structs.replace(
+        past,
+        cause=Outcome.UNKNOWN,
+        code="-4",
+        info="interrupted",
+        doubts=past.doubts + 1,
+        doubted_at=begun_at,
+    )
+
+
+def _settle_over(books: Settlement, body: SendBody, over: State) -> None:
+    """Book devices whose push was recalled or has expired, the latter with the last reason."""
+    doubted = frozenset(body.doubted)
+    sure = [number for number in body.devices if number not in doubted]
+    past = body.past if over is State.EXPIRED or doubted else Past()
+    books.settle(over, sure, code=past.code, info=past.info)
+    books.settle(State.IN_DOUBT, doubted, code=past.code, info=past.info)
 
 
 class _Sorting:
@@ -252,6 +275,7 @@ def batch_of(
         job=job,
         deliveries=tuple(deliveries),
         language=body.language,
+        doubted_at=body.past.doubted_at if body.doubted else None,
         is_overwrite=task.overwrites is not None,
         correlation=batch_correlation(correlation_key, task.app, task.number),
     )

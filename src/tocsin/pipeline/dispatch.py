@@ -12,13 +12,16 @@ from tocsin.domain.task import Job, Lane
 from tocsin.errors import Stale, StoreError
 from tocsin.pipeline.accept import WORK
 from tocsin.pipeline.work import Tools, Worker, channel_of
-from tocsin.ports import Bus
+from tocsin.ports import ANY_WAY, Bus
 from tocsin.store import Head
 
 URGENT_SHARE = 8
 """One in so many of a worker's places is kept for urgent work, whoever's bulk fills the rest."""
 REFRESH_S = 0.4
 """How often the recall set is read while jobs are under way: half of what a copy may be old."""
+
+WAKE_JOBS = 256
+"""Jobs woken in one step when a way has proved itself; the others follow in the next turns."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -53,6 +56,8 @@ class Dispatcher:
         self._extended_at = float("-inf")
         self._refreshed_at = float("-inf")
         self._turns = 0
+        self._proofs: set[tuple[int, str, str]] = set()
+        """(app, queue, way) whose waiting jobs are not all woken yet."""
         self._hint = asyncio.Event()
         self._log = structlog.get_logger("dispatch")
 
@@ -81,6 +86,7 @@ class Dispatcher:
         await self._keep_gate_fresh()
         wait_s = self._pace.poll_s
         heads = await self._store.heads(now)
+        await self._tend(heads)
         for head in self._in_turn(heads):
             if head.ready_at > now:
                 wait_s = min(wait_s, head.ready_at - now)
@@ -128,41 +134,63 @@ class Dispatcher:
 
     async def _serve(self, head: Head) -> None:
         """Lease as many jobs of a queue as can begin at once, and start them."""
-        room = await self._room(head)
-        if room <= 0:
+        places = self._places(head)
+        if places <= 0:
             return
+        allowed = await self._allowed(head)
+        # While a credential is held back, what was recalled or has expired is still settled.
+        ended = allowed <= 0
         jobs = await self._store.lease(
             head.app,
             head.queue,
             head.lane,
             holder=self._holder,
-            limit=room,
+            limit=places if ended else min(places, allowed),
             lease_s=self._pace.lease_s,
+            ended=ended,
         )
         for job in jobs:
             self._start(job)
 
-    async def _room(self, head: Head) -> int:
-        """How many jobs of this queue and lane may begin now."""
+    def _places(self, head: Head) -> int:
+        """How many jobs of this queue and lane this worker has places for."""
         busy = [
             job for job in self._held.values() if (job.app, job.queue) == (head.app, head.queue)
         ]
         in_lane = sum(1 for job in busy if job.lane == head.lane)
         reserved = 0 if head.lane is Lane.URGENT else self._pace.jobs_max // URGENT_SHARE
-        room = min(
+        return min(
             self._pace.jobs_max - reserved - len(self._tasks),
             self._pace.queue_jobs_max - len(busy),
             self._pace.lane_jobs_max - in_lane,
         )
-        if room <= 0 or ":" not in head.queue:
-            return room
+
+    async def _allowed(self, head: Head) -> int:
+        """How many jobs of this queue its channel can begin now."""
+        if ":" not in head.queue:
+            return self._pace.jobs_max
         credential = int(head.queue.partition(":")[2])
         channel = await self._channels.channel(head.app, credential)
         facts = (await self._channels.facts(head.app)).get(credential)
         if channel is None or facts is None:
-            return room
+            return self._pace.jobs_max
         devices = channel.room(self._clock.now())
-        return min(room, -(-devices // facts.batch_max))
+        return -(-devices // facts.batch_max)
+
+    async def _tend(self, heads: list[Head]) -> None:
+        """Have each channel with waiting jobs look at its ways, and wake what waits for them."""
+        now = self._clock.now()
+        for app, queue in {(head.app, head.queue) for head in heads if ":" in head.queue}:
+            channel = await self._channels.channel(app, int(queue.partition(":")[2]))
+            if channel is None:
+                continue
+            self._proofs.update((app, queue, way) for way in channel.tend(now))
+        for proof in list(self._proofs):
+            app, queue, way = proof
+            name = None if way == ANY_WAY else way
+            woken = await self._store.wake(app, queue, name, WAKE_JOBS)
+            if woken < WAKE_JOBS:
+                self._proofs.discard(proof)
 
     def _start(self, job: Job) -> None:
         key = (job.app, job.number)

@@ -175,20 +175,27 @@ class Receiving:
     # dead tokens
 
     async def _drop_dead(self, app: int, found: Sequence[Found]) -> None:
-        """Law 6 for receipts: only the token that was told of, and not when most are told dead."""
-        dead: dict[int, dict[int, Found]] = {}
+        """Law 6 for receipts: only the token that was told of, and on evidence.
+
+        What only a dead device yields is evidence by itself; what a wrong credential yields too is
+        believed unless most are told dead.
+        """
+        suspects: dict[int, dict[int, Found]] = {}
         for it in found:
             route = it.device.route
-            if POLICIES[it.receipt.outcome].drops_token and route is not None:
-                dead.setdefault(route.credential, {})[it.device.number] = it
-        for credential, theirs in dead.items():
+            if it.receipt.outcome is Outcome.TOKEN_DEAD:
+                await self._drop(app, it)
+            elif POLICIES[it.receipt.outcome].drops_token and route is not None:
+                suspects.setdefault(route.credential, {})[it.device.number] = it
+        for credential, theirs in suspects.items():
             channel = await self._channels.channel(app, credential)
             if channel is not None and channel.believes_dead(len(theirs)):
                 for it in theirs.values():
                     await self._drop(app, it)
 
     async def _drop(self, app: int, found: Found) -> None:
-        assert found.device.route is not None
+        if found.device.route is None:
+            return
         decide = drop_dead_token(found.device.route.key(), found.at)
         name = found.device.registration_id
         if await self._store.update_device(app, name, "", None, decide):

@@ -8,7 +8,7 @@ import msgspec
 from pyroaring import BitMap
 
 from tocsin.domain.device import Device, without_route, without_token
-from tocsin.domain.outcome import Later, Receipt, State, Verdict, judge
+from tocsin.domain.outcome import Attempt, Later, Receipt, State, Verdict, judge
 from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import (
     Handle,
@@ -18,30 +18,32 @@ from tocsin.domain.task import (
     StepView,
     closes,
 )
-from tocsin.pipeline.begin import Settlement, narrowed
+from tocsin.pipeline.begin import Begun, Settlement, narrowed
 
 
 def judge_batch(
     receipts: Sequence[Receipt],
-    begun: SendBody,
+    begun: Begun,
     *,
-    attempt: int,
-    left_s: float,
+    number: int,
+    now: float,
     fraction: float,
     repeat_replaces: bool,
-    is_one_try: bool = False,
 ) -> Verdict:
-    """The verdict on what a begun job's deliveries came to."""
-    assert [receipt.device for receipt in receipts] == list(begun.devices)
-    return judge(
-        receipts,
-        attempt=attempt,
-        left_s=left_s,
+    """Judges what a begun job's deliveries came to; `number` is the job's attempt."""
+    task, body = begun.task, begun.body
+    assert [receipt.device for receipt in receipts] == list(body.devices)
+    attempt = Attempt(
+        now=now,
+        left_s=task.expires_at - now,
+        life_s=task.ttl_s,
         fraction=fraction,
         repeat_replaces=repeat_replaces,
-        is_one_try=is_one_try,
-        doubted=frozenset(begun.doubted),
+        number=number,
+        past=body.past,
+        doubted=frozenset(body.doubted),
     )
+    return judge(receipts, attempt)
 
 
 def decide_settle(
@@ -54,47 +56,32 @@ def decide_settle(
         books.edit.handles.extend(handles)
         for (state, code, info), devices in verdict.settled.items():
             books.settle(state, devices, code=code, info=info)
-        if verdict.repeats:
-            books.repeat(verdict.repeats)
+        if verdict.repeated:
+            books.repeat(verdict.repeated)
         for later in verdict.again.values():
-            books.requeue(_follow_up(view, later, verdict.repeats, begun, now))
-        for later in verdict.held.values():
-            books.requeue(_put_off(view, later, begun, now))
+            books.requeue(_follow_up(view, later, begun, now))
         books.edit.devices.extend(_without_dead_tokens(view, verdict))
         return books.done()
 
     return decide
 
 
-def _follow_up(
-    view: StepView, later: Later, repeats: Sequence[int], begun: SendBody, now: float
-) -> NewJob:
-    rest = _only(begun, later.devices)
-    doubted = {*rest.doubted, *repeats}.intersection(later.devices)
-    body = msgspec.structs.replace(rest, doubted=tuple(sorted(doubted)))
-    return _later(view, body, now, wait_s=later.after_s, attempt=view.job.attempt + 1)
-
-
-def _put_off(view: StepView, later: Later, begun: SendBody, now: float) -> NewJob:
-    """The job of devices that were not tried: pace and breaker cost them no attempt."""
-    body = _only(begun, later.devices)
-    return _later(view, body, now, wait_s=later.after_s, attempt=view.job.attempt)
-
-
-def _only(begun: SendBody, devices: Sequence[int]) -> SendBody:
-    wanted = frozenset(devices)
-    return narrowed(begun, [at for at, number in enumerate(begun.devices) if number in wanted])
-
-
-def _later(view: StepView, body: SendBody, now: float, *, wait_s: float, attempt: int) -> NewJob:
+def _follow_up(view: StepView, later: Later, begun: SendBody, now: float) -> NewJob:
+    wanted = frozenset(later.devices)
+    left = [at for at, number in enumerate(begun.devices) if number in wanted]
+    rest = narrowed(begun, left)
+    # All devices of a follow-up have the same past.
+    doubted = rest.devices if later.past.doubts else ()
     # A recall that was answered meanwhile must not wait for this job's turn.
+    wait_s = 0.0 if closes(view.task, now) else later.after_s
     return NewJob(
         task=view.task.number,
         queue=view.job.queue,
         lane=view.job.lane,
-        body=body,
-        not_before=now + (0.0 if closes(view.task, now) else wait_s),
-        attempt=attempt,
+        body=msgspec.structs.replace(rest, doubted=doubted, past=later.past),
+        not_before=now + wait_s,
+        attempt=later.attempt,
+        way=later.way,
     )
 
 

@@ -29,6 +29,7 @@ from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.settle import decide_give_up, decide_settle, judge_batch
 from tocsin.pipeline.waiting import decide_online, decide_wait
+from tocsin.pipeline.window import Window
 from tocsin.ports import Channel, Channels, Presence
 from tocsin.store import Store
 
@@ -71,6 +72,7 @@ class Worker:
             clock=tools.clock,
             write=self._write,
         )
+        self._window = Window()
         self._health = Health()
         self.gate = RecallGate(tools.store, tools.clock, self._health)
         self._log = structlog.get_logger("work")
@@ -95,6 +97,15 @@ class Worker:
 
     async def _send(self, job: Job, body: SendBody) -> None:
         channel = await self._channels.channel(job.app, body.credential)
+        place = (job.app, body.credential)
+
+        def begun_max() -> int:
+            return channel.begun_max if channel is not None else 0
+
+        async with self._window.of(place, job.lane, len(body.devices), begun_max):
+            await self._send_begun(job, body, channel)
+
+    async def _send_begun(self, job: Job, body: SendBody, channel: Channel | None) -> None:
         begun = await self._begin(job, body, channel)
         if begun is None:
             return
@@ -123,21 +134,21 @@ class Worker:
         self, job: Job, begun: Begun, channel: Channel, receipts: list[Receipt]
     ) -> None:
         now = self._clock.now()
-        task = begun.task
         verdict = judge_batch(
             receipts,
-            begun.body,
-            attempt=job.attempt,
-            left_s=task.expires_at - now,
-            is_one_try=task.ttl_s == 0,
+            begun,
+            number=job.attempt,
+            now=now,
             fraction=self._tools.chance.fraction(),
-            repeat_replaces=channel.repeat_replaces(task.message),
+            repeat_replaces=channel.repeat_replaces(begun.task.message),
         )
         if verdict.breaker:
             channel.trip(verdict.breaker)
-        if verdict.dead and not channel.believes_answers():
+        if verdict.accusation:
+            channel.accuse(verdict.accusation)
+        if verdict.suspects and channel.believes_answers():
             # A batch of one is no evidence; many of them, all dead, are evidence against us.
-            verdict.dead.clear()
+            verdict.dead.extend(verdict.suspects)
         want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
         decide = decide_settle(verdict, begun.body, now, _handles(begun, receipts))
         await self._write_until_it_holds(job, want, decide)

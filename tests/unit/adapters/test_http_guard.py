@@ -6,7 +6,15 @@ import asyncio
 
 import pytest
 
-from tocsin.adapters.http_guard import KEPT_MAX, KEPT_S, Guard, NotAllowed, is_public, look_up
+from tocsin.adapters.http_guard import (
+    KEPT_MAX,
+    KEPT_S,
+    Guard,
+    NotAllowed,
+    NotFound,
+    is_public,
+    look_up,
+)
 
 PUBLIC = "93.184.215.14"
 OTHER = "142.250.184.206"
@@ -126,9 +134,14 @@ async def test_an_address_stays_as_long_as_the_name_still_has_it() -> None:
 
 
 async def test_one_address_inside_refuses_the_name() -> None:
-    for answer in ([PUBLIC, "10.0.0.1"], ["::1", PUBLIC], []):
+    for answer in ([PUBLIC, "10.0.0.1"], ["::1", PUBLIC]):
         with pytest.raises(NotAllowed):
             await Guard(Names(answer), is_public).address_of(ORIGIN, 5, 0)
+
+
+async def test_a_name_without_an_address_may_have_one_later() -> None:
+    with pytest.raises(NotFound):
+        await Guard(Names([]), is_public).address_of(ORIGIN, 5, 0)
 
 
 async def test_a_refusal_is_not_kept() -> None:
@@ -156,16 +169,21 @@ async def test_a_name_server_that_never_answers_ends_at_the_deadline() -> None:
         await asyncio.Event().wait()
         return []
 
-    with pytest.raises(NotAllowed, match="in time"):
+    with pytest.raises(NotFound, match="in time"):
         await Guard(silent, is_public).address_of(ORIGIN, 0.01, 0)
 
 
-@pytest.mark.parametrize("fault", [OSError("no such name"), UnicodeError("label too long")])
-async def test_a_name_that_cannot_be_looked_up(fault: Exception) -> None:
+@pytest.mark.parametrize(
+    ("fault", "refusal"),
+    [(OSError("no such name"), NotFound), (UnicodeError("label too long"), NotAllowed)],
+)
+async def test_a_name_that_cannot_be_looked_up(fault: Exception, refusal: type[Exception]) -> None:
+    """A name server that is down is an outage; what can be no name stays none."""
+
     async def failing(host: str, port: int) -> list[str]:
         del host, port
         raise fault
 
     guard = Guard(failing, is_public)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(refusal):
         await guard.address_of(ORIGIN, 5, 0)

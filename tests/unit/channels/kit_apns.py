@@ -36,7 +36,8 @@ KIT = VendorKit(
     refusal=refusal,
     accepted=Response(200),
     wrong={"private_key": ec_key()},
-    drops=frozenset({"400 BadDeviceToken", "410 ExpiredToken", "410 Unregistered"}),
+    drops=frozenset({"410 ExpiredToken", "410 Unregistered"}),
+    suspects=frozenset({"400 BadDeviceToken"}),
     stops=frozenset(
         {
             "403",

@@ -48,7 +48,8 @@ KIT = VendorKit(
     authority={"/token": bearer("of-a-test")},
     accepted=Response(200, {}, b'{"name":"projects/example/messages/1"}'),
     wrong={"private_key": rsa_key()},
-    drops=frozenset({"400 INVALID_ARGUMENT token", "403 SENDER_ID_MISMATCH", "404 UNREGISTERED"}),
+    drops=frozenset({"404 UNREGISTERED"}),
+    suspects=frozenset({"400 INVALID_ARGUMENT token", "403 SENDER_ID_MISMATCH"}),
     stops=frozenset({"401 THIRD_PARTY_AUTH_ERROR", "403", "403 PERMISSION_DENIED", "404"}),
     # A made-up token Google refuses as a badly written one, and a topic needs no followers.
     trial_marks=(b'"validate_only":true', b'"topic":'),

@@ -75,7 +75,8 @@ KIT = VendorKit(
     refusal=refusal,
     accepted=answer(200, "80000000", "Success"),
     wrong={"private_key": rsa_key()},
-    drops=frozenset({"200 tokenFormatError", "200 tokenPlatformNotSupport", "200 noRight"}),
+    drops=frozenset({"200 tokenFormatError"}),
+    suspects=frozenset({"200 tokenPlatformNotSupport", "200 noRight"}),
     stops=frozenset(
         {"200 appinfoError", "400 80300002", "401 80200001", "401 80300036", "403", "404"}
     ),

@@ -35,6 +35,8 @@ class VendorKit(NamedTuple):
     """The rows of `OUTCOMES` that cost a token, "<status> <reason>", as its pages list them."""
     stops: frozenset[str]
     """The rows that stop the channel until somebody puts the credential right."""
+    suspects: frozenset[str] = frozenset()
+    """The rows that cost a token unless they are so many that they accuse our credential."""
     authority: Mapping[str, Response] = {}
     """The answers of its token service, by path; empty for a vendor without one."""
     prepared: str = ""

@@ -150,7 +150,8 @@ def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
     def those(*outcomes: Outcome) -> set[str]:
         return {reason for (_, reason), outcome in apns.OUTCOMES.items() if outcome in outcomes}
 
-    assert those(Outcome.TOKEN_DEAD) == {"BadDeviceToken", "ExpiredToken", "Unregistered"}
+    assert those(Outcome.TOKEN_DEAD) == {"ExpiredToken", "Unregistered"}
+    assert those(Outcome.TOKEN_MISMATCH) == {"BadDeviceToken"}
     assert those(Outcome.AUTH_EXPIRED) == {"ExpiredProviderToken"}
     assert those(Outcome.CREDENTIALS_WRONG) == {
         "",

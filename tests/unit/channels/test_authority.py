@@ -5,10 +5,14 @@ import asyncio
 import pytest
 
 from tests.unit.channels.kit import NOW
-from tocsin.channels.authority import DENIED_WAIT_MAX_S, DENIED_WAIT_S, Keeper
+from tocsin.channels.authority import (
+    DENIED_WAIT_MAX_S,
+    DENIED_WAIT_S,
+    REFUSED_WAIT_MAX_S,
+    Keeper,
+)
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.outcome import Outcome
-from tocsin.domain.retry import PAUSE_MAX_S
 from tocsin.ports import Authority, Denied
 
 LIFE_S = 1000.0
@@ -24,6 +28,7 @@ class Office:
         self.door = asyncio.Event()
         self.door.set()
         self.denies = False
+        self.outcome = DENIED.outcome
         self.asks_s: float | None = None
 
     async def fetch(self) -> Authority | Denied:
@@ -31,7 +36,7 @@ class Office:
         number = self.visits
         await self.door.wait()
         if self.denies:
-            return Denied(DENIED.outcome, DENIED.code, DENIED.info, self.asks_s)
+            return Denied(self.outcome, DENIED.code, DENIED.info, self.asks_s)
         now = self._clock.now()
         return Authority(f"number {number}", now + 0.8 * LIFE_S, now + LIFE_S)
 
@@ -140,7 +145,7 @@ async def test_a_denial_holds_for_a_growing_while(
         assert found.retry_after_s is not None
         waits.append(found.retry_after_s)
         await clock.advance(found.retry_after_s)
-    assert waits == [DENIED_WAIT_S * 2**n for n in range(4)]
+    assert waits == [min(DENIED_WAIT_MAX_S, DENIED_WAIT_S * 2**n) for n in range(4)]
     assert office.visits == 4
     office.denies = False
     assert value(await keeper.get()) == "number 5"
@@ -158,7 +163,21 @@ async def test_a_denial_of_many_days_and_one_that_names_a_day_are_asked_about_ag
     office.asks_s = 86_400.0
     found = await keeper.get()
     assert isinstance(found, Denied)
-    assert found.retry_after_s == PAUSE_MAX_S
+    # What the service asks for is obeyed in full.
+    assert found.retry_after_s == 86_400.0
+
+
+async def test_a_refusal_is_asked_about_ever_more_seldom(
+    clock: ManualClock, office: Office, keeper: Keeper
+) -> None:
+    """A service that fails may work again in a moment; a wrong key waits for an operator."""
+    office.denies = True
+    office.outcome = Outcome.CREDENTIALS_WRONG
+    keeper._failures = 10
+    found = await keeper.get()
+    assert isinstance(found, Denied)
+    assert found.retry_after_s == REFUSED_WAIT_MAX_S
+    assert keeper.denial(clock.now()) == found
 
 
 async def test_a_failed_renewal_leaves_the_old_one_in_use(

@@ -15,16 +15,19 @@ from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer
 from tests.unit.channels.test_unproven import WRONG, Office
 from tocsin.channels import apns, fcm
+from tocsin.channels.driver import BEGUN_MIN, SERVING_S, Driver
 from tocsin.channels.pace import OPEN_S
+from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.message import ApplePart, LiveActivity
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.log import configure
 from tocsin.metrics import Metrics
-from tocsin.ports import Batch, Delivery, Fault, Request, Response
+from tocsin.ports import ANY_WAY, Batch, Delivery, Fault, Request, Response
 
 OK = Response(200)
 STALE = refusal(apns, 403, "ExpiredProviderToken")
+ALIEN = (400, "BadDeviceToken")
 
 
 def outcomes(receipts: list[Receipt]) -> Counter[Outcome]:
@@ -43,6 +46,15 @@ def bearer_of(request: Request) -> str:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(NOW)
+
+
+async def proven(http: ScriptedHttp, **facts: object) -> Driver:
+    """A driver of APNs whose way has carried enough to be used in full."""
+    one = driver(apns, http, **facts)  # type: ignore[arg-type]
+    await one.deliver(batch(1000), OpenGate())
+    http.requests.clear()
+    http.under_way_max = 0
+    return one
 
 
 # receipts
@@ -84,8 +96,10 @@ async def test_no_more_under_way_than_the_vendor_bears() -> None:
         await door.wait()
         return OK
 
-    http = ScriptedHttp(lambda _: slow())
-    one = driver(apns, http)
+    http = ScriptedHttp(lambda _: slow() if is_slow else OK)
+    is_slow = False
+    one = await proven(http)
+    is_slow = True
     works = [asyncio.create_task(one.deliver(batch(400), OpenGate())) for _ in range(3)]
     await settle_loop(60)
     assert http.under_way == apns.LIMITS.in_flight_max == 1000
@@ -135,7 +149,7 @@ async def test_a_fault_of_ours_costs_one_delivery() -> None:
         Outcome.ACCEPTED,
     ]
     assert metrics.value("loop_errors", loop="channel") == 1
-    assert one.room(NOW) == 1000
+    assert one._taken == 0
 
 
 async def test_leaving_in_the_middle_gives_every_place_back() -> None:
@@ -145,8 +159,10 @@ async def test_leaving_in_the_middle_gives_every_place_back() -> None:
         await never.wait()
         return OK
 
-    http = ScriptedHttp(lambda _: hang())
-    one = driver(apns, http)
+    http = ScriptedHttp(lambda _: hang() if hangs else OK)
+    hangs = False
+    one = await proven(http)
+    hangs = True
     work = asyncio.create_task(one.deliver(batch(100), OpenGate()))
     await settle_loop()
     assert one.room(NOW) == 900
@@ -173,7 +189,7 @@ async def test_the_gate_is_asked_before_each_request() -> None:
         Outcome.ACCEPTED,
     ]
     assert (gate.asked, len(http.requests)) == (6, 3)
-    assert one.room(NOW) == 1000
+    assert one._taken == 0
 
 
 async def test_nothing_is_awaited_between_the_gate_and_the_request(clock: ManualClock) -> None:
@@ -214,9 +230,9 @@ async def test_a_stale_authority_is_renewed_once_for_all_and_only_the_refused_go
     assert outcomes(receipts) == {Outcome.ACCEPTED: 20}
     sent = Counter(device_of(request) for request in http.requests)
     assert sent == {number: 2 if number in refused else 1 for number in range(1, 21)}
-    assert len(refused) == 10
+    assert refused
     assert http.bearers == 2
-    assert gate.asked == 30
+    assert gate.asked == 20 + len(refused)
 
 
 def device_of(request: Request) -> int:
@@ -258,10 +274,50 @@ async def test_the_pace_is_kept_within_a_quarter_of_a_second(clock: ManualClock)
 
 
 async def test_room_is_what_can_begin_in_the_window(clock: ManualClock) -> None:
-    one = driver(apns, ScriptedHttp(lambda _: OK), clock=clock, rate_per_s=40.0)
-    assert one.room(NOW) == 20
-    assert driver(apns, ScriptedHttp(lambda _: OK)).room(NOW) == 1000
-    assert driver(fcm, ScriptedHttp(lambda _: OK)).room(NOW) == 1000
+    one = driver(apns, ScriptedHttp(lambda _: OK), clock=clock, rate_per_s=8.0)
+    assert one.room(NOW) == 4
+    assert (await proven(ScriptedHttp(lambda _: OK))).room(NOW) == 1000
+
+
+async def test_a_way_that_is_new_is_used_in_steps() -> None:
+    """What has waited through an outage does not arrive all at once where it has ended."""
+    door = asyncio.Event()
+
+    async def slow() -> Response:
+        await door.wait()
+        return OK
+
+    http = ScriptedHttp(lambda _: slow())
+    one = driver(apns, http)
+    assert one.room(NOW) == PLACES_MIN
+    work = asyncio.create_task(one.deliver(batch(100), OpenGate()))
+    await settle_loop()
+    assert http.under_way == PLACES_MIN
+    door.set()
+    assert outcomes(await work) == {Outcome.ACCEPTED: 100}
+    assert one.room(NOW) == PLACES_MIN + 100
+
+
+async def test_what_may_be_begun_follows_what_is_on_the_wire(clock: ManualClock) -> None:
+    """What waits behind the requests under way is not begun: a crash would leave it in doubt."""
+    http = ScriptedHttp(lambda _: OK)
+    slow = asyncio.Event()
+
+    async def wait() -> Response:
+        await slow.wait()
+        return OK
+
+    one = await proven(http, clock=clock)
+    http._answer = lambda _: wait()
+    for count, expected in ((60, BEGUN_MIN), (150, 300), (500, 1000), (1, BEGUN_MIN)):
+        await clock.advance(60)
+        slow.clear()
+        work = asyncio.create_task(one.deliver(batch(count), OpenGate()))
+        await settle_loop()
+        assert http.under_way == count
+        slow.set()
+        await work
+        assert one.begun_max == expected
 
 
 async def test_the_pace_holds_for_all_batches_together(clock: ManualClock) -> None:
@@ -277,7 +333,19 @@ async def test_the_pace_holds_for_all_batches_together(clock: ManualClock) -> No
 # the breaker
 
 
-async def test_an_outage_holds_the_rest_back_until_a_probe_is_answered(clock: ManualClock) -> None:
+async def tended(one: Driver, clock: ManualClock, span_s: float) -> list[str]:
+    """The ways that prove themselves while so much time passes."""
+    proofs = []
+    for _ in range(round(span_s * 4)):
+        await clock.advance(0.25)
+        proofs += one.tend(clock.now())
+    await settle_loop()
+    return proofs + one.tend(clock.now())
+
+
+async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
+    clock: ManualClock,
+) -> None:
     is_down = True
 
     def answer(_: Request) -> Response:
@@ -285,25 +353,117 @@ async def test_an_outage_holds_the_rest_back_until_a_probe_is_answered(clock: Ma
 
     http, metrics = ScriptedHttp(answer), Metrics()
     one = driver(apns, http, clock=clock, metrics=metrics)
+    assert one.tend(clock.now()) == [ANY_WAY]
     for _ in range(3):
         await one.deliver(batch(10), OpenGate())
         await clock.advance(1)
-    assert len(http.requests) == 30
+    assert 20 < len(http.requests) <= 30
     assert metrics.value("breaker_state", credential="7:11") == 2
     receipts = await one.deliver(batch(10), OpenGate())
     assert outcomes(receipts) == {Outcome.HELD: 10}
-    assert receipts[0].retry_after_s == OPEN_S - 1
+    assert {(it.way, it.retry_after_s) for it in receipts} == {(MAIN, OPEN_S - 1)}
+    assert one.room(clock.now()) == 0
 
-    await clock.advance(OPEN_S)
-    assert one.room(clock.now()) == 1
-    receipts = await one.deliver(batch(10), OpenGate())
-    assert outcomes(receipts) == {Outcome.SERVER_ERROR: 1, Outcome.HELD: 9}
-    assert len(http.requests) == 31
+    http.requests.clear()
+    assert await tended(one, clock, OPEN_S) == []
+    # Whoever was refused last is not asked for: a probe costs no device anything.
+    assert [request.path for request in http.requests] == [f"/3/device/{apns.NOBODY}"]
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert (stoppage.state, "503" in stoppage.reason) == ("down", True)
 
     is_down = False
-    await clock.advance(2 * OPEN_S)
+    assert await tended(one, clock, 2 * OPEN_S) == [MAIN]
     assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.ACCEPTED: 10}
     assert metrics.value("breaker_state", credential="7:11") == 0
+    assert one.stoppage(clock.now()) is None
+
+
+async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:
+    """Too few failures for the breaker: still the end of the outage is noticed in 30 seconds."""
+    is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    receipts = await one.deliver(batch(1), OpenGate())
+    assert [it.way for it in receipts] == [MAIN]
+    assert await tended(one, clock, 3600) == []
+    assert len(http.requests) == pytest.approx(3600 / PROBE_MAX_S, abs=10)
+    assert one.room(clock.now()) > 0
+    is_down = False
+    assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+
+
+async def test_what_fails_now_and_then_wakes_nobody_early(clock: ManualClock) -> None:
+    """Half of the requests fail: each device's own wait stands, or all would be tried at once."""
+    answers = itertools.cycle([Response(503), OK])
+    one = driver(apns, ScriptedHttp(lambda _: next(answers)), clock=clock)
+    one.tend(clock.now())
+    for _ in range(100):
+        await one.deliver(batch(2), OpenGate())
+        await clock.advance(0.1)
+        assert one.tend(clock.now()) == []
+
+
+async def test_a_repeat_waits_until_the_way_has_proved_itself(clock: ManualClock) -> None:
+    fault, http = True, ScriptedHttp(lambda _: Fault("maybe_sent", "reset") if fault else OK)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
+    doubted = msgspec.structs.replace(batch(1), doubted_at=clock.now())
+    (receipt,) = await one.deliver(doubted, OpenGate())
+    assert (receipt.outcome, receipt.way, len(http.requests)) == (Outcome.HELD, MAIN, 1)
+    assert await tended(one, clock, 60) == []
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 1}
+    fault = False
+    assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
+
+
+async def test_after_a_restart_a_repeat_is_begun_by_one_push_to_nobody(clock: ManualClock) -> None:
+    http = ScriptedHttp(lambda _: OK)
+    one = driver(apns, http, clock=clock)
+    doubted = msgspec.structs.replace(batch(1), doubted_at=clock.now() - 5)
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 1}
+    await tended(one, clock, 0.25)
+    assert [request.path for request in http.requests] == [f"/3/device/{apns.NOBODY}"]
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
+
+
+async def test_repeats_stop_where_most_of_them_get_no_answer(clock: ManualClock) -> None:
+    """Somebody takes every push and loses every answer, but answers for nobody."""
+
+    def answer(request: Request) -> Response | Fault:
+        is_nobody = request.path.endswith(apns.NOBODY)
+        return OK if is_nobody else Fault("maybe_sent", "no answer")
+
+    http = ScriptedHttp(answer)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    for _ in range(3):
+        doubted = msgspec.structs.replace(batch(10), doubted_at=clock.now())
+        await one.deliver(doubted, OpenGate())
+        await tended(one, clock, 35)
+        await one.deliver(doubted, OpenGate())
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert stoppage.state == "doubtful"
+    doubted = msgspec.structs.replace(batch(10), doubted_at=clock.now())
+    await tended(one, clock, 35)
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 10}
+    # What is sent for the first time still is.
+    assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
+
+
+async def test_what_is_refused_here_is_final_and_says_nothing_of_the_vendor() -> None:
+    fault = Fault("refused", "the name leads to an address that is not public")
+    one = driver(apns, ScriptedHttp(lambda _: fault))
+    for _ in range(5):
+        receipts = await one.deliver(batch(40), OpenGate())
+        assert {(it.outcome, it.code, it.info) for it in receipts} == {
+            (Outcome.NOT_ALLOWED, "-17", fault.reason)
+        }
+    assert one.room(NOW) > 0
+    assert one.stoppage(NOW) is None
 
 
 async def test_a_trip_stops_requests_that_wait_for_their_pace(clock: ManualClock) -> None:
@@ -321,7 +481,7 @@ async def test_a_trip_stops_requests_that_wait_for_their_pace(clock: ManualClock
 async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> None:
     """Of another app's devices every one looks dead, and each push may be to one of them."""
     metrics = Metrics()
-    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, 410, "Unregistered")), metrics=metrics)
+    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, *ALIEN)), metrics=metrics)
     believed = []
     for _ in range(10):
         await one.deliver(batch(1), OpenGate())
@@ -333,7 +493,7 @@ async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> 
 
 async def test_dead_tokens_that_answers_told_are_not_held_against_receipts() -> None:
     """Else one batch of them would have every receipt of the hour stop the channel."""
-    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, 410, "Unregistered")))
+    one = driver(apns, ScriptedHttp(lambda _: refusal(apns, *ALIEN)))
     await one.deliver(batch(30), OpenGate())
     assert not one.believes_answers()
     assert one.believes_dead(1)
@@ -362,38 +522,20 @@ async def test_a_few_dead_tokens_among_many_are_believed_one_by_one() -> None:
     assert one.believes_answers()
 
 
-@pytest.mark.parametrize("refusal_by_gate", [Outcome.RECALLED, Outcome.EXPIRED])
-async def test_a_probe_that_the_gate_stops_leaves_the_probe_to_the_next(
-    clock: ManualClock, refusal_by_gate: Outcome
-) -> None:
-    http = ScriptedHttp(lambda _: OK)
-    one = driver(apns, http, clock=clock)
-    one.trip("a test")
-    await clock.advance(OPEN_S)
-    receipts = await one.deliver(batch(3), OpenGate(refusal_by_gate))
-    assert [receipt.outcome for receipt in receipts] == [
-        refusal_by_gate,
-        Outcome.ACCEPTED,
-        Outcome.ACCEPTED,
-    ]
+async def test_a_credential_is_not_stopped_while_others_are_accepted(clock: ManualClock) -> None:
+    metrics = Metrics()
+    one = driver(apns, ScriptedHttp(lambda _: OK), clock=clock, metrics=metrics)
+    await one.deliver(batch(1), OpenGate())
+    await clock.advance(SERVING_S - 1)
+    one.accuse("most tokens of a batch look dead")
+    assert one.room(clock.now()) > 0
+    await clock.advance(1)
+    one.accuse("most tokens of a batch look dead")
+    assert one.room(clock.now()) == 0
+    assert metrics.value("alarms", credential="7:11") == 2
 
 
-async def test_a_probe_that_waits_for_a_stream_and_is_withdrawn_closes_nothing(
-    clock: ManualClock,
-) -> None:
-    http, gate = ScriptedHttp(lambda _: OK), OpenGate()
-    gate.is_open = False
-    one = driver(apns, http, clock=clock)
-    one.trip("a test")
-    await clock.advance(OPEN_S)
-    (receipt,) = await one.deliver(batch(1), gate)
-    assert receipt.outcome is Outcome.HELD
-    assert http.requests == []
-    # The next one is the probe; a closed breaker would have room for many.
-    assert one.room(clock.now()) == 1
-
-
-async def test_a_probe_that_is_cut_short_leaves_the_probe_to_the_next(clock: ManualClock) -> None:
+async def test_a_probe_that_is_cut_short_does_not_outlive_its_driver(clock: ManualClock) -> None:
     never = asyncio.Event()
 
     async def hang() -> Response:
@@ -403,13 +545,10 @@ async def test_a_probe_that_is_cut_short_leaves_the_probe_to_the_next(clock: Man
     http = ScriptedHttp(lambda _: hang())
     one = driver(apns, http, clock=clock)
     one.trip("a test")
-    await clock.advance(OPEN_S)
-    work = asyncio.create_task(one.deliver(batch(3), OpenGate()))
-    await settle_loop()
-    work.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await work
-    assert one.room(clock.now()) == 1
+    await tended(one, clock, OPEN_S)
+    assert http.under_way == 1
+    await one.close()
+    assert http.under_way == 0
 
 
 # where it goes

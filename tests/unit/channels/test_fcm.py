@@ -159,7 +159,7 @@ def test_a_payload_over_4096_bytes_is_not_sent(mode: str) -> None:
         (refusal(fcm, 400, "INVALID_ARGUMENT"), Outcome.BAD_REQUEST, "INVALID_ARGUMENT"),
         (
             refusal(fcm, 400, "INVALID_ARGUMENT token"),
-            Outcome.TOKEN_DEAD,
+            Outcome.TOKEN_MISMATCH,
             "INVALID_ARGUMENT token",
         ),
         (Response(404, {}, b"<html>"), Outcome.CREDENTIALS_WRONG, ""),
@@ -179,10 +179,10 @@ def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
     def those(*outcomes: Outcome) -> set[tuple[int, str]]:
         return {answer for answer, outcome in fcm.OUTCOMES.items() if outcome in outcomes}
 
-    assert those(Outcome.TOKEN_DEAD) == {
+    assert those(Outcome.TOKEN_DEAD) == {(404, "UNREGISTERED")}
+    assert those(Outcome.TOKEN_MISMATCH) == {
         (400, "INVALID_ARGUMENT token"),
         (403, "SENDER_ID_MISMATCH"),
-        (404, "UNREGISTERED"),
     }
     assert those(Outcome.AUTH_EXPIRED) == {(401, ""), (401, "UNAUTHENTICATED")}
     assert those(Outcome.CREDENTIALS_WRONG) == {

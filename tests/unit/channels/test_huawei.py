@@ -17,7 +17,7 @@ from tests.unit.channels.kit import (
 from tests.unit.channels.kit_huawei import answer, huawei_settings, partial
 from tocsin.channels import huawei
 from tocsin.domain.message import Message, Translation
-from tocsin.domain.outcome import Outcome, Receipt, judge
+from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Denied, Response
 
 DEVICES = batch(10).deliveries
@@ -121,20 +121,6 @@ def test_more_failures_than_named_leave_the_others_in_doubt() -> None:
     receipts = read(answer(200, "80100000", msg.decode()))
     assert receipts[3].outcome is Outcome.TOKEN_DEAD
     assert {it.outcome for it in receipts if it.device != 4} == {Outcome.UNKNOWN}
-
-
-def test_a_list_of_which_all_tokens_look_dead_accuses_us() -> None:
-    receipts = read(answer(400, "80300007", "All tokens are invalid"))
-    assert {it.outcome for it in receipts} == {Outcome.TOKEN_DEAD}
-    verdict = judge(receipts, attempt=0, left_s=60, fraction=0.5, repeat_replaces=True)
-    assert verdict.dead == []
-    assert verdict.breaker
-
-
-def test_one_dead_token_by_itself_is_dropped() -> None:
-    receipts = heard(huawei, answer(400, "80300007", "All tokens are invalid"), DEVICES[:1])
-    verdict = judge(receipts, attempt=0, left_s=60, fraction=0.5, repeat_replaces=True)
-    assert [it.device for it in verdict.dead] == [1]
 
 
 def test_a_known_code_counts_with_any_status() -> None:

@@ -23,10 +23,12 @@ from tests.unit.channels.kit_huawei import answer, partial
 from tocsin.channels import huawei
 from tocsin.channels.lists import PREPARED_LIFE_S, PREPARED_MAX, ListDriver
 from tocsin.channels.pace import OPEN_S
+from tocsin.channels.way import MAIN
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
 from tocsin.ports import (
+    ANY_WAY,
     Authority,
     Batch,
     Denied,
@@ -156,35 +158,41 @@ async def test_room_counts_the_devices_of_the_lists_that_can_begin(clock: Manual
     assert one.room(NOW) == 3000
     one.trip("a test")
     assert one.room(NOW) == 0
-    await clock.advance(OPEN_S)
-    assert one.room(clock.now()) == 1000
 
 
-async def test_an_outage_opens_the_breaker_and_one_list_probes(clock: ManualClock) -> None:
+async def test_an_outage_opens_the_breaker_and_a_list_of_nobody_probes(clock: ManualClock) -> None:
     is_down = True
     http = ScriptedHttp(lambda _: Response(500) if is_down else OK)
     one = driver(huawei, http, clock=clock)
+    assert one.tend(clock.now()) == [ANY_WAY]
     for _ in range(3):
         for _ in range(10):
             await one.deliver(batch(2), OpenGate())
         await clock.advance(1)
     seen = len(http.requests)
     assert outcomes(await one.deliver(batch(30), OpenGate())) == {Outcome.HELD: 30}
+    assert one.tend(clock.now()) == []
     await clock.advance(OPEN_S)
     is_down = False
-    assert outcomes(await one.deliver(batch(30), OpenGate())) == {Outcome.ACCEPTED: 30}
+    one.tend(clock.now())
+    await settle_loop()
+    assert one.tend(clock.now()) == [MAIN]
     assert len(http.requests) == seen + 1
+    assert msgspec.json.decode(http.requests[-1].body)["message"]["token"] == [huawei.NOBODY]
+    assert outcomes(await one.deliver(batch(30), OpenGate())) == {Outcome.ACCEPTED: 30}
     assert one.room(clock.now()) > 1000
 
 
-async def test_a_probe_that_the_gate_stops_leaves_the_probe_to_the_next(clock: ManualClock) -> None:
-    http = ScriptedHttp(lambda _: OK)
-    one = driver(huawei, http, clock=clock)
-    one.trip("a test")
-    await clock.advance(OPEN_S)
-    held = await one.deliver(batch(3), OpenGate(Outcome.RECALLED))
-    assert outcomes(held) == {Outcome.RECALLED: 3}
-    assert outcomes(await one.deliver(batch(3), OpenGate())) == {Outcome.ACCEPTED: 3}
+@pytest.mark.parametrize(("accepted", "outcome"), [(1, "token_dead"), (0, "token_mismatch")])
+async def test_a_list_of_which_nobody_was_taken_may_be_another_apps(
+    accepted: int, outcome: str
+) -> None:
+    """Dead tokens beside accepted ones are dead; a list of dead ones alone may accuse us."""
+    tokens = [it.token for it in batch(6).deliveries]
+    told = {"success": accepted, "failure": 6 - accepted, "illegal_tokens": tokens[accepted:]}
+    said = answer(200, "80100000", msgspec.json.encode(told).decode())
+    receipts = await driver(huawei, ScriptedHttp(lambda _: said)).deliver(batch(6), OpenGate())
+    assert outcomes(receipts) == Counter({outcome: 6 - accepted, "accepted": accepted})
 
 
 # a vendor that saves first

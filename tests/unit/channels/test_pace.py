@@ -9,16 +9,27 @@ from tocsin.channels.pace import (
     COUNT_MIN,
     OPEN_MAX_S,
     OPEN_S,
+    REFUSED_MAX_S,
+    REPEATS_MIN,
+    REPEATS_S,
     SECONDS_MIN,
+    THROTTLED_MAX_S,
     WINDOW_S,
     Breaker,
     Mortality,
+    Repeats,
 )
 from tocsin.domain.outcome import Outcome
 
 NOW = 1000.0
 FAILURES = (Outcome.SERVER_ERROR, Outcome.UNKNOWN, Outcome.UNSENT, Outcome.THROTTLED)
-ANSWERS = (Outcome.ACCEPTED, Outcome.TOKEN_DEAD, Outcome.BAD_REQUEST, Outcome.TOO_LARGE)
+ANSWERS = (
+    Outcome.ACCEPTED,
+    Outcome.TOKEN_DEAD,
+    Outcome.TOKEN_MISMATCH,
+    Outcome.BAD_REQUEST,
+    Outcome.TOO_LARGE,
+)
 
 
 def record(breaker: Breaker, outcome: Outcome, count: int, now: float = NOW) -> list[str]:
@@ -33,7 +44,8 @@ def test_more_than_half_failing_opens_it(outcome: Outcome) -> None:
     assert record(breaker, outcome, 1, NOW + 1) == []
     assert record(breaker, outcome, 1, later) == []
     assert len(record(breaker, outcome, 1, later)) == 1
-    assert (breaker.state(later), breaker.leave(later), breaker.room(later)) == ("open", "hold", 0)
+    assert (breaker.state, breaker.is_refused) == ("open", False)
+    assert breaker.until == later + OPEN_S
 
 
 def test_everything_on_one_connection_may_fail_at_once() -> None:
@@ -46,8 +58,9 @@ def test_everything_on_one_connection_may_fail_at_once() -> None:
 @pytest.mark.parametrize("outcome", ANSWERS)
 def test_what_the_vendor_answers_about_a_message_is_no_failure(outcome: Outcome) -> None:
     breaker = Breaker()
-    assert record(breaker, outcome, 10 * COUNT_MIN) == []
-    assert breaker.leave(NOW) == "go"
+    for second in range(SECONDS_MIN + 1):
+        assert record(breaker, outcome, 10 * COUNT_MIN, NOW + second) == []
+    assert not breaker.is_open
 
 
 def test_a_few_failures_are_luck() -> None:
@@ -62,88 +75,82 @@ def test_failures_older_than_the_window_do_not_count() -> None:
     for second in range(COUNT_MIN - 1):
         record(breaker, Outcome.SERVER_ERROR, 1, NOW + second)
     assert record(breaker, Outcome.SERVER_ERROR, 1, NOW + WINDOW_S) == []
-    assert breaker.state(NOW + WINDOW_S) == "closed"
+    assert not breaker.is_open
 
 
 def test_a_wrong_credential_opens_it_at_once() -> None:
     breaker = Breaker()
     assert record(breaker, Outcome.CREDENTIALS_WRONG, 1) == ["the vendor answers credentials_wrong"]
-    assert breaker.state(NOW) == "open"
+    assert breaker.is_open
+    assert breaker.is_refused
 
 
-def opened() -> Breaker:
+def opened(outcome: Outcome = Outcome.SERVER_ERROR) -> Breaker:
     breaker = Breaker()
-    record(breaker, Outcome.CREDENTIALS_WRONG, 1)
+    for second in range(SECONDS_MIN):
+        record(breaker, outcome, COUNT_MIN, NOW + second - SECONDS_MIN)
+    assert breaker.is_open
     return breaker
 
 
-def test_half_open_lets_one_probe_through_and_closes_when_it_is_answered() -> None:
-    breaker, later = opened(), NOW + OPEN_S
-    assert breaker.room(later) == 1
-    assert [breaker.leave(later) for _ in range(3)] == ["probe", "hold", "hold"]
-    assert breaker.room(later) == 0
-    assert breaker.record_probe(Outcome.TOKEN_DEAD, later) == ""
-    assert (breaker.state(later), breaker.leave(later)) == ("closed", "go")
+@pytest.mark.parametrize(
+    ("outcome", "longest_s"),
+    [
+        (Outcome.SERVER_ERROR, OPEN_MAX_S),
+        (Outcome.UNKNOWN, OPEN_MAX_S),
+        (Outcome.UNSENT, OPEN_MAX_S),
+        (Outcome.THROTTLED, THROTTLED_MAX_S),
+        (Outcome.CREDENTIALS_WRONG, REFUSED_MAX_S),
+    ],
+)
+def test_each_failed_probe_doubles_the_wait_up_to_the_limit_of_its_cause(
+    outcome: Outcome, longest_s: float
+) -> None:
+    """An outage that has ended is noticed within 30 seconds, however long it was."""
+    breaker, waits, now = opened(outcome), [], NOW
+    for _ in range(40):
+        now = breaker.until
+        assert breaker.record_probe(outcome, now)
+        waits.append(breaker.until - now)
+    assert waits == [min(longest_s, OPEN_S * 2 ** (n + 1)) for n in range(40)]
 
 
-def test_each_failed_probe_doubles_the_wait_up_to_a_limit() -> None:
-    breaker, now, waits = opened(), NOW, []
-    for _ in range(8):
-        wait_s = breaker.wait_s(now)
-        waits.append(wait_s)
-        now += wait_s
-        assert breaker.leave(now) == "probe"
-        assert breaker.record_probe(Outcome.UNSENT, now)
-    assert waits == [min(OPEN_MAX_S, OPEN_S * 2**n) for n in range(8)]
-
-
-def test_after_a_calm_time_the_next_outage_is_a_first_one() -> None:
-    breaker = opened()
+def test_an_answer_closes_it_and_after_a_calm_time_the_next_outage_is_a_first_one() -> None:
+    breaker, now = opened(Outcome.CREDENTIALS_WRONG), NOW
     for calm_s, expected in ((CALM_S, 2 * OPEN_S), (CALM_S + 1, OPEN_S)):
-        now = NOW + 10 * CALM_S * (1 if calm_s == CALM_S else 2)
-        assert breaker.leave(now) == "probe"
-        breaker.record_probe(Outcome.ACCEPTED, now)
-        breaker.record(Outcome.CREDENTIALS_WRONG, now + calm_s)
-        assert breaker.wait_s(now + calm_s) == expected
+        now += 1000
+        assert breaker.close(now)
+        assert not breaker.close(now)
+        now += calm_s
+        breaker.record(Outcome.CREDENTIALS_WRONG, now)
+        assert breaker.until == now + expected
 
 
-def test_a_probe_that_was_not_sent_is_given_back() -> None:
-    breaker, later = opened(), NOW + OPEN_S
-    assert breaker.leave(later) == "probe"
-    breaker.release()
-    assert breaker.leave(later) == "probe"
-
-
-def test_stragglers_of_before_do_not_decide_for_the_probe() -> None:
-    breaker, later = opened(), NOW + OPEN_S
-    assert breaker.leave(later) == "probe"
-    assert record(breaker, Outcome.ACCEPTED, 50, later) == []
-    assert record(breaker, Outcome.CREDENTIALS_WRONG, 50, later) == []
-    assert breaker.leave(later) == "hold"
-
-
-def test_an_open_breaker_waits_as_long_as_the_vendor_asked() -> None:
-    for asked_s, expected in ((120.0, 120.0), (1.0, OPEN_S), (1e9, OPEN_MAX_S)):
-        breaker = Breaker()
-        for second in range(3):
-            for _ in range(10):
-                breaker.record(Outcome.THROTTLED, NOW + second, asked_s)
-        assert breaker.state(NOW + 2) == "open"
-        first = NOW + 1  # With the twentieth outcome in the third second it opened.
-        assert breaker.wait_s(first + 1) == pytest.approx(expected)
-        later = NOW + 2 + expected
-        assert breaker.leave(later) == "probe"
-        breaker.record_probe(Outcome.SERVER_ERROR, later, 300.0)
-        assert breaker.wait_s(later) == 300.0
-
-
-def test_a_vendor_that_is_down_for_weeks_is_asked_every_ten_minutes() -> None:
+def test_stragglers_of_before_say_nothing_new() -> None:
     breaker = opened()
-    breaker._level = 10_000
-    later = NOW + OPEN_S
-    assert breaker.leave(later) == "probe"
-    breaker.record_probe(Outcome.SERVER_ERROR, later)
-    assert breaker.wait_s(later) == OPEN_MAX_S
+    until = breaker.until
+    assert record(breaker, Outcome.ACCEPTED, 50, NOW + 1) == []
+    assert record(breaker, Outcome.CREDENTIALS_WRONG, 50, NOW + 1) == []
+    assert (breaker.is_open, breaker.until) == (True, until)
+
+
+def test_a_probe_that_fails_opens_a_closed_breaker_only_if_we_are_refused() -> None:
+    breaker = Breaker()
+    assert breaker.record_probe(Outcome.SERVER_ERROR, NOW) == ""
+    assert breaker.record_probe(Outcome.CREDENTIALS_WRONG, NOW)
+    assert breaker.is_refused
+
+
+@pytest.mark.parametrize("asked_s", [120.0, 1.0, 86_400.0])
+def test_an_open_breaker_waits_in_full_as_long_as_the_vendor_asked(asked_s: float) -> None:
+    breaker = Breaker()
+    for second in range(3):
+        for _ in range(10):
+            breaker.record(Outcome.THROTTLED, NOW + second, asked_s)
+    # With the first outcome in the third second it opened.
+    assert breaker.until == NOW + 2 + max(OPEN_S, asked_s)
+    breaker.record_probe(Outcome.SERVER_ERROR, NOW + 10, asked_s)
+    assert breaker.until == NOW + 10 + max(2 * OPEN_S, asked_s)
 
 
 def test_what_one_answer_asked_long_ago_keeps_no_breaker_open() -> None:
@@ -152,8 +159,7 @@ def test_what_one_answer_asked_long_ago_keeps_no_breaker_open() -> None:
     for second in range(60, 63):
         for _ in range(10):
             breaker.record(Outcome.UNSENT, NOW + second)
-    assert breaker.wait_s(NOW + 62) == pytest.approx(OPEN_S)
-    assert breaker.state(NOW + 62) == "open"
+    assert breaker.until == NOW + 62 + OPEN_S
 
 
 def test_a_wait_that_is_not_the_vendors_own_word_keeps_no_breaker_open() -> None:
@@ -161,14 +167,30 @@ def test_a_wait_that_is_not_the_vendors_own_word_keeps_no_breaker_open() -> None
     for second in range(3):
         for _ in range(10):
             breaker.record(Outcome.UNKNOWN, NOW + second, math.inf)
-    assert breaker.wait_s(NOW + 2) == OPEN_S
+    assert breaker.until == NOW + 2 + OPEN_S
 
 
 def test_tripping_an_open_breaker_changes_nothing() -> None:
     breaker = Breaker()
-    assert breaker.trip(NOW)
-    assert not breaker.trip(NOW + 1)
-    assert breaker.wait_s(NOW) == OPEN_S
+    assert breaker.trip(NOW, "why")
+    assert not breaker.trip(NOW + 1, "another")
+    assert (breaker.until, breaker.why) == (NOW + OPEN_S, "why")
+
+
+def test_repeats_stop_while_most_of_them_stay_without_an_answer() -> None:
+    repeats = Repeats()
+    repeats.record(REPEATS_MIN - 1, REPEATS_MIN - 1, NOW)
+    assert repeats.stopped_until(NOW) is None
+    repeats.record(1, 1, NOW + 1)
+    assert repeats.stopped_until(NOW + 1) == NOW + REPEATS_S
+    assert repeats.stopped_until(NOW + REPEATS_S) is None
+
+
+def test_repeats_go_on_while_half_of_them_are_answered() -> None:
+    repeats = Repeats()
+    for second in range(100):
+        repeats.record(10, 5, NOW + second)
+    assert repeats.stopped_until(NOW + 100) is None
 
 
 def told(mortality: Mortality, *, accepted: int, dead: int, now: float = NOW) -> str:

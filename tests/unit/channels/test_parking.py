@@ -22,7 +22,7 @@ from tocsin.channels import huawei, meizu, vivo, xiaomi
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.clock import ManualClock
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, PAUSE_MAX_S, until_hour_s
+from tocsin.domain.retry import CHINA_S, until_hour_s
 from tocsin.ports import Batch, Request, Response
 
 HOUR_S = 3600.0
@@ -135,15 +135,19 @@ async def test_every_vendors_own_pause_is_obeyed(vendor: Any, status: int) -> No
     assert await scene.asked(other_task(vendor))
 
 
-async def test_behind_a_long_pause_somebody_looks_every_hour() -> None:
-    """Pushes end there, and are recalled; who was answered waits as long as was asked."""
+async def test_a_pause_is_as_long_as_the_vendor_asks() -> None:
+    """What ends behind it is settled all the same; see `tests/sim/test_held_back.py`."""
     scene = Scene(huawei, Response(503, {"retry-after": "7200"}))
     assert (await scene.send()).retry_after_s == 7200
     assert not await scene.asked(other_task(huawei))
-    await scene.clock.advance(PAUSE_MAX_S)
+    await scene.clock.advance(7199)
+    assert scene.driver.room(scene.clock.now()) == 0
+    stoppage = scene.driver.stoppage(scene.clock.now())
+    assert stoppage is not None
+    assert (stoppage.state, stoppage.until) == ("paused", NOW + 7200)
+    await scene.clock.advance(1)
     assert scene.driver.room(scene.clock.now()) > 0
     assert await scene.asked(other_task(huawei))
-    assert scene.driver.room(scene.clock.now()) == 0
 
 
 async def test_without_a_pause_named_only_the_list_itself_waits() -> None:

@@ -11,7 +11,6 @@ from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver, 
 from tests.unit.channels.kit_shape import bearer
 from tocsin.channels import fcm, huawei
 from tocsin.channels.authority import DENIED_WAIT_S
-from tocsin.channels.pace import OPEN_S
 from tocsin.channels.registry import ListVendor, SingleVendor
 from tocsin.clock import ManualClock
 from tocsin.domain.outcome import Outcome, Receipt
@@ -91,7 +90,8 @@ async def test_while_nobody_proves_us_everything_waits(
     for tries in range(1, 8):
         for _ in range(20):
             receipts = await one.deliver(batch(3), OpenGate())
-            assert {(it.outcome, it.code) for it in receipts} == {(Outcome.HELD, "-10")}
+            found = {(it.outcome, it.code, it.way) for it in receipts}
+            assert found == {(Outcome.HELD, "-10", "main")}
             assert {it.retry_after_s for it in receipts} == {receipts[0].retry_after_s}
         wait_s = receipts[0].retry_after_s
         assert wait_s is not None
@@ -106,17 +106,36 @@ async def test_while_nobody_proves_us_everything_waits(
 async def test_what_was_refused_for_its_age_waits_until_there_is_a_newer_one(
     clock: ManualClock, vendor: AnyVendor
 ) -> None:
-    """Where it was the breaker's probe, the next one is it instead."""
     http = Office(vendor)
     one = driver(vendor, http, clock=clock)
     await one.deliver(batch(1), OpenGate())
-    one.trip("a test")
-    await clock.advance(OPEN_S)
     http.said, http.given = STALE[vendor.NAME], Response(500)
     receipts = await one.deliver(batch(1), OpenGate())
     assert [(it.outcome, it.retry_after_s) for it in receipts] == [(Outcome.HELD, DENIED_WAIT_S)]
+    assert one.room(clock.now()) == 0
     await clock.advance(DENIED_WAIT_S)
-    assert one.room(clock.now()) == vendor.LIMITS.devices_max
     http.said, http.given = kit_of(vendor).accepted, bearer("newer")
     assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.ACCEPTED: 1}
-    assert one.room(clock.now()) > vendor.LIMITS.devices_max
+
+
+@each_form
+async def test_the_end_of_a_token_services_outage_is_noticed_by_a_push_to_nobody(
+    clock: ManualClock, vendor: AnyVendor
+) -> None:
+    http = Office(vendor)
+    http.given = Response(500)
+    one = driver(vendor, http, clock=clock)
+    one.tend(clock.now())
+    await one.deliver(batch(1), OpenGate())
+    for _ in range(1000):
+        await clock.advance(1)
+        assert one.tend(clock.now()) == []
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert (stoppage.state, "500" in stoppage.reason) == ("down", True)
+    http.given = bearer("good")
+    proofs = []
+    for _ in range(60):
+        await clock.advance(1)
+        proofs += one.tend(clock.now())
+    assert proofs == ["main"]

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from tocsin.domain.outcome import (
-    BACKOFF_MAX_S,
     NEVER_AGAIN_S,
     POLICIES,
-    Later,
+    REPEAT_WAITS_S,
+    Attempt,
     Outcome,
+    Past,
     Receipt,
     State,
     Verdict,
@@ -15,27 +16,38 @@ from tocsin.domain.outcome import (
     backoff_s,
     judge,
 )
+from tocsin.domain.retry import LONGEST_WAIT_MAX_S, LONGEST_WAIT_S
+
+NOW = 1000.0
+FRESH = Past()
+WAY = (Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.UNSENT)
+"""What says nothing of the device."""
 
 
 def judged(
     *receipts: Receipt,
-    attempt: int = 0,
+    number: int = 0,
     left_s: float = 3600,
+    life_s: float = 3600,
     replaces: bool = True,
     doubted: frozenset[int] = frozenset(),
+    past: Past = FRESH,
 ) -> Verdict:
-    return judge(
-        receipts,
-        attempt=attempt,
+    attempt = Attempt(
+        now=NOW,
         left_s=left_s,
+        life_s=life_s,
         fraction=0.5,
         repeat_replaces=replaces,
+        number=number,
+        past=past,
         doubted=doubted,
     )
+    return judge(receipts, attempt)
 
 
-def devices(waiting: dict[int, Later]) -> list[int]:
-    return [device for later in waiting.values() for device in later.devices]
+def devices(verdict: Verdict) -> list[int]:
+    return [device for later in verdict.again.values() for device in later.devices]
 
 
 def receipt(device: int, outcome: Outcome, **facts: object) -> Receipt:
@@ -46,7 +58,7 @@ def receipt(device: int, outcome: Outcome, **facts: object) -> Receipt:
 def test_every_outcome_has_a_policy_and_leads_somewhere(outcome: Outcome) -> None:
     verdict = judged(receipt(1, outcome))
     settled = [number for numbers in verdict.settled.values() for number in numbers]
-    assert [*settled, *devices(verdict.again), *devices(verdict.held)] == [1]
+    assert [*settled, *devices(verdict)] == [1]
     assert POLICIES[outcome].final is not State.OPEN
 
 
@@ -71,19 +83,71 @@ def test_what_ends_at_once_ends_in_its_state(outcome: Outcome, state: State) -> 
 
 
 @pytest.mark.parametrize(
-    "outcome",
-    [Outcome.SERVER_ERROR, Outcome.THROTTLED, Outcome.UNSENT, Outcome.HELD, Outcome.QUOTA_DAY],
+    "outcome", [*WAY, Outcome.HELD, Outcome.QUOTA_DAY, Outcome.CREDENTIALS_WRONG]
 )
-def test_what_passes_is_tried_again(outcome: Outcome) -> None:
-    verdict = judged(receipt(1, outcome), left_s=1e9)
-    assert [*devices(verdict.again), *devices(verdict.held)] == [1]
-    assert verdict.repeats == []
+def test_what_is_no_answer_about_the_device_ends_with_the_pushs_life_alone(
+    outcome: Outcome,
+) -> None:
+    past = Past(cause=outcome, tries=4)
+    verdict = judged(receipt(1, outcome), left_s=1e9, life_s=1e9, number=10_000, past=past)
+    assert devices(verdict) == [1]
+    (later,) = verdict.again.values()
+    assert later.past.tries == 4
 
 
-def test_a_server_error_ends_after_its_last_try() -> None:
-    last = POLICIES[Outcome.SERVER_ERROR].tries_max - 1
-    assert judged(receipt(1, Outcome.SERVER_ERROR), attempt=last - 1).again
-    assert not judged(receipt(1, Outcome.SERVER_ERROR), attempt=last).again
+def test_answers_about_the_device_spend_its_tries() -> None:
+    """Whatever else has come in between."""
+    tries_max = POLICIES[Outcome.OTHER_WAY].tries_max
+    past = Past()
+    for _ in range(tries_max - 1):
+        for outcome in (*WAY, Outcome.OTHER_WAY):
+            (later,) = judged(receipt(1, outcome), past=past).again.values()
+            past = later.past
+    last = judged(receipt(1, Outcome.OTHER_WAY), past=past)
+    assert last.settled == {(State.FAILED, "0", ""): [1]}
+
+
+def test_a_push_without_a_life_of_its_own_has_one_try() -> None:
+    for outcome in (*WAY, Outcome.UNKNOWN, Outcome.OTHER_WAY):
+        verdict = judged(receipt(1, outcome), life_s=0)
+        assert list(verdict.settled) == [(POLICIES[outcome].final, "0", "")]
+    assert devices(judged(receipt(1, Outcome.HELD), life_s=0)) == [1]
+
+
+def test_waits_grow_for_each_cause_by_itself_and_the_cap_follows_the_life() -> None:
+    """Four times too fast says nothing of how long a server that fails needs."""
+    past, number = Past(), 0
+    for _ in range(12):
+        (later,) = judged(
+            receipt(1, Outcome.THROTTLED), past=past, number=number, life_s=1800
+        ).again.values()
+        past, number = later.past, later.attempt
+    assert (later.after_s, number) == (1 + LONGEST_WAIT_S / 2, 12)
+    (other,) = judged(receipt(1, Outcome.SERVER_ERROR), past=past, number=number).again.values()
+    assert (other.after_s, other.attempt) == (0.25, 1)
+    for life_s, longest_s in ((600, 60), (3600, 60), (7200, 120), (1e9, LONGEST_WAIT_MAX_S)):
+        verdict = judged(
+            receipt(1, Outcome.UNSENT),
+            left_s=1e9,
+            life_s=life_s,
+            number=50,
+            past=Past(cause=Outcome.UNSENT),
+        )
+        (later,) = verdict.again.values()
+        assert later.after_s == longest_s / 2
+
+
+def test_what_was_not_tried_keeps_its_cause_and_counts_nothing() -> None:
+    past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy", tries=2)
+    (later,) = judged(receipt(1, Outcome.HELD), past=past, number=3).again.values()
+    assert (later.past, later.attempt) == (past, 3)
+
+
+def test_what_expires_while_it_is_held_tells_the_last_reason() -> None:
+    past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
+    told = receipt(1, Outcome.HELD, code="-10", info="held back", retry_after_s=60.0)
+    assert judged(told, past=past, left_s=10).settled == {(State.EXPIRED, "503", "busy"): [1]}
+    assert judged(told, left_s=10).settled == {(State.EXPIRED, "-10", "held back"): [1]}
 
 
 def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:
@@ -94,14 +158,58 @@ def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:
 
 
 def test_an_unknown_outcome_is_repeated_only_where_the_repeat_replaces() -> None:
-    unknown = receipt(1, Outcome.UNKNOWN)
-    assert judged(unknown).repeats == [1]
+    unknown = receipt(1, Outcome.UNKNOWN, way="main")
+    (later,) = judged(unknown).again.values()
+    assert (later.devices, later.after_s, later.way) == ([1], 0.0, "main")
+    assert (later.past.doubts, later.past.doubted_at) == (1, NOW)
     assert judged(unknown, replaces=False).settled == {(State.IN_DOUBT, "0", ""): [1]}
+
+
+def test_four_repeats_at_growing_waits_and_then_in_doubt_for_good() -> None:
+    """Over all causes: a refusal in between neither counts as a repeat nor forgets one."""
+    past, waits, ways = Past(), [], []
+    doubted: frozenset[int] = frozenset()
+    while True:
+        verdict = judged(receipt(1, Outcome.UNKNOWN, way="main"), past=past, doubted=doubted)
+        if not verdict.again:
+            break
+        (later,) = verdict.again.values()
+        waits.append(later.after_s)
+        ways.append(later.way)
+        doubted = frozenset({1})
+        for outcome in (Outcome.SERVER_ERROR, Outcome.HELD):
+            verdict = judged(receipt(1, outcome), past=later.past, doubted=doubted)
+            (later,) = verdict.again.values()
+        past = later.past
+    assert tuple(waits) == REPEAT_WAITS_S
+    # Only the first one is due as soon as the way has proved itself.
+    assert ways == ["main", "", "", ""]
+    assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
+
+
+def test_no_repeat_comes_after_the_pushs_life() -> None:
+    past = Past(doubts=2)
+    verdict = judged(
+        receipt(1, Outcome.UNKNOWN), past=past, doubted=frozenset({1}), left_s=REPEAT_WAITS_S[2]
+    )
+    assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
+
+
+def test_who_was_sent_to_again_is_marked_and_who_was_not_is_not() -> None:
+    doubted, past = frozenset({1, 2, 3}), Past(doubts=1)
+    told = (
+        receipt(1, Outcome.ACCEPTED),
+        receipt(2, Outcome.HELD),
+        receipt(3, Outcome.SERVER_ERROR),
+        receipt(4, Outcome.ACCEPTED),
+    )
+    assert judged(*told, doubted=doubted, past=past).repeated == [1, 3]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SERVER_ERROR, Outcome.BAD_REQUEST, Outcome.RECALLED])
 def test_what_may_have_arrived_before_ends_in_doubt(outcome: Outcome) -> None:
-    verdict = judged(receipt(1, outcome), attempt=9, doubted=frozenset({1}))
+    past = Past(doubts=1)
+    verdict = judged(receipt(1, outcome), left_s=0, past=past, doubted=frozenset({1}))
     assert [state for state, _, _ in verdict.settled] == [State.IN_DOUBT]
 
 
@@ -113,34 +221,39 @@ def test_what_may_have_arrived_before_and_is_accepted_now_is_sent() -> None:
 def test_a_dead_token_beside_the_route_is_dropped_and_a_call_goes_another_way() -> None:
     gone = receipt(1, Outcome.OTHER_WAY, gone_token="voip")
     verdict = judged(gone, *(receipt(n, Outcome.ACCEPTED) for n in range(2, 9)))
-    assert [item.device for item in verdict.dead] == devices(verdict.again) == [1]
+    assert [item.device for item in verdict.suspects] == devices(verdict) == [1]
     accused = judged(*(receipt(n, Outcome.OTHER_WAY, gone_token="voip") for n in range(1, 9)))
-    assert (accused.dead, bool(accused.breaker)) == ([], True)
+    assert (accused.dead, accused.suspects, bool(accused.accusation)) == ([], [], True)
 
 
-def test_one_dead_token_is_dropped() -> None:
-    batch = [receipt(1, Outcome.TOKEN_DEAD), *(receipt(n, Outcome.ACCEPTED) for n in range(2, 9))]
-    verdict = judged(*batch)
-    assert [item.device for item in verdict.dead] == [1]
-    assert verdict.breaker == ""
+@pytest.mark.parametrize("count", [1, 5, 500])
+def test_what_only_a_dead_device_yields_is_dropped_whatever_its_share(count: int) -> None:
+    verdict = judged(*(receipt(n, Outcome.TOKEN_DEAD) for n in range(count)))
+    assert [item.device for item in verdict.dead] == list(range(count))
+    assert (verdict.breaker, verdict.accusation) == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("dead", "alive", "accused"), [(4, 0, False), (5, 0, True), (5, 20, False)]
+    ("suspect", "alive", "accused"), [(4, 0, False), (5, 0, True), (5, 20, False), (40, 20, True)]
 )
-def test_a_share_of_dead_tokens_accuses_us(dead: int, alive: int, accused: bool) -> None:
-    batch = [receipt(n, Outcome.TOKEN_DEAD) for n in range(dead)]
+def test_what_a_wrong_credential_yields_too_is_guarded_by_its_share(
+    suspect: int, alive: int, accused: bool
+) -> None:
+    batch = [receipt(n, Outcome.TOKEN_MISMATCH) for n in range(suspect)]
     batch += [receipt(100 + n, Outcome.ACCEPTED) for n in range(alive)]
     assert accuses_us(batch) is accused
     verdict = judged(*batch)
-    assert bool(verdict.breaker) is accused
-    assert bool(verdict.dead) is not accused
+    assert verdict.dead == []
+    assert bool(verdict.suspects) is not accused
+    # While others of the batch are accepted, the credential goes on serving.
+    assert bool(verdict.accusation) is (accused and not alive)
+    assert verdict.breaker == ""
 
 
 def test_wrong_credentials_open_the_breaker_and_lose_nothing() -> None:
     verdict = judged(receipt(1, Outcome.CREDENTIALS_WRONG, code="403", info="InvalidProviderToken"))
     assert verdict.breaker == "403 InvalidProviderToken"
-    assert devices(verdict.again) == [1]
+    assert devices(verdict) == [1]
 
 
 def test_nobody_waits_for_one_that_is_to_come_much_later() -> None:
@@ -149,8 +262,7 @@ def test_nobody_waits_for_one_that_is_to_come_much_later() -> None:
     for outcome in (Outcome.THROTTLED, Outcome.HELD):
         told = (receipt(device, outcome, retry_after_s=wait_s) for device, wait_s in waits.items())
         verdict = judged(*told, left_s=86_400)
-        waiting = verdict.held if outcome is Outcome.HELD else verdict.again
-        assert {tuple(it.devices): it.after_s for it in waiting.values()} == {
+        assert {tuple(it.devices): it.after_s for it in verdict.again.values()} == {
             (1, 2): 1.9,
             (3, 4): 60.0,
             (5,): 57_600.0,
@@ -164,7 +276,7 @@ def test_what_is_in_doubt_and_never_to_be_asked_again_stays_in_doubt() -> None:
 
 
 def test_backoff_doubles_has_jitter_and_a_cap() -> None:
-    assert [backoff_s(attempt, 1.0) for attempt in range(4)] == [0.5, 1.0, 2.0, 4.0]
-    assert backoff_s(3, 0.25) == 1.0
+    assert [backoff_s(attempt, 1.0, 60) for attempt in range(4)] == [0.5, 1.0, 2.0, 4.0]
+    assert backoff_s(3, 0.25, 60) == 1.0
     # A push that lives for a week may be tried ten thousand times.
-    assert backoff_s(40, 1.0) == backoff_s(10_000, 1.0) == BACKOFF_MAX_S
+    assert backoff_s(40, 1.0, 60) == backoff_s(10_000, 1.0, 60) == LONGEST_WAIT_S

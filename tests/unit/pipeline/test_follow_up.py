@@ -9,14 +9,19 @@ from pyroaring import BitMap
 from tocsin.domain.app import App
 from tocsin.domain.device import Device, Route
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt, State
+from tocsin.domain.outcome import Outcome, Past, Receipt, State
 from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task, WaitBody
-from tocsin.pipeline.begin import decide_begin
+from tocsin.pipeline.begin import Begun, decide_begin
 from tocsin.pipeline.settle import decide_settle, judge_batch
 from tocsin.pipeline.waiting import WAIT_MAX_S, _next_look
 
 NOW = 1_767_225_600.0
 SENT = SendBody("apns", 1, -1, (1, 2, 3))
+ROUTE = Route("apns", 1, "token")
+
+
+def begun() -> Begun:
+    return Begun(view().task, SENT, ())
 
 
 def view(*devices: Device, begun_at: float | None = NOW - 60, attempt: int = 0) -> StepView:
@@ -52,15 +57,14 @@ def test_who_was_not_tried_loses_no_attempt_and_waits_for_nobody_who_was() -> No
         Receipt(device=2, outcome=Outcome.SERVER_ERROR, code="503"),
         Receipt(device=3, outcome=Outcome.THROTTLED, code="429", retry_after_s=600.0),
     ]
-    verdict = judge_batch(
-        receipts, SENT, attempt=2, left_s=3600.0, fraction=0.5, repeat_replaces=True
-    )
+    verdict = judge_batch(receipts, begun(), number=2, now=NOW, fraction=0.5, repeat_replaces=True)
     edit = decide_settle(verdict, SENT, NOW)(view(attempt=2))
     bodies = {job.body.devices: job for job in edit.jobs if isinstance(job.body, SendBody)}
     assert bodies.keys() == {(1,), (2,), (3,)}
     assert (bodies[1,].attempt, bodies[1,].not_before) == (2, NOW + 0.5)
-    assert (bodies[2,].attempt, bodies[2,].not_before) == (3, NOW + 1.0)
-    assert (bodies[3,].attempt, bodies[3,].not_before) == (3, NOW + 600.0)
+    # It waits for a server that fails for the first time.
+    assert (bodies[2,].attempt, bodies[2,].not_before) == (1, NOW + 0.25)
+    assert (bodies[3,].attempt, bodies[3,].not_before) == (1, NOW + 600.0)
 
 
 def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
@@ -69,12 +73,47 @@ def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
         Receipt(device=2, outcome=Outcome.UNKNOWN, code="-8", retry_after_s=600.0),
         Receipt(device=3, outcome=Outcome.THROTTLED, code="429", retry_after_s=600.0),
     ]
-    verdict = judge_batch(
-        receipts, SENT, attempt=0, left_s=3600.0, fraction=0.5, repeat_replaces=True
-    )
+    verdict = judge_batch(receipts, begun(), number=0, now=NOW, fraction=0.5, repeat_replaces=True)
     edit = decide_settle(verdict, SENT, NOW)(view())
     bodies = [job.body for job in edit.jobs if isinstance(job.body, SendBody)]
-    assert {it.devices: it.doubted for it in bodies} == {(1,): (1,), (2, 3): (2,)}
+    assert {it.devices: it.doubted for it in bodies} == {(1,): (1,), (2,): (2,), (3,): ()}
+    assert [it.past.doubts for it in bodies] == [1, 1, 0]
+
+
+def test_what_has_expired_tells_the_last_reason_and_what_was_recalled_none() -> None:
+    past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
+    late = msgspec.structs.replace(SENT, past=past)
+    for change, code, info in (
+        ({"expires_at": NOW - 1}, "503", "busy"),
+        ({"recalled_at": NOW - 1}, "0", ""),
+    ):
+        seen = view(begun_at=None)
+        seen = msgspec.structs.replace(
+            seen,
+            task=msgspec.structs.replace(seen.task, **change),
+            job=msgspec.structs.replace(seen.job, body=late),
+        )
+        edit = decide_begin(NOW, BitMap(), repeat_replaces=lambda _: True)(seen)
+        assert [(block.code, block.info) for block in edit.blocks] == [(code, info)]
+
+
+def test_a_job_that_lapsed_too_often_is_in_doubt() -> None:
+    """Each lapse may have shown its devices another copy."""
+    devices = [
+        Device(number=number, registration_id=f"R{number}", account=number, route=ROUTE)
+        for number in SENT.devices
+    ]
+    decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True)
+    for doubts, is_over in ((3, False), (4, True)):
+        seen = view(*devices)
+        body = msgspec.structs.replace(SENT, past=Past(doubts=doubts))
+        seen = msgspec.structs.replace(seen, job=msgspec.structs.replace(seen.job, body=body))
+        edit = decide(seen)
+        assert edit.is_done is is_over
+        if not is_over:
+            assert isinstance(edit.body, SendBody)
+            assert (edit.body.doubted, edit.body.past.doubts) == (SENT.devices, doubts + 1)
+            assert edit.body.past.doubted_at == NOW - 60
 
 
 @pytest.mark.parametrize("route", [None, Route("fcm", 2, "another")])

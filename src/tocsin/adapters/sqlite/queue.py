@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tocsin.adapters.sqlite.tables import Tables, integers
-from tocsin.domain.task import Body, Job, Lane, NewJob, StepEdit
+from tocsin.domain.task import Body, Job, Lane, NewJob, StepEdit, Task
 from tocsin.errors import Stale
 from tocsin.store import Head
 
@@ -29,6 +29,11 @@ _LAPSED = """
 SELECT not_before, number FROM job INDEXED BY job_held
 WHERE app = ?1 AND queue = ?2 AND lane = ?3 AND holder IS NOT NULL AND leased_until <= ?4
 ORDER BY not_before, number LIMIT ?5
+"""
+_ENDED = """
+SELECT not_before, number FROM job INDEXED BY job_ends
+WHERE app = ?1 AND queue = ?2 AND lane = ?3 AND holder IS NULL AND ends_at <= ?4
+ORDER BY ends_at, number LIMIT ?5
 """
 _LEASE = """
 UPDATE job SET generation = generation + 1, holder = ?3, leased_until = ?4
@@ -52,14 +57,24 @@ _PARK = """
 UPDATE job SET not_before = ?3, holder = NULL, leased_until = NULL WHERE app = ?1 AND number = ?2
 """
 _WAKE = """
-UPDATE job SET not_before = ?3
-WHERE app = ?1 AND task = ?2 AND holder IS NULL AND not_before > ?3
+UPDATE job SET not_before = min(not_before, ?3), ends_at = ?3
+WHERE app = ?1 AND task = ?2 AND holder IS NULL
+"""
+_WAKE_WAY = """
+UPDATE job SET not_before = ?4, way = NULL WHERE app = ?1 AND number IN (
+    SELECT number FROM job INDEXED BY job_way
+    WHERE app = ?1 AND queue = ?2 AND way = ?3 AND holder IS NULL AND not_before > ?4
+    ORDER BY not_before LIMIT ?5
+)
+"""
+_NEXT_WAY = """
+SELECT way FROM job INDEXED BY job_way
+WHERE app = ?1 AND queue = ?2 AND way > ?3 AND holder IS NULL ORDER BY way LIMIT 1
 """
 _ADD = """
-INSERT INTO job (app, number, task, queue, lane, not_before, attempt, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO job (app, number, task, queue, lane, not_before, attempt, body, way, ends_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_EXISTS = "SELECT 1 FROM task WHERE app = ? AND number = ?"
 _OTHERS = "SELECT 1 FROM job INDEXED BY job_task WHERE app = ? AND task = ? AND number <> ? LIMIT 1"
 _NEXT_FREE = """
 SELECT app, queue, lane, not_before FROM job INDEXED BY job_free
@@ -130,12 +145,19 @@ def depth(tables: Tables) -> dict[tuple[int, str], int]:
 
 
 def lease_jobs(
-    tables: Tables, place: tuple[int, str, Lane], limit: int, grant: tuple[str, float], now: float
+    tables: Tables,
+    place: tuple[int, str, Lane],
+    limit: int,
+    grant: tuple[str, float, bool],
+    now: float,
 ) -> list[Job]:
     app, queue, lane = place
-    holder, lease_s = grant
+    holder, lease_s, ended = grant
     asked = (app, queue, int(lane), now, limit)
-    ready = tables.all(_FREE, *asked) + tables.all(_LAPSED, *asked)
+    if ended:
+        ready = tables.all(_ENDED, *asked)
+    else:
+        ready = tables.all(_FREE, *asked) + tables.all(_LAPSED, *asked)
     numbers = [number for _, number in sorted(ready)[:limit]]
     if not numbers:
         return []
@@ -181,20 +203,35 @@ def write_job(tables: Tables, job: Job, edit: StepEdit) -> None:
 
 
 def wake_jobs(tables: Tables, app: int, task: int, now: float) -> None:
-    """Make the task's parked jobs ready at once; those that somebody holds are left alone."""
+    """End the task's jobs that nobody has leased: they are ready at once."""
     tables.run(_WAKE, app, task, now)
 
 
-def add_jobs(tables: Tables, app: int, jobs: Sequence[NewJob]) -> None:
+def wake_way(
+    tables: Tables, place: tuple[int, str], way: str | None, limit: int, now: float
+) -> int:
+    """Make up to `limit` jobs ready that wait for a way; None: for any."""
+    if way is not None:
+        return tables.run(_WAKE_WAY, *place, way, now, limit)
+    count, name = 0, ""
+    while count < limit and (row := tables.one(_NEXT_WAY, *place, name)) is not None:
+        (name,) = row
+        count += tables.run(_WAKE_WAY, *place, name, now, limit - count)
+    return count
+
+
+def add_jobs(tables: Tables, app: int, jobs: Sequence[NewJob], task: Task) -> None:
+    """Queue jobs of one task."""
     if not jobs:
         return
-    for task in {job.task for job in jobs}:
-        assert tables.value(_EXISTS, app, task) is not None, task
+    assert all(job.task == task.number for job in jobs), task.number
+    # What was recalled meanwhile is over at once.
+    ends_at = 0.0 if task.is_recalled else task.expires_at
     tally = tables.change_tally(app)
     rows = []
     for job in jobs:
         tally.job += 1
         body = msgspec.msgpack.encode(job.body)
-        when = (job.not_before, job.attempt)
-        rows.append((app, tally.job, job.task, job.queue, int(job.lane), *when, body))
+        place = (job.queue, int(job.lane), job.not_before, job.attempt)
+        rows.append((app, tally.job, job.task, *place, body, job.way or None, ends_at))
     tables.many(_ADD, rows)

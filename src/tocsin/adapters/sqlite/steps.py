@@ -128,7 +128,7 @@ def step_job(
     append_blocks(tables, app, row.task, edit.blocks)
     write_devices(tables, app, edit.devices)
     write_handles(tables, app, remembered_task(tables, app, row.task), edit.handles)
-    add_jobs(tables, app, edit.jobs)
+    add_jobs(tables, app, edit.jobs, remembered_task(tables, app, row.task))
     write_job(tables, row, edit)
     return edit.result
 

@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from tocsin.adapters.sqlite import accounts, books, devices, queue, steps, tasks
 from tocsin.adapters.sqlite.cache import AccountCache, Missing
 from tocsin.adapters.sqlite.folder import DATABASE, lock_folder, open_reader, open_writer
-from tocsin.adapters.sqlite.queue import lease_jobs
+from tocsin.adapters.sqlite.queue import lease_jobs, wake_way
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.adapters.sqlite.writer import Rank, Writer, explained
 from tocsin.clock import Clock
@@ -331,12 +331,26 @@ class SqliteStore:
         return self._read(lambda tables: queue.heads(tables, now))
 
     async def lease(
-        self, app: int, queue: str, lane: Lane, *, holder: str, limit: int, lease_s: float
+        self,
+        app: int,
+        queue: str,
+        lane: Lane,
+        *,
+        holder: str,
+        limit: int,
+        lease_s: float,
+        ended: bool = False,
     ) -> list[Job]:
-        place, grant = (app, queue, lane), (holder, lease_s)
+        place, grant = (app, queue, lane), (holder, lease_s, ended)
 
         def work(tables: Tables) -> list[Job]:
             return lease_jobs(tables, place, limit, grant, self._clock.now())
+
+        return await self._write(work, Rank.SEND, limit)
+
+    async def wake(self, app: int, queue: str, way: str | None, limit: int) -> int:
+        def work(tables: Tables) -> int:
+            return wake_way(tables, (app, queue), way, limit, self._clock.now())
 
         return await self._write(work, Rank.SEND, limit)
 

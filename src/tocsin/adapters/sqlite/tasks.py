@@ -159,7 +159,9 @@ def accept(
         tables.run(_SET_DEDUP, app, dedup, now, edit.task.number)
     if edit.use is not None:
         _write_use(tables, app, edit.use)
-    add_jobs(tables, app, edit.jobs)
+    assert edit.task is not None or not edit.jobs
+    if edit.task is not None:
+        add_jobs(tables, app, edit.jobs, edit.task)
     return edit.result
 
 
@@ -184,7 +186,9 @@ def recall(
         wake_jobs(tables, app, task.number, now)
     if edit.use is not None:
         _write_use(tables, app, edit.use)
-    add_jobs(tables, app, edit.jobs)
+    assert edit.overwrite is not None or not edit.jobs
+    if edit.overwrite is not None:
+        add_jobs(tables, app, edit.jobs, edit.overwrite)
     return edit.result
 
 

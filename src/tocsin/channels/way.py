@@ -1,0 +1,209 @@
+"""The way to a vendor: whether it carries, when it last proved itself, and how much it may carry.
+
+A credential has one way, or one for each push service that its devices name. Pure but for the wait
+for a place: every question takes `now`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from msgspec import Struct
+
+from tocsin.channels.pace import ACCUSING, FAILING, Breaker
+from tocsin.domain.outcome import OURS, Outcome
+from tocsin.domain.retry import grown_s
+from tocsin.ports import Stoppage
+
+MAIN = "main"
+"""Name of the one way of a credential whose vendor has one address."""
+TROUBLE_S = 1.0
+"""After so long without an answer to rely on a way is down. Shorter gaps between faults and answers
+are those of a vendor that fails now and then, and nothing is let out early for them."""
+PROBE_S = 1.0
+"""First wait before a way that fails is asked with a push to nobody; each failure doubles it."""
+PROBE_MAX_S = 30.0
+PLACES_MIN = 8
+"""Requests under way at once that a new way begins with, and one that was down; each answer to rely
+on allows one more, so that what has waited does not arrive all at once."""
+
+
+class Pause(Struct, frozen=True):
+    """What a vendor said when it asked for a pause, and until when."""
+
+    code: str
+    info: str
+    until: float
+
+
+class Way:
+    """Where one way stands."""
+
+    def __init__(self, name: str, places_max: int, scale: float = 1.0) -> None:
+        self.name = name
+        self.breaker = Breaker(scale)
+        self.proved_at = float("-inf")
+        """When the vendor last gave an answer that only a way that works can bring."""
+        self.pause: Pause | None = None
+        self._scale = scale
+        self._failing_since: float | None = None
+        self._last_fault = ""
+        self._probe_at = float("inf")
+        self._failed_probes = 0
+        self._is_probing = False
+        self._has_proved = False
+        self._places_max = places_max
+        self._places = min(places_max, PLACES_MIN)
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    # what has been heard
+
+    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = "") -> str:
+        """Take in what a request came to; answers why that opened the breaker, or nothing."""
+        if outcome in OURS:
+            return ""
+        self.hear(outcome, now, said)
+        return self.breaker.record(outcome, now, asked_s, said)
+
+    def record_probe(
+        self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = ""
+    ) -> str:
+        """Take in what a push to nobody came to; answers why the breaker opens, or nothing."""
+        self._is_probing = False
+        if outcome in OURS:
+            self._put_off_probe(now)
+            return ""
+        if outcome in FAILING or outcome in ACCUSING:
+            self.hear(outcome, now, said)
+            self._put_off_probe(now)
+            return self.breaker.record_probe(outcome, now, asked_s, said)
+        if self.breaker.close(now):
+            self._open_up()
+        self.hear(outcome, now, said)
+        return ""
+
+    def hear(self, outcome: Outcome, now: float, said: str = "") -> None:
+        """Take in whether it carries, without a word to the breaker."""
+        if outcome in ACCUSING:
+            return
+        if outcome in FAILING:
+            self._last_fault = said or outcome
+            if self._failing_since is None:
+                self._failing_since = now
+                self._probe_at = now + PROBE_S * self._scale
+            return
+        self.proved_at = now
+        if self.breaker.is_open:
+            # An answer to what had begun before: the probe decides.
+            return
+        if self.is_down(now):
+            self._open_up()
+        self._failing_since = None
+        self._failed_probes = 0
+        self._probe_at = float("inf")
+        if self._places < self._places_max:
+            self._places += 1
+            self._let_in()
+
+    def _open_up(self) -> None:
+        """It carries again: whoever waits is let out, in steps."""
+        self._has_proved = True
+        self._places = min(self._places_max, PLACES_MIN)
+
+    # what is asked
+
+    def is_down(self, now: float) -> bool:
+        """Whether nothing has come back on it for a while but faults."""
+        since = self._failing_since
+        return since is not None and now - since >= TROUBLE_S * self._scale
+
+    def want_proof(self, now: float) -> None:
+        """Somebody waits for an answer to rely on."""
+        if self._failing_since is None:
+            self._probe_at = min(self._probe_at, now)
+
+    def probe_is_due(self, now: float) -> bool:
+        """Whether to ask with a push to nobody now."""
+        if self._is_probing or (self.pause is not None and now < self.pause.until):
+            return False
+        return now >= (self.breaker.until if self.breaker.is_open else self._probe_at)
+
+    def begin_probe(self) -> None:
+        """One is on its way: `record_probe` has to follow."""
+        self._is_probing = True
+
+    def _put_off_probe(self, now: float) -> None:
+        most_s = PROBE_MAX_S * self._scale
+        self._probe_at = now + grown_s(PROBE_S * self._scale, most_s, self._failed_probes)
+        self._failed_probes += 1
+
+    def take_proof(self) -> bool:
+        """Whether it has proved itself after an outage since the last time of asking."""
+        has_proved, self._has_proved = self._has_proved, False
+        return has_proved
+
+    def wait_s(self, now: float) -> float:
+        """How long whoever waits for it should wait before looking again."""
+        until = self.breaker.until if self.breaker.is_open else self._probe_at
+        return min(PROBE_MAX_S, max(1.0, until - now)) if until != float("inf") else 1.0
+
+    def stoppage(self, now: float) -> Stoppage | None:
+        """Why it carries nothing, or not for sure."""
+        breaker = self.breaker
+        part = "" if self.name == MAIN else self.name
+        if breaker.is_open:
+            if breaker.is_refused:
+                return Stoppage("refused", breaker.why, breaker.until, part)
+            return Stoppage("down", breaker.why, breaker.until, part)
+        if self.pause is not None and now < self.pause.until:
+            reason = f"{self.pause.code} {self.pause.info}".strip()
+            return Stoppage("paused", reason, self.pause.until, part)
+        if self.is_down(now):
+            return Stoppage("down", self._last_fault, self._probe_at, part)
+        return None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to remember."""
+        return (
+            not self.breaker.is_open
+            and self._failing_since is None
+            and not self._taken
+            and not self._is_probing
+            and not self._has_proved
+        )
+
+    # places
+
+    @property
+    def free(self) -> int:
+        """Requests that may begin at once."""
+        return max(0, self._places - self._taken)
+
+    async def enter(self) -> None:
+        """Wait for a place; `leave` gives it up."""
+        if self._taken < self._places and not self._waiting:
+            self._taken += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a place up."""
+        self._taken -= 1
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._taken < self._places:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)

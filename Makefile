@@ -1,7 +1,7 @@
 # One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit contract sim bench docs serve new-channel
+.PHONY: help setup demo test check fix unit contract sim trouble bench docs serve new-channel
 
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
@@ -43,6 +43,9 @@ contract: setup  ## run the suite that every adapter must pass
 
 sim: setup  ## run the simulator; SEED=n repeats one run
 	@TOCSIN_SEED=$(SEED) $(BIN)/pytest tests/sim $(ARGS)
+
+trouble: setup  ## try every trouble of every length with up to 2,000 devices (ten minutes)
+	@TOCSIN_TROUBLE=1 $(BIN)/pytest tests/sim/test_trouble.py --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: setup  ## print the figures, each as a ratio against something run beside it
 	@$(BIN)/python -m benchmarks $(ARGS)

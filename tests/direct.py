@@ -42,6 +42,8 @@ class DirectHttp:
         self._latency_s = latency_s
         self.dead: set[str] = set()
         """Vendors that never answer and take nothing."""
+        self.unreachable: set[str] = set()
+        """Vendors that nothing can be sent to: no name, no route, or a proxy that is down."""
         self.requests: Counter[str] = Counter()
         sandbox.stand_at(address)
         self._names = {address(name): name for name in sandbox.desks}
@@ -59,6 +61,8 @@ class DirectHttp:
             return Fault("unsent", "not begun")
         vendor = self._names[request.origin]
         self.requests[vendor] += 1
+        if vendor in self.unreachable:
+            return Fault("unsent", "no way out")
         if vendor in self.dead:
             await self._clock.sleep(deadline_s)
             return Fault("maybe_sent", "no answer in time")
@@ -73,6 +77,9 @@ class DirectHttp:
         )
         reply = self._sandbox.desks[vendor](call)
         effect = reply.effect
-        if effect is not None and (effect.silent or effect.drop or effect.reset_code is not None):
+        if effect is not None and effect.silent:
+            await self._clock.sleep(deadline_s)
+            return Fault("maybe_sent", "no answer in time")
+        if effect is not None and (effect.drop or effect.reset_code is not None):
             return Fault("maybe_sent", "the connection ended without an answer")
         return Response(reply.status, dict(reply.headers), reply.body)

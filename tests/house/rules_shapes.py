@@ -19,11 +19,15 @@ NOT_VENDORS = (
     "discretion.py",
     "driver.py",
     "lists.py",
+    "nobody.py",
     "pace.py",
     "registry.py",
     "shared.py",
     "singles.py",
+    "tokens_told.py",
     "trial.py",
+    "way.py",
+    "ways.py",
 )
 """The registry, the driver with its parts, and what the vendors share."""
 
@@ -37,6 +41,8 @@ ORDER = (
     "Settings",
     "OUTCOMES",
     "HINTS",
+    "way",
+    "nobody",
     "replaces",
     "authorize",
     "expires_at",
@@ -57,6 +63,8 @@ REQUIRED = (
 )
 
 PARAMETERS = {
+    "way": ("token",),
+    "nobody": ("way",),
     "replaces": ("settings", "message"),
     "authorize": ("settings", "now"),
     "expires_at": ("settings",),

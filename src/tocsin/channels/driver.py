@@ -11,6 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -20,9 +21,11 @@ from tocsin.channels.advice import advice
 from tocsin.channels.authority import Keeper
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
-from tocsin.channels.pace import ACCUSING, FAILING, MEMORY_S, Mortality, Peak, Repeats
+from tocsin.channels.pace import ACCUSING, FAILING, Peak, Repeats
 from tocsin.channels.registry import Vendor, is_signed_of, nobody_of, recall_of, way_of
-from tocsin.channels.way import MAIN, Way
+from tocsin.channels.tokens_told import TokensTold
+from tocsin.channels.way import Way
+from tocsin.channels.ways import Ways
 from tocsin.clock import Chance, Clock
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
@@ -35,7 +38,6 @@ from tocsin.ports import (
     Authority,
     Batch,
     Channel,
-    Delivery,
     Denied,
     Fault,
     Gate,
@@ -68,10 +70,6 @@ MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
 BREAKER_LEVELS = {"closed": 0, "open": 2}
 BEGUN_MIN = 200
 """Devices that may always be begun at once: those of one job of single sends."""
-WAYS_MAX = 1024
-"""Ways remembered; anybody can name another push service, so the oldest without trouble goes."""
-SERVING_S = 60.0
-"""A credential whose pushes were accepted within so long is not stopped for dead tokens."""
 
 
 class Tools(Struct, frozen=True):
@@ -119,16 +117,11 @@ class Driver(ABC):
         self._recall = recall_of(vendor)
         self._discretion = Discretion(settings)
         self._way_of = way_of(vendor)
-        self._ways: dict[str, Way] = {}
-        self._scale = tools.scale
+        self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale)
         self._repeats = Repeats()
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
-        self._probes: set[asyncio.Task[None]] = set()
-        self._accepted_at = float("-inf")
-        self._told_by_receipts = Mortality()
-        self._told_by_answers = Mortality()
-        self._alarm_after = 0.0
+        self._tokens = TokensTold()
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
@@ -157,7 +150,7 @@ class Driver(ABC):
         requests = self._limits.in_flight_max - self._taken
         bucket = self._bucket
         if self._way_of is None:
-            way = self._way(MAIN)
+            way = self._ways.main
             if way.breaker.is_open or (way.pause is not None and now < way.pause.until):
                 return 0
             requests = min(requests, way.free)
@@ -168,19 +161,17 @@ class Driver(ABC):
 
     def tend(self, now: float) -> list[str]:
         if not self._keeper.is_denied(now):
-            for way in list(self._ways.values()):
-                if way.probe_is_due(now):
-                    self._start_probe(way)
-        proofs = [way.name for way in list(self._ways.values()) if way.take_proof()]
+            self._ways.probe(now, self._ask_nobody, partial(self._weigh, is_probe=True))
+        proofs = self._ways.proofs()
         if self._is_news:
             self._is_news = False
             return [ANY_WAY]
         return proofs
 
     def stoppage(self, now: float) -> Stoppage | None:
-        found = [it for way in self._ways.values() if (it := way.stoppage(now)) is not None]
-        if found:
-            return found[0]
+        found = self._ways.stoppage(now)
+        if found is not None:
+            return found
         denied = self._keeper.denial(now)
         if denied is not None:
             state: Literal["refused", "down"] = "refused" if denied.outcome in ACCUSING else "down"
@@ -195,33 +186,31 @@ class Driver(ABC):
 
     def trip(self, reason: str) -> None:
         self._metrics.count("alarms", credential=self._name)
-        way = self._way(MAIN)
+        way = self._ways.main
         if way.breaker.trip(self._clock.now(), reason):
             self._tell_breaker(way, reason)
 
     def accuse(self, reason: str) -> None:
-        if self._clock.now() - self._accepted_at >= SERVING_S:
+        if not self._tokens.is_serving(self._clock.now()):
             self.trip(reason)
             return
         self._metrics.count("alarms", credential=self._name)
         self._log.error("tokens told dead are kept", reason=reason, advice=MOSTLY_DEAD)
 
     def believes_dead(self, count: int) -> bool:
-        verdict = self._told_by_receipts.tell_dead(count, self._clock.now())
+        verdict = self._tokens.told_by_receipts(count, self._clock.now())
         if verdict == "accuse":
             self.accuse("most of what was accepted lately is told dead by receipts")
         return verdict == "believe"
 
     def believes_answers(self) -> bool:
         now = self._clock.now()
-        if self._told_by_answers.tell_dead(0, now) == "believe":
+        if self._tokens.believes_answers(now):
             return True
-        if now < self._alarm_after:
-            return False
-        self._alarm_after = now + MEMORY_S
-        # No pause: the batches of which most looked dead have had theirs.
-        self._metrics.count("alarms", credential=self._name)
-        self._log.error("tokens told dead are kept", advice=MOSTLY_DEAD)
+        if self._tokens.alarm_is_due(now):
+            # No pause: the batches of which most looked dead have had theirs.
+            self._metrics.count("alarms", credential=self._name)
+            self._log.error("tokens told dead are kept", advice=MOSTLY_DEAD)
         return False
 
     def is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -244,15 +233,11 @@ class Driver(ABC):
         counted = Counter(receipt.outcome for receipt in receipts)
         for outcome, times in counted.items():
             self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
-        now, taken = self._clock.now(), counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
-        if counted[Outcome.ACCEPTED]:
-            self._accepted_at = now
+        now = self._clock.now()
         if batch.doubted_at is not None:
             tried = sum(times for outcome, times in counted.items() if outcome not in OURS)
             self._repeats.record(tried, counted[Outcome.UNKNOWN], now)
-        dead = counted[Outcome.TOKEN_MISMATCH] + sum(1 for it in receipts if it.gone_token)
-        self._told_by_receipts.judge(taken, 0, now)
-        self._told_by_answers.judge(taken + dead, dead, now)
+        self._tokens.record(receipts, counted, now)
         return receipts
 
     async def prove(self) -> Denied:
@@ -270,9 +255,7 @@ class Driver(ABC):
 
     async def close(self) -> None:
         """Stop what runs behind the callers' backs."""
-        for probe in self._probes:
-            probe.cancel()
-        await asyncio.gather(*self._probes, return_exceptions=True)
+        await self._ways.close()
         await self._keeper.close()
 
     async def _close_if_done(self) -> None:
@@ -285,29 +268,7 @@ class Driver(ABC):
 
     # ways
 
-    def _way(self, name: str) -> Way:
-        way = self._ways.get(name)
-        if way is None:
-            if len(self._ways) >= WAYS_MAX:
-                self._forget_way()
-            way = self._ways[name] = Way(name, self._limits.in_flight_max, self._scale)
-        return way
-
-    def _forget_way(self) -> None:
-        oldest = next(iter(self._ways))
-        idle = (name for name, way in self._ways.items() if way.is_idle)
-        del self._ways[next(idle, oldest)]
-
-    def _way_to(self, delivery: Delivery) -> Way:
-        return self._way(MAIN if self._way_of is None else self._way_of(delivery.token))
-
-    def _start_probe(self, way: Way) -> None:
-        way.begin_probe()
-        probe = asyncio.create_task(self._probe(way))
-        self._probes.add(probe)
-        probe.add_done_callback(self._probes.discard)
-
-    async def _probe(self, way: Way) -> None:
+    async def _ask_nobody(self, way: Way) -> Receipt:
         """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""
         nobody = nobody_of(self._vendor)(way.name)
         turn = Turn(batch_to_nobody(nobody, self._clock.now()), OpenGate(), is_probe=True)
@@ -316,7 +277,7 @@ class Driver(ABC):
         except Exception as error:  # noqa: BLE001 - the way must not stay shut for it
             self._tell_error(turn, error)
             receipt = Receipt(device=0, outcome=Outcome.HELD)
-        self._weigh(receipt, way, is_probe=True)
+        return receipt
 
     # leave to begin
 

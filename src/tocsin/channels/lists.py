@@ -19,7 +19,7 @@ from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.pace import ACCUSING, PAUSING
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
-from tocsin.channels.way import MAIN, Pause
+from tocsin.channels.way import Pause
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import OURS, Outcome, Receipt
 from tocsin.domain.retry import until_hour_s
@@ -84,7 +84,7 @@ class ListDriver(Driver):
         parked = self._why_parked(turn.batch.task)
         if parked is not None:
             return turn.batch.came_to(parked)
-        begun = await self._begin(turn, self._way(MAIN), len(turn.batch.deliveries))
+        begun = await self._begin(turn, self._ways.main, len(turn.batch.deliveries))
         if isinstance(begun, Denied):
             return turn.batch.came_to(begun)
         course = Course(turn, begun)
@@ -226,7 +226,7 @@ class ListDriver(Driver):
         denied = Denied(first.outcome, first.code, first.info)
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
         if first.outcome in PAUSING:
-            self._way(MAIN).pause = Pause(denied.code, denied.info, parked.until)
+            self._ways.main.pause = Pause(denied.code, denied.info, parked.until)
             pause_s = round(first.retry_after_s, 1)
             self._log.warning("vendor asks for a pause", code=first.code, seconds=pause_s)
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):

@@ -10,7 +10,7 @@ from typing import Any
 from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, unproven
 from tocsin.channels.registry import SingleVendor
-from tocsin.channels.way import MAIN, Way
+from tocsin.channels.way import Way
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered
@@ -75,11 +75,11 @@ class SingleDriver(Driver):
     def _by_way(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
         """Places in the batch by way."""
         if self._way_of is None:
-            return [(self._way(MAIN), range(len(deliveries)))]
+            return [(self._ways.main, range(len(deliveries)))]
         places: dict[str, list[int]] = {}
         for index, delivery in enumerate(deliveries):
             places.setdefault(self._way_of(delivery.token), []).append(index)
-        return [(self._way(name), indexes) for name, indexes in places.items()]
+        return [(self._ways.of(name), indexes) for name, indexes in places.items()]
 
     async def _watch(self, turn: Turn, under_way: set[asyncio.Task[None]]) -> None:
         """Give up what has no answer yet once the gate has closed.

@@ -15,8 +15,9 @@ from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer
 from tests.unit.channels.test_unproven import WRONG, Office
 from tocsin.channels import apns, fcm
-from tocsin.channels.driver import BEGUN_MIN, SERVING_S, Driver
+from tocsin.channels.driver import BEGUN_MIN, Driver
 from tocsin.channels.pace import OPEN_S
+from tocsin.channels.tokens_told import SERVING_S
 from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.message import ApplePart, LiveActivity

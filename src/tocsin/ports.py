@@ -442,6 +442,11 @@ class Hello(Struct, frozen=True, kw_only=True):
     """Where it calls from, for the limit on registrations."""
 
 
+NormalRoute = Callable[[Route], Route | None]
+"""A route with its token in the one spelling of its vendor, and what tells the device from others;
+None where no device can have such a token. Pure, and changes nothing that it has answered."""
+
+
 class Registrar(Protocol):
     """Registers devices and takes their reports, whichever door they come through."""
 

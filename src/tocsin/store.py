@@ -29,6 +29,7 @@ from tocsin.domain.task import (
     StepWant,
     Task,
 )
+from tocsin.domain.tokens import DevicesEdit, DevicesView
 
 
 class Head(Struct, frozen=True):
@@ -153,7 +154,25 @@ class Store(Protocol):
         route: Route | None,
         change: Callable[[DeviceView], DeviceEdit],
     ) -> Any:
-        """Apply a decision about one device, its accounts and the holder of `route`'s token."""
+        """Apply a decision about one device, its accounts and the owners of `route`'s token."""
+        ...
+
+    async def unchecked(self, app: int) -> int:
+        """How many devices an earlier release wrote, which kept tokens as they were told."""
+        ...
+
+    async def unchecked_devices(self, app: int, limit: int) -> list[Device]:
+        """The first of them, in rising order. Whatever is written now is none of them any more."""
+        ...
+
+    async def update_devices(
+        self,
+        app: int,
+        numbers: Sequence[int],
+        routes: Sequence[Route],
+        change: Callable[[DevicesView], DevicesEdit],
+    ) -> Any:
+        """Apply a decision about these devices and the owners of these routes' tokens."""
         ...
 
     # tasks

@@ -42,6 +42,7 @@ from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
+from tocsin.channels.registry import normal_route
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.config import Config
@@ -55,6 +56,7 @@ from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
+from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels, Http, Keyring, Snapshots, Vault
@@ -130,13 +132,26 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         )
 
 
-async def serve(config: Config, *, started: Callable[[str], None], ended: asyncio.Event) -> None:
-    """Serve until `ended`; `started` is told the base URL once calls are answered."""
+async def serve(
+    config: Config,
+    *,
+    started: Callable[[str], None],
+    ended: asyncio.Event,
+    progress: Progress = lambda _done, _total: None,
+) -> None:
+    """Serve until `ended`; `started` is told the base URL once calls are answered.
+
+    `progress` is told of devices that an earlier release stored, while they are looked through.
+    """
     configure(config.log.level, json=config.log.format == "json", stream=sys.stderr)
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(open_service(config))
         ease_collector(stack)
-        await _Running(service, stack).serve(started, ended)
+        await normalise_stored_tokens(
+            service.store, normal_route, progress=progress, is_ended=ended.is_set
+        )
+        if not ended.is_set():
+            await _Running(service, stack).serve(started, ended)
 
 
 def ease_collector(stack: contextlib.AsyncExitStack) -> None:
@@ -232,6 +247,7 @@ class _Running:
             channels=channels,
             clock=service.clock,
             metrics=service.metrics,
+            normal_route=normal_route,
             correlation_key=derived_key(service.secret, "correlation"),
         )
 
@@ -260,6 +276,7 @@ class _Running:
             clock=service.clock,
             chance=Chance(),
             metrics=service.metrics,
+            normal_route=normal_route,
             settings=DoorSettings(new_per_minute=devices.new_per_minute),
         )
         hub = Hub(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 from pyroaring import BitMap
 
 from tests.contract.rows import NOW, add_accounts, add_device, peek_device
 from tocsin.domain.account import Account, AccountsEdit
-from tocsin.domain.device import DeviceEdit, DeviceView, Route, unregister
+from tocsin.domain.device import (
+    DeviceEdit,
+    DeviceView,
+    Registration,
+    Route,
+    register,
+    unregister,
+)
+from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.store import Store
 
 ROUTE = Route("apns", 1, "t1")
@@ -71,12 +79,12 @@ async def test_a_view_shows_the_device_its_accounts_and_the_owner_of_the_token(
     pad = await add_device(store, 1, "pad", token="t2")
     view = await peek_device(store, 1, "pad", "ann", ROUTE)
     assert view.device == pad
-    assert view.holder == phone
+    assert view.owners == [phone]
     assert set(view.books.accounts) == {"pad", "ann"}
     assert (view.next_device, view.books.next_account) == (3, 4)
     view = await peek_device(store, 1, "fresh", "", Route("fcm", 1, "t1"))
-    assert (view.device, view.holder, dict(view.books.accounts)) == (None, None, {})
-    assert (await peek_device(store, 1, "pad")).holder is None
+    assert (view.device, view.owners, dict(view.books.accounts)) == (None, [], {})
+    assert (await peek_device(store, 1, "pad")).owners == []
 
 
 async def test_registering_a_token_takes_it_from_whoever_had_it(store: Store) -> None:
@@ -86,7 +94,7 @@ async def test_registering_a_token_takes_it_from_whoever_had_it(store: Store) ->
     assert phone is not None
     assert (phone.route, phone.epoch) == (None, before.epoch + 1)
     assert pad.route == ROUTE
-    assert (await peek_device(store, 1, "x", route=ROUTE)).holder == pad
+    assert (await peek_device(store, 1, "x", route=ROUTE)).owners == [pad]
 
 
 async def test_a_known_device_takes_the_token_of_another_known_one(store: Store) -> None:
@@ -98,16 +106,69 @@ async def test_a_known_device_takes_the_token_of_another_known_one(store: Store)
         assert taken.route == ROUTE
         assert robbed is not None
         assert robbed.route is None
-        assert (await peek_device(store, 1, "x", route=ROUTE)).holder == taken
+        assert (await peek_device(store, 1, "x", route=ROUTE)).owners == [taken]
 
 
-async def test_the_same_token_in_another_environment_is_another_token(store: Store) -> None:
+async def test_a_token_is_taken_from_whoever_had_it_in_another_environment(store: Store) -> None:
+    """Whoever tells another environment is no other device: one phone would get both's pushes."""
     phone = await add_device(store, 1, "phone", token="t1")
-    other = Route("apns", 2, "t1", "sandbox")
-    view = await peek_device(store, 1, "x", route=other)
-    assert view.holder is None
-    same = await peek_device(store, 1, "x", route=Route("apns", 2, "t1"))
-    assert same.holder == phone
+    other = Route("apns", 2, "t1", "development")
+    assert (await peek_device(store, 1, "x", route=other)).owners == [phone]
+    ask = Registration(registration_id="pad", fresh_secret="s", route=other)
+    await store.update_device(1, "pad", "", other, register(ask, NOW))
+    robbed = await store.device(1, "phone")
+    assert robbed is not None
+    assert robbed.route is None
+    assert await store.holders(1, [ROUTE]) == [None]
+
+
+async def test_an_identity_stands_for_a_token_that_has_one(store: Store) -> None:
+    first = Route("webpush", 1, "keys of May", identity="https://push.example.com/1")
+    second = replace(first, token="keys of June")
+    for name, route in (("old", first), ("new", second)):
+        ask = Registration(registration_id=name, fresh_secret="s", route=route)
+        await store.update_device(1, name, "", route, register(ask, NOW))
+    old, new = await store.device(1, "old"), await store.device(1, "new")
+    assert old is not None
+    assert new is not None
+    assert (old.route, new.route) == (None, second)
+    assert await store.holders(1, [first]) == [new]
+
+
+async def test_several_devices_change_in_one_step(store: Store) -> None:
+    phone = await add_device(store, 1, "phone", token="t1")
+    pad = await add_device(store, 1, "pad", token="t2")
+    await add_device(store, 1, "watch", token="t3")
+    asked = [phone.number, pad.number, 99]
+    shown: list[DevicesView] = []
+
+    def swap(view: DevicesView) -> DevicesEdit:
+        shown.append(view)
+        one, two = view.devices
+        changed = [replace(one, route=two.route), replace(two, route=one.route)]
+        return DevicesEdit(changed, "done")
+
+    assert await store.update_devices(1, asked, [ROUTE], swap) == "done"
+    assert (shown[-1].devices, shown[-1].owners) == ([phone, pad], [phone])
+    routes = [ROUTE, Route("apns", 1, "t2")]
+    assert await store.holders(1, routes) == [
+        replace(pad, route=ROUTE),
+        replace(phone, route=pad.route),
+    ]
+    with pytest.raises(AssertionError):
+        await store.update_devices(1, [2], [], lambda view: _stolen(view, Route("apns", 1, "t3")))
+    assert (await store.holders(1, [ROUTE]))[0] == replace(pad, route=ROUTE)
+
+
+async def test_what_is_written_now_is_checked(store: Store) -> None:
+    await add_device(store, 1, "phone", token="T1")
+    await add_device(store, 1, "pad")
+    assert await store.unchecked(1) == 0
+    assert await store.unchecked_devices(1, 9) == []
+
+
+def _stolen(view: DevicesView, route: Route) -> DevicesEdit:
+    return DevicesEdit([replace(device, route=route) for device in view.devices])
 
 
 async def test_two_owners_of_a_token_are_refused_and_nothing_is_written(store: Store) -> None:
@@ -116,7 +177,7 @@ async def test_two_owners_of_a_token_are_refused_and_nothing_is_written(store: S
 
     def steal(view: DeviceView) -> DeviceEdit:
         born = Account(view.books.next_account, "new")
-        thief = msgspec.structs.replace(pad, route=ROUTE)
+        thief = replace(pad, route=ROUTE)
         return DeviceEdit(AccountsEdit(accounts=[born]), [thief])
 
     with pytest.raises(AssertionError):
@@ -124,7 +185,7 @@ async def test_two_owners_of_a_token_are_refused_and_nothing_is_written(store: S
     assert await store.device(1, "pad") == pad
     assert await store.device(1, "phone") == phone
     assert await store.accounts(1, ["new"]) == [None]
-    assert (await peek_device(store, 1, "x", route=ROUTE)).holder == phone
+    assert (await peek_device(store, 1, "x", route=ROUTE)).owners == [phone]
 
 
 async def test_an_unregistered_device_stays_and_has_no_route(store: Store) -> None:
@@ -132,4 +193,4 @@ async def test_an_unregistered_device_stays_and_has_no_route(store: Store) -> No
     gone = await store.update_device(1, "phone", "", None, unregister("s", NOW + 1))
     assert await store.device(1, "phone") == gone
     assert gone.route is None
-    assert (await peek_device(store, 1, "x", route=ROUTE)).holder is None
+    assert (await peek_device(store, 1, "x", route=ROUTE)).owners == []

@@ -44,6 +44,7 @@ from tocsin.domain.task import (
     StepWant,
     end,
 )
+from tocsin.domain.tokens import DevicesEdit
 from tocsin.errors import CallError, Stale
 from tocsin.store import Store
 
@@ -87,6 +88,7 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.device(OURS, "phone") is None
     assert await store.devices(OURS, everyone) == {}
     assert await store.devices_of(OURS, everyone) == []
+    assert (await store.unchecked(OURS), await store.unchecked_devices(OURS, 9)) == (0, [])
     assert await store.task(OURS, "t") is None
     assert await store.tasks(OURS) == []
     assert await store.living(OURS) == []
@@ -131,8 +133,14 @@ async def test_decisions_are_shown_nothing(store: Store, held: Job) -> None:
     )
     assert terms == {}
 
+    routes = [Route("apns", 1, "t1")]
+    devices = await store.update_devices(
+        OURS, [1], routes, lambda view: DevicesEdit(result=(view.devices, view.owners))
+    )
+    assert devices == ([], [])
+
     device = await peek_device(store, OURS, "phone", "ann", Route("apns", 1, "t1"))
-    assert (device.device, device.holder, device.next_device) == (None, None, 1)
+    assert (device.device, device.owners, device.next_device) == (None, [], 1)
 
     await store.accept(THEIRS, "d2", [], lambda _: AcceptEdit(use=PushUse(count=5)))
     accept = await peek_accept(store, OURS, "d", ["ann"])
@@ -212,12 +220,11 @@ async def test_what_is_remembered_of_a_name_or_token_is_each_apps_own(
     store: Store, held: Job
 ) -> None:
     token = Route("apns", 1, "t1")
-    owner = (await peek_device(store, THEIRS, "x", route=token)).holder
+    (owner,) = (await peek_device(store, THEIRS, "x", route=token)).owners
     await fill(store, OURS)
     await add_device(store, OURS, "pad", token="t1")
     await add_accounts(store, OURS, "bob")
-    assert owner is not None
-    assert (await peek_device(store, THEIRS, "x", route=token)).holder == owner
+    assert (await peek_device(store, THEIRS, "x", route=token)).owners == [owner]
     assert "bob" in (await peek(store, THEIRS, ["bob"])).deleted_at
     assert "bob" not in (await peek(store, OURS, ["bob"])).deleted_at
     await add_task(store, OURS, dedup="mine", text="mine")

@@ -41,6 +41,8 @@ ORDER = (
     "Settings",
     "OUTCOMES",
     "HINTS",
+    "normal_token",
+    "identity",
     "way",
     "nobody",
     "replaces",
@@ -59,10 +61,12 @@ ORDER = (
 
 REQUIRED = (
     *("NAME", "NOBODY", "LIMITS", "Settings", "OUTCOMES", "HINTS"),
-    *("replaces", "authorize"),
+    *("normal_token", "replaces", "authorize"),
 )
 
 PARAMETERS = {
+    "normal_token": ("token",),
+    "identity": ("token",),
     "way": ("token",),
     "nobody": ("way",),
     "replaces": ("settings", "message"),

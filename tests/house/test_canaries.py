@@ -34,6 +34,9 @@ OUTCOMES = {}
 HINTS = {}
 
 
+def normal_token(token): ...
+
+
 def replaces(settings, message): ...
 
 
@@ -217,20 +220,27 @@ VENDORS = (
     changed("HINTS = {}", "", 1),
     changed("def authorize", "def _authorize", 1),
     changed("def replaces", "def _replaces", 1),
+    changed("def normal_token", "def _normal_token", 1),
+    changed(
+        "def normal_token(token)",
+        "def normal_token(text)",
+        21,
+        rules_shapes.vendors_take_the_same_parameters,
+    ),
     changed("def read", "def _read", 1),
     changed("def request", "def deliver", 1),
     changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),
-    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 27),
+    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 30),
     changed("PATH =", "path =", 11),
-    changed("def _helper", "def helper", 33),
+    changed("def _helper", "def helper", 36),
     changed(
         "(delivery, response)",
         "(response, delivery)",
-        30,
+        33,
         rules_shapes.vendors_take_the_same_parameters,
     ),
-    changed("(settings, now)", "(settings)", 24, rules_shapes.vendors_take_the_same_parameters),
-    changed("def request", "async def request", 27, rules_shapes.vendors_are_pure),
+    changed("(settings, now)", "(settings)", 27, rules_shapes.vendors_take_the_same_parameters),
+    changed("def request", "async def request", 30, rules_shapes.vendors_are_pure),
     changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
 )
 

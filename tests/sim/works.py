@@ -21,7 +21,7 @@ from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
-from tocsin.channels.registry import VENDORS, find
+from tocsin.channels.registry import VENDORS, find, normal_route
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Device, Registered, Registration, Route, register
@@ -115,6 +115,7 @@ class Works:
             channels=self.channels,
             clock=self.clock,
             metrics=self.metrics,
+            normal_route=normal_route,
             correlation_key=KEY,
         )
         self.doors = Doors(ReceiptDoors(receiving))

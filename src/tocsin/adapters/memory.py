@@ -22,6 +22,7 @@ from tocsin.adapters.shelf import (
     given_up,
     held,
     owned,
+    owners,
     replace_task,
     step_view,
     wake_jobs,
@@ -48,6 +49,7 @@ from tocsin.domain.task import (
     StepWant,
     Task,
 )
+from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import Stale
 from tocsin.store import Head, Store
 
@@ -202,15 +204,39 @@ class MemoryStore:
     ) -> Any:
         with self._step("update_device", app) as step:
             shelf = step.shelf
-            holder = shelf.route_of.get(route.key(), 0) if route is not None else 0
             view = DeviceView(
                 books=shelf.accounts_view([registration_id, *([user] if user else [])], []),
                 device=shelf.devices.get(shelf.device_of.get(registration_id, 0)),
-                holder=shelf.devices.get(holder),
+                owners=owners(shelf, [] if route is None else [route]),
                 next_device=shelf.last["device"] + 1,
             )
             edit = change(view)
             step.write_accounts(edit.books, self._clock.now())
+            step.write_devices(edit.devices)
+        return edit.result
+
+    async def unchecked(self, app: int) -> int:  # noqa: ARG002 - the port's shape
+        return 0
+
+    async def unchecked_devices(
+        self,
+        app: int,  # noqa: ARG002 - the port's shape
+        limit: int,  # noqa: ARG002
+    ) -> list[Device]:
+        """None: no earlier release can have written here."""
+        return []
+
+    async def update_devices(
+        self,
+        app: int,
+        numbers: Sequence[int],
+        routes: Sequence[Route],
+        change: Callable[[DevicesView], DevicesEdit],
+    ) -> Any:
+        with self._step("update_devices", app) as step:
+            rows = step.shelf.devices
+            found = [rows[number] for number in sorted({*numbers}) if number in rows]
+            edit = change(DevicesView(found, owners(step.shelf, routes)))
             step.write_devices(edit.devices)
         return edit.result
 

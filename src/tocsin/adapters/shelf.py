@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
-from tocsin.domain.device import Device
+from tocsin.domain.device import Device, Route
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
     Block,
@@ -220,6 +220,15 @@ class Journal:
 
 def owned(shelf: Shelf, accounts: Iterable[int]) -> list[int]:
     return sorted({number for each in accounts for number in shelf.owned.get(each, ())})
+
+
+def owners(shelf: Shelf, routes: Iterable[Route]) -> list[Device]:
+    """The devices that own these tokens, in whichever environment; rising and each once."""
+    keys = [each.key() for route in routes for each in route.in_each_environment()]
+    return [
+        shelf.devices[number]
+        for number in sorted({shelf.route_of.get(key, 0) for key in keys} - {0})
+    ]
 
 
 def audience(shelf: Shelf, task: int) -> BitMap:

@@ -48,6 +48,8 @@ NAME = "apns"
 
 NOBODY = "0" * 64
 
+_TOKEN = re.compile(r"(?:[0-9a-f]{2}){32,}")
+
 LIMITS = Limits(
     payload_max_bytes=4096,
     devices_max=1,
@@ -183,6 +185,15 @@ HINTS = {
     "TopicDisallowed": "bundle_id is no app that this key or certificate may push to",
     "-16": "make a new certificate at Apple: this one has ended",
 }
+
+
+def normal_token(token: str) -> str | None:
+    """Hex text in small letters: case, white space and angle brackets are no part of a token.
+
+    Apple says not to rely on a length; none has ever been under 32 bytes, nor half a byte longer.
+    """
+    bare = "".join(token.split()).replace("<", "").replace(">", "").lower()
+    return bare if _TOKEN.fullmatch(bare) else None
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

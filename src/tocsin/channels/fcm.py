@@ -35,6 +35,7 @@ from tocsin.channels.shared import (
     in_every_language,
     is_shown,
     outcome_by_status,
+    plain_token,
     rsa_key,
 )
 from tocsin.domain.message import Message
@@ -148,6 +149,11 @@ HINTS = {
     "SENDER_ID_MISMATCH": "project_id is another project's than the one the app registered with",
     "404": "project_id is no project",
 }
+
+
+def normal_token(token: str) -> str | None:
+    """Google publishes no form: any visible ASCII, in the case that it is told in."""
+    return plain_token(token)
 
 
 def replaces(settings: Settings, message: Message) -> bool:

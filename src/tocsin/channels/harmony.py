@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     json_object,
     outcome_by_status,
     outcome_of_code,
+    plain_token,
     read_statuses,
     rsa_key,
     text_of,
@@ -204,6 +205,11 @@ HINTS = {
     "noPushTypeRight": "apply for this kind of push in AppGallery Connect",
     "404": "project_id is no project",
 }
+
+
+def normal_token(token: str) -> str | None:
+    """Huawei publishes no form: any visible ASCII, in the case that it is told in."""
+    return plain_token(token)
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -33,6 +33,7 @@ from tocsin.channels.shared import (
     is_shown,
     json_object,
     outcome_by_status,
+    plain_token,
     read_statuses,
     text_of,
     told_by_status,
@@ -199,6 +200,11 @@ HINTS = {
 }
 
 PARTLY = "80100000"
+
+
+def normal_token(token: str) -> str | None:
+    """Honor publishes no form: any visible ASCII, in the case that it is told in."""
+    return plain_token(token)
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

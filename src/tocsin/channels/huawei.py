@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     json_text,
     outcome_by_status,
     outcome_of_code,
+    plain_token,
     read_statuses,
     text_of,
     told_by_status,
@@ -197,6 +198,11 @@ HINTS = {
     "80600003": "compare app_id and app_secret with AppGallery Connect",
     "404": "app_id is no app",
 }
+
+
+def normal_token(token: str) -> str | None:
+    """Huawei publishes no form: any visible ASCII, in the case that it is told in."""
+    return plain_token(token)
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

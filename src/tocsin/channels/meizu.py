@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     json_object,
     object_in_form,
     outcome_by_status,
+    plain_token,
     read_entries,
     text_of,
 )
@@ -180,6 +181,11 @@ HINTS = {
 
 OF_DEVICES = frozenset(("110002", "110003", "110005"))
 """Codes that judge one pushId: said of a whole list, they name nobody."""
+
+
+def normal_token(token: str) -> str | None:
+    """A call names its devices with commas between them, so a token has none."""
+    return plain_token(token, separators=",;")
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -44,6 +44,7 @@ from tocsin.channels.shared import (
     not_saved,
     of_nobody,
     outcome_by_status,
+    plain_token,
     raise_if_stale,
     read_entries,
     saved_name,
@@ -213,6 +214,11 @@ a text that is read wrongly costs the right name and no more."""
 
 ARGUMENT, DUPLICATE = "41", "32"
 """The codes of an argument that is wrong, in whichever way, and of what is there already."""
+
+
+def normal_token(token: str) -> str | None:
+    """A list names its devices with semicolons between them, a receipt with commas."""
+    return plain_token(token, separators=",;")
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

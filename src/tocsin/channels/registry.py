@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
+from msgspec.structs import replace
+
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
+from tocsin.domain.device import ENVIRONMENTS, Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Posted, Request, Response
@@ -31,6 +34,14 @@ class Vendor(Protocol):
 
     @property
     def HINTS(self) -> Mapping[str, str]: ...  # noqa: N802 - a module's constant
+
+    def normal_token(self, token: str) -> str | None:
+        """The token in its one spelling; None where no device can have such a one.
+
+        What it answers is its own normal form. A vendor that knows a device by less than the whole
+        token says by what in `identity`, see `normal_route`.
+        """
+        ...
 
     def replaces(self, settings: Any, message: Message) -> bool:
         """Whether a second delivery of this message replaces the first on the device."""
@@ -117,6 +128,28 @@ VENDORS: tuple[SingleVendor | ListVendor, ...] = (
 def find(name: str) -> SingleVendor | ListVendor | None:
     """The vendor of this name."""
     return next((vendor for vendor in VENDORS if name == vendor.NAME), None)
+
+
+def normal_route(route: Route) -> Route | None:
+    """The route with its token in its one spelling and what tells its device from others.
+
+    None where no device can have such a token. One of a vendor that we no longer have stays as it
+    is; an environment that nobody has means the usual one.
+    """
+    vendor = find(route.channel)
+    if vendor is None:
+        return route
+    token = vendor.normal_token(route.token)
+    if token is None:
+        return None
+    identity: Callable[[str], str] | None = getattr(vendor, "identity", None)
+    is_known = route.environment in ENVIRONMENTS
+    return replace(
+        route,
+        token=token,
+        environment=route.environment if is_known else ENVIRONMENTS[0],
+        identity="" if identity is None else identity(token),
+    )
 
 
 def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:

@@ -58,6 +58,20 @@ _WORD = re.compile(r"[\x21-\x7e]+")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
 
 
+# tokens
+
+
+def plain_token(token: str, *, separators: str = "") -> str | None:
+    """A token without white space; None where it holds what no token can.
+
+    That is nothing at all, a character that is no visible ASCII, and a mark by which the vendor
+    would read one token as several: such a one would take other devices' pushes to itself.
+    """
+    bare = "".join(token.split())
+    is_one = _WORD.fullmatch(bare) is not None and not set(bare) & set(separators)
+    return bare if is_one else None
+
+
 # answers
 
 

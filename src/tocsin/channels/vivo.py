@@ -36,6 +36,7 @@ from tocsin.channels.shared import (
     no_authority,
     not_saved,
     outcome_by_status,
+    plain_token,
     raise_if_stale,
     read_entries,
     saved_name,
@@ -244,6 +245,11 @@ HINTS = {
         for code in range(10200, 10208)
     },
 }
+
+
+def normal_token(token: str) -> str | None:
+    """No form is published by vivo: any visible ASCII, in the case that it is told in."""
+    return plain_token(token)
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

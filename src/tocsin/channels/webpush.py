@@ -42,6 +42,7 @@ from tocsin.domain.webpush import (
     public_bytes,
     seal,
     subscription_of,
+    subscription_text,
     to_base64url,
 )
 from tocsin.ports import (
@@ -199,6 +200,17 @@ _NOBODYS_KEYS = {
     "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
     "auth": "A" * 22,
 }
+
+
+def normal_token(token: str) -> str | None:
+    """The subscription with its address and keys alone, written in one way."""
+    return subscription_text(token)
+
+
+def identity(token: str) -> str:
+    """The endpoint: new keys at the same one belong to the same browser."""
+    to = address_of(token)
+    return "" if to is None else to.origin + to.path
 
 
 def way(token: str) -> str:

@@ -42,6 +42,7 @@ from tocsin.channels.shared import (
     json_text,
     object_in_form,
     outcome_by_status,
+    plain_token,
     read_entries,
     text_of,
 )
@@ -217,6 +218,11 @@ HINTS = {
     **dict.fromkeys(OF_APPS, "package_name is not the app's that app_secret belongs to"),
     "27001": "set android_channel_id to a channel of Xiaomi's console",
 }
+
+
+def normal_token(token: str) -> str | None:
+    """A call names its devices with commas between them, so a token has none."""
+    return plain_token(token, separators=",;")
 
 
 def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - the common shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.config import Config, ConfigError, check, load
@@ -33,6 +35,9 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data", file_okay=False, help="Folder of everything durable. Default: data."),
 ]
+
+BAR_MIN = 20_000
+"""Devices from which on a data step is shown with a bar: it takes a second or more."""
 
 
 def serve(
@@ -78,9 +83,33 @@ def serve(
         def started(url: str) -> None:
             _started(screen, url, settings)
 
-        await serve_config(settings, started=started, ended=ended)
+        with contextlib.ExitStack() as stack:
+            bar = _UpgradeBar(screen, stack)
+            await serve_config(settings, started=started, ended=ended, progress=bar.show)
 
     run(screen, work(), is_server=True)
+
+
+class _UpgradeBar:
+    """A bar on a terminal while a data step of an upgrade runs, if that takes long."""
+
+    def __init__(self, screen: Screen, stack: contextlib.ExitStack) -> None:
+        self._screen = screen
+        self._stack = stack
+        self._bar: Progress | None = None
+
+    def show(self, done: int, total: int) -> None:
+        is_terminal = self._screen.err.is_terminal and not self._screen.is_json
+        if total < BAR_MIN or not is_terminal:
+            return
+        if self._bar is None:
+            columns = (TextColumn("checking stored tokens"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, console=self._screen.err, transient=True)
+            self._stack.enter_context(self._bar)
+            self._bar.add_task("", total=total)
+        self._bar.update(TaskID(0), completed=done)
+        if done >= total:
+            self._bar.stop()
 
 
 def _started(screen: Screen, url: str, settings: Config) -> None:

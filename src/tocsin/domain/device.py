@@ -43,6 +43,9 @@ PUSH_PLATFORMS: dict[str, int] = {
 ENVIRONMENTS = ("production", "development")
 """Which of a vendor's services a token comes from; most have only the first."""
 
+SIDE_TOKENS_CHANNEL = "apns"
+"""Whose tokens VoIP and Live Activity tokens are."""
+
 
 class Route(Struct, frozen=True, array_like=True):
     """A vendor's address of a device."""
@@ -51,11 +54,26 @@ class Route(Struct, frozen=True, array_like=True):
     credential: int
     """Certificate ID."""
     token: str
+    """In its one spelling, as the vendor's file writes it."""
     environment: str = "production"
+    identity: str = ""
+    """What tells this device from others, where that is not the token as a whole: of a Web Push
+    subscription the endpoint. Empty: the token."""
 
     def key(self) -> tuple[str, str, str]:
-        """What is unique in an app: (channel, environment, token)."""
-        return (self.channel, self.environment, self.token)
+        """What is unique in an app: (channel, environment, identity)."""
+        return (self.channel, self.environment, self.identity or self.token)
+
+    def device_key(self) -> tuple[str, str]:
+        """What tells a device from others; another environment makes it no other device."""
+        return (self.channel, self.identity or self.token)
+
+    def in_each_environment(self) -> list[Route]:
+        """The routes under which an owner of this token may be stored."""
+        named = {self.environment: self}
+        for name in ENVIRONMENTS:
+            named.setdefault(name, msgspec.structs.replace(self, environment=name))
+        return list(named.values())
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -112,8 +130,8 @@ class DeviceView(Struct, frozen=True):
     books: AccountsView
     """Its accounts hold the RegistrationID and the UserID, where they exist."""
     device: Device | None
-    holder: Device | None
-    """The device that owns the token now."""
+    owners: list[Device]
+    """The devices that own the token now: one, or one in each environment."""
     next_device: int
 
 
@@ -177,10 +195,8 @@ def register(ask: Registration, now: float) -> Callable[[DeviceView], DeviceEdit
         device = _with_facts(device, ask.facts, now)
         device = _with_user(draft, device, ask, now)
         device = _with_tokens(device, ask, now)
-        devices = [device]
-        holder = view.holder
-        if ask.route is not None and holder is not None and holder.number != device.number:
-            devices.append(without_route(holder))
+        others = [owner for owner in view.owners if owner.number != device.number]
+        devices = [device, *map(without_tokens, others)]
         return DeviceEdit(draft.edit([]), devices, Registered(device, secret))
 
     return decide
@@ -247,6 +263,11 @@ def without_token(device: Device, token: str) -> Device:
 def without_route(device: Device) -> Device:
     """The device with its token given up; the epoch tells late answers apart."""
     return msgspec.structs.replace(device, route=None, epoch=device.epoch + 1)
+
+
+def without_tokens(device: Device) -> Device:
+    """The device after its token has been registered by another: all its tokens are that one's."""
+    return msgspec.structs.replace(without_route(device), voip_token="", live_tokens={})
 
 
 def _checked(device: Device | None, secret: str) -> Device:

@@ -94,6 +94,18 @@ def subscription_of(token: str) -> Subscription | None:
     return Subscription(to.origin, to.host, to.path, public_key, auth)
 
 
+def subscription_text(token: str) -> str | None:
+    """The subscription in its one spelling, or None where the text is not one.
+
+    Whatever order and spacing its members came in, and whatever stood beside them.
+    """
+    to = subscription_of(token)
+    if to is None:
+        return None
+    keys = _Keys(p256dh=to_base64url(to.public_key), auth=to_base64url(to.auth))
+    return msgspec.json.encode(_Told(endpoint=to.origin + to.path, keys=keys)).decode()
+
+
 def address_of(token: str) -> Address | None:
     """Where a subscription's messages go, its keys left unread: they are the dear part."""
     try:

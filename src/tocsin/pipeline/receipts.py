@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tocsin.clock import Clock
-from tocsin.domain.device import ENVIRONMENTS, Device, Route, drop_dead_token
+from tocsin.domain.device import Device, Route, drop_dead_token
 from tocsin.domain.outcome import POLICIES, Outcome
 from tocsin.domain.task import Stage
 from tocsin.log import get_logger
@@ -22,7 +22,7 @@ from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import split_batch_correlation
 from tocsin.pipeline.reported import Known, ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Channels, LateReceipt, Posted, Response
+from tocsin.ports import Channels, LateReceipt, NormalRoute, Posted, Response
 from tocsin.store import Store
 
 CLOCKS_DIFFER_S = 300.0
@@ -68,9 +68,11 @@ class Receiving:
         channels: Channels,
         clock: Clock,
         metrics: Metrics,
+        normal_route: NormalRoute,
         correlation_key: bytes,
     ) -> None:
         self._store = store
+        self._normal_route = normal_route
         self._channels = channels
         self._clock = clock
         self._metrics = metrics
@@ -167,10 +169,15 @@ class Receiving:
         return found
 
     async def _holders(self, app: int, vendor: str, tokens: set[str]) -> dict[str, Device]:
-        asked = [Route(vendor, 0, token, place) for token in tokens for place in ENVIRONMENTS]
-        devices = await self._store.holders(app, asked)
+        """The devices of these tokens, however the vendor spells them."""
+        asked: list[tuple[str, Route]] = []
+        for token in tokens:
+            route = self._normal_route(Route(vendor, 0, token))
+            if route is not None:
+                asked += [(token, place) for place in route.in_each_environment()]
+        devices = await self._store.holders(app, [route for _, route in asked])
         owned = zip(asked, devices, strict=True)
-        return {route.token: device for route, device in owned if device is not None}
+        return {token: device for (token, _), device in owned if device is not None}
 
     # dead tokens
 

@@ -16,6 +16,7 @@ from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
 from tocsin.domain.device import (
     REGISTRATION_ID_MAX_BYTES,
+    SIDE_TOKENS_CHANNEL,
     TOKEN_MAX_BYTES,
     Device,
     DeviceFacts,
@@ -26,12 +27,11 @@ from tocsin.domain.device import (
 )
 from tocsin.domain.quota import Bucket
 from tocsin.domain.task import Stage
-from tocsin.domain.webpush import subscription_of
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.reported import ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Bus, Hello, Registrar, Vault
+from tocsin.ports import Bus, Hello, NormalRoute, Registrar, Vault
 from tocsin.store import Store
 
 DEVICE = "device"
@@ -73,9 +73,11 @@ class Registering:
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
+        normal_route: NormalRoute,
         settings: DoorSettings | None = None,
     ) -> None:
         self._store = store
+        self._normal_route = normal_route
         self._vault = vault
         self._bus = bus
         self._clock = clock
@@ -95,6 +97,7 @@ class Registering:
             self._limit.take(app.sdkappid, hello.address, self._clock.now())
         await self._check_proof(app, hello, known)
         await self._check_words(app, hello)
+        hello = self._with_normal_tokens(hello)
         if known is not None and _changes_nothing(known, hello):
             return Registered(await self._seen(app, known), "")
         registered = await self._write(app, hello)
@@ -202,10 +205,29 @@ class Registering:
             await self._check_route(app, hello.route)
         if any(len(token.encode()) > TOKEN_MAX_BYTES for token in tokens):
             raise CallError(70402, "a token is over 1024 bytes")
-        route = hello.route
-        # Of all tokens only this one tells its form, and a page's author wants to hear of it now.
-        if route and route.channel == "webpush" and subscription_of(route.token) is None:
-            raise CallError(70402, "token is no Web Push subscription")
+
+    def _with_normal_tokens(self, hello: Hello) -> Hello:
+        """The hello with its tokens in their one spelling; a device is one however it spells."""
+        route, voip = hello.route, hello.voip_token
+        live = hello.live_tokens
+        return msgspec.structs.replace(
+            hello,
+            route=route and self._normal(route),
+            voip_token=voip and self._normal_side_token(voip),
+            live_tokens={
+                name: token and self._normal_side_token(token) for name, token in live.items()
+            },
+        )
+
+    def _normal_side_token(self, token: str) -> str:
+        return self._normal(Route(SIDE_TOKENS_CHANNEL, 0, token)).token
+
+    def _normal(self, route: Route) -> Route:
+        normal = self._normal_route(route)
+        if normal is None:
+            # The token itself is not told: the answer may end in somebody's log.
+            raise CallError(70402, f"token is none of the channel {route.channel}")
+        return normal
 
     async def _check_route(self, app: App, route: Route) -> None:
         found = await self._store.credentials(app.sdkappid)

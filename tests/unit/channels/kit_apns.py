@@ -31,6 +31,8 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, {}, msgspec.json.encode(answer))
 
 
+PHONE_TOKEN = "971d256d3f8e0b1c2a4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7a8b9c0d"
+
 KIT = VendorKit(
     settings=apns_settings,
     refusal=refusal,
@@ -49,5 +51,22 @@ KIT = VendorKit(
             "403 MissingProviderToken",
             "403 UnrelatedKeyIdInToken",
         }
+    ),
+    spellings=(
+        PHONE_TOKEN,
+        PHONE_TOKEN.upper(),
+        f"<{' '.join(PHONE_TOKEN[at : at + 8] for at in range(0, 64, 8))}>",
+        f"{PHONE_TOKEN[:32]}\r\n{PHONE_TOKEN[32:].upper()}\n",
+    ),
+    others=(PHONE_TOKEN[::-1], PHONE_TOKEN + "00"),
+    impossible=(
+        "",
+        "<>",
+        "abc",
+        "z" * 64,
+        PHONE_TOKEN[:-1],
+        PHONE_TOKEN[:62],
+        f"0x{PHONE_TOKEN}",
+        "\uff11" * 64,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import VendorKit, bearer, rsa_key
+from tests.unit.channels.kit_shape import VendorKit, bearer, rsa_key, spaced
 from tocsin.channels import fcm
 from tocsin.ports import Response
 
@@ -42,6 +42,9 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, {}, msgspec.json.encode({"error": error}))
 
 
+PHONE_TOKEN = "dQw4w9WgXcQ-example_01:APA91b" + "aB3-_" * 26
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=fcm_settings,
     refusal=refusal,
@@ -51,6 +54,8 @@ KIT = VendorKit(
     drops=frozenset({"404 UNREGISTERED"}),
     suspects=frozenset({"400 INVALID_ARGUMENT token", "403 SENDER_ID_MISMATCH"}),
     stops=frozenset({"401 THIRD_PARTY_AUTH_ERROR", "403", "403 PERMISSION_DENIED", "404"}),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
     # A made-up token Google refuses as a badly written one, and a topic needs no followers.
     trial_marks=(b'"validate_only":true', b'"topic":'),
 )

@@ -9,7 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, rsa_key
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, rsa_key, spaced
 from tocsin.channels.harmony import Settings
 from tocsin.ports import Response
 
@@ -70,6 +70,9 @@ def receipt(code: str) -> bytes:
     return msgspec.json.encode({"statuses": [status]})
 
 
+PHONE_TOKEN = "IQAAAACy0tEjAABcQmFzZTY0VGV4dE9mQVRva2VuX2FuZC1tb3JlLi4u"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=harmony_settings,
     refusal=refusal,
@@ -80,6 +83,8 @@ KIT = VendorKit(
     stops=frozenset(
         {"200 appinfoError", "400 80300002", "401 80200001", "401 80300036", "403", "404"}
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
     trial_marks=(b'"testMessage":true',),
     receipts=ReceiptKit(
         body=receipt,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.honor import Settings
 from tocsin.ports import Response
 
@@ -55,6 +55,9 @@ def receipt(code: str) -> bytes:
     return msgspec.json.encode({"statuses": [status]})
 
 
+PHONE_TOKEN = "BAEAAAAAB.jRQmFzZTY0VGV4dE9mQVRva2VuX2FuZC1tb3Jl"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=honor_settings,
     refusal=refusal,
@@ -73,4 +76,6 @@ KIT = VendorKit(
         dead=frozenset({"40000003", "40000004"}),
         fates={"live": "40000002", "muted": "40000005", "inactive": "", "gone": "40000003"},
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import huawei
 from tocsin.ports import Response
 
@@ -56,6 +56,9 @@ def receipt(code: str) -> bytes:
     return msgspec.json.encode({"statuses": [status]})
 
 
+PHONE_TOKEN = "IQAAAACy0kYwAADzQmFzZTY0VGV4dE9mQVRva2VuX2FuZC1tb3JlLi4u"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=huawei_settings,
     refusal=refusal,
@@ -76,4 +79,6 @@ KIT = VendorKit(
         dead=frozenset({"2", "5"}),
         fates={"live": "0", "muted": "6", "inactive": "10", "gone": "2"},
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
 )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import meizu
 from tocsin.ports import Response
 
@@ -52,6 +52,9 @@ def receipt(code: str) -> bytes:
     return urlencode({"cb": told, "access_token": "a"}).encode()
 
 
+PHONE_TOKEN = "UCI4a6c7b5f6e6c4b635e4d0b71057f4f4d5d6e0b1a"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=meizu_settings,
     refusal=meizu_refusal,
@@ -61,6 +64,9 @@ KIT = VendorKit(
     stops=frozenset(
         {"200 1006", "200 110000", "200 110001", "200 110031", "200 110033", "401", "403"}
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
+    impossible=(*LISTED, "", "t\x00ken"),
     receipts=ReceiptKit(
         body=receipt,
         dead=frozenset(),

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.oppo import Settings
 from tocsin.ports import Request, Response
 from tocsin.sandbox.oppo import OppoSettings
@@ -59,6 +59,9 @@ def receipt(code: str) -> bytes:
     return msgspec.json.encode([entry])
 
 
+PHONE_TOKEN = "OPPO_CN_4b0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=oppo_settings,
     refusal=refusal,
@@ -82,6 +85,9 @@ KIT = VendorKit(
             "200 30",
         }
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
+    impossible=(*LISTED, "", "t\x00ken"),
     sandbox=OppoSettings(targets_per_s=None),
     receipts=ReceiptKit(
         body=receipt,

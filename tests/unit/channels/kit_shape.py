@@ -35,8 +35,14 @@ class VendorKit(NamedTuple):
     """The rows of `OUTCOMES` that cost a token, "<status> <reason>", as its pages list them."""
     stops: frozenset[str]
     """The rows that stop the channel until somebody puts the credential right."""
+    spellings: tuple[str, ...]
+    """One device's token: its one spelling, then others that an app may tell it in."""
+    others: tuple[str, ...]
+    """Tokens that look like that one and are other devices'."""
     suspects: frozenset[str] = frozenset()
     """The rows that cost a token unless they are so many that they accuse our credential."""
+    impossible: tuple[str, ...] = ("", " \n", "t\x00ken", "t\u00f6ken")
+    """What no device can have as its token."""
     authority: Mapping[str, Response] = {}
     """The answers of its token service, by path; empty for a vendor without one."""
     prepared: str = ""
@@ -49,6 +55,15 @@ class VendorKit(NamedTuple):
     """Settings of its sandbox under which no pace is in the way; None: the usual ones."""
     receipts: ReceiptKit | None = None
     """None for a vendor that reports nothing."""
+
+
+def spaced(token: str) -> tuple[str, ...]:
+    """A token, and the same as it comes out of a console or a wrapped line."""
+    return (token, f" {token}\r\n", f"{token[:7]}\n{token[7:]}", f"{token}\u00a0")
+
+
+LISTED = ("one,two", "one;two", " , ")
+"""What a vendor that takes lists as text would read as several tokens."""
 
 
 class ReceiptKit(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.vivo import Settings
 from tocsin.ports import Response
 from tocsin.sandbox.vivo import VivoSettings
@@ -51,6 +51,9 @@ def receipt(code: str) -> bytes:
     return msgspec.json.encode({SAVED: entry})
 
 
+PHONE_TOKEN = "15513410784181118114099aB"
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=vivo_settings,
     refusal=refusal,
@@ -71,6 +74,8 @@ KIT = VendorKit(
             "200 10207",
         }
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
     trial_marks=(b'"pushMode":1',),
     sandbox=VivoSettings(targets_per_s=None),
     receipts=ReceiptKit(

@@ -72,6 +72,27 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, {}, msgspec.json.encode({"reason": reason}))
 
 
+NORMAL = (
+    f'{{"endpoint":"{ENDPOINT}a?b=c",'
+    f'"keys":{{"p256dh":"{BROWSER_PUBLIC}","auth":"{BROWSER_AUTH}"}}}}'
+)
+
+
+def spelt_otherwise() -> tuple[str, ...]:
+    """The subscription in another order, with spaces, padding and members that say nothing."""
+    told = msgspec.json.decode(NORMAL)
+    keys = {"auth": BROWSER_AUTH + "==", "p256dh": BROWSER_PUBLIC + "="}
+    turned = {"keys": keys, "expirationTime": None, "endpoint": told["endpoint"]}
+    text = msgspec.json.encode(turned).decode()
+    host = ENDPOINT.removeprefix("https://").split("/")[0]
+    return (
+        text,
+        msgspec.json.format(text, indent=2),
+        NORMAL.replace("/", "\\/"),
+        NORMAL.replace(f"https://{host}", f"HTTPS://{host.upper()}:443"),
+    )
+
+
 KIT = VendorKit(
     settings=settings,
     refusal=refusal,
@@ -90,5 +111,8 @@ KIT = VendorKit(
         }
     ),
     stops=frozenset({"403", "403 BadAuthorizationHeader", "403 BadJwtToken"}),
+    spellings=(NORMAL, *spelt_otherwise()),
+    others=(token("A?b=c"), token("a?b=C"), token("a?b=c", ENDPOINT.replace("//u", "//w"))),
+    impossible=("", "{}", "ab" * 32, ENDPOINT, token("a", "http://push.example.com/")),
     token=token,
 )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit
+from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import xiaomi
 from tocsin.ports import Response
 
@@ -71,6 +71,9 @@ def receipt(code: str) -> bytes:
     return urlencode({"data": msgspec.json.encode({"scm0": entry})}).encode()
 
 
+PHONE_TOKEN = "dXNlcjpURVNULWEvYi1jK2RlZmdoaWprbG1ub3BxcnN0dQ=="
+"""Of the form that this vendor's tokens have; nobody's."""
+
 KIT = VendorKit(
     settings=xiaomi_settings,
     refusal=xiaomi_refusal,
@@ -90,6 +93,9 @@ KIT = VendorKit(
             "403",
         }
     ),
+    spellings=spaced(PHONE_TOKEN),
+    others=(PHONE_TOKEN.swapcase(), PHONE_TOKEN[:-1]),
+    impossible=(*LISTED, "", "t\x00ken"),
     receipts=ReceiptKit(
         body=receipt,
         dead=frozenset({"16"}),

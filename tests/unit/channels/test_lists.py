@@ -208,6 +208,9 @@ class Saving:
     OUTCOMES = huawei.OUTCOMES
     HINTS = huawei.HINTS
 
+    def normal_token(self, token: str) -> str | None:
+        return token
+
     def replaces(self, settings: Any, message: Any) -> bool:
         return True
 

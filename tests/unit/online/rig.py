@@ -12,6 +12,7 @@ from pyroaring import BitMap
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
+from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
@@ -86,6 +87,7 @@ class Rig:
             clock=self.clock,
             chance=Chance(1),
             metrics=self.metrics,
+            normal_route=normal_route,
             settings=DoorSettings(new_per_minute=per_minute),
         )
         self.hub = self.new_hub()

@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.memory import MemoryStore
 from tocsin.channels import huawei
+from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App
@@ -83,6 +84,7 @@ class Desk:
             channels=self.channels,
             clock=self.clock,
             metrics=self.metrics,
+            normal_route=normal_route,
             correlation_key=KEY,
         )
 
@@ -287,6 +289,12 @@ async def test_a_token_told_dead_is_dropped_once(desk: Desk) -> None:
     await desk.post(("t4", REMOVED))
     assert desk.metrics.value("tokens_dropped", channel="huawei") == 1
     assert (await desk.ledger()).undelivered == {"huawei 2": 1}
+
+
+async def test_a_receipt_finds_its_device_however_it_spells_the_token(desk: Desk) -> None:
+    await desk.post((" t4\n", REMOVED), ("t5", ARRIVED), ("t\u00f6", ARRIVED))
+    assert (await desk.device(4)).route is None
+    assert desk.fates() == {"undelivered": 1, "reached": 1, "unknown_token": 1}
 
 
 async def test_a_token_registered_after_it_died_lives_again(desk: Desk) -> None:

@@ -163,6 +163,37 @@ async def test_a_web_push_route_must_be_a_subscription() -> None:
     await rig.registrar.register(by_appkey(route=Route("webpush", 2, token("a"))))
 
 
+async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -> None:
+    rig = await Rig().open()
+    told = "<971D256D " + "3f" * 28 + ">"
+    normal = "971d256d" + "3f" * 28
+    first = await rig.registrar.register(by_appkey(voip_token=told, live_tokens={"ride": told}))
+    assert (first.device.voip_token, first.device.live_tokens) == (normal, {"ride": normal})
+    proof = {"registration_id": first.device.registration_id, "secret": first.secret}
+    rig.written.clear()
+    await rig.registrar.register(by_appkey(voip_token=told.lower(), **proof))
+    assert rig.written == []
+    for text in ("abc", "z" * 64):
+        assert await code_of(rig, by_appkey(voip_token=text, **proof)) == 70402
+        assert await code_of(rig, by_appkey(live_tokens={"ride": text}, **proof)) == 70402
+    gone = await rig.registrar.register(by_appkey(voip_token="", **proof))
+    assert gone.device.voip_token == ""
+
+
+async def test_a_phone_that_changes_hands_takes_its_voip_token_along() -> None:
+    """Else a call to its former user rings on it as soon as that one has another phone."""
+    rig = await Rig().open("ann", "bob")
+    voip = "ab" * 32
+    live = {"ride": "cd" * 32}
+    route = Route("fcm", 1, "t")
+    ask = by_usersig(rig, "ann", route=route, voip_token=voip, live_tokens=live)
+    ann = await rig.registrar.register(ask)
+    await rig.registrar.register(by_usersig(rig, "bob", route=route, voip_token=voip))
+    left = await rig.store.device(APP, ann.device.registration_id)
+    assert left is not None
+    assert (left.route, left.voip_token, left.live_tokens) == (None, "", {})
+
+
 @pytest.mark.parametrize("name", ["x" * 65, "a\nb", "é", "\x00"])
 async def test_a_registration_id_is_short_printable_ascii(name: str) -> None:
     rig = await Rig().open()

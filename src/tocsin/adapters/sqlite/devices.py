@@ -35,13 +35,22 @@ DELETE FROM device WHERE app = ?1 AND account IN (SELECT value FROM carray(?2))
 _DELETE_BY_USER = """
 DELETE FROM device WHERE app = ?1 AND user <> 0 AND user IN (SELECT value FROM carray(?2))
 """
+_UNCHECKED = """
+SELECT '[' || group_concat(doc) || ']' FROM (
+SELECT doc FROM device INDEXED BY device_unchecked
+WHERE app = ? AND route IS NOT checked_route ORDER BY number LIMIT ?)
+"""
+_COUNT_UNCHECKED = """
+SELECT count(*) FROM device INDEXED BY device_unchecked
+WHERE app = ? AND route IS NOT checked_route
+"""
 _CREATE = """
-INSERT INTO device (app, number, registration_id, account, user, route, doc)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO device (app, number, registration_id, account, user, route, checked_route, doc)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
 """
 _REPLACE = """
-UPDATE device SET registration_id = ?3, account = ?4, user = ?5, route = ?6, doc = ?7
-WHERE app = ?1 AND number = ?2
+UPDATE device SET registration_id = ?3, account = ?4, user = ?5, route = ?6, checked_route = ?6,
+doc = ?7 WHERE app = ?1 AND number = ?2
 """
 _LEAVE_ROUTE = """
 UPDATE device SET route = NULL WHERE app = ?1 AND number = ?2 AND route IS NOT ?3
@@ -62,6 +71,23 @@ def find_holder(tables: Tables, app: int, route: Route) -> Device | None:
 
 def find_holders(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device | None]:
     return [find_holder(tables, app, route) for route in routes]
+
+
+def find_owners(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device]:
+    """The devices that own these tokens, in whichever environment; rising and each once."""
+    asked = [each for route in routes for each in route.in_each_environment()]
+    found = {it.number: it for it in find_holders(tables, app, asked) if it is not None}
+    return [found[number] for number in sorted(found)]
+
+
+def count_unchecked(tables: Tables, app: int) -> int:
+    count: int = tables.value(_COUNT_UNCHECKED, app)
+    return count
+
+
+def unchecked_devices(tables: Tables, app: int, limit: int) -> list[Device]:
+    docs = tables.value(_UNCHECKED, app, limit)
+    return msgspec.json.decode(docs, type=list[Device]) if docs else []
 
 
 def _decode(doc: str | None) -> Device | None:

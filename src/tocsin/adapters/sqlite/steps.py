@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from tocsin.adapters.sqlite.devices import (
     devices_by_number,
     devices_of,
     find_device,
-    find_holder,
+    find_owners,
     write_devices,
 )
 from tocsin.adapters.sqlite.queue import add_jobs, has_other_jobs, held_job, write_job
@@ -30,6 +30,7 @@ from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.task import Job, StepEdit, StepView, StepWant
+from tocsin.domain.tokens import DevicesEdit, DevicesView
 
 _APPS = "SELECT app, doc FROM app ORDER BY app"
 _SET_APP = "INSERT OR REPLACE INTO app (app, doc) VALUES (?, ?)"
@@ -98,7 +99,7 @@ def view_device(
     return DeviceView(
         books=view_accounts(tables, app, names, []),
         device=find_device(tables, app, registration_id),
-        holder=None if route is None else find_holder(tables, app, route),
+        owners=[] if route is None else find_owners(tables, app, [route]),
         next_device=tables.tally(app).device + 1,
     )
 
@@ -112,6 +113,19 @@ def change_device(
 ) -> Any:
     edit = change(view)
     write_accounts(tables, app, edit.books, now)
+    write_devices(tables, app, edit.devices)
+    return edit.result
+
+
+def change_devices(
+    tables: Tables,
+    app: int,
+    numbers: Sequence[int],
+    routes: Sequence[Route],
+    change: Callable[[DevicesView], DevicesEdit],
+) -> Any:
+    found = devices_by_number(tables, app, numbers) if numbers else {}
+    edit = change(DevicesView(list(found.values()), find_owners(tables, app, routes)))
     write_devices(tables, app, edit.devices)
     return edit.result
 

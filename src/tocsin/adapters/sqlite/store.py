@@ -38,6 +38,7 @@ from tocsin.domain.task import (
     StepWant,
     Task,
 )
+from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.metrics import Metrics
 from tocsin.store import Head, Store
 
@@ -262,6 +263,24 @@ class SqliteStore:
             return steps.change_device(tables, app, view, change, self._clock.now())
 
         return await self._write(work, rows=3)
+
+    async def unchecked(self, app: int) -> int:
+        return await self._read_far(lambda tables: devices.count_unchecked(tables, app))
+
+    async def unchecked_devices(self, app: int, limit: int) -> list[Device]:
+        return await self._read_far(lambda tables: devices.unchecked_devices(tables, app, limit))
+
+    async def update_devices(
+        self,
+        app: int,
+        numbers: Sequence[int],
+        routes: Sequence[Route],
+        change: Callable[[DevicesView], DevicesEdit],
+    ) -> Any:
+        def work(tables: Tables) -> Any:
+            return steps.change_devices(tables, app, numbers, routes, change)
+
+        return await self._write(work, Rank.BULK, len(numbers))
 
     # tasks
 

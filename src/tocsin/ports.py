@@ -473,20 +473,34 @@ class Registrar(Protocol):
         ...
 
 
+class Snapshot(Struct, frozen=True):
+    """A durable copy of an app's audience index."""
+
+    position: int
+    """Of the change log: what it holds is all up to there, and nothing after it."""
+    mark: bytes
+    """Random, written into the database before the files: it says whose history this is of. Empty
+    in a snapshot of a release that wrote none."""
+    bitmaps: dict[int, bytes]
+    """By term; 0: live accounts."""
+
+
 class Snapshots(Protocol):
     """Durable copies of the audience index."""
 
-    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
-        """The newest whole snapshot: its log position, and a bitmap per term (0: live accounts).
+    async def load(self, app: int) -> Snapshot | None:
+        """The newest whole snapshot; None when there is none or it does not check out."""
+        ...
 
-        (0, {}) when there is none or it does not check out.
+    async def save(self, app: int, changes: Snapshot, gone: Collection[int]) -> None:
+        """Make these bitmaps part of the snapshot, with their position and mark, at once.
+
+        Terms that are not named stay as the snapshot that was loaded or saved last has them.
         """
         ...
 
-    async def save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
-        """Make these terms' bitmaps part of the snapshot at `position`, durably and at once."""
+    async def forget(self, app: int) -> None:
+        """Drop an app's snapshot, durably: no term of it gets into the next one."""
         ...
 
 

@@ -128,6 +128,19 @@ class Store(Protocol):
         """Delete log rows up to and with this position: a durable snapshot covers them."""
         ...
 
+    # snapshots of the index
+
+    async def mark_snapshot(self, app: int, mark: bytes, position: int, keep: bytes) -> None:
+        """Write down the mark of a snapshot that is about to be taken of this position.
+
+        Of earlier marks only `keep` stays: that of the snapshot which is durable now.
+        """
+        ...
+
+    async def marked_position(self, app: int, mark: bytes) -> int | None:
+        """The position at which this history wrote down a snapshot's mark; None: it never did."""
+        ...
+
     # devices
 
     async def device(self, app: int, registration_id: str) -> Device | None:

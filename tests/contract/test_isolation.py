@@ -65,6 +65,7 @@ async def fill(store: Store, app: int) -> Job:
     (job,) = await lease(store, app)
     await write(store, job, StepEdit(blocks=[block(1, 1)]))
     await store.append_reports(app, [report(1, 1)])
+    await store.mark_snapshot(app, b"mark", 4 + app, b"")
     return job
 
 
@@ -85,6 +86,7 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.terms(OURS, red) == {}
     assert await store.changes(OURS, 0, 9) == []
     assert await store.last_change(OURS) == 0
+    assert await store.marked_position(OURS, b"mark") is None
     assert await store.device(OURS, "phone") is None
     assert await store.devices(OURS, everyone) == {}
     assert await store.devices_of(OURS, everyone) == []
@@ -161,6 +163,8 @@ async def test_writes_touch_nothing(store: Store, held: Job) -> None:
     assert None not in await store.accounts(THEIRS, ["ann", "phone"])
     assert await store.retire_terms(OURS, 9) == []
     await store.cut_changes(OURS, 99)
+    await store.mark_snapshot(OURS, b"other", 1, b"")
+    assert await store.marked_position(THEIRS, b"mark") == 5
     assert len(await store.changes(THEIRS, 0, 99)) == 5
     await store.append_reports(OURS, [report(1, 7)])
     await add_task(store, OURS, text="same number")

@@ -12,10 +12,11 @@ from typing import Any
 from starlette.routing import Router
 
 from tests.direct import DirectHttp, facts_of
-from tests.sim.world import Shelved, Sockets
+from tests.sim.world import Sockets
 from tests.unit.api.world import ask
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
+from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.adapters.vault import AesVault
 from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
@@ -105,7 +106,7 @@ class Works:
             presence=sockets,
             clock=self.clock,
             chance=chance,
-            indexer=Indexer(self.store, Shelved()),
+            indexer=Indexer(self.store, MemorySnapshots()),
             metrics=self.metrics,
             correlation_key=KEY,
         )

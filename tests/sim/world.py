@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from pyroaring import BitMap
 
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
+from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, change_tags, import_accounts, with_tags_added
 from tocsin.domain.app import App
@@ -26,23 +27,6 @@ from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.work import Tools
 
 APP = 1_400_000_001
-
-
-class Shelved:
-    """Snapshots that live as long as the world."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, tuple[int, dict[int, bytes]]] = {}
-
-    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
-        return self.kept.get(app, (0, {}))
-
-    async def save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
-        _, terms = self.kept.get(app, (0, {}))
-        left = {term: bitmap for term, bitmap in terms.items() if term not in gone}
-        self.kept[app] = (position, left | dict(changed))
 
 
 class Sockets:
@@ -98,7 +82,7 @@ class World:
         self.vendor = Vendor(self.clock, Chance(seed + 1), trouble or Trouble())
         self.channels = OneChannel(PlainChannel(self.vendor, replaces=replaces))
         self.sockets = Sockets(self.store, self.clock)
-        self.snapshots = Shelved()
+        self.snapshots = MemorySnapshots()
         self.indexer = Indexer(self.store, self.snapshots)
         self.accepting = Accepting(
             self.store,

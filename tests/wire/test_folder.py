@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from tocsin.cli.main import build
 from tocsin.config import Config, load
 from tocsin.demo.stage import COMMAND
+from tocsin.ports import Snapshot
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.trust import kept_keys
 from tocsin.wiring import open_service
@@ -56,7 +57,7 @@ def made(folder: Path) -> set[str]:
 async def write_everything(config: Config, stack: AsyncExitStack) -> None:
     service = await stack.enter_async_context(open_service(config))
     await service.operator.app_add(1400000001, {"admins": ["admin"]})
-    await service.snapshots.save(1400000001, 7, {0: b"live"}, [])
+    await service.snapshots.save(1400000001, Snapshot(7, b"mark", {0: b"live"}), [])
 
 
 async def test_whatever_is_made_in_the_folder_is_its_owners(tmp_path: Path) -> None:

@@ -176,6 +176,19 @@ class MemoryStore:
             for position in [each for each in step.shelf.changes if each <= upto]:
                 step.drop(step.shelf.changes, position)
 
+    # snapshots of the index
+
+    async def mark_snapshot(self, app: int, mark: bytes, position: int, keep: bytes) -> None:
+        with self._step("mark_snapshot", app) as step:
+            step.shelf.must_exist()
+            marks = step.shelf.snapshot_marks
+            for other in [other for other in marks if other != keep]:
+                step.drop(marks, other)
+            step.put(marks, mark, position)
+
+    async def marked_position(self, app: int, mark: bytes) -> int | None:
+        return self._shelf(app).snapshot_marks.get(mark)
+
     # devices
 
     async def device(self, app: int, registration_id: str) -> Device | None:

@@ -66,6 +66,8 @@ class Shelf:
         self.deleted_at: dict[str, float] = {}
         self.terms: dict[TermKey, Term] = {}
         self.changes: dict[int, list[Change]] = {}
+        self.snapshot_marks: dict[bytes, int] = {}
+        """Mark of a snapshot to its position in the change log."""
         self.devices: dict[int, Device] = {}
         self.device_of: dict[str, int] = {}
         self.route_of: dict[tuple[str, str, str], int] = {}

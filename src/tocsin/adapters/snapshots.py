@@ -18,8 +18,9 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from tocsin.ports import Snapshots
+from tocsin.ports import Snapshot, Snapshots
 
 MANIFEST = "manifest"
 CHECKSUM_BYTES = 16
@@ -41,6 +42,7 @@ class Manifest(Struct, frozen=True, array_like=True):
 
     position: int = 0
     places: dict[int, Place] = {}
+    mark: bytes = b""
 
 
 class FileSnapshots:
@@ -52,28 +54,29 @@ class FileSnapshots:
         """The manifest that was found whole, or written, by app."""
         self._one_at_a_time = asyncio.Lock()
 
-    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
+    async def load(self, app: int) -> Snapshot | None:
         async with self._one_at_a_time:
             return await asyncio.to_thread(self._load, app)
 
-    async def save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
+    async def save(self, app: int, changes: Snapshot, gone: Collection[int]) -> None:
         async with self._one_at_a_time:
-            await asyncio.to_thread(self._save, app, position, changed, gone)
+            await asyncio.to_thread(self._save, app, changes, gone)
 
-    def _load(self, app: int) -> tuple[int, dict[int, bytes]]:
+    async def forget(self, app: int) -> None:
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._forget, app)
+
+    def _load(self, app: int) -> Snapshot | None:
         folder = self._folder / str(app)
         manifest = _read_manifest(folder)
-        bitmaps = _read_bitmaps(folder, manifest)
-        if bitmaps is None:
-            manifest, bitmaps = Manifest(), {}
+        bitmaps = None if manifest is None else _read_bitmaps(folder, manifest)
+        if manifest is None or bitmaps is None:
+            self._manifests[app] = Manifest()
+            return None
         self._manifests[app] = manifest
-        return manifest.position, bitmaps
+        return Snapshot(manifest.position, manifest.mark, bitmaps)
 
-    def _save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
+    def _save(self, app: int, changes: Snapshot, gone: Collection[int]) -> None:
         folder = self._folder / str(app)
         _make_folder(folder)
         if app not in self._manifests:
@@ -82,50 +85,57 @@ class FileSnapshots:
         kept = {
             term: place
             for term, place in before.places.items()
-            if term not in changed and term not in gone
+            if term not in changes.bitmaps and term not in gone
         }
-        written = dict(changed)
+        written = dict(changes.bitmaps)
         for term in _thinly_used(folder, kept):
             written[term] = _cut(folder, kept.pop(term))
-        segment = _fresh_name(folder, position)
+        segment = _fresh_name(folder, changes.position)
         places = {**kept, **_write_segment(folder / segment, written)}
-        manifest = Manifest(position, places)
+        manifest = Manifest(changes.position, places, changes.mark)
         _write_manifest(folder, manifest)
         self._manifests[app] = manifest
         _sweep(folder, manifest)
+
+    def _forget(self, app: int) -> None:
+        folder = self._folder / str(app)
+        self._manifests[app] = Manifest()
+        if (folder / MANIFEST).exists():
+            (folder / MANIFEST).unlink()
+            _sync_folder(folder)
 
 
 class MemorySnapshots:
     """`Snapshots` that forget when the process ends."""
 
     def __init__(self) -> None:
-        self._apps: dict[int, tuple[int, dict[int, bytes]]] = {}
+        self._apps: dict[int, Snapshot] = {}
 
-    async def load(self, app: int) -> tuple[int, dict[int, bytes]]:
-        position, bitmaps = self._apps.get(app, (0, {}))
-        return position, dict(bitmaps)
+    async def load(self, app: int) -> Snapshot | None:
+        return self._apps.get(app)
 
-    async def save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
-        _, bitmaps = self._apps.get(app, (0, {}))
-        kept = {term: bitmap for term, bitmap in bitmaps.items() if term not in gone}
-        self._apps[app] = (position, {**kept, **changed})
+    async def save(self, app: int, changes: Snapshot, gone: Collection[int]) -> None:
+        before = self._apps[app].bitmaps if app in self._apps else {}
+        kept = {term: bitmap for term, bitmap in before.items() if term not in gone}
+        self._apps[app] = replace(changes, bitmaps={**kept, **changes.bitmaps})
+
+    async def forget(self, app: int) -> None:
+        self._apps.pop(app, None)
 
 
 def _checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    """The manifest, or an empty one where there is none or it is damaged."""
+def _read_manifest(folder: Path) -> Manifest | None:
+    """The manifest, or None where there is none or it is damaged."""
     try:
         content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
-        return Manifest()
+        return None
     checksum, packed = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
     if _checksum(packed) != checksum:
-        return Manifest()
+        return None
     return msgspec.msgpack.decode(packed, type=Manifest)
 
 

@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 from pyroaring import BitMap
 
+from tocsin.clock import secret_bytes
 from tocsin.domain.audience import Condition, Index, expression
 from tocsin.domain.task import FanoutBody, Job, NewJob, Phase, StepEdit, StepView
-from tocsin.ports import Snapshots
+from tocsin.log import get_logger
+from tocsin.ports import Snapshot, Snapshots
 from tocsin.store import Store
 
 CHANGES_PAGE = 2000
 """Change log rows read at once."""
 ACCOUNTS_PAGE = 5000
 """Accounts read at once when an index is derived anew."""
+MARK_BYTES = 16
 LIVE = 0
 """Key of the live set in a snapshot; terms are numbered from 1."""
 
@@ -29,7 +33,9 @@ class Indexer:
         self._snapshots = snapshots
         self._indexes: dict[int, Index] = {}
         self._locks: dict[int, asyncio.Lock] = {}
-        self._saved: dict[int, int] = {}
+        self._saved: dict[int, Snapshot] = {}
+        """The snapshot that is durable now, its bitmaps left out."""
+        self._log = get_logger(__name__)
 
     async def audience(self, app: int, condition: Condition) -> BitMap:
         """Whom a condition names, with every change in it that was answered before the call."""
@@ -53,16 +59,21 @@ class Indexer:
         """Save what has changed since the last snapshot; answers the position that is durable."""
         async with self._lock(app):
             index = await self._caught_up(app)
-            if index.position == self._saved.get(app, -1):
+            saved = self._saved.get(app)
+            if saved is not None and index.position == saved.position:
                 return index.position
             changed = {LIVE: index.live.serialize()}
             for term in index.dirty:
                 if term in index.terms:
                     changed[term] = index.terms[term].serialize()
             gone = index.dirty - index.terms.keys()
-            await self._snapshots.save(app, index.position, changed, gone)
+            changes = Snapshot(index.position, secret_bytes(MARK_BYTES), changed)
+            keep = b"" if saved is None else saved.mark
+            # The mark comes first: files whose mark the database has not seen are not believed.
+            await self._store.mark_snapshot(app, changes.mark, changes.position, keep)
+            await self._snapshots.save(app, changes, gone)
             index.dirty.clear()
-            self._saved[app] = index.position
+            self._saved[app] = replace(changes, bitmaps={})
             return index.position
 
     async def retire(self, app: int, limit: int) -> int:
@@ -95,20 +106,45 @@ class Indexer:
                 return index
 
     async def _load(self, app: int) -> Index:
-        position, bitmaps = await self._snapshots.load(app)
-        if position == 0 or not await self._reaches(app, position):
+        snapshot = await self._snapshots.load(app)
+        if snapshot is None:
             return await self._derive(app)
-        index = Index(position)
-        for term, bitmap in bitmaps.items():
+        doubt = await self._doubt(app, snapshot)
+        if doubt:
+            self._log.warning(
+                "index snapshot ignored, index derived from the accounts",
+                app=app,
+                position=snapshot.position,
+                reason=doubt,
+            )
+            # What stays of it would come back with the next snapshot, under terms of our own.
+            await self._snapshots.forget(app)
+            return await self._derive(app)
+        index = Index(snapshot.position)
+        for term, bitmap in snapshot.bitmaps.items():
             if term == LIVE:
                 index.live = BitMap.deserialize(bitmap)
             else:
                 index.terms[term] = BitMap.deserialize(bitmap)
-        self._saved[app] = position
+        self._saved[app] = replace(snapshot, bitmaps={})
         return index
 
+    async def _doubt(self, app: int, snapshot: Snapshot) -> str:
+        """Why a snapshot is not of this database and its history; empty where it is.
+
+        A restored folder may be of two ages, and positions are given anew by each history: so the
+        same position may mean other changes. The mark does not.
+        """
+        if not snapshot.mark:
+            return "a release that bound none to its database has written it"
+        if await self._store.marked_position(app, snapshot.mark) != snapshot.position:
+            return "it is of another database, or newer than this one"
+        if not await self._reaches(app, snapshot.position):
+            return "the change log does not go on where it ends"
+        return ""
+
     async def _reaches(self, app: int, position: int) -> bool:
-        """Whether the log goes on where a snapshot ends: a restored folder may be of two ages."""
+        """Whether the log goes on where a snapshot ends."""
         tail = await self._store.changes(app, position, 1)
         if tail:
             return tail[0][0] == position + 1

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pyroaring import BitMap
 
 from tests.sim.world import APP, World
 from tocsin.domain.account import change_tags, delete_accounts, with_tags_removed
 from tocsin.domain.audience import Condition
 from tocsin.pipeline.index import Indexer
+from tocsin.ports import Snapshot
 
 
 async def names(world: World, indexer: Indexer, **asked: tuple[str, ...]) -> set[str]:
@@ -47,8 +51,9 @@ async def test_a_restart_loads_the_snapshot_and_replays_the_tail(world: World) -
     expected = {f"u{n}" for n in (2, 3, 4, 5, 6, 12)}
     assert await names(world, restarted, tags_or=("a",)) == expected
     assert await names(world, world.indexer, tags_or=("a",)) == expected
-    position, _ = await world.snapshots.load(APP)
-    await world.store.cut_changes(APP, position)
+    snapshot = await world.snapshots.load(APP)
+    assert snapshot is not None
+    await world.store.cut_changes(APP, snapshot.position)
     again = Indexer(world.store, world.snapshots)
     assert await names(world, again, tags_or=("a",)) == expected
 
@@ -72,21 +77,34 @@ async def test_a_tag_that_nobody_carries_is_retired_and_may_come_again(world: Wo
     assert await names(world, world.indexer, tags_or=("c",)) == {"u2"}
 
 
-async def test_a_snapshot_older_than_the_log_is_not_believed(world: World) -> None:
+async def test_a_snapshot_older_than_the_log_is_not_believed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """An older index folder beside a database whose log has been cut since."""
     await world.indexer.snapshot(APP)
-    older = dict(world.snapshots.kept)
+    older = await world.snapshots.load(APP)
+    assert older is not None
     await world.tag(["u12"], "a")
-    await world.store.cut_changes(APP, await world.indexer.snapshot(APP))
-    world.snapshots.kept = older
+    await world.store.cut_changes(APP, await world.store.last_change(APP))
     fresh = Indexer(world.store, world.snapshots)
     assert "u12" in await names(world, fresh, tags_or=("a",))
+    assert [line["reason"] for line in told(caplog)] == [
+        "the change log does not go on where it ends"
+    ]
 
 
-async def test_a_snapshot_ahead_of_the_database_is_not_believed(world: World) -> None:
-    """An older database beside a newer index folder."""
+async def test_a_snapshot_without_a_mark_is_not_believed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A release that bound none to its database has written it."""
     position = await world.indexer.snapshot(APP)
-    world.snapshots.kept[APP] = (position + 100, world.snapshots.kept[APP][1])
-    await world.tag(["u12"], "a")
+    await world.snapshots.save(APP, Snapshot(position, b"", {1: BitMap([12]).serialize()}), [])
     fresh = Indexer(world.store, world.snapshots)
-    assert "u12" in await names(world, fresh, tags_or=("a",))
+    assert "u12" not in await names(world, fresh, tags_or=("a",))
+    assert [line["event"] for line in told(caplog)] == [
+        "index snapshot ignored, index derived from the accounts"
+    ]
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [record.msg for record in caplog.records]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from structlog.testing import capture_logs
 
@@ -16,6 +16,7 @@ from tocsin.domain.audience import Condition
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.tick import DAY_S, Ticker, Upkeep
+from tocsin.ports import Snapshot
 
 
 class FullDisk(MemorySnapshots):
@@ -23,13 +24,11 @@ class FullDisk(MemorySnapshots):
 
     saved = 0
 
-    async def save(
-        self, app: int, position: int, changed: Mapping[int, bytes], gone: Collection[int]
-    ) -> None:
+    async def save(self, app: int, changes: Snapshot, gone: Collection[int]) -> None:
         if app == 1:
             raise OSError("no space left on device")
         self.saved = app
-        await super().save(app, position, changed, gone)
+        await super().save(app, changes, gone)
 
 
 def channels_of(clock: ManualClock) -> OneChannel:

@@ -82,6 +82,9 @@ _CHANGES = """
 SELECT position, doc FROM change WHERE app = ? AND position > ? ORDER BY position LIMIT ?
 """
 _CUT_CHANGES = "DELETE FROM change WHERE app = ? AND position <= ?"
+_DROP_MARKS = "DELETE FROM snapshot WHERE app = ? AND mark <> ?"
+_ADD_MARK = "INSERT OR REPLACE INTO snapshot (app, mark, position) VALUES (?, ?, ?)"
+_MARKED = "SELECT position FROM snapshot WHERE app = ? AND mark = ?"
 
 
 def read_accounts(tables: Tables, app: int, names: Sequence[str]) -> dict[str, Account]:
@@ -236,3 +239,14 @@ def read_changes(
 
 def cut_changes(tables: Tables, app: int, upto: int) -> None:
     tables.run(_CUT_CHANGES, app, upto)
+
+
+def mark_snapshot(tables: Tables, app: int, marked: tuple[bytes, int], keep: bytes) -> None:
+    assert tables.app(app).sdkappid == app
+    tables.run(_DROP_MARKS, app, keep)
+    tables.run(_ADD_MARK, app, *marked)
+
+
+def marked_position(tables: Tables, app: int, mark: bytes) -> int | None:
+    position: int | None = tables.value(_MARKED, app, mark)
+    return position

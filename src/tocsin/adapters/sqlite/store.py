@@ -229,6 +229,16 @@ class SqliteStore:
     async def cut_changes(self, app: int, upto: int) -> None:
         await self._write(lambda tables: accounts.cut_changes(tables, app, upto), Rank.BULK)
 
+    # snapshots of the index
+
+    async def mark_snapshot(self, app: int, mark: bytes, position: int, keep: bytes) -> None:
+        await self._write(
+            lambda tables: accounts.mark_snapshot(tables, app, (mark, position), keep), Rank.BULK
+        )
+
+    async def marked_position(self, app: int, mark: bytes) -> int | None:
+        return self._read(lambda tables: accounts.marked_position(tables, app, mark))
+
     # devices
 
     async def device(self, app: int, registration_id: str) -> Device | None:

@@ -130,6 +130,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     live_token: str = ""
     handle: str = ""
     """Of an overwrite: what the vendor called the message to this device that is overwritten."""
+    platform: str = ""
+    """What the device says it is (`iPhone`, `Android`); empty where it does not say."""
     epoch: int = 0
     ttl_s: int
     expires_at: float

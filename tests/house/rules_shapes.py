@@ -18,6 +18,7 @@ NOT_VENDORS = (
     "credentials.py",
     "discretion.py",
     "driver.py",
+    "ios.py",
     "lists.py",
     "nobody.py",
     "pace.py",
@@ -31,7 +32,7 @@ NOT_VENDORS = (
 )
 """The registry, the driver with its parts, and what the vendors share."""
 
-SHARED = "tocsin.channels.shared"
+SHARED = ("tocsin.channels.shared", "tocsin.channels.ios")
 """Pure pieces that several vendors' files are made of."""
 
 ORDER = (

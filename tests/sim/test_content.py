@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
+from tocsin.domain.account import Draft
+from tocsin.domain.device import DeviceEdit, DeviceView
 from tocsin.domain.message import ApplePart, Translation
 from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import SendBody
@@ -17,14 +21,16 @@ async def badge_of(world: World, name: str) -> int:
 
 
 class Listening(PlainChannel):
-    """Notes the badge and the id of every delivery that it is handed."""
+    """Notes badge, id and platform of every delivery that it is handed."""
 
     badges: set[int | None] = set()
     ids: tuple[str, ...] = ()
+    platforms: frozenset[str] = frozenset()
 
     async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
         self.badges = self.badges | {delivery.badge for delivery in batch.deliveries}
         self.ids = (*self.ids, *(delivery.correlation for delivery in batch.deliveries))
+        self.platforms = self.platforms | {delivery.platform for delivery in batch.deliveries}
         return await super().deliver(batch, gate)
 
 
@@ -83,6 +89,25 @@ async def test_a_device_that_comes_by_a_token_later_is_counted_for_its_badge_too
     await world.run(60, step_s=0.25)
     assert [item.token for item in world.vendor.log] == ["token-u1"]
     assert await badge_of(world, "u1") == 2
+    await world.close()
+
+
+async def test_a_delivery_says_what_its_device_is() -> None:
+    world = await World().open()
+    channel = world.channels.plain = Listening(world.vendor, replaces=True)
+    await world.people(2)
+    device = await world.store.device(APP, "R-u1")
+    assert device is not None
+    phone = msgspec.structs.replace(device, platform="iPhone")
+
+    def change(view: DeviceView) -> DeviceEdit:
+        return DeviceEdit(Draft(view.books).edit([]), [phone])
+
+    await world.store.update_device(APP, "R-u1", "", None, change)
+    world.hire()
+    await world.push()
+    await world.run(2)
+    assert channel.platforms == {"iPhone", ""}
     await world.close()
 
 

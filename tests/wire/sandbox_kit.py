@@ -19,6 +19,7 @@ import h2.settings
 import jwt
 from msgspec import Struct, structs
 
+from tocsin.sandbox.fcm_oauth import AUDIENCE
 from tocsin.sandbox.server import Sandbox
 
 DEADLINE_S = 20.0
@@ -251,7 +252,7 @@ def assertion(sandbox: Sandbox, **changes: Any) -> str:
     claims = {
         "iss": account.client_email,
         "scope": "https://www.googleapis.com/auth/firebase.messaging",
-        "aud": account.token_uri,
+        "aud": AUDIENCE,
         "iat": now,
         "exp": now + 3600,
     }

@@ -21,6 +21,7 @@ from tocsin.sandbox.fcm_oauth import GRANT_TYPE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 TOKEN = Fcm.token(1)
+FID = Fcm.fid(1)
 PROJECT = "tocsin-sandbox"
 FORM = [("content-type", "application/x-www-form-urlencoded")]
 FOREIGN_KEY = (
@@ -115,6 +116,7 @@ async def test_a_good_assertion_is_given_a_bearer_for_an_hour(sandbox: Sandbox) 
         ({"kid": "0" * 40}, "invalid_grant"),
         ({"iss": "nobody@example.com"}, "invalid_grant"),
         ({"aud": "https://oauth2.example.com/token"}, "invalid_grant"),
+        ({"aud": "https://oauth2.googleapis.com/token/"}, "invalid_grant"),
         ({"aud": None}, "invalid_grant"),
         ({"exp": 1_767_225_600 + 3601}, "invalid_grant"),
         ({"exp": 1_767_225_600}, "invalid_grant"),
@@ -148,6 +150,13 @@ async def test_a_wrong_token_request(
 ) -> None:
     answer = await ask_token(sandbox, form, **request_parts)
     assert (answer.status, answer.json["error"]) == (status, error)
+
+
+async def test_an_assertion_is_for_google_wherever_its_endpoint_listens(sandbox: Sandbox) -> None:
+    assert await bearer(sandbox, aud="https://oauth2.googleapis.com/token")
+    own = {"grant_type": GRANT_TYPE}
+    own["assertion"] = assertion(sandbox, aud=sandbox.fcm_credential.token_uri)
+    assert (await ask_token(sandbox, own)).json["error"] == "invalid_grant"
 
 
 async def test_an_assertion_without_key_id_is_taken(sandbox: Sandbox) -> None:
@@ -252,6 +261,8 @@ KEPT: list[tuple[str, Any]] = [
         ),
     ),
     ("payload of 4096 bytes", to(data={"a": "x" * 4095})),
+    ("an installation id", {"message": {"fid": FID, "data": {"a": "x" * 4095}}}),
+    ("apns payload of 4096 bytes", to(apns={"payload": {"a": "x" * 4088}})),
     ("topic payload of 2048 bytes", {"message": {"topic": "t", "data": {"a": "x" * 2047}}}),
 ]
 
@@ -280,6 +291,10 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("unknown field beside message", {**PLAIN, "dry_run": True}, ""),
     ("no target", {"message": {}}, "message"),
     ("two targets", {"message": {"token": TOKEN, "topic": "t"}}, "message"),
+    ("token and fid", {"message": {"token": TOKEN, "fid": FID}}, "message"),
+    ("aps is no object", to(apns={"payload": {"aps": 1}}), "message.apns.payload"),
+    ("apns payload of 4097 bytes", to(apns={"payload": {"a": "x" * 4089}}), "message.apns.payload"),
+    ("apns header as number", to(apns={"headers": {"a": 1}}), "message.apns.headers[...]"),
     ("topic name", {"message": {"topic": "a b"}}, "message.topic"),
     ("ttl without s", to(android={"ttl": "60"}), "message.android.ttl"),
     ("ttl as number", to(android={"ttl": 60}), "message.android.ttl"),
@@ -309,6 +324,34 @@ async def test_a_message_that_breaks_a_rule(
 async def test_a_malformed_token_has_the_same_code_in_the_other_shape(sandbox: Sandbox) -> None:
     answer = await send(sandbox, {"message": {"token": "short"}})
     assert fcm_code(answer) == (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("target", [{"token": FID}, {"fid": TOKEN}, {"fid": "A" + FID[1:]}])
+async def test_an_installation_id_is_no_token_and_a_token_none(
+    sandbox: Sandbox, target: dict[str, str]
+) -> None:
+    answer = await send(sandbox, {"message": target})
+    assert fcm_code(answer) == (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
+
+
+async def test_a_device_is_reached_by_its_installation_id(sandbox: Sandbox) -> None:
+    message = {"message": {"fid": FID, "notification": {"title": "Hello"}}}
+    assert (await send(sandbox, message)).status == 200
+    device = sandbox.devices.known("fcm", FID)
+    assert device is not None
+    assert [it.title for it in device.shown.values()] == ["Hello"]
+    assert [entry.token for entry in sandbox.log.entries()] == [FID]
+    sandbox.devices.put("fcm", FID, "dead")
+    assert fcm_code(await send(sandbox, message)) == (404, "NOT_FOUND", "UNREGISTERED")
+
+
+async def test_what_ios_draws_is_shown_and_replaced_by_its_collapse_id(sandbox: Sandbox) -> None:
+    for body in ("one", "two"):
+        aps = {"aps": {"alert": {"title": "Hello", "body": body}}}
+        await send(sandbox, to(apns={"headers": {"apns-collapse-id": "c"}, "payload": aps}))
+    device = sandbox.devices.known("fcm", TOKEN)
+    assert device is not None
+    assert [(s.key, s.title, s.body) for s in device.shown.values()] == [("c", "Hello", "two")]
 
 
 @pytest.mark.parametrize(

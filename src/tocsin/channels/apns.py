@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgspec import Meta, Struct
 
+from tocsin.channels.ios import shown_by_ios, with_alert
 from tocsin.channels.shared import outcome_by_status, p256_key
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
@@ -312,40 +313,10 @@ def _payload(kind: str, delivery: Delivery, now: float) -> dict[str, Any]:
         case "background":
             return {"aps": {"content-available": 1}, **ext}
         case "voip":
-            return {"aps": _with_alert({}, message), **ext}
+            return {"aps": with_alert({}, message), **ext}
         case _:
             image = {"image": message.apple.image} if message.apple.image else {}
-            return {"aps": _alert(message, delivery.badge), **image, **ext}
-
-
-def _alert(message: Message, badge: int | None) -> dict[str, Any]:
-    apple = message.apple
-    aps = _with_alert({}, message)
-    if badge is not None:
-        aps["badge"] = badge
-    if apple.interruption_level:
-        aps["interruption-level"] = apple.interruption_level
-    if apple.interruption_level == "critical":
-        # The level alone does not sound in silent mode: that takes the dictionary.
-        aps["sound"] = {"critical": 1, "name": apple.sound or "default", "volume": 1.0}
-    elif apple.sound:
-        aps["sound"] = apple.sound
-    if apple.is_mutable or apple.image:
-        # The picture is fetched by the app's service extension, which runs only if asked for.
-        aps["mutable-content"] = 1
-    return aps
-
-
-def _with_alert(aps: dict[str, Any], message: Message) -> dict[str, Any]:
-    parts = {
-        "title": message.apple.title or message.title,
-        "subtitle": message.apple.subtitle,
-        "body": message.desc,
-    }
-    alert = {name: text for name, text in parts.items() if text}
-    if alert:
-        aps["alert"] = alert
-    return aps
+            return {"aps": shown_by_ios(message, delivery.badge), **image, **ext}
 
 
 def _live(message: Message, now: float) -> dict[str, Any]:
@@ -359,7 +330,7 @@ def _live(message: Message, now: float) -> dict[str, Any]:
     if activity.event == "end":
         at = activity.dismissal_at
         aps["dismissal-date"] = int(now) if at is None else at
-    return _with_alert(aps, message)
+    return with_alert(aps, message)
 
 
 def _outcome(status: int, reason: str) -> Outcome:

@@ -5,6 +5,7 @@ https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
 https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
 https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas
 https://firebase.google.com/docs/cloud-messaging/customize-messages/setting-message-priority
+https://firebase.google.com/docs/reference/admin/node/firebase-admin.messaging.fidmessage
 https://developers.google.com/identity/protocols/oauth2/service-account
 https://trtc.io/document/60547
 
@@ -14,7 +15,9 @@ draws. In notification mode the tag makes a second delivery replace the first, a
 key keeps one waiting message a task instead of one an app; Google keeps at most four keys for a
 device that is off. In data mode there is no collapse key, since Google then keeps a hundred
 messages, and nothing replaces a repeat. There are two shapes of error with the same status: the
-type of the details tells a bad token from a bad message. Badges can be set but not added to.
+type of the details tells a bad token from a bad message. Badges can be set but not added to. A
+device is addressed by a registration token or, as newer SDKs register it, by its Firebase
+installation ID, which its shape tells apart. An iPhone behind Google gets Apple's members too.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.channels.ios import shown_by_ios
 from tocsin.channels.shared import (
     FORM,
     JSON,
@@ -69,9 +73,16 @@ LIMITS = Limits(
 ORIGIN = "https://fcm.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""Whom every assertion is for, wherever the bearer is fetched: Google's own libraries do so."""
 ASSERTION_LIFE_S = 3600
 QUOTA_WAIT_S = 60.0
 """Google: without a Retry-After, wait at least a minute after a 429."""
+FID = re.compile(r"[A-Za-z0-9_-]{22}")
+"""A Firebase installation ID: 17 bytes in base64url, cut to 22 characters. Registration tokens are
+over a hundred characters long, and all that are made since 2019 have a colon."""
+APPLE_PLATFORMS = ("iphone", "ipad", "ipod", "ios", "mac", "apple", "watch", "tvos", "vision")
+"""How the platform begins that an Apple device tells of itself."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -138,6 +149,9 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 
 The reason is FCM's errorCode, else the answer's status. `BAD_REQUEST` is an error whose details
 name fields of the message; `token` behind a reason says that the text names the token.
+
+Only a device that is gone yields `UNREGISTERED`. A wrong project_id yields `SENDER_ID_MISMATCH` for
+every device, and an address in a form that is none of Google's tokens `INVALID_ARGUMENT token`.
 """
 
 HINTS = {
@@ -207,6 +221,9 @@ def read(delivery: Delivery, response: Response) -> Receipt:
     outcome = _outcome(response.status, reason)
     if outcome is Outcome.AUTH_EXPIRED:
         raise StaleCredential(str(response.status), reason)
+    if reason == "INVALID_ARGUMENT token" and _is_fid(delivery.token):
+        # What Google finds badly written is our way of naming the device, not the device.
+        outcome = Outcome.UNDELIVERABLE
     wait_s = retry_after_s(response.headers)
     if outcome is Outcome.THROTTLED and wait_s is None:
         wait_s = QUOTA_WAIT_S
@@ -218,6 +235,11 @@ def read(delivery: Delivery, response: Response) -> Receipt:
         retry_after_s=wait_s,
         epoch=delivery.epoch,
     )
+
+
+def _texts(message: Message) -> dict[str, str]:
+    shown = {"title": message.title, "body": message.desc}
+    return {name: text for name, text in shown.items() if text}
 
 
 def _is_notification(settings: Settings, message: Message) -> bool:
@@ -239,26 +261,85 @@ def _is_notification(settings: Settings, message: Message) -> bool:
 
 def _message(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     message = delivery.message
-    target = {"topic" if delivery.is_trial else "token": delivery.token}
+    target = {_target(delivery): delivery.token}
     android: dict[str, Any] = {"ttl": f"{min(delivery.ttl_s, LIMITS.lifetime_max_s)}s"}
     if message.android.google_priority:
         android["priority"] = message.android.google_priority.lower()
     data = {"msgid": delivery.correlation, "taskid": delivery.task_id}
     if message.ext:
         data["ext"] = message.ext
-    if not _is_notification(settings, message):
+    is_notification = _is_notification(settings, message)
+    apple: dict[str, Any] = {}
+    if _is_apple(delivery.platform):
+        if message.apple.is_silent:
+            return {**target, "data": data, "android": android, "apns": _silent_apple(delivery)}
+        apple = {"apns": _apple(delivery, is_told_twice=is_notification)}
+    if not is_notification:
         data |= _data(settings, message)
-        return {**target, "data": data, "android": android}
+        return {**target, "data": data, "android": android, **apple}
     android["collapse_key"] = delivery.collapse
     android["notification"] = _drawn(settings, message, delivery.collapse)
-    shown = {"title": message.title, "body": message.desc}
-    shown = {name: text for name, text in shown.items() if text}
     return {
         **target,
-        "notification": shown,
+        "notification": _texts(message),
         "data": data,
         "android": android,
+        **apple,
     }
+
+
+def _is_fid(token: str) -> bool:
+    """Whether a device is addressed by its Firebase installation ID, and not by a token."""
+    return FID.fullmatch(token) is not None
+
+
+def _is_apple(platform: str) -> bool:
+    """Whether the device is one to which Google hands on through Apple."""
+    return platform.lower().startswith(APPLE_PLATFORMS)
+
+
+def _target(delivery: Delivery) -> str:
+    """The member of a message that names whom it is for."""
+    if delivery.is_trial:
+        return "topic"
+    return "fid" if _is_fid(delivery.token) else "token"
+
+
+def _apple(delivery: Delivery, *, is_told_twice: bool) -> dict[str, Any]:
+    """What Apple is told, which reads nothing of the Android part.
+
+    iOS draws whatever has a text, in data mode too: it wakes an app for data only now and then.
+    `is_told_twice`: Google makes an alert of the notification, and ours is left out if it is that.
+    """
+    message = delivery.message
+    if not is_shown(message):
+        return _silent_apple(delivery)
+    aps = shown_by_ios(message, message.badge_set)
+    if is_told_twice and aps.get("alert") == _texts(message):
+        del aps["alert"]
+    headers = {
+        "apns-push-type": "alert",
+        "apns-priority": "10",
+        "apns-expiration": _apple_expiration(delivery),
+        "apns-collapse-id": delivery.collapse,
+    }
+    image = message.apple.image
+    options = {"fcm_options": {"image": image}} if image else {}
+    return {"headers": headers, "payload": {"aps": aps}, **options}
+
+
+def _silent_apple(delivery: Delivery) -> dict[str, Any]:
+    """What wakes an app on iOS and shows nothing."""
+    headers = {
+        "apns-push-type": "background",
+        "apns-priority": "5",
+        "apns-expiration": _apple_expiration(delivery),
+    }
+    return {"headers": headers, "payload": {"aps": {"content-available": 1}}}
+
+
+def _apple_expiration(delivery: Delivery) -> str:
+    return str(int(delivery.expires_at)) if delivery.ttl_s else "0"
 
 
 def _drawn(settings: Settings, message: Message, tag: str) -> dict[str, Any]:
@@ -292,21 +373,22 @@ def _data(settings: Settings, message: Message) -> dict[str, str]:
 
 
 def _payload_bytes(message: dict[str, Any]) -> int:
-    """What travels to the device, names and values in UTF-8."""
+    """What travels to the device, names and values in UTF-8, and Apple's payload as it is."""
     parts = (message.get("notification"), message["data"], message["android"].get("notification"))
+    apple = message.get("apns")
     return sum(
         len(name) + len(str(value).encode())
         for part in parts
         if part
         for name, value in part.items()
-    )
+    ) + (len(msgspec.json.encode(apple["payload"])) if apple else 0)
 
 
 def _assertion(settings: Settings, now: float) -> str:
     claims = {
         "iss": settings.client_email,
         "scope": SCOPE,
-        "aud": settings.token_uri,
+        "aud": AUDIENCE,
         "iat": int(now),
         "exp": int(now) + ASSERTION_LIFE_S,
     }

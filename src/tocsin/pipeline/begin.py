@@ -264,6 +264,7 @@ def batch_of(
                 voip_token=device.voip_token,
                 live_token=device.live_tokens.get(activity.id, "") if activity else "",
                 handle=begun.handles.get(device.number, ""),
+                platform=device.platform,
                 epoch=device.epoch,
                 ttl_s=ttl_s,
                 expires_at=task.expires_at,

@@ -29,7 +29,9 @@ PROJECT_PER_MINUTE = 600_000
 
 _PATH = re.compile(r"/v1/projects/(?P<project>[^/]+)/messages:send")
 _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,}:[A-Za-z0-9_-]{32,}")
-_TOKEN_IN_BODY = re.compile(rb'"token"\s*:\s*"([^"\\]{1,4096})"')
+_FID = re.compile(r"[cdef][A-Za-z0-9_-]{21}")
+"""As firebase-js-sdk checks one (installations/src/helpers/generate-fid.ts, read 2026-11)."""
+_TOKEN_IN_BODY = re.compile(rb'"(?:token|fid)"\s*:\s*"([^"\\]{1,4096})"')
 
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -118,6 +120,12 @@ class Fcm:
         digest = sha256(b"fcm %d" % number).hexdigest()
         return f"{digest[:22]}:APA91b{digest}{digest[22:]}"
 
+    @staticmethod
+    def fid(number: int) -> str:
+        """A well-formed Firebase installation ID; a device of its own in the book."""
+        digest = sha256(b"fid %d" % number).hexdigest()
+        return f"{'cdef'[number % 4]}{digest[:21]}"
+
     def token_of(self, call: Call) -> str:
         found = _TOKEN_IN_BODY.search(call.body)
         return found[1].decode("latin-1") if found else ""
@@ -158,7 +166,7 @@ class Fcm:
             return _bad_request([send])
         message = send.message
         if fcm_message.target_count(message) != 1:
-            text = "Exactly one of token, topic or condition must be given."
+            text = "Exactly one of token, fid, topic or condition must be given."
             return _described(_bad_request([Violation("message", text)]), message)
         violations = list(fcm_message.faults(message))
         if violations:
@@ -168,17 +176,20 @@ class Fcm:
 
     def _reach(self, message: Message, project_id: str, now: float, *, is_trial: bool) -> Verdict:
         device: Device | None = None
-        if isinstance(message.token, str):
-            if not _DEVICE_TOKEN.fullmatch(message.token):
+        token = _text(message.token) or _text(message.fid)
+        if token:
+            # An installation ID in the place of a token is a token that is badly written.
+            form = _DEVICE_TOKEN if isinstance(message.token, str) else _FID
+            if not form.fullmatch(token):
                 return self._refuse("INVALID_ARGUMENT")
-            device = self._book.look(NAME, message.token)
+            device = self._book.look(NAME, token)
             if device is None or device.state in ("dead", "expired"):
                 return self._refuse("UNREGISTERED")
             is_ours = device.app in ("", project_id)
             if device.state in ("other_app", "other_environment") or not is_ours:
                 return self._refuse("SENDER_ID_MISMATCH")
-            if not self._devices.take(message.token, now):
-                return self._over_quota(self._devices.opens_in_s(message.token, now))
+            if not self._devices.take(token, now):
+                return self._over_quota(self._devices.opens_in_s(token, now))
         number = "fake_message_id" if is_trial else self._new_id(now)
         name = f"projects/{project_id}/messages/{number}"
         verdict = Verdict(200, _JSON, msgspec.json.encode({"name": name}), message_id=name)
@@ -246,7 +257,7 @@ def _bad_request(violations: list[Violation]) -> Verdict:
 
 def _described(verdict: Verdict, message: Message) -> Verdict:
     """The verdict with what the log wants to know of the message."""
-    verdict.token = _text(message.token)
+    verdict.token = _text(message.token) or _text(message.fid)
     verdict.topic = _text(message.topic) or _text(message.condition)
     verdict.collapse = _collapse(message)
     if isinstance(message.data, dict):
@@ -260,15 +271,15 @@ def _described(verdict: Verdict, message: Message) -> Verdict:
 
 
 def _collapse(message: Message) -> str:
-    """What replaces: the notification's tag, else the collapse key."""
-    android = message.android
-    if not isinstance(android, fcm_message.Android):
-        return ""
-    if isinstance(android.notification, fcm_message.AndroidNotification):
-        tag = _text(android.notification.tag)
-        if tag:
-            return tag
-    return _text(android.collapse_key)
+    """What replaces: the notification's tag, else the collapse key, else Apple's collapse id."""
+    android, found = message.android, ""
+    if isinstance(android, fcm_message.Android):
+        if isinstance(android.notification, fcm_message.AndroidNotification):
+            found = _text(android.notification.tag)
+        found = found or _text(android.collapse_key)
+    if not found and isinstance(message.apns, fcm_message.Apns) and message.apns.headers:
+        found = message.apns.headers.get("apns-collapse-id", "")
+    return found
 
 
 def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None]:
@@ -283,6 +294,8 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
             body = _text(android.notification.body) or body
         if isinstance(android.ttl, str):
             expires_at = now + float(android.ttl[:-1])
+    if not (title or body) and isinstance(message.apns, fcm_message.Apns):
+        title, body = _drawn_by_ios(message.apns)
     shown = Shown(
         key=_collapse(message) or name,
         title=title,
@@ -292,6 +305,16 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
         is_silent=not (title or body),
     )
     return shown, expires_at
+
+
+def _drawn_by_ios(apns: fcm_message.Apns) -> tuple[str, str]:
+    """Title and text of Apple's alert, which an iPhone shows where Google makes none."""
+    payload = apns.payload if isinstance(apns.payload, dict) else {}
+    aps = payload.get("aps")
+    alert = aps.get("alert") if isinstance(aps, dict) else None
+    if not isinstance(alert, dict):
+        return "", _text(alert)
+    return _text(alert.get("title")), _text(alert.get("body"))
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 PAYLOAD_BYTES_MAX = 4096
 TOPIC_PAYLOAD_BYTES_MAX = 2048
 TTL_S_MAX = 28 * 24 * 3600
+APPLE_PAYLOAD_BYTES_MAX = 4096
 RESERVED_KEYS = ("from", "message_type")
 RESERVED_PREFIXES = ("google.", "gcm.")
 
@@ -135,6 +136,8 @@ class Message(_Part):
     webpush: WebPush | UnsetType = UNSET
     fcm_options: Options | UnsetType = UNSET
     token: Text = UNSET
+    fid: Text = UNSET
+    """The Firebase installation ID of a device, in place of a token."""
     topic: Text = UNSET
     condition: Text = UNSET
 
@@ -180,17 +183,20 @@ def faults(message: Message) -> Iterator[Violation]:
             yield from _reserved(message.android.data, "message.android.data")
         if isinstance(message.android.ttl, str):
             yield from _ttl(message.android.ttl)
+    if isinstance(message.apns, Apns):
+        yield from _apple(message.apns)
     if isinstance(message.topic, str) and not _TOPIC.fullmatch(message.topic):
         yield Violation("message.topic", "Invalid topic name.")
-    is_direct = isinstance(message.token, str)
+    is_direct = isinstance(message.token, str) or isinstance(message.fid, str)
     limit = PAYLOAD_BYTES_MAX if is_direct else TOPIC_PAYLOAD_BYTES_MAX
     if payload_bytes(message) > limit:
         yield Violation("message", f"Message is too big: at most {limit} bytes.")
 
 
 def target_count(message: Message) -> int:
-    """How many of token, topic and condition are given; exactly one is right."""
-    return sum(isinstance(one, str) for one in (message.token, message.topic, message.condition))
+    """How many of token, fid, topic and condition are given; exactly one is right."""
+    named = (message.token, message.fid, message.topic, message.condition)
+    return sum(isinstance(one, str) for one in named)
 
 
 def payload_bytes(message: Message) -> int:
@@ -220,6 +226,17 @@ def _reserved(data: dict[str, str], where: str) -> Iterator[Violation]:
     for key in data:
         if key in RESERVED_KEYS or key.startswith(RESERVED_PREFIXES):
             yield Violation(where, f"Invalid data payload key: {key}")
+
+
+def _apple(apns: Apns) -> Iterator[Violation]:
+    """What Apple would refuse, and Google tells before it hands the message on."""
+    if not isinstance(apns.payload, dict):
+        return
+    if not isinstance(apns.payload.get("aps", {}), dict):
+        yield Violation("message.apns.payload", "Invalid APNs payload: aps must be an object.")
+    if len(msgspec.json.encode(apns.payload)) > APPLE_PAYLOAD_BYTES_MAX:
+        text = f"APNs payload is too big: at most {APPLE_PAYLOAD_BYTES_MAX} bytes."
+        yield Violation("message.apns.payload", text)
 
 
 def _ttl(ttl: str) -> Iterator[Violation]:

@@ -1,8 +1,8 @@
 """Google's token endpoint: a signed assertion in, a bearer for an hour out.
 
 Google, "Using OAuth 2.0 for server to server applications" (read 2026-11): RS256, `iss` the
-service account, `scope` what is asked for, `aud` the token endpoint, `exp` at most an hour after
-`iat`; the answer's `expires_in` is 3599.
+service account, `scope` what is asked for, `aud` always the same address, wherever this endpoint
+listens, `exp` at most an hour after `iat`; the answer's `expires_in` is 3599.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
 )
 """Either is good for sending."""
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""google-auth sends this constant (google/oauth2/service_account.py, read 2026-11)."""
 BEARER_S = 3599
 ASSERTION_S_MAX = 3600
 SKEW_MAX_S = 300
@@ -51,8 +53,6 @@ class TokenEndpoint:
         self._accounts = accounts
         self._chance = chance
         self._bearers: dict[str, Bearer] = {}
-        self.audiences: frozenset[str] = frozenset()
-        """The addresses of this endpoint; known once it listens."""
 
     def judge(self, call: Call, now: float) -> Verdict:
         """Answer one request for a bearer."""
@@ -113,8 +113,8 @@ class TokenEndpoint:
     def _judge_claims(
         self, claims: dict[str, object], account: ServiceAccount, now: float
     ) -> Verdict:
-        if claims.get("aud") not in self.audiences:
-            return _error(400, "invalid_grant", "Invalid JWT: aud is not this endpoint.")
+        if claims.get("aud") != AUDIENCE:
+            return _error(400, "invalid_grant", f"Invalid JWT: aud must be {AUDIENCE}.")
         issued_at, ends_at = claims.get("iat"), claims.get("exp")
         if not isinstance(issued_at, int | float) or not isinstance(ends_at, int | float):
             return _error(400, "invalid_grant", "Invalid JWT: iat and exp must be given.")

@@ -162,8 +162,6 @@ class Sandbox:
 
     def stand_at(self, url: Callable[[str], str]) -> None:
         """Tell those who must know where they are reached; `start` does."""
-        hosts = {url("fcm"), url("fcm").replace(LOOPBACK, "localhost")}
-        self.fcm.oauth.audiences = frozenset(f"{host}{TOKEN_PATH}" for host in hosts)
         for name, vendor in self.counters.items():
             if isinstance(vendor, Addressed):
                 vendor.stand_at(url(name))

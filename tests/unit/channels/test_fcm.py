@@ -40,13 +40,13 @@ def test_the_assertion_is_what_google_asks_for() -> None:
         form["assertion"][0],
         public,
         algorithms=["RS256"],
-        audience="https://auth.example/token",
+        audience="https://oauth2.googleapis.com/token",
         options={"verify_iat": False, "verify_exp": False},
     )
     assert claims == {
         "iss": "sender@example.iam.gserviceaccount.com",
         "scope": "https://www.googleapis.com/auth/firebase.messaging",
-        "aud": "https://auth.example/token",
+        "aud": "https://oauth2.googleapis.com/token",
         "iat": int(NOW),
         "exp": int(NOW) + 3600,
     }

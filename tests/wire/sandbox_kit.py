@@ -222,7 +222,8 @@ def address(url: str) -> tuple[str, int]:
 
 def trusting(ca_pem: str, alpn: str, identity: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca_pem)
-    context.set_alpn_protocols([alpn])
+    if alpn:
+        context.set_alpn_protocols([alpn])
     if identity:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "identity.pem"

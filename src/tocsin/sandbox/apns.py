@@ -36,6 +36,9 @@ class ApnsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `streams`."""
     device_per_minute: int | None = None
     """Pushes per device and minute before 429 TooManyRequests; Apple publishes no figure."""
+    takes_der_signatures: bool = False
+    """Whether a provider token may be signed in DER form, as pushy signs it, and not only as RFC
+    7518 says. That Apple takes it is known from pushy's wide use alone (pushy 0.15.4)."""
 
 
 class Apns:
@@ -56,7 +59,9 @@ class Apns:
         self._book = book
         self._clock = clock
         self._chance = chance
-        self._tokens = ProviderTokens(keys, settings.environment)
+        self._tokens = ProviderTokens(
+            keys, settings.environment, takes_der=settings.takes_der_signatures
+        )
         self._buckets = Buckets(settings.device_per_minute, 60.0)
 
     def opening_streams(self) -> int:

@@ -8,8 +8,12 @@ TooManyProviderTokenUpdates stays useless until that time is over.
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from msgspec import Struct
 
 AGE_MAX_S = 3600
@@ -57,9 +61,12 @@ class Signed(Struct, frozen=True):
 class ProviderTokens:
     """Judges the `authorization` header of each request."""
 
-    def __init__(self, keys: dict[str, ApnsKey], environment: str) -> None:
+    def __init__(
+        self, keys: dict[str, ApnsKey], environment: str, *, takes_der: bool = False
+    ) -> None:
         self._keys = keys
         self._environment = environment
+        self._takes_der = takes_der
         self._verified: dict[str, Signed] = {}
 
     def add(self, key: ApnsKey) -> None:
@@ -109,7 +116,7 @@ class ProviderTokens:
             if key is None:
                 return "InvalidProviderToken"
             claims = jwt.decode(
-                token,
+                _as_rfc_7518(token) if self._takes_der else token,
                 key.public_key,
                 algorithms=["ES256"],
                 options={"verify_iat": False, "verify_exp": False, "verify_nbf": False},
@@ -123,6 +130,18 @@ class ProviderTokens:
             self._verified.clear()
         self._verified[token] = Signed(key, float(issued_at))
         return self._verified[token]
+
+
+def _as_rfc_7518(token: str) -> str:
+    """The token with its two numbers side by side, where they came as DER; else as it is."""
+    signed, _, signature = token.rpartition(".")
+    try:
+        told = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+        r, s = decode_dss_signature(told)
+        plain = r.to_bytes(32) + s.to_bytes(32)
+    except (binascii.Error, OverflowError, ValueError):
+        return token
+    return f"{signed}.{base64.urlsafe_b64encode(plain).rstrip(b'=').decode()}"
 
 
 def _renewed(token: str, link: Link, now: float) -> str | None:

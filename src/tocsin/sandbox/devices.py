@@ -35,6 +35,7 @@ BLIND: tuple[State, ...] = ("muted", "inactive", "gone")
 DEVICES_MAX = 1_000_000
 _NOBODYS = re.compile(r"0{20}=?\Z")
 """A token that ends in so many zeros was made up: senders use it to try a credential."""
+_NOT_OF_A_HEX_TOKEN = str.maketrans("", "", "<> \t\r\n")
 SHOWN_MAX = 24
 """Android shows at most so many notifications of one app; the oldest goes."""
 
@@ -92,6 +93,7 @@ class DeviceBook:
     ) -> Device:
         """Set a device's state. One that comes back to live shows what was held for it."""
         assert state in STATES
+        token = spelt(vendor, token)
         device = self._devices.get((vendor, token))
         if device is None:
             device = self._devices[vendor, token] = Device(token, shown={}, held=[])
@@ -108,10 +110,11 @@ class DeviceBook:
 
     def forget(self, vendor: str, token: str) -> bool:
         """Remove a device from the book; True if it was there."""
-        return self._devices.pop((vendor, token), None) is not None
+        return self._devices.pop((vendor, spelt(vendor, token)), None) is not None
 
     def look(self, vendor: str, token: str) -> Device | None:
         """The device, or None where the vendor has never heard of it."""
+        token = spelt(vendor, token)
         device = self._devices.get((vendor, token))
         if device is None and not self._knows_all and not _NOBODYS.search(token):
             device = Device(token, shown={}, held=[])
@@ -121,7 +124,7 @@ class DeviceBook:
 
     def known(self, vendor: str, token: str) -> Device | None:
         """The device if it is in the book; unlike `look` it adds nothing."""
-        return self._devices.get((vendor, token))
+        return self._devices.get((vendor, spelt(vendor, token)))
 
     def all_of(self, vendor: str) -> list[Device]:
         """Every device of a vendor, in the order first seen."""
@@ -160,3 +163,12 @@ class DeviceBook:
         elif len(device.shown) >= SHOWN_MAX:
             del device.shown[next(iter(device.shown))]
         device.shown[shown.key] = shown
+
+
+def spelt(vendor: str, token: str) -> str:
+    """The token as the book keeps it.
+
+    Apple's is the hex text of some bytes ("Sending notification requests to APNs", read 2026-11):
+    case, spaces, line breaks and the brackets that iOS prints around it are no part of it.
+    """
+    return token.lower().translate(_NOT_OF_A_HEX_TOKEN) if vendor == "apns" else token

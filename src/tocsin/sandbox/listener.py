@@ -1,4 +1,4 @@
-"""One listening port: TLS, the choice of protocol by ALPN, and closing it all again."""
+"""One listening port: TLS, the choice of protocol by ALPN or by the first bytes, and closing it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from tocsin.sandbox.http1 import Http1
 from tocsin.sandbox.http2 import Http2
 
 BACKLOG = 1024
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client says first that speaks HTTP/2 without having offered it (RFC 9113, 3.3 and 3.4)."""
 
 
 class Listener:
     """Serves one vendor (or the admin door) on one loopback port.
 
-    `protocols` are the ALPN names it offers; with `h2` alone a client that speaks only HTTP/1.1
-    loses the connection, as at Apple. Without a TLS context it speaks plain HTTP/1.1.
+    `protocols` are the ALPN names it serves; with `h2` alone a client that speaks only HTTP/1.1
+    loses the connection, as at Apple. A client that offers no ALPN at all is served by what it says
+    first: some of Apple's senders speak HTTP/2 by prior knowledge. Without a TLS context it speaks
+    plain HTTP/1.1.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Listener:
         self.port = 0
         self.connections_made = 0
         self.connections_refused = 0
-        """Connections that offered no protocol of ours."""
+        """Connections that offered or spoke no protocol of ours."""
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one and keeps it when started again."""
@@ -86,19 +90,23 @@ class Listener:
             door.abort()
         return len(doors)
 
-    def opened(self, door: _Door, transport: asyncio.Transport) -> asyncio.Protocol | None:
-        """The protocol that this new connection speaks; None where it speaks none of ours."""
+    def opened(self, door: _Door, transport: asyncio.Transport) -> str | None:
+        """The protocol that TLS has agreed on for a new connection; None where it tells none."""
+        self._open.add(door)
         tls = transport.get_extra_info("ssl_object")
-        alpn = "http/1.1"
-        certificate = None
-        if tls is not None:
-            alpn = tls.selected_alpn_protocol() or "http/1.1"
-            certificate = tls.getpeercert() or None
+        agreed = None if tls is None else tls.selected_alpn_protocol()
+        if agreed is None and (tls is None or "h2" not in self._protocols):
+            return "http/1.1"
+        return cast(str | None, agreed)
+
+    def protocol(self, alpn: str, transport: asyncio.Transport) -> asyncio.Protocol | None:
+        """Who speaks this on a connection; None where it is none of ours."""
         if alpn not in self._protocols:
             self.connections_refused += 1
             return None
         self.connections_made += 1
-        self._open.add(door)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert() or None
         connection = Connection(next(self._numbers), alpn, certificate)
         if alpn == "h2":
             return Http2(self._serve, connection, self._clock, self._opening_streams())
@@ -109,25 +117,39 @@ class Listener:
 
 
 class _Door(asyncio.Protocol):
-    """Stands at the transport until TLS has told which protocol is spoken, then hands on to it."""
+    """Stands at the transport until it is known which protocol is spoken, then hands on to it."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._transport: asyncio.Transport
         self._inner: asyncio.Protocol | None = None
+        self._first = b""
+        self._is_known = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports fulfil the interface without deriving from it.
         self._transport = cast(asyncio.Transport, transport)
-        self._inner = self._listener.opened(self, self._transport)
+        alpn = self._listener.opened(self, self._transport)
+        if alpn is not None:
+            self._begin(alpn)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_known:
+            self._first += data
+            if len(self._first) < len(PREFACE) and PREFACE.startswith(self._first):
+                return
+            data, self._first = self._first, b""
+            self._begin("h2" if data.startswith(PREFACE) else "http/1.1")
+        if self._inner is not None:
+            self._inner.data_received(data)
+
+    def _begin(self, alpn: str) -> None:
+        self._is_known = True
+        self._inner = self._listener.protocol(alpn, self._transport)
         if self._inner is None:
             hang_up(self._transport)
         else:
-            self._inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
-            self._inner.data_received(data)
+            self._inner.connection_made(self._transport)
 
     def pause_writing(self) -> None:
         if self._inner is not None:

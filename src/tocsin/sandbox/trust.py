@@ -153,10 +153,14 @@ def issue_identity(trust: Trust, bundle_id: str) -> str:
 
 
 def server_context(trust: Trust, alpn: list[str]) -> ssl.SSLContext:
-    """TLS 1.2 and later with the protocols of `alpn`; a client certificate is asked for."""
+    """TLS 1.2 and later with the protocols of `alpn`; a client certificate is asked for.
+
+    HTTP/1.1 is agreed on even where it is not served: a client that offers nothing else would
+    look like one that offers nothing, who may speak HTTP/2 by prior knowledge.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(alpn)
+    context.set_alpn_protocols(list(dict.fromkeys([*alpn, "http/1.1"])))
     context.load_verify_locations(cadata=trust.ca_pem)
     context.verify_mode = ssl.CERT_OPTIONAL
     with tempfile.TemporaryDirectory() as folder:

@@ -128,6 +128,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """Absolute badge, where we count."""
     voip_token: str = ""
     live_token: str = ""
+    """Of the Live Activity that the message is about; of its type, where it starts one."""
     handle: str = ""
     """Of an overwrite: what the vendor called the message to this device that is overwritten."""
     platform: str = ""
@@ -439,6 +440,7 @@ class Hello(Struct, frozen=True, kw_only=True):
     route: Route | None = None
     voip_token: str | None = None
     live_tokens: dict[str, str] = {}
+    live_start_tokens: dict[str, str] = {}
     facts: DeviceFacts = DeviceFacts()
     address: str = ""
     """Where it calls from, for the limit on registrations."""

@@ -15,6 +15,11 @@ from tocsin.ports import Batch, Gate
 
 CALL = ApplePart(is_voip=True)
 ACTIVITY = ApplePart(live_activity=LiveActivity(id="order", event="update"))
+START = ApplePart(
+    live_activity=LiveActivity(
+        id="next", event="start", attributes_type="Order", attributes={"id": "next"}
+    )
+)
 
 
 class Apple(PlainChannel):
@@ -53,11 +58,15 @@ async def world_with(dead: str) -> tuple[World, Apple]:
 
 
 async def give(world: World, number: int) -> None:
-    """Two tokens beside the route's."""
+    """Tokens beside the route's."""
     device = await phone(world, number)
 
     def change(view: DeviceView) -> DeviceEdit:
-        told = {"voip_token": f"voip-{number}", "live_tokens": {"order": f"live-{number}"}}
+        told = {
+            "voip_token": f"voip-{number}",
+            "live_tokens": {"order": f"live-{number}"},
+            "live_start_tokens": {"Order": f"start-{number}", "Game": f"game-{number}"},
+        }
         return DeviceEdit(Draft(view.books).edit([]), [msgspec.structs.replace(device, **told)])
 
     await world.store.update_device(APP, device.registration_id, "", None, change)
@@ -92,4 +101,19 @@ async def test_a_live_activitys_dead_token_is_dropped_alone() -> None:
     assert (device.live_tokens, device.voip_token) == ({}, "voip-2")
     assert device.route is not None
     assert (await world.ledger(task)).states["failed"] == 1
+    await world.close()
+
+
+async def test_a_live_activity_starts_by_the_token_of_its_type_which_dies_alone() -> None:
+    world, apple = await world_with("start-2")
+    task = await world.push(apple=START)
+    await world.run(10)
+    assert sorted(apple.ways) == ["start-1", "start-2", "start-3"]
+    device = await phone(world, 2)
+    assert device.live_start_tokens == {"Game": "game-2"}
+    assert (device.live_tokens, device.voip_token) == ({"order": "live-2"}, "voip-2")
+    assert device.route is not None
+    ledger = await world.ledger(task)
+    assert (ledger.states["sent"], ledger.states["failed"]) == (2, 1)
+    assert [*await books_add_up(world, task), *await has_ended(world, task)] == []
     await world.close()

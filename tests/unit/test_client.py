@@ -71,3 +71,8 @@ def test_a_hello_says_only_what_there_is_to_say() -> None:
         "token": "t" * 40,
         "environment": "production",
     }
+    identity.voip_token, identity.live_tokens = "v", {"order-77": "u"}
+    identity.live_start_tokens = {"OrderAttributes": "s"}
+    said = identity.hello()
+    assert (said["voip_token"], said["live_tokens"]) == ("v", {"order-77": "u"})
+    assert said["live_start_tokens"] == {"OrderAttributes": "s"}

@@ -149,9 +149,16 @@ def _live_id(name: str, value: Any) -> str:
 
 
 def _live_event(name: str, value: Any) -> str:
-    if _text(name, value) not in ("update", "end"):
+    if _text(name, value) not in ("start", "update", "end"):
         raise bad_field(name)
     return str(value)
+
+
+def _type_name(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if not 0 < len(text.encode()) <= 128:
+        raise bad_field(name)
+    return text
 
 
 def _state(name: str, value: Any) -> dict[str, Any]:
@@ -171,9 +178,12 @@ def _seconds(name: str, value: Any) -> int:
 
 def _live_activity(name: str, value: Any) -> LiveActivity:
     read = _read(read_object(value, wrong_type(name)), _LIVE_ACTIVITY)
-    for wire, (ours, _) in _LIVE_ACTIVITY.items():
-        if wire != "DismissalDate" and ours not in read:
+    for wire in ("LaId", "Event", "ContentState"):
+        if _LIVE_ACTIVITY[wire][0] not in read:
             raise wrong_type(wire)
+    if read["event"] == "start" and not read.keys() >= {"attributes_type", "attributes"}:
+        # As the platform's own call has it: what it does not say, nothing can be started with.
+        raise bad_field("Event")
     return LiveActivity(**read)
 
 
@@ -192,6 +202,10 @@ _LIVE_ACTIVITY: Table = {
     "Event": ("event", _live_event),
     "ContentState": ("content_state", _state),
     "DismissalDate": ("dismissal_at", _seconds),
+    # Ours: the platform's own call updates and ends activities, and starts none.
+    "AttributesType": ("attributes_type", _type_name),
+    "Attributes": ("attributes", _state),
+    "StaleDate": ("stale_at", _seconds),
 }
 
 _ANDROID: Table = {

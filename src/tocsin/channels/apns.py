@@ -6,12 +6,15 @@ https://developer.apple.com/documentation/usernotifications/handling-notificatio
 https://developer.apple.com/documentation/usernotifications/establishing-a-token-based-connection-to-apns
 https://developer.apple.com/documentation/usernotifications/establishing-a-certificate-based-connection-to-apns
 https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification
+https://developer.apple.com/documentation/pushkit/responding-to-voip-notifications-from-pushkit
+https://developer.apple.com/documentation/activitykit/starting-and-updating-live-activities-with-activitykit-push-notifications
 
 What is special: HTTP/2 only; one device a request, and the answer is the receipt. We sign the
 token ourselves, and Apple wants it renewed no oftener than every 20 minutes and at least every
 60, so one is shared by everything that a credential sends; a certificate proves the connection
 instead. Badges are absolute, so we count. A VoIP push and a Live Activity go to tokens of their
-own: when such a token dies, the device's ordinary one is still good, and a call goes there. Apple
+own: when such a token dies, the device's ordinary one is still good, and a call goes there. A Live
+Activity that is yet to start has no token: a device has one to start with for each type. Apple
 keeps one notification for a device that is off; the collapse id makes a second delivery of a task
 replace the first, also on the screen.
 """
@@ -31,7 +34,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgspec import Meta, Struct
 
 from tocsin.channels.ios import shown_by_ios, with_alert
-from tocsin.channels.shared import outcome_by_status, p256_key
+from tocsin.channels.shared import NOTHING_TO_SHOW, outcome_by_status, p256_key
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -61,6 +64,9 @@ LIMITS = Limits(
 )
 
 VOIP_PAYLOAD_MAX_BYTES = 5120
+VOIP_LIFE_S = 30
+"""How long Apple keeps a call for a phone that it does not reach: about as long as one rings. Apple
+asks for zero or a few seconds, lest a phone rings for a call that has ended."""
 TOKEN_LIFE_S = 3600
 TOKEN_RENEW_S = 2700
 """Between Apple's 20 and 60 minutes, with room for the driver's jitter on both sides."""
@@ -173,7 +179,11 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (503, "ServiceUnavailable"): Outcome.SERVER_ERROR,
     (503, "Shutdown"): Outcome.SERVER_ERROR,
 }
-"""Status and reason to outcome; an empty reason stands for every other one of its status."""
+"""Status and reason to outcome; an empty reason stands for every other one of its status.
+
+Only a dead device yields `Unregistered` and `ExpiredToken`. A wrong environment yields
+`BadDeviceToken` for every device, a wrong bundle_id `DeviceTokenNotForTopic` or `BadTopic`.
+"""
 
 HINTS = {
     "InvalidProviderToken": "key_id, team_id and private_key do not match, or the key was revoked",
@@ -231,6 +241,9 @@ def request(
     token = _token(kind, delivery)
     if not token:
         return Denied(Outcome.NO_TOKEN, "-2", "no token for this Live Activity").receipt(delivery)
+    if _starts(delivery.message) and not with_alert({}, delivery.message):
+        # iOS starts nothing that it cannot tell the person about.
+        return NOTHING_TO_SHOW.receipt(delivery)
     body = msgspec.json.encode(_payload(kind, delivery, now))
     limit = VOIP_PAYLOAD_MAX_BYTES if kind == "voip" else LIMITS.payload_max_bytes
     if len(body) > limit:
@@ -239,7 +252,7 @@ def request(
         "POST",
         ORIGINS[settings.environment],
         "/3/device/" + (token if token.isalnum() else quote(token, safe="")),
-        _headers(settings, credential, kind, delivery),
+        _headers(settings, credential, kind, delivery, now),
         body,
         identity=settings.certificate or None,
         http2=True,
@@ -287,8 +300,13 @@ def _token(kind: str, delivery: Delivery) -> str:
     return delivery.voip_token if kind == "voip" else delivery.token
 
 
+def _starts(message: Message) -> bool:
+    activity = message.apple.live_activity
+    return activity is not None and activity.event == "start"
+
+
 def _headers(
-    settings: Settings, credential: Authority, kind: str, delivery: Delivery
+    settings: Settings, credential: Authority, kind: str, delivery: Delivery, now: float
 ) -> tuple[tuple[str, str], ...]:
     proof = (("authorization", credential.value),) if credential.value else ()
     headers = (
@@ -296,12 +314,19 @@ def _headers(
         ("apns-topic", settings.bundle_id + TOPIC_SUFFIXES[kind]),
         ("apns-push-type", kind),
         ("apns-priority", "5" if kind == "background" else "10"),
-        ("apns-expiration", str(int(delivery.expires_at)) if delivery.ttl_s else "0"),
+        ("apns-expiration", str(_expiration(kind, delivery, now))),
         ("apns-id", delivery.correlation),
     )
     if kind in ("alert", "background"):
         return (*headers, ("apns-collapse-id", delivery.collapse))
     return headers
+
+
+def _expiration(kind: str, delivery: Delivery, now: float) -> int:
+    if not delivery.ttl_s:
+        return 0
+    latest = now + VOIP_LIFE_S if kind == "voip" else delivery.expires_at
+    return int(min(delivery.expires_at, latest))
 
 
 def _payload(kind: str, delivery: Delivery, now: float) -> dict[str, Any]:
@@ -327,6 +352,13 @@ def _live(message: Message, now: float) -> dict[str, Any]:
         "event": activity.event,
         "content-state": activity.content_state,
     }
+    if activity.event == "start":
+        aps["attributes-type"] = activity.attributes_type
+        aps["attributes"] = activity.attributes
+        # The app is handed the token by which the activity is updated and ended.
+        aps["input-push-token"] = 1
+    if activity.stale_at is not None:
+        aps["stale-date"] = activity.stale_at
     if activity.event == "end":
         at = activity.dismissal_at
         aps["dismissal-date"] = int(now) if at is None else at

@@ -64,6 +64,11 @@ class Identity(Struct, kw_only=True):
     registration_id: str = ""
     secret: str = ""
     route: Address | None = None
+    voip_token: str = ""
+    live_tokens: dict[str, str] = {}
+    """Live Activity id to the token by which it is updated; an empty one takes it away."""
+    live_start_tokens: dict[str, str] = {}
+    """Type of a Live Activity's attributes to the token that starts one."""
     facts: dict[str, Any] = {}
     """What the device tells about itself: `language`, `platform`, `model`, …"""
 
@@ -76,6 +81,9 @@ class Identity(Struct, kw_only=True):
             "usersig": self.usersig,
             "registration_id": self.registration_id,
             "secret": self.secret,
+            "voip_token": self.voip_token,
+            "live_tokens": self.live_tokens,
+            "live_start_tokens": self.live_start_tokens,
             "facts": self.facts,
         }
         if self.route is not None:

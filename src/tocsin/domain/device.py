@@ -23,6 +23,8 @@ from tocsin.errors import CallError
 
 TOKEN_MAX_BYTES = 1024
 REGISTRATION_ID_MAX_BYTES = 64
+LIVE_TOKENS_MAX = 32
+"""Live Activities whose tokens are kept of one device, and types of them; the oldest go."""
 
 PUSH_PLATFORMS: dict[str, int] = {
     "online": 0,
@@ -97,6 +99,8 @@ class Device(Struct, frozen=True, kw_only=True):
     voip_token: str = ""
     live_tokens: dict[str, str] = {}
     """Live Activity id to its push token."""
+    live_start_tokens: dict[str, str] = {}
+    """Type of a Live Activity's attributes to the token that starts one (iOS 17.2 and later)."""
     language: str = ""
     platform: str = ""
     """`iPhone`, `Android`, `Web`, `iPad`, `PC`, `Mac` or empty (trtc.io/document/35477)."""
@@ -157,6 +161,7 @@ class Registration(Struct, frozen=True, kw_only=True):
     route: Route | None = None
     voip_token: str | None = None
     live_tokens: Mapping[str, str] = {}
+    live_start_tokens: Mapping[str, str] = {}
     facts: DeviceFacts = DeviceFacts()
 
 
@@ -214,6 +219,7 @@ def unregister(secret: str, now: float) -> Callable[[DeviceView], DeviceEdit]:
             user_name="",
             voip_token="",
             live_tokens={},
+            live_start_tokens={},
             seen_at=now,
         )
         return DeviceEdit(Draft(view.books).edit([]), [gone], gone)
@@ -254,10 +260,13 @@ def drop_dead_token(
 
 
 def without_token(device: Device, token: str) -> Device:
-    """The device without this VoIP or Live Activity token, if it still has it."""
+    """The device without this VoIP, Live Activity or push-to-start token, if it still has it."""
     live = {name: it for name, it in device.live_tokens.items() if it != token}
+    starts = {name: it for name, it in device.live_start_tokens.items() if it != token}
     voip = "" if device.voip_token == token else device.voip_token
-    return msgspec.structs.replace(device, voip_token=voip, live_tokens=live)
+    return msgspec.structs.replace(
+        device, voip_token=voip, live_tokens=live, live_start_tokens=starts
+    )
 
 
 def without_route(device: Device) -> Device:
@@ -329,10 +338,20 @@ def _with_tokens(device: Device, ask: Registration, now: float) -> Device:
     if ask.voip_token is not None:
         device = msgspec.structs.replace(device, voip_token=ask.voip_token)
     if ask.live_tokens:
-        live = {**device.live_tokens, **ask.live_tokens}
+        live = _newest(device.live_tokens, ask.live_tokens)
         device = msgspec.structs.replace(device, live_tokens=live)
+    if ask.live_start_tokens:
+        starts = _newest(device.live_start_tokens, ask.live_start_tokens)
+        device = msgspec.structs.replace(device, live_start_tokens=starts)
     if ask.route is not None and ask.route != device.route:
         device = msgspec.structs.replace(
             device, route=ask.route, route_at=now, epoch=device.epoch + 1
         )
     return device
+
+
+def _newest(known: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """What is known with what is told behind it; an empty token takes one away."""
+    kept = {name: token for name, token in known.items() if name not in told}
+    kept |= {name: token for name, token in told.items() if token}
+    return dict(list(kept.items())[-LIVE_TOKENS_MAX:])

@@ -24,14 +24,20 @@ class Translation(Struct, frozen=True):
 
 
 class LiveActivity(Struct, frozen=True, kw_only=True):
-    """An update of an iOS Live Activity."""
+    """What happens to an iOS Live Activity."""
 
     id: str
     event: str
-    """`update` or `end`."""
+    """`start`, `update` or `end`."""
     content_state: dict[str, Any] = {}
     dismissal_at: int | None = None
     """Unix seconds; only for `end`."""
+    attributes_type: str = ""
+    """Name of the app's type of attributes; only for `start`, whose tokens are by it."""
+    attributes: dict[str, Any] = {}
+    """What never changes of the activity; only for `start`."""
+    stale_at: int | None = None
+    """Unix seconds from which iOS calls it out of date."""
 
 
 class AndroidPart(Struct, frozen=True, kw_only=True):

@@ -70,6 +70,9 @@ class HelloFrame(Struct, frozen=True, kw_only=True, tag="hello"):
     route: RouteAsk | None = None
     voip_token: Token | None = None
     live_tokens: Annotated[dict[Word, Token], Meta(max_length=8)] = {}
+    """Live Activity id to its push token; an empty token takes one away."""
+    live_start_tokens: Annotated[dict[Word, Token], Meta(max_length=8)] = {}
+    """Type of a Live Activity's attributes to its push-to-start token; empty takes one away."""
     facts: Facts = Facts()
     known: Annotated[tuple[PushId, ...], Meta(max_length=KNOWN_MAX)] = ()
     """Resume: ids of pushes that this device has shown already, the newest it remembers."""
@@ -220,6 +223,7 @@ def hello_of(frame: HelloFrame, address: str) -> Hello:
         route=None if route is None else route_of(route),
         voip_token=frame.voip_token,
         live_tokens=dict(frame.live_tokens),
+        live_start_tokens=dict(frame.live_start_tokens),
         facts=DeviceFacts(**msgspec.structs.asdict(frame.facts)),
         address=address,
     )

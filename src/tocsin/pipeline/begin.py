@@ -12,7 +12,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.domain.device import Device, is_addressed
-from tocsin.domain.message import Message
+from tocsin.domain.message import LiveActivity, Message
 from tocsin.domain.outcome import REPEAT_WAITS_S, Outcome, Past, State
 from tocsin.domain.task import (
     Block,
@@ -262,7 +262,7 @@ def batch_of(
                 collapse=collapse,
                 badge=body.badges[index] if body.badges else None,
                 voip_token=device.voip_token,
-                live_token=device.live_tokens.get(activity.id, "") if activity else "",
+                live_token=_live_token(device, activity) if activity else "",
                 handle=begun.handles.get(device.number, ""),
                 platform=device.platform,
                 epoch=device.epoch,
@@ -280,6 +280,13 @@ def batch_of(
         is_overwrite=task.overwrites is not None,
         correlation=batch_correlation(correlation_key, task.app, task.number),
     )
+
+
+def _live_token(device: Device, activity: LiveActivity) -> str:
+    """Where a Live Activity is told: one that is yet to start has no token of its own."""
+    if activity.event == "start":
+        return device.live_start_tokens.get(activity.attributes_type, "")
+    return device.live_tokens.get(activity.id, "")
 
 
 def correlations(key: bytes, app: int, task: int) -> Callable[[int], str]:

@@ -200,6 +200,7 @@ class Registering:
         if hello.user and hello.user == name:
             raise CallError(70402, "RegistrationID is the UserID")
         tokens = [hello.voip_token or "", *hello.live_tokens.values()]
+        tokens += hello.live_start_tokens.values()
         if hello.route is not None:
             tokens.append(hello.route.token)
             await self._check_route(app, hello.route)
@@ -249,6 +250,7 @@ class Registering:
             route=hello.route,
             voip_token=hello.voip_token,
             live_tokens=hello.live_tokens,
+            live_start_tokens=hello.live_start_tokens,
             facts=hello.facts,
         )
         registered = await self._store.update_device(
@@ -312,8 +314,12 @@ def _changes_nothing(device: Device, hello: Hello) -> bool:
         return False
     if hello.voip_token is not None and hello.voip_token != device.voip_token:
         return False
-    if any(device.live_tokens.get(name) != token for name, token in hello.live_tokens.items()):
-        return False
+    for told, known in (
+        (hello.live_tokens, device.live_tokens),
+        (hello.live_start_tokens, device.live_start_tokens),
+    ):
+        if any(known.get(name, "") != token for name, token in told.items()):
+            return False
     return all(
         value is None or value == getattr(device, name)
         for name, value in zip(

@@ -79,6 +79,7 @@ _TOKEN = re.compile(r"(?:[0-9a-f]{2}){32,100}", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _LIVE_EVENTS = {"start", "update", "end"}
+_LIVE_DATES = ("dismissal-date", "stale-date")
 
 
 class Push(Struct):
@@ -160,8 +161,13 @@ def push_type(push: Push) -> str | None:
     return None
 
 
-def background_priority(push: Push) -> str | None:
-    """A background push of priority 10 "is an error"; without the header 10 is meant."""
+def priority_of_type(push: Push) -> str | None:
+    """A background push of priority 10 "is an error"; without the header 10 is meant.
+
+    A Live Activity has 5 or 10.
+    """
+    if push.push_type == "liveactivity":
+        return None if push.priority in (5, 10) else "BadPriority"
     return "BadPriority" if push.push_type == "background" and push.priority == 10 else None
 
 
@@ -222,16 +228,37 @@ def payload_fit(push: Push) -> str | None:
         case "background":
             fits = aps.get("content-available") == 1 and aps.keys() == {"content-available"}
         case "liveactivity":
-            fits = (
-                isinstance(aps.get("timestamp"), int)
-                and aps.get("event") in _LIVE_EVENTS
-                and isinstance(aps.get("content-state"), dict)
-            )
+            fits = _live_fits(aps)
         case "widgets":
             fits = aps.get("content-changed") is True
         case _:
             fits = True
     return None if fits else "InvalidPushType"
+
+
+def _live_fits(aps: dict[str, Any]) -> bool:
+    """ActivityKit, "Starting and updating Live Activities with ActivityKit push notifications"
+    (read 2026-11): what iOS needs to do anything at all.
+    """
+    event = aps.get("event")
+    fits = (
+        isinstance(aps.get("timestamp"), int)
+        and event in _LIVE_EVENTS
+        and isinstance(aps.get("content-state"), dict)
+        and all(isinstance(aps.get(name, 0), int | float) for name in _LIVE_DATES)
+    )
+    if event != "start":
+        return fits
+    alert = aps.get("alert")
+    told = alert if isinstance(alert, dict) else {}
+    return (
+        fits
+        and isinstance(aps.get("attributes-type"), str)
+        and bool(aps["attributes-type"])
+        and isinstance(aps.get("attributes"), dict)
+        # Nothing starts without a word to the person.
+        and bool(told.get("title") or told.get("body"))
+    )
 
 
 Check = Callable[[Push], str | None]
@@ -242,7 +269,7 @@ CHECKS: tuple[Check, ...] = (
     expiration,
     priority,
     push_type,
-    background_priority,
+    priority_of_type,
     topic,
     collapse_id,
     device_token,

@@ -27,6 +27,14 @@ def apple(**ours: Any) -> Message:
 
 
 LIVE = {"LaId": "la-1", "Event": "end", "ContentState": {"eta": 5}, "DismissalDate": 1_800_000_000}
+START = {
+    "LaId": "la-1",
+    "Event": "start",
+    "ContentState": {"eta": 5},
+    "AttributesType": "OrderAttributes",
+    "Attributes": {"order": "77"},
+    "StaleDate": 1_800_000_000,
+}
 
 READ: list[tuple[Any, Message]] = [
     ({}, Message()),
@@ -116,6 +124,19 @@ READ: list[tuple[Any, Message]] = [
         ),
     ),
     (
+        {"ApnsInfo": {"LiveActivity": START}},
+        apple(
+            live_activity=LiveActivity(
+                id="la-1",
+                event="start",
+                content_state={"eta": 5},
+                attributes_type="OrderAttributes",
+                attributes={"order": "77"},
+                stale_at=1_800_000_000,
+            )
+        ),
+    ),
+    (
         {
             "HarmonyInfo": {
                 "Title": "t",
@@ -170,6 +191,9 @@ WRONG_TYPES: list[Any] = [
     {"ApnsInfo": {"LiveActivity": {**LIVE, "ContentState": "x"}}},
     {"ApnsInfo": {"LiveActivity": {**LIVE, "DismissalDate": "x"}}},
     {"ApnsInfo": {"LiveActivity": {**LIVE, "Event": None}}},
+    {"ApnsInfo": {"LiveActivity": {**START, "ContentState": None}}},
+    {"ApnsInfo": {"LiveActivity": {**START, "AttributesType": 5}}},
+    {"ApnsInfo": {"LiveActivity": {**START, "Attributes": "x"}}},
     {"HarmonyInfo": {"SoundDuration": "5"}},
 ]
 
@@ -209,6 +233,10 @@ OUT_OF_RANGE: list[tuple[dict[str, Any], str]] = [
     ({"ApnsInfo": {"LiveActivity": {**LIVE, "LaId": ""}}}, "LaId"),
     ({"ApnsInfo": {"LiveActivity": {**LIVE, "LaId": "x" * 65}}}, "LaId"),
     ({"ApnsInfo": {"LiveActivity": {**LIVE, "Event": "start"}}}, "Event"),
+    ({"ApnsInfo": {"LiveActivity": {**START, "Attributes": None}}}, "Event"),
+    ({"ApnsInfo": {"LiveActivity": {**START, "AttributesType": ""}}}, "AttributesType"),
+    ({"ApnsInfo": {"LiveActivity": {**START, "AttributesType": "x" * 129}}}, "AttributesType"),
+    ({"ApnsInfo": {"LiveActivity": {**START, "StaleDate": -1}}}, "StaleDate"),
     ({"ApnsInfo": {"LiveActivity": {**LIVE, "DismissalDate": -1}}}, "DismissalDate"),
     ({"HarmonyInfo": {"Image": "http://x"}}, "Image"),
     ({"HarmonyInfo": {"SoundDuration": 0}}, "SoundDuration"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import jwt
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, messag
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tocsin.channels import apns
-from tocsin.domain.message import ApplePart, LiveActivity
+from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Delivery, Request, Response, StaleCredential
 
@@ -93,6 +95,62 @@ def test_a_device_without_the_live_activity_gets_nothing() -> None:
     receipt = request(delivery(message=told))
     assert isinstance(receipt, Receipt)
     assert (receipt.outcome, receipt.epoch) == (Outcome.NO_TOKEN, 3)
+
+
+START = LiveActivity(
+    id="a", event="start", content_state={}, attributes_type="Order", attributes={"n": 1}
+)
+
+
+def test_a_live_activity_is_started_by_the_token_of_its_type() -> None:
+    told = message(apple=ApplePart(live_activity=START))
+    made = sent(delivery(message=told, live_token="ab" * 80))
+    assert made.path == "/3/device/" + "ab" * 80
+    aps = msgspec.json.decode(made.body)["aps"]
+    assert (aps["event"], aps["attributes-type"], aps["attributes"]) == ("start", "Order", {"n": 1})
+    assert (aps["input-push-token"], "dismissal-date" in aps) == (1, False)
+    assert aps["alert"] == {"title": "Hello", "body": "A word to all"}
+    receipt = request(delivery(message=told))
+    assert isinstance(receipt, Receipt)
+    assert receipt.outcome is Outcome.NO_TOKEN
+
+
+def test_nothing_is_started_without_a_word_to_the_person() -> None:
+    for event, is_sent in (("start", False), ("update", True)):
+        activity = msgspec.structs.replace(START, event=event)
+        told = Message(apple=ApplePart(live_activity=activity))
+        made = request(delivery(message=told, live_token="ab" * 80))
+        assert isinstance(made, Request) is is_sent
+        if isinstance(made, Receipt):
+            assert (made.outcome, made.code) == (Outcome.NOT_PERMITTED, "-13")
+
+
+def test_only_a_start_tells_the_attributes_and_any_event_when_it_grows_stale() -> None:
+    for event in ("update", "end"):
+        activity = msgspec.structs.replace(START, event=event, stale_at=1_800_000_000)
+        told = message(apple=ApplePart(live_activity=activity))
+        aps = msgspec.json.decode(sent(delivery(message=told, live_token="ab")).body)["aps"]
+        assert aps["stale-date"] == 1_800_000_000
+        assert not {"attributes", "attributes-type", "input-push-token"} & aps.keys()
+
+
+@pytest.mark.parametrize(
+    ("life", "expiration"),
+    [
+        ({}, int(NOW) + 30),
+        ({"expires_at": NOW + 20, "ttl_s": 20}, int(NOW) + 20),
+        ({"ttl_s": 0}, 0),
+    ],
+)
+def test_a_call_is_not_kept_for_longer_than_a_phone_rings(
+    life: dict[str, Any], expiration: int
+) -> None:
+    told = message(apple=ApplePart(is_voip=True))
+    made = sent(delivery(message=told, voip_token="cd", **life))
+    assert dict(made.headers)["apns-expiration"] == str(expiration)
+    # Without its token it rings as an ordinary push, which may wait.
+    plain = sent(delivery(message=told))
+    assert dict(plain.headers)["apns-expiration"] == str(int(NOW) + 3600)
 
 
 def padded(size: int, given: Delivery) -> Delivery:
@@ -187,10 +245,12 @@ def test_a_dead_token_comes_with_its_time_of_death() -> None:
 def test_a_dead_voip_or_live_token_does_not_kill_the_ordinary_one() -> None:
     voip = message(apple=ApplePart(is_voip=True))
     live = message(apple=ApplePart(live_activity=LiveActivity(id="a", event="update")))
+    start = message(apple=ApplePart(live_activity=START))
     dead = refusal(apns, 410, "Unregistered")
     for given, outcome in (
         (delivery(message=voip, voip_token="cd"), Outcome.OTHER_WAY),
         (delivery(message=live, live_token="cd"), Outcome.UNDELIVERABLE),
+        (delivery(message=start, live_token="cd"), Outcome.UNDELIVERABLE),
     ):
         receipt = apns.read(given, dead)
         assert (receipt.outcome, receipt.gone_token) == (outcome, "cd")

@@ -13,7 +13,7 @@ from tests.unit.online.rig import APP, APPKEY, KEY, Rig
 from tocsin.clock import settle_loop
 from tocsin.domain.account import kick_account
 from tocsin.domain.app import Credential
-from tocsin.domain.device import DeviceFacts, Route
+from tocsin.domain.device import LIVE_TOKENS_MAX, DeviceFacts, Route
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
@@ -150,7 +150,38 @@ async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
         assert await code_of(rig, by_appkey(route=route)) == 70402
     assert await code_of(rig, by_appkey(route=Route("fcm", 1, "x" * 1025))) == 70402
     assert await code_of(rig, by_appkey(voip_token="x" * 1025)) == 70402
+    assert await code_of(rig, by_appkey(live_start_tokens={"Order": "x" * 1025})) == 70402
     await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")))
+
+
+async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> None:
+    rig = await Rig().open()
+    told = {"live_tokens": {"a": "1"}, "live_start_tokens": {"Order": "2", "Game": "3"}}
+    first = await rig.registrar.register(by_appkey(registration_id="R", **told))
+    proof = {"registration_id": "R", "secret": first.secret}
+    rig.written.clear()
+    again = {"live_start_tokens": {"Order": "2"}, "live_tokens": {"b": ""}}
+    back = await rig.registrar.register(by_appkey(**proof, **again))
+    assert (rig.written, back.device) == ([], first.device)
+    more = {"live_start_tokens": {"Order": "4", "Game": ""}, "live_tokens": {"a": "", "b": "5"}}
+    changed = await rig.registrar.register(by_appkey(**proof, **more))
+    assert changed.device.live_start_tokens == {"Order": "4"}
+    assert changed.device.live_tokens == {"b": "5"}
+    assert await rig.store.device(APP, "R") == changed.device
+    await rig.registrar.unregister(APP, "R", first.secret)
+    gone = await rig.registrar.authenticate(APP, "R", first.secret)
+    assert (gone.live_tokens, gone.live_start_tokens) == ({}, {})
+
+
+async def test_of_live_activities_the_newest_are_kept() -> None:
+    rig = await Rig().open()
+    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    for number in range(0, LIVE_TOKENS_MAX + 8, 8):
+        names = {f"a{it}": f"t{it}" for it in range(number, number + 8)}
+        hello = by_appkey(registration_id="R", secret=first.secret, live_tokens=names)
+        device = (await rig.registrar.register(hello)).device
+    assert len(device.live_tokens) == LIVE_TOKENS_MAX
+    assert ("a7" in device.live_tokens, "a8" in device.live_tokens) == (False, True)
 
 
 async def test_a_web_push_route_must_be_a_subscription() -> None:

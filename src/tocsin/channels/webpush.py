@@ -185,6 +185,9 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
 
 The reason is Apple's, Mozilla's errno, or `key mismatch` where a text of Google's or Mozilla's
 says that the browser subscribed with another key.
+
+404 and 410 are of a subscription that is gone, whoever asks (RFC 8030, 7.3). Another key than the
+page's yields `key mismatch` or `VapidPkHashMismatch`, for that browser's subscription alone.
 """
 
 HINTS = {

@@ -45,6 +45,7 @@ _MESSAGE = re.compile(r"/message/(?P<number>[0-9a-f]{24})")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _URGENCIES = ("very-low", "low", "normal", "high")
 _VAPID = re.compile(r"vapid\s+(?P<rest>.+)", re.IGNORECASE)
+_PORT = re.compile(r":[0-9]+\Z")
 _SUBJECT = re.compile(r"mailto:[^\s@]+@[^\s@]+|https://\S+")
 
 
@@ -227,7 +228,7 @@ class WebPush:
         if sender is None:
             return "InvalidToken"
         now = self._clock.now()
-        if sender.audience != self.browsers.origin:
+        if not is_audience(sender.audience, self.browsers.origin):
             return "WrongAudience"
         if sender.expires_at <= now:
             return "ExpiredToken"
@@ -303,6 +304,16 @@ class WebPush:
             seconds = str(max(1, math.ceil(self._devices.opens_in_s(token, now))))
             verdict.headers = (*verdict.headers, ("retry-after", seconds))
         return verdict
+
+
+def is_audience(told: str, origin: str) -> bool:
+    """Whether a VAPID token's `aud` is this push service.
+
+    RFC 8292, 2: the origin in the form of RFC 6454, 6.1, which leaves out a default port and names
+    any other. One without its port is taken too: Java's web-push 5.1.1 leaves out every port, and
+    is used with services on 443, where that is right. A wrong port is another service.
+    """
+    return told in (origin, _PORT.sub("", origin))
 
 
 def _credential(secret: bytes) -> WebPushCredential:

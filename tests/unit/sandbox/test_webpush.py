@@ -130,7 +130,9 @@ EXPIRES: dict[str, Any] = {"exp": NOW - 1}
         ({"authorization": BENCH.vapid() + "x"}, "InvalidToken"),
         ({"authorization": BENCH.vapid(exp=None)}, "InvalidToken"),
         ({"authorization": BENCH.vapid(aud=None)}, "InvalidToken"),
-        ({"authorization": BENCH.vapid(aud="https://127.0.0.1")}, "WrongAudience"),
+        ({"authorization": BENCH.vapid(aud="https://127.0.0.1:443")}, "WrongAudience"),
+        ({"authorization": BENCH.vapid(aud="https://127.0.0.2")}, "WrongAudience"),
+        ({"authorization": BENCH.vapid(aud="http://127.0.0.1:4433")}, "WrongAudience"),
         ({"authorization": BENCH.vapid(aud=ORIGIN + "/")}, "WrongAudience"),
         ({"authorization": BENCH.vapid(**EXPIRES)}, "ExpiredToken"),
         ({"authorization": BENCH.vapid(exp=NOW + 86_401)}, "LongToken"),
@@ -167,6 +169,32 @@ def test_a_broken_rule_is_refused(asked: dict[str, Any], code: str) -> None:
     )
     device = bench.book.known("webpush", bench.push.token(1))
     assert device is None or not device.shown
+
+
+@pytest.mark.parametrize(
+    ("origin", "audience", "is_own"),
+    [
+        ("https://push.example.com", "https://push.example.com", True),
+        ("https://push.example.com", "https://push.example.com:443", False),
+        ("https://push.example.com:443", "https://push.example.com", True),
+        ("https://push.example.com:8443", "https://push.example.com:8443", True),
+        ("https://push.example.com:8443", "https://push.example.com", True),
+        ("https://push.example.com:8443", "https://push.example.com:443", False),
+        ("https://push.example.com:8443", "https://push.example.com:844", False),
+        ("https://push.example.com:8443", "https://push.example", False),
+        ("https://push.example.com:8443", "push.example.com", False),
+        ("https://[::1]:8443", "https://[::1]", True),
+        ("https://[::1]", "https://[:", False),
+    ],
+)
+def test_an_audience_names_the_origin_and_may_leave_out_its_port(
+    origin: str, audience: str, is_own: bool
+) -> None:
+    bench = Bench()
+    bench.push.browsers.origin = origin
+    reason = bench.send(authorization=bench.vapid(aud=audience)).reason
+    assert (reason == "") is is_own
+    assert reason in ("", "WrongAudience")
 
 
 def test_what_was_sealed_for_another_browser_does_not_open() -> None:

@@ -18,6 +18,7 @@ from tocsin.client.sandbox import SandboxDoor
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.outcome import Outcome
 from tocsin.sandbox.devices import State
+from tocsin.sandbox.webpush import WebPushSettings
 
 MANY = range(40)
 OTHER_KEY = "IQ9Ur0ykXoHS9gzfYX0BJZ0E2iWUyAXDz2SZ4WyuHpM"
@@ -43,6 +44,20 @@ async def test_a_second_delivery_replaces_the_first() -> None:
         device = it.sandbox.devices.known("webpush", it.token(1))
         assert device is not None
         assert [shown.replaced for shown in device.shown.values()] == [1]
+
+
+async def test_every_task_has_a_topic_that_apple_takes() -> None:
+    """Apple refuses one whose length no base64url text has; texts of all lengths are tried."""
+    async with scene("webpush", WebPushSettings(decodes_topics=True)) as it:
+        for number in (1, 16, 256, 4096, 65_536):
+            collapse = f"t53724e01-{number:x}"
+            for _ in range(2):
+                assert await it.send([number], collapse=collapse) == {Outcome.ACCEPTED: 1}
+            device = it.sandbox.devices.known("webpush", it.token(number))
+            assert device is not None
+            assert [shown.replaced for shown in device.shown.values()] == [1]
+        topics = it.sandbox.log.accepted_by("collapse")
+        assert sorted(topics.values()) == [2] * 5
 
 
 async def test_the_sandbox_is_not_reached_unless_the_operator_named_it() -> None:

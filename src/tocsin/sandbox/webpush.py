@@ -8,6 +8,8 @@ message as the browser would and refuses what stays shut, else the mistake would
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
 from typing import Any
@@ -122,6 +124,9 @@ class WebPushSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Messages per subscription and minute before 429; None: no limit."""
     retry_after: bool = True
     """Whether a 429 says when to come back."""
+    decodes_topics: bool = False
+    """Whether a `Topic` must be the base64url text of some bytes, as at Apple's service, which
+    refuses one of 5 or 13 characters (BadWebPushTopic). RFC 8030 only names the characters."""
 
 
 class WebPushCredential(Struct, frozen=True):
@@ -163,8 +168,9 @@ class WebPush:
         self._devices = Buckets(settings.device_per_minute, 60.0)
         self._verified: dict[str, Sender] = {}
         self.browsers = Browsers(secret)
-        self._messages: dict[str, tuple[str, str]] = {}
-        """A message's number to its browser's token and the key that it waits or shows under."""
+        self._messages: dict[str, tuple[str, str, str]] = {}
+        """A message's number to its browser's token, the key that it waits or shows under, and its
+        topic."""
 
     def opening_streams(self) -> int:
         return self._settings.streams
@@ -202,18 +208,20 @@ class WebPush:
             return _refuse(reason, browser.token)
         headers = dict(call.headers)
         reason = _header_fault(headers) or _body_fault(call.body, headers)
+        if not reason and self._settings.decodes_topics and not _is_base64url(headers):
+            reason = "BadTopic"
         verdict = _refuse(reason) if reason else self._reach(call, browser, device)
         return _described(verdict, call, browser)
 
     def _withdraw(self, number: str) -> Verdict:
         """RFC 8030, 6.2: a message that waits is gone, one that was delivered is not found."""
-        token, key = self._messages.get(number, ("", ""))
+        token, key, topic = self._messages.get(number, ("", "", ""))
         device = self._book.known(NAME, token)
         if device is None or not self._book.withdraw(device, key, from_screen=False):
             verdict = _refuse("NotFound", token)
         else:
             verdict = Verdict(204, token=token, reason="withdrawn")
-        verdict.push_type, verdict.collapse, verdict.message_id = "delete", key, number
+        verdict.push_type, verdict.collapse, verdict.message_id = "delete", topic, number
         return verdict
 
     # who sends
@@ -287,16 +295,16 @@ class WebPush:
         where = f"{self.browsers.origin}/message/{number}"
         answer = (("location", where), ("ttl", headers["ttl"]))
         shown, correlation = _shown(plain, headers.get("topic") or number, number, now)
-        self._name(number, browser.token, shown.key)
+        self._name(number, browser.token, shown.key, headers.get("topic", ""))
         self._book.show(device, shown, now + int(headers["ttl"]))
         verdict = Verdict(201, answer, accepted=True, message_id=number, correlation=correlation)
         verdict.push_type = headers.get("urgency", "normal")
         return verdict
 
-    def _name(self, number: str, token: str, key: str) -> None:
+    def _name(self, number: str, token: str, key: str, topic: str) -> None:
         if len(self._messages) >= MESSAGES_MAX:
             del self._messages[next(iter(self._messages))]
-        self._messages[number] = (token, key)
+        self._messages[number] = (token, key, topic)
 
     def _too_many(self, token: str, now: float) -> Verdict:
         verdict = _refuse("TooMany")
@@ -333,6 +341,16 @@ def _header_fault(headers: dict[str, str]) -> str:
     if headers.get("urgency", "normal") not in _URGENCIES:
         return "BadUrgency"
     return ""
+
+
+def _is_base64url(headers: dict[str, str]) -> bool:
+    """Whether the topic, if there is one, is what some bytes are written as."""
+    topic = headers.get("topic", "")
+    try:
+        told = base64.urlsafe_b64decode(topic + "=" * (-len(topic) % 4))
+    except binascii.Error:
+        return False
+    return to_text(told) == topic
 
 
 def _body_fault(body: bytes, headers: dict[str, str]) -> str:

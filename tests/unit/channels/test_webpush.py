@@ -182,6 +182,16 @@ def test_the_headers_of_a_message() -> None:
     }
 
 
+def test_a_topic_is_the_base64url_text_of_some_bytes() -> None:
+    """Apple decodes it: 5 or 13 characters of the right kind are refused."""
+    for length in range(1, 33):
+        collapse = "t7-1".ljust(length, "a")[:length]
+        topic = dict(made(one(collapse=collapse)).headers)["topic"]
+        assert to_base64url(base64url(topic)) == topic
+        assert len(topic) <= 32
+        assert (topic == collapse) == (length % 4 == 0)
+
+
 def test_a_life_over_four_weeks_is_cut_and_a_topic_is_always_in_form() -> None:
     headers = dict(made(one(ttl_s=10**9, collapse="t 7/1é")).headers)
     assert headers["ttl"] == str(28 * 86_400)

@@ -234,6 +234,29 @@ def test_what_each_state_answers(state: State, status: int, reason: str) -> None
     assert (verdict.status, verdict.reason) == (status, reason)
 
 
+@pytest.mark.parametrize(
+    ("topic", "is_text_of_bytes"),
+    [
+        ("", True),
+        ("AAAA", True),
+        ("t7-1", True),
+        ("neueangebote", True),
+        ("AA", True),
+        ("AB", False),
+        ("spike", False),
+        ("neue-angebote", False),
+        ("A" * 32, True),
+    ],
+)
+def test_a_topic_is_decoded_where_the_service_is_like_apples(
+    topic: str, is_text_of_bytes: bool
+) -> None:
+    strict, plain = Bench(decodes_topics=True), Bench()
+    assert plain.send(topic=topic or None).status == 201
+    verdict = strict.send(topic=topic or None)
+    assert verdict.reason == ("" if is_text_of_bytes else "BadTopic")
+
+
 def test_a_page_may_have_subscribed_with_another_key() -> None:
     bench = Bench()
     bench.book.put("webpush", bench.push.token(1), app=OTHER_PUBLIC)
@@ -294,6 +317,14 @@ def test_a_message_that_waits_is_withdrawn_by_its_address_and_only_once() -> Non
     assert device is not None
     assert [shown.key for shown, _ in device.held] == ["other"]
     assert kept.startswith(f"{ORIGIN}/message/")
+
+
+def test_a_withdrawal_is_logged_under_the_topic_that_the_message_had() -> None:
+    bench = Bench()
+    bench.book.put("webpush", bench.push.token(1), "off")
+    sent = bench.send({"title": "t", "tag": "shown"}, topic="waits")
+    where = dict(sent.headers)["location"].removeprefix(ORIGIN)
+    assert bench.send(path=where, method="DELETE").collapse == sent.collapse == "waits"
 
 
 def test_what_was_shown_or_never_was_is_not_found() -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,11 @@ REPO = Path(__file__).parents[2]
 DAY_S, HOUR_S = 86_400, 3600
 MADE_UP = re.compile(r"https?://[\w.-]*\bexample\b")
 """An address that is nobody's: a source or a server is the vendor's own."""
+MIN_REASON_CHARS = len("none: ") + 20
+WITHOUT_SECOND_SOURCES = frozenset(
+    {"harmony", "honor", "huawei", "meizu", "oppo", "vivo", "xiaomi"}
+)
+"""Vendors whose golden conversations may still lack one. A new vendor may not."""
 READ = re.compile(r"\(read 20\d\d-\d\d")
 RANGE = re.compile(r"(\d+) to (\d+)")
 
@@ -177,6 +183,67 @@ def test_it_has_golden_conversations_each_with_its_source(vendor: AnyVendor) -> 
         assert READ.search(source), f"{name}: the source says when it was read: (read 2026-11)"
         assert not MADE_UP.search(source), f"{name} has the source {source}: name a real page"
         assert told["what"], f"{name} does not say what it shows"
+
+
+def second_source_fault(told: dict[str, Any]) -> str:
+    """What is wrong with the second source of a conversation; empty where nothing is.
+
+    Channel and sandbox were written by the same hand from the first one: whoever else has seen the
+    vendor do it can say that it was read aright. Where nobody has, the file says so and why.
+    """
+    second = told.get("second_source", "")
+    if second.startswith("none: "):
+        return "" if len(second) > MIN_REASON_CHARS else "does not say why there is none"
+    if not second.startswith("https://"):
+        return "names no second source: an address, or none: and why"
+    if not READ.search(second):
+        return "does not say when its second source was read: (read 2026-11)"
+    if MADE_UP.search(second):
+        return f"has the second source {second}: name a real page"
+    if address_of(second) == address_of(told["source"]):
+        return "names the same source twice"
+    return ""
+
+
+def address_of(source: str) -> str:
+    return source.partition(" (")[0].rstrip("/")
+
+
+@each_vendor
+def test_each_golden_conversation_has_a_second_source(vendor: AnyVendor) -> None:
+    folder = REPO / "tests" / "wire" / "golden" / vendor.NAME
+    for path in sorted(folder.glob("*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if vendor.NAME in WITHOUT_SECOND_SOURCES and "second_source" not in told:
+            continue
+        fault = second_source_fault(told)
+        assert not fault, f"{vendor.NAME}/{path.name} {fault}"
+
+
+@pytest.mark.parametrize(
+    ("second", "fault"),
+    [
+        ("https://github.com/a/b (read 2026-11)", ""),
+        ("none: no library and no forum shows such an answer", ""),
+        (None, "names no second source"),
+        ("", "names no second source"),
+        ("somebody told us", "names no second source"),
+        ("none: ", "does not say why"),
+        ("none", "names no second source"),
+        ("https://github.com/a/b", "does not say when"),
+        ("https://acme.example/b (read 2026-11)", "name a real page"),
+        ("https://vendor.com/page (read 2026-12)", "the same source twice"),
+        ("https://vendor.com/page/ (read 2026-11)", "the same source twice"),
+    ],
+)
+def test_a_second_source_is_another_one_or_says_why_there_is_none(
+    second: str | None, fault: str
+) -> None:
+    told = {"source": "https://vendor.com/page (read 2026-11)"}
+    if second is not None:
+        told["second_source"] = second
+    found = second_source_fault(told)
+    assert (fault in found) if fault else not found
 
 
 def test_nobody_else_has_a_page_or_golden_conversations() -> None:

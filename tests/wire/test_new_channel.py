@@ -32,6 +32,7 @@ UNFILLED = [
     "test_channel_papers.py::test_the_page_tells_what_each_answer_means_and_what_to_do[acme]",
     "test_channel_papers.py::test_the_page_is_found_in_the_table_of_vendors[acme]",
     "test_channel_papers.py::test_it_has_golden_conversations_each_with_its_source[acme]",
+    "test_channel_papers.py::test_each_golden_conversation_has_a_second_source[acme]",
     "test_trial.py::test_a_good_credential_is_told_so_and_reaches_nobody[acme]",
     "test_trial.py::test_a_wrong_one_is_told_so_with_what_to_do[acme]",
     "test_trial.py::test_every_hint_is_for_something_that_the_vendor_says[acme]",

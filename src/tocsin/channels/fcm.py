@@ -81,6 +81,7 @@ QUOTA_WAIT_S = 60.0
 FID = re.compile(r"[A-Za-z0-9_-]{22}")
 """A Firebase installation ID: 17 bytes in base64url, cut to 22 characters. Registration tokens are
 over a hundred characters long, and all that are made since 2019 have a colon."""
+DEAD_AT_APPLE = ("Unregistered", "ExpiredToken")
 APPLE_PLATFORMS = ("iphone", "ipad", "ipod", "ios", "mac", "apple", "watch", "tvos", "vision")
 """How the platform begins that an Apple device tells of itself."""
 
@@ -126,6 +127,8 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (400, "BAD_REQUEST"): Outcome.BAD_REQUEST,
     (400, "INVALID_ARGUMENT"): Outcome.BAD_REQUEST,
     (400, "INVALID_ARGUMENT token"): Outcome.TOKEN_MISMATCH,
+    # Of an iPhone, whose token Apple calls dead: the type of the details tells it.
+    (400, "UNREGISTERED"): Outcome.TOKEN_DEAD,
     (401, ""): Outcome.AUTH_EXPIRED,
     (401, "THIRD_PARTY_AUTH_ERROR"): Outcome.CREDENTIALS_WRONG,
     (401, "UNAUTHENTICATED"): Outcome.AUTH_EXPIRED,
@@ -312,9 +315,9 @@ def _apple(delivery: Delivery, *, is_told_twice: bool) -> dict[str, Any]:
     `is_told_twice`: Google makes an alert of the notification, and ours is left out if it is that.
     """
     message = delivery.message
-    if not is_shown(message):
-        return _silent_apple(delivery)
     aps = shown_by_ios(message, message.badge_set)
+    if not any(text.strip() for text in aps.get("alert", {}).values()):
+        return _silent_apple(delivery)
     if is_told_twice and aps.get("alert") == _texts(message):
         del aps["alert"]
     headers = {
@@ -402,6 +405,8 @@ def _outcome(status: int, reason: str) -> Outcome:
 
 
 def _reason(error: _Error) -> str:
+    if any(detail.reason in DEAD_AT_APPLE for detail in error.details if detail.is_of_apple()):
+        return "UNREGISTERED"
     for detail in error.details:
         if detail.errorCode:
             # An argument that FCM itself refuses may be the token or something else.
@@ -433,6 +438,10 @@ class _Detail(Struct, frozen=True):
     type: str = msgspec.field(name="@type", default="")
     errorCode: str = ""  # noqa: N815 - Google's spelling
     fieldViolations: tuple[_Violation, ...] = ()  # noqa: N815 - Google's spelling
+    reason: str = ""
+
+    def is_of_apple(self) -> bool:
+        return self.type.endswith("google.firebase.fcm.v1.ApnsError")
 
 
 class _Error(Struct, frozen=True):

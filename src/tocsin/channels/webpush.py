@@ -6,6 +6,7 @@ https://www.rfc-editor.org/rfc/rfc8292 (VAPID)  https://www.w3.org/TR/push-api/
 https://mozilla-push-service.readthedocs.io/en/latest/errors/ (errno)
 https://developer.apple.com/documentation/usernotifications/sending-web-push-notifications-in-web-apps-and-browsers
 https://github.com/WebKit/explainers/tree/main/DeclarativeWebPush
+https://learn.microsoft.com/windows/apps/windows-app-sdk/notifications/push-notifications/troubleshooting
 
 What is special: the device's token is the subscription itself, as JSON, and it names the server to
 send to. That address is a stranger's word, so the request is guarded: https, resolved once, public
@@ -165,6 +166,8 @@ OUTCOMES: dict[tuple[int, str], Outcome] = {
     (404, ""): Outcome.TOKEN_DEAD,
     (404, "errno 102"): Outcome.TOKEN_DEAD,
     (405, ""): Outcome.BAD_REQUEST,
+    # Windows says so where others say 429.
+    (406, ""): Outcome.THROTTLED,
     (410, ""): Outcome.TOKEN_DEAD,
     (410, "Unregistered"): Outcome.TOKEN_DEAD,
     (410, "errno 103"): Outcome.TOKEN_DEAD,

@@ -179,7 +179,7 @@ def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
     def those(*outcomes: Outcome) -> set[tuple[int, str]]:
         return {answer for answer, outcome in fcm.OUTCOMES.items() if outcome in outcomes}
 
-    assert those(Outcome.TOKEN_DEAD) == {(404, "UNREGISTERED")}
+    assert those(Outcome.TOKEN_DEAD) == {(400, "UNREGISTERED"), (404, "UNREGISTERED")}
     assert those(Outcome.TOKEN_MISMATCH) == {
         (400, "INVALID_ARGUMENT token"),
         (403, "SENDER_ID_MISMATCH"),

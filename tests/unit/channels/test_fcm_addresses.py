@@ -12,7 +12,7 @@ from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.channels import fcm
 from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Delivery, Request
+from tocsin.ports import Delivery, Request, Response
 
 FID = "cIwAg3ZDQ5Ge2mPbK7Yx_-"
 TOKEN = FID + ":APA91b" + "x" * 134
@@ -140,6 +140,12 @@ def test_ios_draws_what_has_a_text_in_data_mode_too() -> None:
     assert found["apns"]["headers"]["apns-collapse-id"] == "t7-1"
 
 
+def test_a_title_that_is_only_apples_is_shown_there() -> None:
+    found = to_iphone(Message(apple=ApplePart(title="Only here")))
+    assert "notification" not in found
+    assert found["apns"]["payload"] == {"aps": {"alert": {"title": "Only here"}}}
+
+
 @pytest.mark.parametrize(
     "told", [message(apple=ApplePart(is_silent=True)), Message(ext="{}")], ids=["asked", "empty"]
 )
@@ -152,6 +158,28 @@ def test_what_is_silent_wakes_the_app_and_shows_nothing(told: Message, mode: str
     headers = found["apns"]["headers"]
     assert (headers["apns-push-type"], headers["apns-priority"]) == ("background", "5")
     assert "apns-collapse-id" not in headers
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("Unregistered", Outcome.TOKEN_DEAD),
+        ("ExpiredToken", Outcome.TOKEN_DEAD),
+        ("BadDeviceToken", Outcome.BAD_REQUEST),
+        ("PayloadTooLarge", Outcome.BAD_REQUEST),
+        ("", Outcome.BAD_REQUEST),
+    ],
+)
+def test_apples_own_word_about_an_iphone_is_heard(reason: str, outcome: Outcome) -> None:
+    kinds = "type.googleapis.com/google.firebase.fcm.v1."
+    details = [
+        {"@type": kinds + "FcmError", "errorCode": "INVALID_ARGUMENT"},
+        {"@type": kinds + "ApnsError", "statusCode": 410, "reason": reason},
+    ]
+    message = "APNs device token is disabled."
+    error = {"code": 400, "message": message, "status": "INVALID_ARGUMENT", "details": details}
+    answer = Response(400, {}, msgspec.json.encode({"error": error}))
+    assert fcm.read(delivery(token=TOKEN, platform="iPhone"), answer).outcome is outcome
 
 
 def test_apples_payload_counts_towards_the_limit() -> None:

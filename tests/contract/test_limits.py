@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -35,11 +36,21 @@ class Counter:
         self.clock = ManualClock()
         self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
 
-    async def send(self, vendor: AnyVendor, count: int = 1, **parts: Any) -> list[Receipt]:
-        """What a push to so many devices comes to; the log is of this push alone."""
+    async def send(
+        self,
+        vendor: AnyVendor,
+        count: int = 1,
+        *,
+        changed: Mapping[str, Any] | None = None,
+        **parts: Any,
+    ) -> list[Receipt]:
+        """What a push to so many devices comes to; the log is of this push alone.
+
+        `changed` are settings of the credential.
+        """
         await self.clock.advance(CALM_S)
         self.sandbox.reset()
-        facts = facts_of(vendor.NAME, self.sandbox)
+        facts = facts_of(vendor.NAME, self.sandbox, **(changed or {}))
         settings = msgspec.convert(facts["settings"], vendor.Settings)
         places = {place: facts[place] for place in ("origin", "auth_origin")}
         told = {"clock": self.clock, "settings": settings, "rate_per_s": 1e6, **places}

@@ -127,7 +127,7 @@ def body_of(request: Seen) -> Any:
     """JSON, sealed or not, or the members of a form; what proves us in one is left out."""
     if request.headers.get("content-encoding") == "aes128gcm":
         return kit_webpush.opened(request.body)
-    if request.headers.get("content-type") != "application/x-www-form-urlencoded":
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return json.loads(request.body)
     form = dict(parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True))
     for name in {"auth_token", "sign"} & set(form):

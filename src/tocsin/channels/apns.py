@@ -34,7 +34,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgspec import Meta, Struct
 
 from tocsin.channels.ios import shown_by_ios, with_alert
-from tocsin.channels.shared import NOTHING_TO_SHOW, outcome_by_status, p256_key
+from tocsin.channels.shared import NOTHING_TO_SHOW, custom_data, outcome_by_status, p256_key
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -331,17 +331,17 @@ def _expiration(kind: str, delivery: Delivery, now: float) -> int:
 
 def _payload(kind: str, delivery: Delivery, now: float) -> dict[str, Any]:
     message = delivery.message
-    ext = {"ext": message.ext} if message.ext else {}
+    custom = custom_data(delivery)
     match kind:
         case "liveactivity":
             return {"aps": _live(message, now)}
         case "background":
-            return {"aps": {"content-available": 1}, **ext}
+            return {"aps": {"content-available": 1}, **custom}
         case "voip":
-            return {"aps": with_alert({}, message), **ext}
+            return {"aps": with_alert({}, message), **custom}
         case _:
             image = {"image": message.apple.image} if message.apple.image else {}
-            return {"aps": shown_by_ios(message, delivery.badge), **image, **ext}
+            return {"aps": shown_by_ios(message, delivery.badge), **image, **custom}
 
 
 def _live(message: Message, now: float) -> dict[str, Any]:

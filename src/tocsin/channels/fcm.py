@@ -36,6 +36,7 @@ from tocsin.channels.shared import (
     FORM,
     JSON,
     bearer,
+    custom_data,
     in_every_language,
     is_shown,
     outcome_by_status,
@@ -268,9 +269,7 @@ def _message(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     android: dict[str, Any] = {"ttl": f"{min(delivery.ttl_s, LIMITS.lifetime_max_s)}s"}
     if message.android.google_priority:
         android["priority"] = message.android.google_priority.lower()
-    data = {"msgid": delivery.correlation, "taskid": delivery.task_id}
-    if message.ext:
-        data["ext"] = message.ext
+    data = {"msgid": delivery.correlation, **custom_data(delivery)}
     is_notification = _is_notification(settings, message)
     apple: dict[str, Any] = {}
     if _is_apple(delivery.platform):

@@ -33,9 +33,11 @@ from tocsin.channels.shared import (
     RENEW_SHARE,
     Told,
     both_texts,
+    custom_data,
     in_every_language,
     is_signed_by_huawei,
     json_object,
+    json_text,
     outcome_by_status,
     outcome_of_code,
     plain_token,
@@ -337,7 +339,7 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
     }
     options = {name: value for name, value in options.items() if value}
     if not _is_shown(first.message):
-        payload: dict[str, Any] = {"extraData": first.message.ext or "{}"}
+        payload: dict[str, Any] = {"extraData": json_text(custom_data(first))}
     else:
         payload = {"notification": _drawn(settings, first, batch.correlation)}
     return {"payload": payload, "pushOptions": options}
@@ -350,7 +352,7 @@ def _drawn(settings: Settings, delivery: Delivery, correlation: str) -> dict[str
         "category": part.category or settings.category,
         "title": title,
         "body": body,
-        "clickAction": _click(settings, message),
+        "clickAction": _click(settings, delivery),
         "badge": _badge(message),
         "notifyId": notify_id(delivery.collapse),
     }
@@ -365,12 +367,11 @@ def _drawn(settings: Settings, delivery: Delivery, correlation: str) -> dict[str
     return drawn
 
 
-def _click(settings: Settings, message: Message) -> dict[str, Any]:
+def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     click: dict[str, Any] = {"actionType": 0}
     if settings.click != "app":
         click = {"actionType": 1, settings.click: settings.click_target}
-    if message.ext:
-        click["data"] = {"ext": message.ext}
+    click["data"] = custom_data(delivery)
     return click
 
 

@@ -28,10 +28,12 @@ from tocsin.channels.shared import (
     JSON,
     both_texts,
     client_credentials,
+    custom_data,
     in_every_language,
-    intent_with_ext,
+    intent_with,
     is_shown,
     json_object,
+    json_text,
     outcome_by_status,
     plain_token,
     read_statuses,
@@ -260,10 +262,10 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
     if settings.target_user == "test" or first.is_trial:
         android["targetUserType"] = 1
     if not is_shown(message):
-        return {"data": message.ext or "{}", "android": android}
-    click = _click(settings, message.ext)
-    if message.ext and "intent" not in click:
-        android["data"] = message.ext
+        return {"data": json_text(custom_data(first)), "android": android}
+    click = _click(settings, first)
+    if "intent" not in click:
+        android["data"] = json_text(custom_data(first))
     title, body = _texts(message)
     android["notification"] = {
         "title": title,
@@ -287,10 +289,10 @@ def _texts(message: Message) -> tuple[str, str]:
     return cut(title, TITLE_UNITS_MAX), cut(body, BODY_UNITS_MAX)
 
 
-def _click(settings: Settings, ext: str) -> dict[str, Any]:
+def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     action: dict[str, Any] = {"type": CLICKS[settings.click]}
-    if settings.click == "intent" and ext:
-        action["intent"] = intent_with_ext(settings.click_target, ext)
+    if settings.click == "intent":
+        action["intent"] = intent_with(settings.click_target, custom_data(delivery))
     elif settings.click != "app":
         action[settings.click] = settings.click_target
     return action

@@ -30,8 +30,9 @@ from tocsin.channels.shared import (
     JSON,
     both_texts,
     client_credentials,
+    custom_data,
     in_every_language,
-    intent_with_ext,
+    intent_with,
     is_shown,
     is_signed_by_huawei,
     json_object,
@@ -46,6 +47,7 @@ from tocsin.channels.shared import (
 from tocsin.domain.message import Message, cut, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
+from tocsin.domain.task import identity
 from tocsin.ports import (
     ACCEPTED,
     Authority,
@@ -266,15 +268,12 @@ def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
     }
     made: dict[str, Any] = {}
     is_in_intent = is_shown(message) and message.android.huawei_ext_as_intent
-    if message.ext and not (is_in_intent and settings.click == "intent"):
-        made["data"] = json_text({"ext": message.ext})
+    if not (is_in_intent and settings.click == "intent"):
+        made["data"] = json_text(custom_data(first))
     if is_shown(message):
         title, body = _texts(message)
         made["notification"] = {"title": title, "body": body}
         android["notification"] = _drawn(settings, first)
-    elif not message.ext:
-        # A message without anything is refused; the app is at least woken.
-        made["data"] = "{}"
     made["android"] = {name: value for name, value in android.items() if value}
     return made
 
@@ -296,7 +295,7 @@ def _drawn(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     }
     drawn = {name: value for name, value in drawn.items() if value}
     drawn["notify_id"] = notify_id(delivery.collapse)
-    drawn["click_action"] = _click(settings, message)
+    drawn["click_action"] = _click(settings, delivery)
     if part.sound:
         drawn |= {"sound": f"/raw/{part.sound}", "default_sound": False}
     if part.is_big_text:
@@ -319,10 +318,12 @@ def _badge(settings: Settings, message: Message) -> dict[str, Any]:
     return {**number, "class": settings.badge_class}
 
 
-def _click(settings: Settings, message: Message) -> dict[str, Any]:
+def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     action: dict[str, Any] = {"type": CLICKS[settings.click]}
-    if settings.click == "intent" and message.android.huawei_ext_as_intent and message.ext:
-        action["intent"] = intent_with_ext(settings.click_target, message.ext)
+    if settings.click == "intent":
+        is_whole = delivery.message.android.huawei_ext_as_intent
+        extras = custom_data(delivery) if is_whole else identity(delivery.task_id)
+        action["intent"] = intent_with(settings.click_target, extras)
     elif settings.click != "app":
         action[settings.click] = settings.click_target
     return action

@@ -35,6 +35,7 @@ from tocsin.channels.shared import (
     both_texts,
     check_callback_url,
     code_of,
+    custom_data,
     json_object,
     object_in_form,
     outcome_by_status,
@@ -45,7 +46,17 @@ from tocsin.channels.shared import (
 from tocsin.domain.message import Message, cut
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import ACCEPTED, Authority, Batch, Denied, Limits, Posted, Request, Response
+from tocsin.ports import (
+    ACCEPTED,
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Posted,
+    Request,
+    Response,
+)
 
 NAME = "meizu"
 
@@ -261,7 +272,7 @@ def _message(settings: Settings, batch: Batch) -> str | Denied:
             "title": cut(title, TITLE_UNITS_MAX),
             "content": cut(content, CONTENT_UNITS_MAX),
         },
-        "clickTypeInfo": _clicked(settings, message),
+        "clickTypeInfo": _clicked(settings, first),
         "pushTimeInfo": _lives(first.ttl_s),
         "advanceInfo": {"notifyKey": _notify_key(first.collapse)},
     }
@@ -278,14 +289,13 @@ def _message(settings: Settings, batch: Batch) -> str | Denied:
     return text.decode()
 
 
-def _clicked(settings: Settings, message: Message) -> dict[str, Any]:
+def _clicked(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     clicked: dict[str, Any] = {"clickType": CLICKS[settings.click]}
     if settings.click == "page":
         clicked["activity"] = settings.activity
     if settings.click == "web":
         clicked["url"] = settings.web_uri
-    if message.ext:
-        clicked["parameters"] = {"ext": message.ext}
+    clicked["parameters"] = custom_data(delivery)
     return clicked
 
 

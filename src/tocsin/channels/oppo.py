@@ -37,6 +37,7 @@ from tocsin.channels.shared import (
     Told,
     both_texts,
     code_of,
+    custom_data,
     is_web_address,
     json_object,
     json_text,
@@ -351,11 +352,10 @@ def _notification(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     }
     if first.message.android.is_big_text:
         made["style"] = LONG_TEXT
-    if first.message.ext:
-        made["action_parameters"] = json_text({"ext": first.message.ext})
-        if utf16_units(made["action_parameters"]) > CUSTOM_UNITS_MAX:
-            info = f"ext over {CUSTOM_UNITS_MAX} characters"
-            return Denied(Outcome.TOO_LARGE, "-7", info)
+    made["action_parameters"] = json_text(custom_data(first))
+    if utf16_units(made["action_parameters"]) > CUSTOM_UNITS_MAX:
+        info = f"ext and ids over {CUSTOM_UNITS_MAX} characters"
+        return Denied(Outcome.TOO_LARGE, "-7", info)
     if settings.callback_url:
         made["call_back_url"] = settings.callback_url
         made["call_back_parameter"] = batch.correlation

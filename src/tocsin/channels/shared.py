@@ -22,9 +22,11 @@ from msgspec.structs import replace
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
 from tocsin.domain.retry import retry_after_s
+from tocsin.domain.task import identity
 from tocsin.ports import (
     Authority,
     Batch,
+    Delivery,
     Denied,
     LateReceipt,
     Posted,
@@ -49,7 +51,7 @@ INFO_MAX = 100
 REFUSALS = (400, 401, 403, 404)
 """What a token service answers that does not know us (RFC 6749, 5.2)."""
 
-FORM = ("content-type", "application/x-www-form-urlencoded")
+FORM = ("content-type", "application/x-www-form-urlencoded;charset=UTF-8")
 JSON = ("content-type", "application/json")
 
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
@@ -377,12 +379,19 @@ def in_every_language(message: Message, holds: Callable[[Message], bool]) -> boo
     return all(holds(message.translated(it)) for it in range(-1, len(message.translations)))
 
 
-def intent_with_ext(intent: str, ext: str) -> str:
-    """An Android intent URI with `ext` as one more extra, before its `end`."""
+def custom_data(delivery: Delivery) -> dict[str, str]:
+    """What the app is handed beside what is shown: Ext as it was given, and which push this is."""
+    ext = delivery.message.ext
+    return ({"ext": ext} if ext else {}) | identity(delivery.task_id)
+
+
+def intent_with(intent: str, extras: Mapping[str, str]) -> str:
+    """An Android intent URI with these texts as extras more, before its `end`."""
     head = intent.removesuffix(";end").removesuffix(";")
     if "#Intent" not in head:
         head += "#Intent"
-    return f"{head};S.ext={quote(ext, safe='')};end"
+    more = "".join(f";S.{name}={quote(text, safe='')}" for name, text in extras.items())
+    return f"{head}{more};end"
 
 
 # authority

@@ -33,6 +33,7 @@ from tocsin.channels.shared import (
     both_texts,
     check_callback_url,
     code_of,
+    custom_data,
     no_authority,
     not_saved,
     outcome_by_status,
@@ -261,7 +262,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     stamp = int(now * 1000)
     signed = f"{settings.app_id}{settings.app_key}{stamp}{settings.app_secret}"
     asked = {
-        "appId": settings.app_id,
+        "appId": int(settings.app_id),
         "appKey": settings.app_key,
         "timestamp": stamp,
         "sign": hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest(),
@@ -302,7 +303,7 @@ def deliver(
         if isinstance(found, Denied):
             return batch.came_to(found)
         saved = found
-    return (yield from _send_list(credential, batch, saved, now))
+    return (yield from _send_list(settings, credential, batch, saved, now))
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
@@ -343,10 +344,11 @@ def _send(
 
 
 def _send_list(
-    credential: Authority, batch: Batch, saved: str, now: float
+    settings: Settings, credential: Authority, batch: Batch, saved: str, now: float
 ) -> Generator[Request, Response, list[Receipt]]:
     """Several devices and the number of what was saved for them."""
     body = {
+        "appId": int(settings.app_id),
         "taskId": saved,
         "regIds": [delivery.token for delivery in batch.deliveries],
         "requestId": _request_id(batch.deliveries),
@@ -391,7 +393,7 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
         return NOTHING_TO_SHOW
     notify_type = part.vivo_notify_type
     body: dict[str, Any] = {
-        "appId": settings.app_id,
+        "appId": int(settings.app_id),
         "title": cut(title, TITLE_UNITS_MAX),
         "content": cut(content, CONTENT_UNITS_MAX),
         "notifyType": settings.notify_type if notify_type is None else notify_type,
@@ -400,11 +402,10 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
         **_class(settings, message),
         **_click(settings, message),
     }
-    if message.ext:
-        body["clientCustomMap"] = {"ext": message.ext}
-        if utf16_units("ext" + message.ext) > CUSTOM_UNITS_MAX:
-            info = f"ext over {CUSTOM_UNITS_MAX} characters"
-            return Denied(Outcome.TOO_LARGE, "-7", info)
+    body["clientCustomMap"] = custom = custom_data(first)
+    if sum(utf16_units(name + text) for name, text in custom.items()) > CUSTOM_UNITS_MAX:
+        info = f"ext and ids over {CUSTOM_UNITS_MAX} characters"
+        return Denied(Outcome.TOO_LARGE, "-7", info)
     if message.badge_add and message.badge_set is None:
         body["addBadge"] = True
     where = {"callback.id": settings.callback_id, "callback": settings.callback_url}

@@ -31,7 +31,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
-from tocsin.channels.shared import in_every_language, is_shown, outcome_by_status, p256_key
+from tocsin.channels.shared import (
+    custom_data,
+    in_every_language,
+    is_shown,
+    outcome_by_status,
+    p256_key,
+)
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -372,8 +378,7 @@ def _body(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     message = delivery.message
     data = {
         "msgid": delivery.correlation,
-        "taskid": delivery.task_id,
-        "ext": message.ext,
+        **custom_data(delivery),
         "sound": message.android.sound,
         "url": settings.url,
     }

@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
@@ -38,6 +38,8 @@ from tocsin.channels.shared import (
     both_texts,
     check_callback_url,
     code_of,
+    custom_data,
+    intent_with,
     json_object,
     json_text,
     object_in_form,
@@ -46,7 +48,7 @@ from tocsin.channels.shared import (
     read_entries,
     text_of,
 )
-from tocsin.domain.message import Message, cut, notify_id, render_template
+from tocsin.domain.message import Message, cut, notify_id, render_template, utf16_units
 from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -348,11 +350,10 @@ def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
         "time_to_live": str(_life_ms(settings, message, first.ttl_s)),
     }
     if message.ext:
-        # Xiaomi asks for this one to be encoded before the form is.
-        form["payload"] = quote(message.ext, safe="")
+        form["payload"] = message.ext
     form |= {f"extra.{name}": value for name, value in _extras(settings, batch).items()}
-    size = sum(len(name) + len(text.encode()) for name, text in form.items() if name != "payload")
-    if size + len(message.ext.encode()) > LIMITS.payload_max_bytes:
+    size = sum(len(name) + len(text.encode()) for name, text in form.items())
+    if size > LIMITS.payload_max_bytes:
         limit = LIMITS.payload_max_bytes
         return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
     return form
@@ -360,19 +361,26 @@ def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
 
 def _extras(settings: Settings, batch: Batch) -> dict[str, str]:
     message = batch.deliveries[0].message
-    extras = _classed(settings, message) | _clicked(settings, message)
+    extras = _classed(settings, message) | _clicked(settings, batch.deliveries[0])
     if message.android.sound:
         place = f"android.resource://{settings.package_name}/raw/"
         extras["sound_uri"] = place + message.android.sound
     if message.android.is_big_text:
         extras["notification_style_type"] = "1"
-    if message.ext and len("ext") + len(message.ext.encode("utf-16-le")) // 2 <= EXTRAS_UNITS_MAX:
-        extras["ext"] = message.ext
+    extras |= _own(batch.deliveries[0])
     if settings.callback_url:
         extras["callback"] = settings.callback_url
         extras["callback.param"] = batch.correlation
         extras["callback.type"] = str(CALLBACK_TYPES)
     return extras
+
+
+def _own(delivery: Delivery) -> dict[str, str]:
+    """What the app is handed; Ext is left to the payload where the extras cannot hold it."""
+    own = custom_data(delivery)
+    if sum(utf16_units(name + text) for name, text in own.items()) > EXTRAS_UNITS_MAX:
+        own.pop("ext", None)
+    return own
 
 
 def _channel(settings: Settings, message: Message) -> str:
@@ -405,13 +413,13 @@ def _filled(template: str, message: Message) -> str:
     return json_text(filled)
 
 
-def _clicked(settings: Settings, message: Message) -> dict[str, str]:
+def _clicked(settings: Settings, delivery: Delivery) -> dict[str, str]:
     if settings.click == "web":
         return {"notify_effect": "3", "web_uri": settings.web_uri}
     if settings.click == "page":
         uri = settings.intent_uri
-        if message.ext and uri.endswith("end"):
-            uri = f"{uri.removesuffix('end')}S.ext={quote(message.ext, safe='')};end"
+        if uri.endswith("end"):
+            uri = intent_with(uri, custom_data(delivery))
         return {"notify_effect": "2", "intent_uri": uri}
     return {"notify_effect": "1"}
 

@@ -327,6 +327,22 @@ class StepEdit(Struct):
     result: Any = None
 
 
+OVERWRITE_SUFFIX = "_recall"
+"""What the TaskId of an overwrite has more than that of the task which it takes back."""
+
+
+def identity(task_id: str) -> dict[str, str]:
+    """What names a push to the app, online and through every vendor.
+
+    `id` tells copies of one push; `task_id` is what a report names. They have the same text, in
+    every attempt. An overwrite is a push of its own, and `replaces` is the `id` of the other one.
+    """
+    named = {"id": task_id, "task_id": task_id}
+    if task_id.endswith(OVERWRITE_SUFFIX):
+        named["replaces"] = task_id.removesuffix(OVERWRITE_SUFFIX)
+    return named
+
+
 def make_task_id(kind: str, parts: tuple[int, int, int, int, int]) -> str:
     """The wire's TaskId from (Unix seconds, sdkappid, sender number, task number, MsgRandom).
 

@@ -16,6 +16,7 @@ from tocsin.domain.audience import Condition
 from tocsin.domain.message import Message
 from tocsin.domain.quota import PushUse, use_push, use_recall
 from tocsin.domain.task import (
+    OVERWRITE_SUFFIX,
     RECALL_WINDOW_S,
     AcceptEdit,
     AcceptView,
@@ -218,7 +219,7 @@ def _overwrite(task: Task, message: Message, number: int, now: float) -> Task:
     return msgspec.structs.replace(
         task,
         number=number,
-        task_id=f"{task.task_id}_recall",
+        task_id=f"{task.task_id}{OVERWRITE_SUFFIX}",
         kind="overwrite",
         message=message,
         accepted_at=now,

@@ -193,6 +193,7 @@ def _shown(push: Push, message_id: str, now: float) -> Shown:
         at=now,
         message_id=message_id,
         is_silent=not alert,
+        data={name: value for name, value in push.payload.items() if name != "aps"},
     )
 
 

@@ -7,7 +7,7 @@ needs no set-up; `knows_all=True` turns that round. One that ends in twenty zero
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,6 +52,8 @@ class Shown(Struct):
     replaced: int = 0
     """How often a later push with the same key has taken this place."""
     is_silent: bool = False
+    data: dict[str, Any] = {}
+    """What the app is handed beside: Ext, and which push this is. A list's devices share it."""
 
 
 class Device(Struct):

@@ -285,6 +285,7 @@ def _collapse(message: Message) -> str:
 def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None]:
     title = body = ""
     expires_at: float | None = None
+    data = message.data if isinstance(message.data, dict) else {}
     if isinstance(message.notification, fcm_message.Notification):
         title, body = _text(message.notification.title), _text(message.notification.body)
     android = message.android
@@ -292,6 +293,8 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
         if isinstance(android.notification, fcm_message.AndroidNotification):
             title = _text(android.notification.title) or title
             body = _text(android.notification.body) or body
+        if isinstance(android.data, dict):
+            data = android.data
         if isinstance(android.ttl, str):
             expires_at = now + float(android.ttl[:-1])
     if not (title or body) and isinstance(message.apns, fcm_message.Apns):
@@ -303,6 +306,7 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
         at=now,
         message_id=name,
         is_silent=not (title or body),
+        data=data,
     )
     return shown, expires_at
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import jwt
 import msgspec
@@ -270,11 +271,12 @@ class Harmony:
 
     def _reach(self, send: Send, said: Mapping[str, str], now: float) -> Verdict:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        data = send.app_data
 
         def reach(token: str) -> str:
             limit = self._limit(send, token, now)
             if not limit:
-                self._show(send, token, request_id, now)
+                self._show(send, token, request_id, data)
             return limit
 
         return self._told_of(send.target.token, request_id, reach, said)
@@ -353,7 +355,8 @@ class Harmony:
             return "noRight"
         return REASONS.get(device.state, "")
 
-    def _show(self, send: Send, token: str, request_id: str, now: float) -> None:
+    def _show(self, send: Send, token: str, request_id: str, data: dict[str, Any]) -> None:
+        now = self._clock.now()
         device = self._book.look(NAME, token)
         assert device is not None
         drawn, ttl = send.drawn, send.options.ttl
@@ -364,6 +367,7 @@ class Harmony:
             at=now,
             message_id=request_id,
             is_silent=drawn == Drawn() or drawn.is_badge,
+            data=data,
         )
         self._book.show(device, shown, now + (ttl if isinstance(ttl, int) else DAY_S))
 

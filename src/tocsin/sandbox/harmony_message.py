@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tocsin.sandbox.app_data import members
+
 TOKENS_MAX = 1000
 PAYLOAD_BYTES_MAX = 4096
 TTL_S_MAX = 15 * 86_400
@@ -130,6 +132,14 @@ class Send(_Part):
     def drawn(self) -> Drawn:
         shown = self.payload.notification
         return shown if isinstance(shown, Drawn) else Drawn()
+
+    @property
+    def app_data(self) -> dict[str, Any]:
+        """What the app is handed: by a click, or when it is woken."""
+        click = self.drawn.click_action
+        if isinstance(click, ClickAction) and isinstance(click.data, dict):
+            return click.data
+        return members(self.payload.extra_data, "extraData")
 
     @property
     def options(self) -> Options:

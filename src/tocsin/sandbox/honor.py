@@ -308,6 +308,7 @@ class Honor:
             at=now,
             message_id=request_id,
             is_silent=not push.is_shown,
+            data=push.data,
         )
         self._book.show(device, shown, now + push.ttl_s)
 

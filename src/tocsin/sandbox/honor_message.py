@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.sandbox.app_data import extras, members
+
 PAYLOAD_BYTES_MAX = 4096
 TOKENS_MAX = 1000
 TTL_S_MAX = 15 * 86_400
@@ -50,6 +52,8 @@ class Push(Struct, frozen=True):
     notify_id: int | None = None
     tag: str = ""
     bi_tag: str = ""
+    data: dict[str, Any] = {}
+    """What the app is handed: the data, and the extras of the intent that a click opens."""
 
 
 def read(body: bytes) -> Push | Fault:
@@ -94,13 +98,13 @@ def _token_fault(tokens: Any) -> Fault | None:
 def _read(told: Mapping[str, Any], tokens: tuple[str, ...]) -> Push:
     android = _object(told, "android")
     top, own = _object(told, "notification"), _object(android, "notification")
-    _text(told, "data")
-    _text(android, "data")
+    data = _text(android, "data") or _text(told, "data")
     push = Push(
         tokens=tokens,
         ttl_s=_ttl_s(android),
         is_test=_one_of(android, "targetUserType", 0, 1) == 1,
         bi_tag=_text(android, "biTag"),
+        data=members(data, "data"),
     )
     if "notification" not in told and "notification" not in android:
         if not (told.get("data") or android.get("data")):
@@ -116,6 +120,8 @@ def _read(told: Mapping[str, Any], tokens: tuple[str, ...]) -> Push:
     _check_badge(own)
     _check_style(own, title, body)
     _check_rest(own)
+    if data and members(data, "") == {"": data}:
+        raise _Wrong("data beside a notification is a JSON object as text")
     importance = str(_one_of(own, "importance", "LOW", "NORMAL") or "")
     if importance == "LOW" and (own.get("image") or top.get("image")):
         raise _Wrong("no image in marketing messages", IMAGE_IN_MARKETING)
@@ -127,6 +133,7 @@ def _read(told: Mapping[str, Any], tokens: tuple[str, ...]) -> Push:
         importance=importance,
         notify_id=_integer(own, "notifyId", 0, 2**31 - 1),
         tag=_text(own, "tag"),
+        data=push.data | extras(own["clickAction"].get("intent")),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from hashlib import sha256
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -86,8 +87,8 @@ class HuaweiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Messages of category MARKETING a device and day; Huawei gives 2, news 5. None: no limit."""
     device_per_day: int | None = None
     """All messages a device and day; Huawei gives 3000."""
-    allows_high: bool = False
-    """Whether the app may send data messages of urgency HIGH."""
+    allows_high: bool = True
+    """Whether the app has the right to urgency HIGH, which Huawei's own samples send."""
     receipt_ids: tuple[str, ...] = ("RCP1",)
     """The receipt addresses that the console knows."""
     sensitive_words: tuple[str, ...] = ("sensitive-word",)
@@ -276,9 +277,10 @@ class Huawei:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
         good = [token for token in tokens if token not in dead and self._is_good(token)]
         limits = {token: self._limit(message, token, now) for token in good}
+        data = huawei_message.app_data(message)
         for token, limit in limits.items():
             if not limit:
-                self._show(message, token, request_id, now)
+                self._show(message, token, request_id, data)
         known = limits.keys()
         illegal = [token for token in tokens if token not in known]
         if tokens and not good and not dead:
@@ -314,7 +316,8 @@ class Huawei:
             return False
         return device.app in ("", self._settings.app_id)
 
-    def _show(self, message: Message, token: str, request_id: str, now: float) -> None:
+    def _show(self, message: Message, token: str, request_id: str, data: dict[str, Any]) -> None:
+        now = self._clock.now()
         device = self._book.look(NAME, token)
         assert device is not None
         title, body = huawei_message.texts(message)
@@ -325,6 +328,7 @@ class Huawei:
             at=now,
             message_id=request_id,
             is_silent=huawei_message.drawn(message) is None,
+            data=data,
         )
         ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
         self._book.show(device, shown, now + (float(ttl[:-1]) if ttl else TTL_S))

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tocsin.sandbox.app_data import extras, members
+
 PAYLOAD_BYTES_MAX = 4096
 TOKENS_MAX = 1000
 TTL_S_MAX = 15 * 86_400
@@ -194,6 +196,15 @@ def texts(message: Message) -> tuple[str, str]:
     plain = message.notification if isinstance(message.notification, Plain) else Plain()
     own = drawn(message) or Drawn()
     return text(own.title) or text(plain.title), text(own.body) or text(plain.body)
+
+
+def app_data(message: Message) -> dict[str, Any]:
+    """What the app is handed: the data, and the extras of the intent that a click opens."""
+    android = message.android if isinstance(message.android, Android) else Android()
+    click = (drawn(message) or Drawn()).click_action
+    intent = click.intent if isinstance(click, ClickAction) else ""
+    data = text(android.data) or text(message.data)
+    return members(data, "data") | extras(intent)
 
 
 def text(value: object) -> str:

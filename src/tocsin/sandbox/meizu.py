@@ -280,6 +280,7 @@ def _shown(message: Message, message_id: str, now: float) -> tuple[Shown, float 
         body=message.noticeBarInfo.content,
         at=now,
         message_id=message_id,
+        data=message.clickTypeInfo.parameters,
     )
     times = message.pushTimeInfo
     return shown, now + times.validTime * 3600 if times.offLine else now

@@ -25,13 +25,15 @@ CALLBACK_PARAM_BYTES_MAX = 64
 _NOTIFY_KEY = re.compile(r"[0-9A-Za-z_-]{0,8}")
 _WHERE = re.compile(r"`\$\.?(?P<path>[^`]*)`")
 
-Switch = Literal[0, 1]
+Switch = Literal[0, 1] | bool
+"""Meizu's own SDK writes `true` and `false`, its page 0 and 1."""
+Choice = Literal[0, 1]
 
 
 class NoticeBar(Struct):
     title: str
     content: str
-    noticeMsgType: Switch = 0  # noqa: N815 - Meizu's spelling
+    noticeMsgType: Choice = 0  # noqa: N815 - Meizu's spelling
     noticeBarType: Literal[0, 2] = 0  # noqa: N815 - Meizu's spelling
 
 

@@ -33,6 +33,7 @@ UNICAST_PATH = "/server/v1/message/notification/unicast"
 BATCH_PATH = "/server/v1/message/notification/unicast_batch"
 SAVE_PATH = "/server/v1/message/notification/save_message_content"
 BROADCAST_PATH = "/server/v1/message/notification/broadcast"
+FEEDBACK_PATH = "/server/v1/feedback/fetch_invalid_regidList"
 PATHS = (AUTH_PATH, UNICAST_PATH, BATCH_PATH, SAVE_PATH, BROADCAST_PATH)
 APP_KEY = "6f70706f000040008000736e64626f78"
 MASTER_SECRET = "6d617374657200004000800073616e64"  # noqa: S105 - the sandbox's own
@@ -189,7 +190,9 @@ class Oppo:
     def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
         """`said` are codes of devices that were settled before they are looked up."""
         now = self._clock.now()
-        path = call.path.split("?")[0]
+        path, _, query = call.path.partition("?")
+        if path == FEEDBACK_PATH:
+            return _unlogged(self._feedback(call, query, now))
         if path not in PATHS:
             return Verdict(404, _JSON, b"{}", reason="404")
         if call.method != "POST":
@@ -200,9 +203,9 @@ class Oppo:
         if path == AUTH_PATH:
             return _unlogged(self._judge_signature(form, now))
         # The page wants it in the form; some clients send it as a header.
-        proof = form.pop("auth_token", "") or dict(call.headers).get("auth_token", "")
-        if self._tokens.get(proof, 0.0) <= now:
-            return _answer(11 if proof else 29)
+        code = self._proof_fault(form.pop("auth_token", ""), call, now)
+        if code:
+            return _answer(code)
         if path == SAVE_PATH:
             return _unlogged(self._save(form))
         if path == BROADCAST_PATH:
@@ -210,6 +213,12 @@ class Oppo:
         return self._send(form, said, now, is_batch=path == BATCH_PATH)
 
     # who is asking
+
+    def _proof_fault(self, given: str, call: Call, now: float) -> int:
+        proof = given or dict(call.headers).get("auth_token", "")
+        if self._tokens.get(proof, 0.0) > now:
+            return 0
+        return 11 if proof else 29
 
     def _judge_signature(self, form: Mapping[str, str], now: float) -> Verdict:
         missing = {"app_key": 15, "timestamp": 18, "sign": 17}
@@ -233,6 +242,22 @@ class Oppo:
         text = f"oppo-sandbox-{self._chance.bits(128):032x}"
         self._tokens[text] = now + TOKEN_LIFE_S
         return text
+
+    # registration ids that have died
+
+    def _feedback(self, call: Call, query: str, now: float) -> Verdict:
+        """Those of the last day, as DeJoker/oppo-push asks for them (client.go, result.go)."""
+        if call.method != "GET":
+            return _answer(12)
+        code = self._proof_fault(dict(parse_qsl(query)).get("auth_token", ""), call, now)
+        if code:
+            return _answer(code)
+        dead = [
+            device.token
+            for device in self._book.all_of(NAME)
+            if device.state in ("dead", "expired", "gone") and device.since > now - DAY_S
+        ]
+        return _answer(0, {"registration_ids": dead, "totalCount": len(dead)})
 
     # the message
 
@@ -262,6 +287,7 @@ class Oppo:
         if code:
             return _described(_refused(code, tokens), shown)
         found = {token: said.get(token) or self._status(token) for token in tokens}
+        data = shown.app_data
         listed: dict[str, list[str]] = {}
         limits: dict[str, str] = {}
         for token, its in found.items():
@@ -269,7 +295,7 @@ class Oppo:
                 listed.setdefault(str(its), []).append(token)
             else:
                 number = asked.message_id
-                limits[token] = self._show(shown, token, number, now, is_public=True)
+                limits[token] = self._show(shown, data, token, number, is_public=True)
         repeated = sorted({token for token in tokens if asked.tokens.count(token) > 1})
         if repeated:
             listed["10004"] = repeated
@@ -298,7 +324,7 @@ class Oppo:
         if code:
             refused = _refused(code, (push.token for push in pushes))
             return _described(refused, pushes[0].notification)
-        entries, targets = self._taken(pushes, said, now)
+        entries, targets = self._taken(pushes, said)
         if is_batch:
             verdict = _answer(0, entries)
         elif code := entries[0].get("errorCode", 0):
@@ -310,7 +336,7 @@ class Oppo:
         return _described(verdict, pushes[0].notification)
 
     def _taken(
-        self, pushes: Sequence[Push], said: Mapping[str, int], now: float
+        self, pushes: Sequence[Push], said: Mapping[str, int]
     ) -> tuple[list[dict[str, Any]], tuple[Target, ...]]:
         """What is answered of each push, and what the log is told."""
         entries: list[dict[str, Any]] = []
@@ -328,8 +354,9 @@ class Oppo:
                 else:
                     is_public = not push.notification.is_private
                     number = entry["messageId"]
+                    data = push.notification.app_data
                     limit = self._show(
-                        push.notification, push.token, number, now, is_public=is_public
+                        push.notification, data, push.token, number, is_public=is_public
                     )
             entries.append(entry)
             targets.append(Target(push.token, not reason, reason, receipt_code=limit))
@@ -364,15 +391,16 @@ class Oppo:
         return 0 if is_ours and device.state not in ("other_app", "other_environment") else 10001
 
     def _show(
-        self, it: Notification, token: str, number: str, now: float, *, is_public: bool
+        self, it: Notification, data: dict[str, Any], token: str, number: str, *, is_public: bool
     ) -> str:
         """Put it on the device; answers what the receipt says where it is not put there."""
+        now = self._clock.now()
         if is_public and not self._devices.take(token, now):
             return oppo_receipts.DAILY_LIMIT
         device = self._book.look(NAME, token)
         assert device is not None
         key = number if it.notify_id is None else str(it.notify_id)
-        shown = Shown(key=key, title=it.title, body=it.content, at=now, message_id=number)
+        shown = Shown(key, it.title, it.content, now, number, data=data)
         self._book.show(device, shown, now + it.life_s)
         return ""
 

@@ -10,11 +10,13 @@ be shown at a time is shown at once, and badges are not counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, field
+
+from tocsin.sandbox.app_data import members
 
 TITLE_CHARS_MAX = 50
 SUBTITLE_CHARS_MAX = 10
@@ -28,6 +30,8 @@ CALLBACK_PARAMETER_CHARS_MAX = 100
 OFF_LINE_MAX_S = 10 * 86_400
 NOTIFY_ID_MAX = 2**31 - 1
 STRONG = 16
+FIX_SPEED_RATES = range(1000, 10_001)
+"""Messages a second (a transcription of the page: modood/pushapi, oppopush/message.go)."""
 MILLISECONDS_MIN = 10**12
 """A time of thirteen digits."""
 
@@ -71,6 +75,13 @@ class Notification(Struct, frozen=True, forbid_unknown_fields=True):
     action_parameters: str = ""
     off_line: bool = True
     off_line_ttl: int = 3600
+    push_time_type: int = 0
+    """1: to everybody at a time, `push_start_time` in `time_zone`."""
+    push_start_time: int | None = None
+    time_zone: str = ""
+    fix_speed: bool | Literal[0, 1] = False
+    """Broadcasts only: so many a second as `fix_speed_rate` says; here they all come at once."""
+    fix_speed_rate: int | None = None
     show_ttl: int = 0
     show_time_type: int = 0
     show_start_time: int | None = None
@@ -96,6 +107,11 @@ class Notification(Struct, frozen=True, forbid_unknown_fields=True):
         return CATEGORIES.get(self.category, False)
 
     @property
+    def app_data(self) -> dict[str, Any]:
+        """What the app is handed by a click."""
+        return members(self.action_parameters, "action_parameters")
+
+    @property
     def life_s(self) -> int:
         """How long it is kept for a phone that is off."""
         return min(self.off_line_ttl, OFF_LINE_MAX_S) if self.off_line else 0
@@ -104,7 +120,7 @@ class Notification(Struct, frozen=True, forbid_unknown_fields=True):
 class Single(Struct, frozen=True, forbid_unknown_fields=True):
     """One device, and what it is sent."""
 
-    target_type: int
+    target_type: int | str
     target_value: str
     notification: dict[str, Any]
     verify_registration_id: bool = False
@@ -141,7 +157,7 @@ def read_singles(text: str, rules: Rules) -> list[Push] | Fault:
         return Fault(41, f"Invalid Arguments: {fault}")
     pushes = []
     for it in singles:
-        if it.target_type != 2:
+        if str(it.target_type) != "2":
             return Fault(41, "Invalid Arguments: target_type")
         found = read(it.notification, rules, is_form=False)
         if isinstance(found, Fault):
@@ -223,6 +239,14 @@ def _time_faults(it: Notification) -> Iterator[Fault]:
             yield Fault(40, "Missing Required Arguments: show_start_time, show_end_time")
         elif not MILLISECONDS_MIN <= it.show_start_time < it.show_end_time < 10 * MILLISECONDS_MIN:
             yield _wrong("show_start_time, show_end_time")
+    if it.push_time_type not in (0, 1):
+        yield _wrong("push_time_type")
+    if it.push_time_type == 1 and it.push_start_time is None:
+        yield Fault(40, "Missing Required Arguments: push_start_time")
+    if it.fix_speed and it.fix_speed_rate is None:
+        yield Fault(40, "Missing Required Arguments: fix_speed_rate")
+    if it.fix_speed and it.fix_speed_rate not in FIX_SPEED_RATES:
+        yield _wrong("fix_speed_rate")
 
 
 def _class_faults(it: Notification, rules: Rules) -> Iterator[Fault]:

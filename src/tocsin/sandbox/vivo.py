@@ -24,7 +24,7 @@ from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
-from tocsin.sandbox.vivo_message import Fault, Push
+from tocsin.sandbox.vivo_message import AppId, Fault, Push
 
 NAME = "vivo"
 AUTH_PATH = "/message/auth"
@@ -200,7 +200,7 @@ class Vivo:
         stamp = str(asked.timestamp)
         signed = f"{known.app_id}{known.app_key}{stamp}{known.app_secret}"
         sign = hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()
-        if asked.appId != known.app_id:
+        if str(asked.appId) != known.app_id:
             code = 10201
         elif asked.appKey != known.app_key:
             code = 10203
@@ -225,7 +225,7 @@ class Vivo:
 
     def _text_fault(self, push: Push) -> int:
         text = f"{push.title} {push.content}"
-        if push.app_id != self._settings.app_id:
+        if str(push.app_id) != self._settings.app_id:
             return 10094
         if push.classification == 1 and not self._settings.allows_system:
             return 10082
@@ -247,6 +247,8 @@ class Vivo:
         if isinstance(asked, Fault):
             return _answer(asked.code, asked.text)
         push = self._saved.get(asked.task_id)
+        if str(asked.app_id) != self._settings.app_id:
+            return _refused(10094, asked.reg_ids)
         if push is None:
             return _refused(10304, asked.reg_ids)
         code = self._time_fault(push, len(asked.reg_ids), now, over_quota=10252)
@@ -331,7 +333,8 @@ class Vivo:
         device = self._book.look(NAME, token)
         assert device is not None
         key = number if push.notify_id is None else str(push.notify_id)
-        shown = Shown(key=key, title=push.title, body=push.content, at=now, message_id=number)
+        data = push.client_custom_map
+        shown = Shown(key, push.title, push.content, now, number, data=data)
         self._book.show(device, shown, now + push.time_to_live)
         return ""
 
@@ -347,7 +350,7 @@ class Vivo:
 
 
 class _Signature(Struct, frozen=True):
-    appId: str  # noqa: N815 - vivo's spelling
+    appId: AppId  # noqa: N815 - vivo's spelling
     appKey: str  # noqa: N815 - vivo's spelling
     timestamp: int
     sign: str
@@ -362,7 +365,7 @@ def _described(verdict: Verdict, push: Push) -> Verdict:
     verdict.correlation = push.extra.get("callback.param", push.request_id)
     verdict.collapse = "" if push.notify_id is None else str(push.notify_id)
     verdict.push_type = "system" if push.classification else "operation"
-    verdict.topic = push.app_id
+    verdict.topic = str(push.app_id)
     verdict.receipt_to = vivo_receipts.receipt_to(push, CALLBACK_ID)
     return verdict
 

@@ -7,11 +7,11 @@ vivo, "Server interface" (dev.vivo.com.cn/documentCenter/doc/362, read 2026-11).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tocsin.domain.message import utf16_units
 
@@ -47,10 +47,14 @@ class Fault(Struct, frozen=True):
     text: str
 
 
+AppId = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern="^[0-9]+$")]
+"""A number in most clients, its text in some: vivo takes both, in every body."""
+
+
 class Push(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A message, with its device where it is for one."""
 
-    app_id: str
+    app_id: AppId
     title: str = ""
     content: str = ""
     notify_type: int = 0
@@ -58,7 +62,7 @@ class Push(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     time_to_live: int = 86_400
     skip_type: int = 0
     skip_content: str = ""
-    network_type: int = -1
+    network_type: int | Literal["-1", "1"] = -1
     classification: int = 0
     category: str = ""
     client_custom_map: dict[str, str] = {}
@@ -71,6 +75,8 @@ class Push(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     foreground_show: bool = True
     add_badge: bool = False
     audit_review: list[dict[str, Any]] = []
+    timed_display: dict[str, Any] = {}
+    """When it is to be shown; here it is shown at once."""
 
 
 class ListPush(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -78,8 +84,8 @@ class ListPush(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
     task_id: str
     reg_ids: list[str]
+    app_id: AppId
     request_id: str = ""
-    app_id: str = ""
 
 
 def read(body: bytes, *, is_saved: bool) -> Push | Fault:
@@ -123,7 +129,7 @@ def _faults(push: Push, *, is_saved: bool) -> Iterator[Fault]:
         yield Fault(10066, "requestId: 1 to 64 characters")
     if push.notify_id is not None and not 1 <= push.notify_id <= NOTIFY_ID_MAX:
         yield Fault(10067, "notifyId: 1 to 2147483647")
-    if push.network_type not in (-1, 1) or push.push_mode not in (0, 1):
+    if str(push.network_type) not in ("-1", "1") or push.push_mode not in (0, 1):
         yield Fault(10063, "networkType: -1, 1; pushMode: 0, 1")
     if utf16_units(push.profile_id) > PROFILE_ID_UNITS_MAX:
         yield Fault(10063, "profileId: 64 characters at most")

@@ -407,7 +407,8 @@ def _shown(plain: bytes, key: str, number: str, now: float) -> tuple[Shown, str]
         told = told.get("notification")
     if not isinstance(told, dict):
         told = {}
-    data = told.get("data")
+    found = told.get("data")
+    data = found if isinstance(found, dict) else {}
     shown = Shown(
         key=_text(told.get("tag")) or key,
         title=_text(told.get("title")),
@@ -415,8 +416,9 @@ def _shown(plain: bytes, key: str, number: str, now: float) -> tuple[Shown, str]
         at=now,
         message_id=number,
         is_silent=not (told.get("title") or told.get("body")),
+        data=data,
     )
-    return shown, _text(data.get("msgid")) if isinstance(data, dict) else ""
+    return shown, _text(data.get("msgid"))
 
 
 def _text(value: object) -> str:

@@ -203,8 +203,9 @@ class Xiaomi:
         if not left:
             return _refused(Fault(200001, ""))
         message_id = f"scm{self._chance.bits(64):020d}"
+        shared = xiaomi_form.app_data(form)
         for token in left:
-            self._book.show(devices[token], *_shown(form, message_id, now))
+            self._book.show(devices[token], *_shown(form, message_id, shared, now))
         data: dict[str, Any] = {"id": message_id}
         if self._settings.bad_regids == "named" and len(devices) < len(tokens):
             data["bad_regids"] = ",".join(token for token in tokens if token not in devices)
@@ -295,13 +296,16 @@ def _target(token: str, left: Container[str]) -> Target:
     return Target(token, accepted=True)
 
 
-def _shown(form: dict[str, str], message_id: str, now: float) -> tuple[Shown, float | None]:
+def _shown(
+    form: dict[str, str], message_id: str, data: dict[str, str], now: float
+) -> tuple[Shown, float | None]:
     shown = Shown(
         key=form.get("notify_id", message_id),
         title=form["title"],
         body=form["description"],
         at=now,
         message_id=message_id,
+        data=data,
     )
     life = form.get("time_to_live")
     return shown, None if life is None else now + int(life) / 1000

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+
+from tocsin.sandbox.app_data import extras
 
 TARGETS_MAX = 1000
 TITLE_CHARS_MAX = 49
@@ -56,7 +58,6 @@ OWN_EXTRAS = frozenset(
 """Extras that Xiaomi reads itself; every other one is the sender's own."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_ENCODED = re.compile(r"(?:[A-Za-z0-9._~!*'()+-]|%[0-9A-Fa-f]{2})*")
 _EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u200d\ufe0f\u20e3]")
 
 Form = dict[str, str]
@@ -93,6 +94,19 @@ def faults(form: Form, rules: Rules, version: int) -> Iterator[Fault]:
     yield from _custom(form)
 
 
+def app_data(form: Form) -> dict[str, str]:
+    """What the app is handed: its payload, the sender's own extras, and the intent's."""
+    payload = {"payload": form["payload"]} if "payload" in form else {}
+    return payload | extras(form.get("extra.intent_uri")) | _own(form)
+
+
+def _own(form: Form) -> dict[str, str]:
+    """The extras that Xiaomi does not read itself."""
+    extra = {name: text for name, text in form.items() if name.startswith("extra.")}
+    named = {name.removeprefix("extra."): text for name, text in extra.items()}
+    return {name: text for name, text in named.items() if name not in OWN_EXTRAS}
+
+
 def _targets(form: Form, rules: Rules, version: int) -> Iterator[Fault]:
     tokens = form["registration_id"].split(",")
     if not all(tokens) or len(tokens) > TARGETS_MAX or len(set(tokens)) < len(tokens):
@@ -108,15 +122,8 @@ def _texts(form: Form) -> Iterator[Fault]:
             yield Fault(10017, name)
         if _units(form[name]) > limit:
             yield Fault(65009, name)
-    payload = form.get("payload", "")
-    if not _ENCODED.fullmatch(payload):
-        yield Fault(10017, "payload")
-    size = sum(
-        len(name) + len(text.encode())
-        for name, text in form.items()
-        if name not in ("registration_id", "payload")
-    )
-    if size + len(unquote(payload).encode()) > BODY_BYTES_MAX:
+    sizes = {name: len(name) + len(text.encode()) for name, text in form.items()}
+    if sum(sizes.values()) - sizes["registration_id"] > BODY_BYTES_MAX:
         yield Fault(65009, "payload")
 
 
@@ -203,11 +210,7 @@ def _callback(form: Form) -> Iterator[Fault]:
 
 
 def _custom(form: Form) -> Iterator[Fault]:
-    own = {
-        name.removeprefix("extra."): text
-        for name, text in form.items()
-        if name.startswith("extra.") and name.removeprefix("extra.") not in OWN_EXTRAS
-    }
+    own = _own(form)
     size = sum(_units(name) + _units(text) for name, text in own.items())
     if len(own) > CUSTOM_MAX or size > CUSTOM_CHARS_MAX:
         yield Fault(65009, "extra")

@@ -39,6 +39,8 @@ from tocsin.ports import (
 
 NOW = 1_767_225_600.0
 CORRELATION = "0a1b2c3d-0000-4000-8000-{:012x}"
+IDS = {"id": "1_2_3_4_5", "task_id": "1_2_3_4_5"}
+"""What names the push of `delivery` to the app."""
 BATCH_CORRELATION = "7-1-0011223344556677"
 AUTHORITY = Authority("bearer of-a-test", NOW + 2700, NOW + 3600)
 

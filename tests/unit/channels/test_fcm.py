@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, message, refusal
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, authorized, delivery, message, refusal
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer, ec_key, rsa_key
 from tocsin.channels import fcm
@@ -82,7 +82,7 @@ def test_a_notification_is_whole() -> None:
         "notification": {"title": "Hello", "body": "A word to all"},
         "data": {
             "msgid": "0a1b2c3d-0000-4000-8000-000000000001",
-            "taskid": "1_2_3_4_5",
+            **IDS,
         },
         "android": {"ttl": "3600s", "collapse_key": "t7-1", "notification": {"tag": "t7-1"}},
     }
@@ -93,7 +93,7 @@ def test_data_mode_has_nothing_that_android_would_draw() -> None:
         "token": "tok",
         "data": {
             "msgid": "0a1b2c3d-0000-4000-8000-000000000001",
-            "taskid": "1_2_3_4_5",
+            **IDS,
             "title": "Hello",
             "desc": "A word to all",
         },

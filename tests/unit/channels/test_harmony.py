@@ -8,9 +8,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, NOW, authorized, batch
+from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, IDS, NOW, authorized, batch
 from tests.unit.channels.kit_harmony import answer, harmony_settings, parts, private_key
 from tocsin.channels import harmony
+from tocsin.channels.shared import json_text
 from tocsin.domain.message import HarmonyPart, Message, Translation, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Request, Response, StaleCredential
@@ -79,7 +80,7 @@ def test_a_notification_is_whole() -> None:
                 "category": "IM",
                 "title": "Hello",
                 "body": "A word to all",
-                "clickAction": {"actionType": 0},
+                "clickAction": {"actionType": 0, "data": IDS},
                 "badge": {"addNum": 1},
                 "notifyId": notify_id("t7-1"),
                 "appMessageId": BATCH_CORRELATION,
@@ -93,8 +94,10 @@ def test_a_notification_is_whole() -> None:
 def test_without_text_the_app_is_woken_in_the_background() -> None:
     made = begun(batch(1, message=Message(ext="x")))
     assert dict(made.headers)["push-type"] == "6"
-    assert msgspec.json.decode(made.body)["payload"] == {"extraData": "x"}
-    assert sent(Message())["payload"] == {"extraData": "{}"}
+    assert msgspec.json.decode(made.body)["payload"] == {
+        "extraData": json_text({"ext": "x", **IDS})
+    }
+    assert sent(Message())["payload"] == {"extraData": json_text(IDS)}
 
 
 def test_only_what_is_shown_is_replaced() -> None:
@@ -113,9 +116,9 @@ def test_only_what_is_shown_is_replaced() -> None:
     ],
 )
 def test_a_click_carries_ext_as_an_object(settings: dict[str, str], click: dict[str, Any]) -> None:
-    assert drawn(Message(title="a"), **settings)["clickAction"] == click
+    assert drawn(Message(title="a"), **settings)["clickAction"] == {**click, "data": IDS}
     carrying = drawn(Message(title="a", ext="x"), **settings)["clickAction"]
-    assert carrying == {**click, "data": {"ext": "x"}}
+    assert carrying == {**click, "data": {"ext": "x", **IDS}}
 
 
 def test_sounds_are_not_for_marketing() -> None:

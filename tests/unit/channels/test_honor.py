@@ -6,9 +6,18 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, NOW, authorized, batch, delivery
+from tests.unit.channels.kit import (
+    AUTHORITY,
+    BATCH_CORRELATION,
+    IDS,
+    NOW,
+    authorized,
+    batch,
+    delivery,
+)
 from tests.unit.channels.kit_honor import answer, honor_settings
 from tocsin.channels import honor
+from tocsin.channels.shared import FORM, json_text
 from tocsin.domain.message import AndroidPart, Message, Translation, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Denied, Request, Response, StaleCredential
@@ -43,7 +52,7 @@ def test_the_bearer_is_asked_for_with_the_push_services_own_secret() -> None:
     made = next(honor.authorize(honor_settings(), NOW))
     assert (made.method, made.origin) == ("POST", "https://iam.developer.honor.com")
     assert made.path == "/auth/token"
-    assert dict(made.headers)["content-type"] == "application/x-www-form-urlencoded"
+    assert dict(made.headers)["content-type"] == FORM[1]
     assert parse_qs(made.body.decode()) == {
         "grant_type": ["client_credentials"],
         "client_id": ["client-1"],
@@ -98,6 +107,7 @@ def test_a_notification_is_whole() -> None:
         "android": {
             "ttl": "3600s",
             "biTag": BATCH_CORRELATION,
+            "data": json_text(IDS),
             "notification": {
                 "title": "Hello",
                 "body": "A word to all",
@@ -113,11 +123,11 @@ def test_a_notification_is_whole() -> None:
 
 def test_without_text_the_app_is_handed_what_there_is() -> None:
     assert sent(Message(ext='{"a":1}')) == {
-        "data": '{"a":1}',
+        "data": json_text({"ext": '{"a":1}', **IDS}),
         "android": {"ttl": "3600s", "biTag": BATCH_CORRELATION},
         "token": [token(1)],
     }
-    assert sent(Message())["data"] == "{}"
+    assert sent(Message())["data"] == json_text(IDS)
 
 
 @pytest.mark.parametrize(
@@ -146,43 +156,47 @@ def test_texts_are_cut_to_utf16_units() -> None:
 @pytest.mark.parametrize(
     ("settings", "ext", "click", "data"),
     [
-        ({}, "x", {"type": 3}, "x"),
-        ({}, "", {"type": 3}, None),
+        ({}, "x", {"type": 3}, {"ext": "x", **IDS}),
+        ({}, "", {"type": 3}, IDS),
         (
             {"click": "url", "click_target": "https://e.com/"},
             "x",
             {"type": 2, "url": "https://e.com/"},
-            "x",
+            {"ext": "x", **IDS},
         ),
         (
             {"click": "action", "click_target": "com.example.OPEN"},
             "x",
             {"type": 1, "action": "com.example.OPEN"},
-            "x",
+            {"ext": "x", **IDS},
         ),
         (
             {"click": "intent", "click_target": "intent://e/d#Intent;scheme=p;end"},
             '{"a":"b;c"}',
             {
                 "type": 1,
-                "intent": "intent://e/d#Intent;scheme=p;S.ext=%7B%22a%22%3A%22b%3Bc%22%7D;end",
+                "intent": "intent://e/d#Intent;scheme=p;S.ext=%7B%22a%22%3A%22b%3Bc%22%7D"
+                ";S.id=1_2_3_4_5;S.task_id=1_2_3_4_5;end",
             },
             None,
         ),
         (
             {"click": "intent", "click_target": "intent://e/d#Intent;scheme=p;end"},
             "",
-            {"type": 1, "intent": "intent://e/d#Intent;scheme=p;end"},
+            {
+                "type": 1,
+                "intent": "intent://e/d#Intent;scheme=p;S.id=1_2_3_4_5;S.task_id=1_2_3_4_5;end",
+            },
             None,
         ),
     ],
 )
 def test_a_click_does_what_the_credential_says(
-    settings: dict[str, str], ext: str, click: dict[str, Any], data: str | None
+    settings: dict[str, str], ext: str, click: dict[str, Any], data: dict[str, str] | None
 ) -> None:
     android = sent(Message(title="a", ext=ext), **settings)["android"]
     assert android["notification"]["clickAction"] == click
-    assert android.get("data") == data
+    assert android.get("data") == (json_text(data) if data else None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, batch
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import harmony
@@ -19,7 +19,7 @@ DRAWN = "payload.notification."
 HARMONY: dict[str, dict[str, Any]] = {
     "Title": {DRAWN + "title": "News"},
     "Desc": {DRAWN + "body": "It rains"},
-    "Ext": {DRAWN + "clickAction.data": {"ext": '{"a":"b"}'}},
+    "Ext": {DRAWN + "clickAction.data": {"ext": '{"a":"b"}', **IDS}},
     "BadgeSetNum": {DRAWN + "badge": {"setNum": 5}},
     "BadgeAddNum": {DRAWN + "badge": {"addNum": 2}},
     "ttl": {"pushOptions.ttl": 60},

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, batch
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_honor import honor_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import honor
+from tocsin.channels.shared import json_text
 from tocsin.domain.message import Message, notify_id
 from tocsin.ports import Request
 
@@ -24,7 +25,7 @@ HONOR: dict[str, dict[str, Any]] = {
     "MultiLanguageContent": LEFT_OUT,
     "PushTemplateId": LEFT_OUT,
     "PushTemplateParam": LEFT_OUT,
-    "Ext": {"android.data": '{"a":"b"}'},
+    "Ext": {"android.data": json_text({"ext": '{"a":"b"}', **IDS})},
     "BadgeSetNum": {DRAWN + "badge.setNum": 5},
     "BadgeAddNum": {DRAWN + "badge.addNum": 2},
     "ttl": {"android.ttl": "60s"},

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, batch
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_huawei import huawei_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import huawei
+from tocsin.channels.shared import json_text
 from tocsin.domain.message import AndroidPart, Message, notify_id
 from tocsin.ports import Request
 
@@ -20,7 +21,7 @@ CLASS = "com.example.app.MainActivity"
 HUAWEI: dict[str, dict[str, Any]] = {
     "Title": {"message.notification.title": "News"},
     "Desc": {"message.notification.body": "It rains"},
-    "Ext": {"message.data": '{"ext":"{\\"a\\":\\"b\\"}"}'},
+    "Ext": {"message.data": json_text({"ext": '{"a":"b"}', **IDS})},
     "BadgeSetNum": {DRAWN + "badge": {"set_num": 5, "class": CLASS}},
     "BadgeAddNum": {DRAWN + "badge": {"add_num": 2, "class": CLASS}},
     "ttl": {"message.android.ttl": "60s"},
@@ -41,7 +42,8 @@ HUAWEI: dict[str, dict[str, Any]] = {
     "ExtAsHuaweiIntentParam": {
         DRAWN + "click_action.intent": (
             "intent://e.com/open#Intent;scheme=e"
-            ";S.ext=%7B%22entity%22%3A%7B%22id%22%3A%2277%22%7D%7D;end"
+            ";S.ext=%7B%22entity%22%3A%7B%22id%22%3A%2277%22%7D%7D"
+            ";S.id=1_2_3_4_5;S.task_id=1_2_3_4_5;end"
         ),
         "message.data": None,
     },
@@ -95,11 +97,11 @@ def test_one_text_stands_in_for_the_other() -> None:
     assert place(made(Message(desc="Only")), "message.notification") == shown
 
 
-@pytest.mark.parametrize(("ext", "data"), [('{"a":1}', '{"ext":"{\\"a\\":1}"}'), ("", "{}")])
-def test_without_a_text_the_message_is_data(ext: str, data: str) -> None:
+@pytest.mark.parametrize(("ext", "data"), [('{"a":1}', {"ext": '{"a":1}'}), ("", {})])
+def test_without_a_text_the_message_is_data(ext: str, data: dict[str, str]) -> None:
     part = AndroidPart(huawei_ext_as_intent=True)
     message = msgspec.json.decode(made(Message(ext=ext, android=part)).body)["message"]
-    assert message["data"] == data
+    assert message["data"] == json_text({**data, **IDS})
     assert "notification" not in message
     assert "notification" not in message["android"]
 
@@ -127,7 +129,11 @@ def test_set_beats_add_and_both_stay_within_huaweis_bounds(
     ("click", "target", "action"),
     [
         ("app", "", {"type": 3}),
-        ("intent", "intent://x#Intent;end", {"type": 1, "intent": "intent://x#Intent;end"}),
+        (
+            "intent",
+            "intent://x#Intent;end",
+            {"type": 1, "intent": "intent://x#Intent;S.id=1_2_3_4_5;S.task_id=1_2_3_4_5;end"},
+        ),
         ("action", "com.example.OPEN", {"type": 1, "action": "com.example.OPEN"}),
         ("url", "https://e.com/", {"type": 2, "url": "https://e.com/"}),
     ],

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, batch
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_meizu import meizu_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
 from tocsin.channels import meizu
@@ -25,7 +25,7 @@ MEIZU: dict[str, dict[str, Any]] = {
     "MultiLanguageContent": LEFT_OUT,
     "PushTemplateId": LEFT_OUT,
     "PushTemplateParam": LEFT_OUT,
-    "Ext": {"clickTypeInfo.parameters": {"ext": '{"a":"b"}'}},
+    "Ext": {"clickTypeInfo.parameters": {"ext": '{"a":"b"}', **IDS}},
     "BadgeSetNum": LEFT_OUT,
     "BadgeAddNum": LEFT_OUT,
     "ttl": {"pushTimeInfo": {"offLine": 1, "validTime": 1}},

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, batch
+from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_oppo import SAVED, form_of, oppo_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
 from tocsin.channels import oppo
+from tocsin.channels.shared import json_text
 from tocsin.domain.message import AndroidPart, Message, notify_id
 from tocsin.ports import Request
 
@@ -19,7 +20,7 @@ LEFT_OUT: dict[str, Any] = {}
 OPPO: dict[str, dict[str, Any]] = {row.field: LEFT_OUT for row in ROWS} | {
     "Title": {"title": "News"},
     "Desc": {"content": "It rains"},
-    "Ext": {"action_parameters": '{"ext":"{\\"a\\":\\"b\\"}"}'},
+    "Ext": {"action_parameters": json_text({"ext": '{"a":"b"}', **IDS})},
     "ttl": {"off_line": True, "off_line_ttl": 60},
     "ttl 0": {"off_line": False},
     "collapse id": {"notify_id": notify_id("t9-2")},

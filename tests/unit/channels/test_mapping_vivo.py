@@ -75,4 +75,4 @@ def test_the_lists_correlation_comes_back_in_receipts() -> None:
 def test_a_list_names_what_was_saved_and_nothing_of_the_message() -> None:
     given = msgspec.structs.replace(batch(2, message=BASE), prepared=SAVED)
     request = next(vivo.deliver(vivo_settings(), AUTHORITY, given, NOW))
-    assert set(msgspec.json.decode(request.body)) == {"taskId", "regIds", "requestId"}
+    assert set(msgspec.json.decode(request.body)) == {"appId", "taskId", "regIds", "requestId"}

@@ -24,7 +24,7 @@ XIAOMI: dict[str, dict[str, str]] = {
     "MultiLanguageContent": LEFT_OUT,
     "PushTemplateId": LEFT_OUT,
     "PushTemplateParam": LEFT_OUT,
-    "Ext": {"payload": "%7B%22a%22%3A%22b%22%7D", "extra.ext": '{"a":"b"}'},
+    "Ext": {"payload": '{"a":"b"}', "extra.ext": '{"a":"b"}'},
     "BadgeSetNum": LEFT_OUT,
     "BadgeAddNum": LEFT_OUT,
     "ttl": {"time_to_live": "60000"},

@@ -8,9 +8,18 @@ from urllib.parse import parse_qsl
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, NOW, authorized, batch, message
+from tests.unit.channels.kit import (
+    AUTHORITY,
+    BATCH_CORRELATION,
+    IDS,
+    NOW,
+    authorized,
+    batch,
+    message,
+)
 from tests.unit.channels.kit_meizu import meizu_answer, meizu_settings
 from tocsin.channels import meizu
+from tocsin.channels.shared import FORM
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Authority, Batch, Request, Response
@@ -75,7 +84,7 @@ def test_a_list_is_one_form() -> None:
         "/garcia/api/server/push/varnished/pushByPushId",
     )
     assert request.origin == "https://server-api-push.meizu.com"
-    assert request.headers == (("content-type", "application/x-www-form-urlencoded"),)
+    assert request.headers == (FORM,)
     form = form_of(request)
     assert set(form) == {"appId", "pushIds", "messageJson", "sign"}
     assert form["appId"] == "100999"
@@ -87,7 +96,7 @@ def test_a_list_is_one_form() -> None:
             "title": "Hello",
             "content": "A word to all",
         },
-        "clickTypeInfo": {"clickType": 0},
+        "clickTypeInfo": {"clickType": 0, "parameters": IDS},
         "pushTimeInfo": {"offLine": 1, "validTime": 1},
         "advanceInfo": {"notifyKey": json.loads(form["messageJson"])["advanceInfo"]["notifyKey"]},
     }
@@ -139,11 +148,13 @@ def test_the_messages_class_wins_over_the_credentials() -> None:
 
 
 def test_a_click_opens_what_the_credential_names() -> None:
-    assert sent(ext="x")["clickTypeInfo"] == {"clickType": 0, "parameters": {"ext": "x"}}
+    assert sent(ext="x")["clickTypeInfo"] == {"clickType": 0, "parameters": {"ext": "x", **IDS}}
     page = {"click": "page", "activity": "com.e.Order"}
-    assert sent(page)["clickTypeInfo"] == {"clickType": 1, "activity": "com.e.Order"}
+    clicked = {"clickType": 1, "activity": "com.e.Order", "parameters": IDS}
+    assert sent(page)["clickTypeInfo"] == clicked
     web = {"click": "web", "web_uri": "https://e.com/"}
-    assert sent(web)["clickTypeInfo"] == {"clickType": 2, "url": "https://e.com/"}
+    clicked = {"clickType": 2, "url": "https://e.com/", "parameters": IDS}
+    assert sent(web)["clickTypeInfo"] == clicked
 
 
 def test_a_receipt_address_is_named_only_where_the_credential_has_one() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.channels.kit import (
     AUTHORITY,
+    IDS,
     NOW,
     authorized,
     batch,
@@ -19,6 +20,7 @@ from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_setti
 from tocsin.channels import oppo
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import check_settings
+from tocsin.channels.shared import FORM, json_text
 from tocsin.domain.app import Credential
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
@@ -70,7 +72,7 @@ def test_the_signature_is_that_of_the_vector() -> None:
         "https://api-push-cn.heytapmobi.com",
         "/server/v1/auth",
     )
-    assert dict(made.headers) == {"content-type": "application/x-www-form-urlencoded"}
+    assert made.headers == (FORM,)
     assert form_of(made) == {
         "app_key": vector["app_key"],
         "timestamp": vector["timestamp_ms"],
@@ -124,6 +126,7 @@ def test_one_device_is_sent_its_message_itself() -> None:
             "off_line": True,
             "off_line_ttl": 3600,
             "click_action_type": 0,
+            "action_parameters": json_text(IDS),
             "app_message_id": "0a1b2c3d-0000-4000-8000-000000000001",
         },
     }
@@ -195,7 +198,7 @@ def test_a_click_opens_what_the_credential_names(
     made = sent(message=message(ext='{"a":1}'), settings=settings)
     activity, url = made.get("click_action_activity"), made.get("click_action_url")
     assert (made["click_action_type"], activity, url) == expected
-    assert made["action_parameters"] == '{"ext":"{\\"a\\":1}"}'
+    assert made["action_parameters"] == json_text({"ext": '{"a":1}', **IDS})
 
 
 def test_receipts_are_asked_for_where_an_address_is_known() -> None:
@@ -205,7 +208,7 @@ def test_receipts_are_asked_for_where_an_address_is_known() -> None:
     assert not {"call_back_url", "call_back_parameter"} & set(sent())
 
 
-@pytest.mark.parametrize(("size", "fits"), [(3990, True), (3991, False)])
+@pytest.mark.parametrize(("size", "fits"), [(3951, True), (3952, False)])
 def test_ext_over_4000_characters_is_not_sent(size: int, fits: bool) -> None:
     long = message(ext="é" * size)
     for given in (batch(1, message=long), batch(3, message=long)):

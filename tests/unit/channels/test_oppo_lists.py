@@ -7,10 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import AUTHORITY, NOW, OpenGate, ScriptedHttp, batch, driver, walked
+from tests.unit.channels.kit import (
+    AUTHORITY,
+    IDS,
+    NOW,
+    OpenGate,
+    ScriptedHttp,
+    batch,
+    driver,
+    walked,
+)
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
 from tests.unit.channels.test_oppo import IM_TEMPLATE, android, step, told
 from tocsin.channels import oppo
+from tocsin.channels.shared import json_text
 from tocsin.domain.message import notify_id
 from tocsin.domain.outcome import Outcome
 from tocsin.ports import Batch, Denied, Request, Response, StaleCredential
@@ -55,6 +65,7 @@ def test_the_saved_message_has_everything_but_a_device() -> None:
         "off_line": "true",
         "off_line_ttl": "3600",
         "click_action_type": "0",
+        "action_parameters": json_text(IDS),
         "category": "NEWS",
         "notify_level": "2",
         "channel_id": "o",

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.channels.kit import (
     AUTHORITY,
+    IDS,
     NOW,
     authorized,
     batch,
@@ -74,7 +75,7 @@ def test_the_signature_is_that_of_the_vector() -> None:
         "/message/auth",
     )
     assert body(made) == {
-        "appId": vector["app_id"],
+        "appId": int(vector["app_id"]),
         "appKey": vector["app_key"],
         "timestamp": int(vector["timestamp_ms"]),
         "sign": vector["sign"],
@@ -114,7 +115,7 @@ def test_one_device_is_sent_its_message_itself() -> None:
     assert (request.method, request.path) == ("POST", "/message/send")
     assert dict(request.headers)["authToken"] == AUTHORITY.value
     assert body(request) == {
-        "appId": "10004",
+        "appId": 10004,
         "regId": f"{1:064x}",
         "title": "Hello",
         "content": "A word to all",
@@ -123,6 +124,7 @@ def test_one_device_is_sent_its_message_itself() -> None:
         "skipType": 1,
         "classification": 1,
         "notifyId": notify_id("t7-1"),
+        "clientCustomMap": IDS,
         "requestId": "0a1b2c3d-0000-4000-8000-000000000001",
     }
     assert (receipt.outcome, receipt.code, receipt.epoch) == (Outcome.ACCEPTED, "0", 3)
@@ -181,7 +183,7 @@ def test_a_click_opens_what_the_credential_names(
 ) -> None:
     made = sent(message=message(ext='{"a":1}'), settings=settings)
     assert (made["skipType"], made.get("skipContent")) == expected
-    assert made["clientCustomMap"] == {"ext": '{"a":1}'}
+    assert made["clientCustomMap"] == {"ext": '{"a":1}', **IDS}
 
 
 def test_receipts_are_asked_for_where_an_address_is_known() -> None:
@@ -197,7 +199,7 @@ def test_a_test_push_says_so() -> None:
     assert sent(settings={"is_test": True})["pushMode"] == 1
 
 
-@pytest.mark.parametrize(("size", "fits"), [(1021, True), (1022, False)])
+@pytest.mark.parametrize(("size", "fits"), [(994, True), (995, False)])
 def test_ext_over_1024_characters_is_not_sent(size: int, fits: bool) -> None:
     long = message(ext="é" * size)
     for given in (batch(1, message=long), batch(3, message=long)):

@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, delivery, driver, message
+from tests.unit.channels.kit import (
+    IDS,
+    NOW,
+    OpenGate,
+    ScriptedHttp,
+    batch,
+    delivery,
+    driver,
+    message,
+)
 from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tests.unit.channels.kit_webpush import (
     VAPID_PRIVATE,
@@ -213,7 +222,7 @@ def test_the_form_for_a_service_worker() -> None:
         "tag": "t7-1",
         "data": {
             "msgid": one().correlation,
-            "taskid": "1_2_3_4_5",
+            **IDS,
             "ext": "77",
             "url": "https://e.com/o",
         },

@@ -74,7 +74,7 @@ def test_a_list_is_one_form() -> None:
     assert request.origin == "https://api.xmpush.xiaomi.com"
     assert dict(request.headers) == {
         "authorization": AUTHORITY.value,
-        "content-type": "application/x-www-form-urlencoded",
+        "content-type": "application/x-www-form-urlencoded;charset=UTF-8",
     }
     assert form_of(request) == {
         "registration_id": ",".join(map(token, (1, 2, 3))),
@@ -87,6 +87,8 @@ def test_a_list_is_one_form() -> None:
         "time_to_live": "3600000",
         "extra.channel_id": "high_system",
         "extra.notify_effect": "1",
+        "extra.id": "1_2_3_4_5",
+        "extra.task_id": "1_2_3_4_5",
     }
     assert 0 < int(form_of(request)["notify_id"]) <= 2_147_483_647
 
@@ -123,16 +125,17 @@ def test_one_text_is_shown_twice_and_none_is_not_sent() -> None:
     assert {it.code for it in receipts} == {"-13"}
 
 
-def test_ext_travels_encoded_once_more_and_as_an_extra() -> None:
-    sent = form(ext='{"a":"ü&b=c"}')
-    assert sent["payload"] == "%7B%22a%22%3A%22%C3%BC%26b%3Dc%22%7D"
-    assert sent["extra.ext"] == '{"a":"ü&b=c"}'
+@pytest.mark.parametrize("ext", ['{"a":"b c%"}', '{"a":"ü&b=c"}', "%7B", "a+b"])
+def test_ext_travels_encoded_once_by_the_form(ext: str) -> None:
+    """As payload and as an extra: whoever decodes the form has it as it was given."""
+    sent = form(ext=ext)
+    assert (sent["payload"], sent["extra.ext"]) == (ext, ext)
 
 
 def test_an_ext_that_is_too_long_for_an_extra_travels_as_payload_alone() -> None:
-    assert "extra.ext" in form(ext="x" * 1020)
-    assert "extra.ext" not in form(ext="x" * 1021)
-    assert form(ext="x" * 1021)["payload"] == "x" * 1021
+    assert "extra.ext" in form(ext="x" * 993)
+    assert "extra.ext" not in form(ext="x" * 994)
+    assert form(ext="x" * 994)["payload"] == "x" * 994
 
 
 @pytest.mark.parametrize(
@@ -173,10 +176,11 @@ def test_a_template_text_is_never_empty() -> None:
 def test_a_click_opens_what_the_credential_names() -> None:
     assert form()["extra.notify_effect"] == "1"
     page = {"click": "page", "intent_uri": "intent:#Intent;component=com.e/.Order;end"}
+    ids = ";S.id=1_2_3_4_5;S.task_id=1_2_3_4_5;end"
     sent = form(page, ext="a;b")
     assert sent["extra.notify_effect"] == "2"
-    assert sent["extra.intent_uri"] == "intent:#Intent;component=com.e/.Order;S.ext=a%3Bb;end"
-    assert form(page)["extra.intent_uri"] == page["intent_uri"]
+    assert sent["extra.intent_uri"] == "intent:#Intent;component=com.e/.Order;S.ext=a%3Bb" + ids
+    assert form(page)["extra.intent_uri"] == page["intent_uri"].removesuffix(";end") + ids
     sent = form({"click": "web", "web_uri": "https://e.com/"})
     assert (sent["extra.notify_effect"], sent["extra.web_uri"]) == ("3", "https://e.com/")
 

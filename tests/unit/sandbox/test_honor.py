@@ -405,3 +405,23 @@ def test_the_first_token_stands_for_the_list_in_fault_rules() -> None:
     body = msgspec.json.encode(push(["token-4", "token-5"]))
     call = Call("POST", SEND, [], body, Connection(1, "http/1.1", None))
     assert Bench().honor.token_of(call) == "token-4"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ('{"ext":"x"}', 200),
+        ("{}", 200),
+        ("x", 80100003),
+        ('["a"]', 80100003),
+        ('"text"', 80100003),
+        ("{'a':1}", 80100003),
+    ],
+)
+def test_data_beside_a_notification_is_a_json_object(data: str, code: int) -> None:
+    """What is handed through alone may be any text."""
+    beside = with_android(data=data)
+    assert told(Bench().send(beside))["code"] == code
+    assert told(Bench().send({**push(), "data": data}))["code"] == code
+    alone = {"data": data, "android": {}, "token": ["token-1"]}
+    assert told(Bench().send(alone))["code"] == 200

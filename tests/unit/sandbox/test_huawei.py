@@ -103,6 +103,14 @@ def test_what_keeps_every_rule_is_taken() -> None:
     assert [shown.title for shown in device.shown.values()] == ["t"]
 
 
+@pytest.mark.parametrize(("allows_high", "code"), [(True, "80000000"), (False, "80300011")])
+def test_high_urgency_is_refused_only_without_the_right(allows_high: bool, code: str) -> None:
+    """Huawei's own samples send it with a notification and with data."""
+    bench = Bench(allows_high=allows_high)
+    assert bench.code({f"{A}.urgency": "HIGH"}) == code
+    assert bench.code({f"{A}.urgency": "NORMAL"}) == "80000000"
+
+
 REFUSED = [
     ({f"{M}.token": []}, "80300010"),
     ({f"{M}.token": ["t"] * 1001}, "80300010"),
@@ -124,7 +132,6 @@ REFUSED = [
     ({f"{A}.collapse_key": -2}, "80100013"),
     ({f"{A}.category": "GOSSIP"}, "80100001"),
     ({f"{A}.category": "PLAY_VOICE"}, "80100001"),
-    ({f"{A}.urgency": "HIGH"}, "80300011"),
     ({f"{A}.urgency": "LOW"}, "80100001"),
     ({f"{A}.receipt_id": "RCP9"}, "80300013"),
     ({f"{A}.target_user_type": 2}, "80100001"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -25,6 +26,7 @@ from tocsin.sandbox.oppo import (
     AUTH_PATH,
     BATCH_PATH,
     BROADCAST_PATH,
+    FEEDBACK_PATH,
     SAVE_PATH,
     UNICAST_PATH,
     Oppo,
@@ -418,3 +420,53 @@ def test_the_first_device_is_found_for_rules() -> None:
     assert bench.oppo.token_of(bench.call(BROADCAST_PATH, {"target_value": f"{ONE};{TWO}"})) == ONE
     assert bench.oppo.token_of(bench.call(SAVE_PATH, {})) == ""
     assert ONE != TWO == Oppo.token(2)
+
+
+# what other clients write
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"fix_speed": False}, 0),
+        ({"fix_speed": 0}, 0),
+        ({"fix_speed": True, "fix_speed_rate": 1000}, 0),
+        ({"fix_speed": True}, 40),
+        ({"fix_speed": True, "fix_speed_rate": 999}, 41),
+        ({"fix_speed": True, "fix_speed_rate": 10_001}, 41),
+        ({"fix_speed": 2}, 41),
+        ({"push_time_type": 0, "time_zone": "GMT+08:00"}, 0),
+        ({"push_time_type": 1, "push_start_time": SOON}, 0),
+        ({"push_time_type": 1}, 40),
+        ({"push_time_type": 2}, 41),
+    ],
+)
+def test_pace_and_time_of_a_push(changes: dict[str, Any], expected: int) -> None:
+    assert code(Bench().send(**changes)) == expected
+    assert code(Bench().save(**changes)) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(2, 0), ("2", 0), ("5", 41), (5, 41)])
+def test_the_kind_of_target_may_be_text(kind: int | str, expected: int) -> None:
+    bench = Bench()
+    form = {"message": json.dumps({**single(ONE), "target_type": kind})}
+    assert code(bench.ask(UNICAST_PATH, form | bench.proof())) == expected
+
+
+async def test_the_dead_of_the_last_day_are_told_on_request() -> None:
+    bench = Bench()
+
+    def dead() -> Any:
+        return data(bench.ask(f"{FEEDBACK_PATH}?{urlencode(bench.proof())}", b"", [], "GET"))
+
+    bench.book.put("oppo", ONE, "dead")
+    bench.book.put("oppo", TWO)
+    assert dead() == {"registration_ids": [ONE], "totalCount": 1}
+    await bench.clock.advance(24 * HOUR_S)
+    bench.book.put("oppo", TWO, "gone")
+    assert dead() == {"registration_ids": [TWO], "totalCount": 1}
+    given = bench.ask(FEEDBACK_PATH, b"", bench.proof().items(), "GET")
+    assert (code(given), given.logged) == (0, False)
+    assert code(bench.ask(FEEDBACK_PATH, b"", [], "GET")) == 29
+    assert code(bench.ask(f"{FEEDBACK_PATH}?auth_token=x", b"", [], "GET")) == 11
+    assert code(bench.ask(FEEDBACK_PATH, bench.proof())) == 12

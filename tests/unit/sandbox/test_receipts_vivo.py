@@ -72,7 +72,7 @@ def push(it: Office, numbers: Sequence[int], extra: Any = CONSOLE, **parts: Any)
         return ask(it, SEND_PATH, {**body, "regId": Vivo.token(numbers[0])})
     saved = ask(it, SAVE_PATH, body)["taskId"]
     tokens = [Vivo.token(number) for number in numbers]
-    return ask(it, LIST_PATH, {"taskId": saved, "regIds": tokens})
+    return ask(it, LIST_PATH, {"appId": APP_ID, "taskId": saved, "regIds": tokens})
 
 
 async def test_each_device_of_a_list_has_a_call_of_its_own() -> None:

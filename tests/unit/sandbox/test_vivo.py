@@ -12,7 +12,15 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.vivo import AUTH_PATH, LIST_PATH, SAVE_PATH, SEND_PATH, Vivo, VivoSettings
+from tocsin.sandbox.vivo import (
+    APP_ID,
+    AUTH_PATH,
+    LIST_PATH,
+    SAVE_PATH,
+    SEND_PATH,
+    Vivo,
+    VivoSettings,
+)
 
 NOW = 1_767_225_600.0
 """Eight o'clock in the morning in China."""
@@ -51,7 +59,7 @@ class Bench:
 
     def listed(self, tokens: list[str], **changes: Any) -> Verdict:
         number = told(self.send(SAVE_PATH, **changes))["taskId"]
-        body = {"taskId": number, "regIds": tokens, "requestId": "r-1"}
+        body = {"appId": int(APP_ID), "taskId": number, "regIds": tokens, "requestId": "r-1"}
         return self.ask(LIST_PATH, body, self.proved())
 
 
@@ -246,13 +254,15 @@ def test_an_app_without_system_messages() -> None:
         ({"requestId": "x" * 65}, 10154),
         ({"taskId": "0"}, 10304),
         ({"taskId": None}, 10150),
+        ({"appId": None}, 10150),
+        ({"appId": 1}, 10094),
         ({"regIds": "a,b"}, 10150),
     ],
 )
 def test_a_wrong_list(body: dict[str, Any], number: int) -> None:
     bench = Bench()
     saved = told(bench.send(SAVE_PATH))["taskId"]
-    asked = {"taskId": saved, "regIds": ["a", "b"], "requestId": "r"} | body
+    asked = {"appId": APP_ID, "taskId": saved, "regIds": ["a", "b"], "requestId": "r"} | body
     asked = {name: it for name, it in asked.items() if it is not None}
     assert result(bench.ask(LIST_PATH, asked, bench.proved())) == number
 
@@ -415,3 +425,29 @@ def test_the_first_device_of_a_list_is_found_for_rules() -> None:
         assert (
             bench.vivo.token_of(Call("POST", SEND_PATH, [], body, Connection(1, "", None))) == "ab"
         )
+
+
+@pytest.mark.parametrize("app_id", [int(APP_ID), APP_ID])
+def test_the_app_may_be_a_number_or_its_text_in_every_body(app_id: int | str) -> None:
+    bench = Bench()
+    proof = [*JSON, ("authtoken", told(bench.auth(appId=app_id))["authToken"])]
+    single = {**message(bench), "appId": app_id, "regId": "a"}
+    assert result(bench.ask(SEND_PATH, single, proof)) == 0
+    saved = told(bench.ask(SAVE_PATH, {**message(bench), "appId": app_id}, proof))["taskId"]
+    asked = {"appId": app_id, "taskId": saved, "regIds": ["a", "b"], "requestId": "r"}
+    assert result(bench.ask(LIST_PATH, asked, proof)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"networkType": "-1"}, 0),
+        ({"networkType": "1"}, 0),
+        ({"networkType": "2"}, 10050),
+        ({"networkType": 2}, 10063),
+        ({"timedDisplay": {"beginTime": 1, "endTime": 2}}, 0),
+        ({"appId": "abc"}, 10050),
+    ],
+)
+def test_what_other_clients_write(changes: dict[str, Any], number: int) -> None:
+    assert result(Bench().send(**changes)) == number

@@ -108,6 +108,7 @@ def test_high_urgency_is_refused_only_without_the_right(allows_high: bool, code:
     """Huawei's own samples send it with a notification and with data."""
     bench = Bench(allows_high=allows_high)
     assert bench.code({f"{A}.urgency": "HIGH"}) == code
+    assert Bench().code({f"{A}.urgency": "HIGH"}) == "80000000"
     assert bench.code({f"{A}.urgency": "NORMAL"}) == "80000000"
 
 

@@ -215,6 +215,13 @@ CODES: tuple[Code, ...] = (
     Code(
         800102, "TOO_MANY_REGISTRATIONS", "too many registrations from this address", "retry later"
     ),
+    Code(
+        800103,
+        "NO_SUCH_REGISTRATION_ID",
+        "RegistrationID is not registered here, and may not be chosen",
+        "forget the one that was kept, leave registration_id empty and keep what is answered; own "
+        "ones need the app's switch and prefix (docs/online.md)",
+    ),
 )
 
 TEXTS: dict[int, str] = {code.number: code.text for code in CODES}

@@ -434,7 +434,7 @@ class Hello(Struct, frozen=True, kw_only=True):
     usersig: str = ""
     """Proof of `user`; makes `appkey` unnecessary."""
     registration_id: str = ""
-    """Empty: the service makes one."""
+    """Empty: the service makes one. Else one that is registered, or an own one of the app."""
     secret: str = ""
     is_logout: bool = False
     route: Route | None = None
@@ -457,7 +457,7 @@ class Registrar(Protocol):
     async def register(self, hello: Hello) -> Registered:
         """Check appKey or UserSig and the device secret, then register.
 
-        Raises `CallError` (800001, 70001 to 70052, 800101, 800102, 70402) and changes nothing.
+        Raises `CallError` (800001, 70001 to 70052, 800101 to 800103, 70402) and changes nothing.
         """
         ...
 

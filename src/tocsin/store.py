@@ -31,6 +31,9 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 
+PREFIXED_MAX = 5
+"""UserIDs that `reserve_prefix` shows."""
+
 
 class Head(Struct, frozen=True):
     """A queue with work that is ready, or the time when its next work will be."""
@@ -63,6 +66,15 @@ class Store(Protocol):
 
     async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
         """Create or change an app."""
+        ...
+
+    async def reserve_prefix(
+        self, app: int, prefix: str, change: Callable[[App, Sequence[str]], App]
+    ) -> App:
+        """Change an app that shall keep names with this prefix for RegistrationIDs.
+
+        `change` gets the app and the first few UserIDs that begin so, in the order of their names.
+        """
         ...
 
     async def credentials(self, app: int) -> list[Credential]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -25,13 +26,15 @@ from tocsin.domain.account import (
     AccountsEdit,
     AccountsView,
     Change,
+    Profile,
     Term,
+    import_accounts,
     kick_account,
     set_attrs,
 )
 from tocsin.domain.app import App, Credential
 from tocsin.errors import CallError
-from tocsin.store import Store
+from tocsin.store import PREFIXED_MAX, Store
 
 
 async def test_an_app_is_created_changed_and_listed(store: Store) -> None:
@@ -50,6 +53,39 @@ async def test_an_app_is_created_changed_and_listed(store: Store) -> None:
     assert changed.attr_names == {"0": "sex"}
     assert await store.app(3) == changed
     assert await store.apps() == [1, 2, 3]
+
+
+async def test_a_prefix_is_shown_the_first_user_ids_that_begin_so(store: Store) -> None:
+    users = [f"de{number}" for number in range(6, 0, -1)]
+    await add_accounts(store, 1, *users, "d", "df", "DE1", "dé")
+    await add_device(store, 1, "de0")
+    await add_accounts(store, 2, "de9")
+    seen: list[tuple[str, ...]] = []
+
+    def reserve(row: App, names: Sequence[str]) -> App:
+        seen.append(tuple(names))
+        return msgspec.structs.replace(row, own_registration_ids="de")
+
+    row = await store.reserve_prefix(1, "de", reserve)
+    assert seen == [tuple(sorted(users)[:PREFIXED_MAX])]
+    assert row.own_registration_ids == "de"
+    await store.reserve_prefix(1, "de6", reserve)
+    assert seen[1:] == [("de6",)]
+    assert await store.app(1) == row
+    # The next step of the same app goes by it.
+    decide = import_accounts([Profile("de9")], NOW)
+    assert await store.update_accounts(1, ["de9"], [], decide) == [("de9", 70402)]
+
+    def refuse(row: App, names: Sequence[str]) -> App:
+        raise CallError(70402)
+
+    with pytest.raises(CallError):
+        await store.reserve_prefix(1, "d", refuse)
+    assert await store.app(1) == row
+    with pytest.raises(CallError) as unknown:
+        await store.reserve_prefix(9, "d", reserve)
+    assert unknown.value.code == 70020
+    assert await store.apps() == [1, 2]
 
 
 async def test_a_decision_about_an_app_that_nobody_added_is_refused(store: Store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from pyroaring import BitMap
 
@@ -29,7 +31,7 @@ from tests.contract.rows import (
 from tests.contract.test_atomic import everything
 from tocsin.clock import ManualClock
 from tocsin.domain.account import TAG, AccountsEdit
-from tocsin.domain.app import Credential
+from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Route
 from tocsin.domain.quota import PushUse
 from tocsin.domain.stats import merge_blocks
@@ -166,6 +168,15 @@ async def test_writes_touch_nothing(store: Store, held: Job) -> None:
     await store.mark_snapshot(OURS, b"other", 1, b"")
     assert await store.marked_position(THEIRS, b"mark") == 5
     assert len(await store.changes(THEIRS, 0, 99)) == 5
+    theirs = await store.app(THEIRS)
+    seen: list[tuple[str, ...]] = []
+
+    def look(row: App, users: Sequence[str]) -> App:
+        seen.append(tuple(users))
+        return row
+
+    await store.reserve_prefix(OURS, "a", look)
+    assert (seen, await store.app(THEIRS)) == ([()], theirs)
     await store.append_reports(OURS, [report(1, 7)])
     await add_task(store, OURS, text="same number")
     assert await store.acked(OURS, 1) == BitMap()

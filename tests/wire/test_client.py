@@ -152,17 +152,18 @@ class Door:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sockets: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
         self.refusal: dict[str, Any] | None = None
+        self.refusals = 99
+        """How many hellos are refused."""
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         hello = await socket.receive()
         self.hellos.append(msgspec.json.decode(hello.data))
-        if self.refusal is not None:
+        if self.refusal is not None and len(self.hellos) <= self.refusals:
             await socket.send_json(self.refusal)
             return socket
-        first = len(self.hellos) == 1
-        secret = {"secret": "S"} if first else {}
+        secret = {} if "secret" in self.hellos[-1] else {"secret": "S"}
         await socket.send_json({"type": "registered", "registration_id": "R", **secret})
         await self.sockets.put(socket)
         async for message in socket:
@@ -222,6 +223,28 @@ async def test_a_lost_connection_is_made_again_with_the_same_identity() -> None:
     assert shown.empty()
     assert door.hellos[1]["registration_id"] == "R"
     assert door.hellos[1]["secret"] == "S"
+
+
+async def test_a_device_that_the_service_forgot_becomes_a_new_one() -> None:
+    door = Door()
+    door.refusal = {"type": "error", "code": 800103, "info": "not registered here"}
+    door.refusals = 1
+    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
+        identity = Identity(sdkappid=1, appkey="k", registration_id="OLD", secret="kept")
+        async with DeviceClient(wire, identity) as device:
+            assert (await device.registered()).registration_id == "R"
+    assert [hello.get("registration_id") for hello in door.hellos] == ["OLD", None]
+    # A name that it chose itself, and was never told a secret for, is its own fault.
+    door.refusals = 9
+    chosen = Identity(sdkappid=1, appkey="k", registration_id="mine")
+    async with (
+        serving(web.get("/v4/online", door.handle)) as url,
+        Wire(url) as wire,
+        DeviceClient(wire, chosen) as device,
+    ):
+        with pytest.raises(Refused) as refused:
+            await device.registered()
+    assert (refused.value.code, chosen.registration_id) == (800103, "mine")
 
 
 async def test_a_device_that_is_turned_away_says_why() -> None:

@@ -144,12 +144,13 @@ async def test_hello_by_usersig() -> None:
         ({"appkey": "wrong"}, 800001),
         ({"sdkappid": 5}, 70020),
         ({"user": "ann", "usersig": "garbage"}, 70003),
-        ({"registration_id": "R", "secret": "wrong"}, 800101),
+        ({"registration_id": "own-R", "secret": "wrong"}, 800101),
+        ({"registration_id": "boss"}, 800103),
     ],
 )
 async def test_a_bad_hello_is_told_why_and_closed(hello: dict[str, Any], code: int) -> None:
     async with serving() as served, served.socket() as phone, served.socket() as other:
-        await served.joined(other, registration_id="R")
+        await served.joined(other, registration_id="own-R")
         frame = await served.joined(phone, **hello)
         assert (frame["type"], frame["code"]) == ("error", code)
         assert await end_of(phone) == (4002, [])
@@ -379,6 +380,11 @@ async def test_the_same_over_plain_http() -> None:
         ("register", b"[]", 70402),
         ("register", b'{"sdkappid":"x"}', 70402),
         ("register", b'{"sdkappid":1400000001,"appkey":"wrong"}', 800001),
+        (
+            "register",
+            b'{"sdkappid":1400000001,"appkey":"client-key","registration_id":"boss"}',
+            800103,
+        ),
         ("register", b'{"pad":"' + b"x" * BODY_MAX_BYTES + b'"}', 60002),
         ("unregister", b'{"sdkappid":1400000001,"registration_id":"R","secret":"s"}', 70107),
         ("poll", b'{"sdkappid":1400000001,"registration_id":"R","secret":"s"}', 70107),

@@ -30,7 +30,15 @@ from tocsin.adapters.shelf import (
     write_step,
 )
 from tocsin.clock import Clock
-from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.account import (
+    USER,
+    Account,
+    AccountsEdit,
+    AccountsView,
+    Change,
+    Term,
+    TermKey,
+)
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.quota import PushUse
@@ -51,7 +59,7 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import Stale
-from tocsin.store import Head, Store
+from tocsin.store import PREFIXED_MAX, Head, Store
 
 DEDUP_S = 1.0
 """How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
@@ -97,6 +105,17 @@ class MemoryStore:
             assert row.sdkappid == app, row.sdkappid
             step.put(step.shelf.row, "app", row)
             step.put(self._shelves, app, step.shelf)
+        return row
+
+    async def reserve_prefix(
+        self, app: int, prefix: str, change: Callable[[App, Sequence[str]], App]
+    ) -> App:
+        with self._step("reserve_prefix", app) as step:
+            rows = step.shelf.accounts.values()
+            users = sorted(it.name for it in rows if it.type == USER and it.name.startswith(prefix))
+            row = change(step.shelf.app, users[:PREFIXED_MAX])
+            assert row.sdkappid == app, row.sdkappid
+            step.put(step.shelf.row, "app", row)
         return row
 
     async def credentials(self, app: int) -> list[Credential]:

@@ -44,6 +44,7 @@ class AdminPages:
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
             Route(app, self.app_add, methods=["POST"]),
+            Route(f"{app}/names", self.app_names),
             Route(f"{app}/usersig", self.usersig, methods=["POST"]),
             Route(f"{app}/credentials", self.credential_list),
             Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
@@ -68,6 +69,10 @@ class AdminPages:
     async def app_add(self, request: Request) -> Response:
         facts = await read_json(request)
         return answer(await self._operator.app_add(_app(request), facts))
+
+    async def app_names(self, request: Request) -> Response:
+        prefix = request.query_params.get("prefix", "")
+        return answer(await self._operator.app_names(_app(request), prefix))
 
     async def usersig(self, request: Request) -> Response:
         told = await read_json(request)

@@ -6,12 +6,13 @@ carries them out itself, or through the admin socket of the running service (`ap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.app_names import find_names
 from tocsin.api.credentials import CredentialVerbs, Prove, convert
 from tocsin.api.wire_accounts import is_user_id
 from tocsin.channels.credentials import seal_anew
@@ -19,6 +20,7 @@ from tocsin.clock import Clock, secret_bytes
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
+from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
 from tocsin.ports import Keyring, Vault
@@ -46,6 +48,7 @@ class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is_push_enabled: bool | None = None
     can_delete_accounts: bool | None = None
     reimport_after_s: Annotated[int, Meta(ge=0)] | None = None
+    own_registration_ids: str | None = None
 
 
 SHOWN = (
@@ -60,6 +63,7 @@ SHOWN = (
     "is_push_enabled",
     "can_delete_accounts",
     "reimport_after_s",
+    "own_registration_ids",
     "attr_names",
     "attr_types",
 )
@@ -90,9 +94,17 @@ class Operator(CredentialVerbs):
         if not 1 <= sdkappid <= SDKAPPID_MAX:
             raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
         _check_admins(told.admins or ())
-        is_new = await self._store.app(sdkappid) is None
+        known = await self._store.app(sdkappid)
+        is_new = known is None
+        _check_names(known, told)
         made_key = secret_bytes(32).hex() if is_new and told.key is None else ""
-        app = await self._store.update_app(sdkappid, self._change(sdkappid, told, made_key))
+        change = self._change(sdkappid, told, made_key)
+        prefix = told.own_registration_ids
+        if known is not None and prefix and prefix != known.own_registration_ids:
+            decide = _unless_taken(prefix, change)
+            app = await self._store.reserve_prefix(sdkappid, prefix, decide)
+        else:
+            app = await self._store.update_app(sdkappid, change)
         await self._import_admins(app)
         shown = {"done": "added" if is_new else "changed", **shown_app(app)}
         return {**shown, "key": made_key} if made_key else shown
@@ -133,6 +145,17 @@ class Operator(CredentialVerbs):
         app = await self._app(sdkappid)
         appkey = self._vault.open(app.appkey, f"{sdkappid}/appkey").decode()
         return {**shown_app(app), "appkey": appkey}
+
+    async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
+        """RegistrationIDs that devices chose, and UserIDs that begin with the app's prefix.
+
+        With `prefix`, the UserIDs that would stand in its way. The first of each are named.
+        """
+        app = await self._app(sdkappid)
+        check_prefix(prefix)
+        asked = prefix or app.own_registration_ids
+        found = await find_names(self._store, sdkappid, asked)
+        return {"own_registration_ids": app.own_registration_ids, "prefix": asked, **found}
 
     async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
         """A UserSig for any name of the app."""
@@ -194,6 +217,36 @@ def shown_app(app: App) -> dict[str, Any]:
     # Through JSON, so that it is the same whether it was asked in this process or over the socket.
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(shown))
     return plain
+
+
+def _check_names(known: App | None, told: AppFacts) -> None:
+    """Refuse a prefix that is none, and new administrators whose names it is kept for."""
+    prefix = told.own_registration_ids
+    check_prefix(prefix or "")
+    app = known or App(sdkappid=0, key=b"", appkey=b"")
+    if prefix is not None:
+        app = msgspec.structs.replace(app, own_registration_ids=prefix)
+    for name in told.admins or ():
+        if known is None or name not in known.admins:
+            refuse_reserved(app, name)
+
+
+def _unless_taken(
+    prefix: str, change: Callable[[App | None], App]
+) -> Callable[[App, Sequence[str]], App]:
+    """The same change, refused where UserIDs begin with the prefix already."""
+
+    def decide(app: App, users: Sequence[str]) -> App:
+        if users:
+            raise CallError(
+                70402,
+                f"UserIDs begin with {prefix} already ({', '.join(users)}): choose another prefix, "
+                f"or delete these accounts; tocsin app names {app.sdkappid} --prefix {prefix} "
+                "lists them",
+            )
+        return change(app)
+
+    return decide
 
 
 def _check_admins(names: tuple[str, ...]) -> None:

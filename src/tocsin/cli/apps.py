@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,6 +13,15 @@ from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import Json, Screen, run
 
 SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", min=1, help="The app's number.")]
+
+OwnPrefix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PREFIX",
+        help="Let devices choose RegistrationIDs that begin so; '' ends it. Default: the service "
+        "makes every one.",
+    ),
+]
 
 
 def app_add(
@@ -45,6 +56,7 @@ def app_add(
         bool | None,
         typer.Option("--push/--no-push", help="Whether it may push. Default: it may."),
     ] = None,
+    own_registration_ids: OwnPrefix = None,
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
@@ -62,6 +74,7 @@ def app_add(
         "ttl_s": ttl_s,
         "is_enabled": is_enabled,
         "is_push_enabled": is_push_enabled,
+        "own_registration_ids": own_registration_ids,
     }
 
     async def work() -> None:
@@ -105,6 +118,54 @@ def app_show(sdkappid: SdkAppId, *, data: Data = DEFAULT_DATA, is_json: Json = F
         screen.result(app, lambda: screen.facts(app))
 
     run(screen, work())
+
+
+def app_names(
+    sdkappid: SdkAppId,
+    *,
+    prefix: Annotated[
+        str, typer.Option(help="Which UserIDs begin so? Default: the app's own prefix.")
+    ] = "",
+    data: Data = DEFAULT_DATA,
+    is_json: Json = False,
+) -> None:
+    """List RegistrationIDs that devices chose, and UserIDs that begin with the prefix.
+
+    A chosen RegistrationID of at most 32 bytes bars the UserID of the same name: no import takes
+    it. account_delete with that name removes the device and frees it.
+    """
+    screen = Screen(is_json=is_json)
+
+    async def work() -> None:
+        async with operator_of(data) as operator:
+            found = await operator.app_names(sdkappid, prefix)
+        screen.result(found, lambda: _show_names(screen, found))
+
+    run(screen, work())
+
+
+def _show_names(screen: Screen, found: Mapping[str, Any]) -> None:
+    names, users = found["names"], found["user_ids"]
+    if names:
+        columns = ("REGISTRATION ID", "BARS THE USER ID", "WITH PREFIX", "LOGGED IN", "LAST SEEN")
+        rows = [
+            (it["registration_id"], it["bars_user_id"], it["has_prefix"], it["user"], _seen(it))
+            for it in names
+        ]
+        screen.table(columns, rows)
+    if users:
+        screen.table((f"USER IDS THAT BEGIN WITH {found['prefix']}",), [(name,) for name in users])
+    prefix = found["own_registration_ids"]
+    switch = f"devices may choose names that begin with {prefix}" if prefix else "no new ones"
+    screen.note(
+        f"[dim]{found['own']} chosen RegistrationIDs ({escape(switch)}), "
+        f"{found['conflicts']} UserIDs in conflict; the first of each are listed[/]"
+    )
+
+
+def _seen(shown: Mapping[str, Any]) -> str:
+    at = shown["seen_at"]
+    return f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d %H:%M}" if at else ""
 
 
 def usersig(

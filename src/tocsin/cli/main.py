@@ -72,9 +72,18 @@ ROWS: tuple[Row, ...] = (
             "tocsin app add 1400000001 --key KEY --admin admin --data data",
             "tocsin app add 1400000001 --profile unlimited --data data",
             "tocsin app add 1400000001 --disable --data data",
+            "tocsin app add 1400000001 --own-registration-ids dev- --data data",
         ),
     ),
     Row("app list", apps.app_list, ("tocsin app list --data data",)),
+    Row(
+        "app names",
+        apps.app_names,
+        (
+            "tocsin app names 1400000001 --data data",
+            "tocsin app names 1400000001 --prefix dev- --data data",
+        ),
+    ),
     Row("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
     Row(
         "usersig",

@@ -52,6 +52,10 @@ class Operator(Protocol):
         """One app, with its client key for devices."""
         ...
 
+    async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
+        """RegistrationIDs that devices chose, and the UserIDs that begin with a prefix."""
+        ...
+
     async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
         """A UserSig for any name of the app."""
         ...

@@ -5,8 +5,8 @@
         await device.registered()
 
 A connection that breaks is made again with growing waits; the RegistrationID and its secret are
-kept, so the service knows the device again and offers what it missed. A push that comes twice is
-acked twice and shown once.
+kept, so the service knows the device again and offers what it missed. Where the service does not
+know it any more, it becomes a new device. A push that comes twice is acked twice and shown once.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ KNOWN_MAX = 100
 FRAME_MAX_BYTES = 1 << 20
 RETRIED = frozenset({60007, 91000, 800102})
 """Codes that pass by themselves; any other refusal of a hello is final."""
+NO_SUCH_REGISTRATION_ID = 800103
+"""The service knows our RegistrationID no more: its account was deleted, or its folder is new."""
 
 
 _ENDS = (
@@ -71,6 +73,13 @@ class Identity(Struct, kw_only=True):
     """Type of a Live Activity's attributes to the token that starts one."""
     facts: dict[str, Any] = {}
     """What the device tells about itself: `language`, `platform`, `model`, …"""
+
+    def forget(self) -> bool:
+        """Give up a RegistrationID that a service had told us; False: none had."""
+        was_told = bool(self.secret)
+        if was_told:
+            self.registration_id = self.secret = ""
+        return was_told
 
     def hello(self) -> dict[str, Any]:
         """The members of a hello frame, without those that are empty."""
@@ -177,9 +186,10 @@ class DeviceClient:
                 wait_s = None
                 self._tell(f"not connected: {fault}")
             except Refused as fault:
-                if fault.code not in RETRIED:
+                is_gone = fault.code == NO_SUCH_REGISTRATION_ID and self.identity.forget()
+                if fault.code not in RETRIED and not is_gone:
                     raise
-                wait_s = None
+                wait_s = 0.0 if is_gone else None
                 self._tell(str(fault))
             if wait_s is None:
                 wait_s = min(WAIT_MAX_S, WAIT_BASE_S * 2.0**tries) * self._chance.fraction()
@@ -287,7 +297,13 @@ class DeviceDoor:
 
     async def register(self, identity: Identity) -> Identity:
         """Register or register again; fills in RegistrationID and secret."""
-        answer = await self._wire.ask("POST", "/v1/devices/register", identity.hello())
+        path = "/v1/devices/register"
+        try:
+            answer = await self._wire.ask("POST", path, identity.hello())
+        except Refused as fault:
+            if fault.code != NO_SUCH_REGISTRATION_ID or not identity.forget():
+                raise
+            answer = await self._wire.ask("POST", path, identity.hello())
         identity.registration_id = answer["registration_id"]
         identity.secret = answer.get("secret") or identity.secret
         return identity

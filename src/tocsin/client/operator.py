@@ -72,6 +72,11 @@ class AdminSocket:
         """One app, with its client key for devices."""
         return await self._wire.ask("GET", f"/v1/apps/{sdkappid}")
 
+    async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
+        """RegistrationIDs that devices chose, and the UserIDs that begin with a prefix."""
+        asked = {"prefix": prefix} if prefix else None
+        return await self._wire.ask("GET", f"/v1/apps/{sdkappid}/names", params=asked)
+
     async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
         """A UserSig for any name of the app."""
         body = {"name": name, "expire_s": expire_s}

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.domain.app import App
+from tocsin.domain.names import is_reserved
 from tocsin.errors import CallError
 
 USER = 0
@@ -337,7 +338,8 @@ def import_accounts(
 ) -> Callable[[AccountsView], AccountsEdit]:
     """A decision that makes the named UserIDs exist; present ones get the given profile.
 
-    Its result is a list of failures; a caller with one account turns that into its answer.
+    A new one whose name is kept for RegistrationIDs fails, as one that a device has. Its result is
+    a list of failures; a caller with one account turns that into its answer.
     """
 
     def decide(view: AccountsView) -> AccountsEdit:
@@ -363,6 +365,8 @@ def import_accounts(
 
 
 def _refuse_import(view: AccountsView, name: str, count: int, now: float) -> int | None:
+    if is_reserved(view.app, name):
+        return 70402
     limit = view.app.limits.accounts_max
     if limit and count >= limit:
         return 70398

@@ -37,6 +37,9 @@ class App(Struct, frozen=True, kw_only=True):
     can_delete_accounts: bool = True
     reimport_after_s: int = 0
     """Seconds before a deleted account may be imported again; 0 means at once."""
+    own_registration_ids: str = ""
+    """What RegistrationIDs that devices choose themselves begin with; empty: the service makes
+    every one."""
     attr_names: dict[str, str] = {}
     """Slot ("0" to "9") to attribute name."""
     attr_types: dict[str, int] = {}

@@ -19,6 +19,7 @@ from tocsin.domain.account import (
     AccountsView,
     Draft,
 )
+from tocsin.domain.names import may_be_own, refuse_reserved
 from tocsin.errors import CallError
 
 TOKEN_MAX_BYTES = 1024
@@ -151,6 +152,9 @@ class Registration(Struct, frozen=True, kw_only=True):
     """One registration: device level, or with a UserID whose UserSig was already checked."""
 
     registration_id: str
+    is_made: bool = True
+    """Whether the service made the RegistrationID just now. Else the device brought it, and it is
+    registered already or an own one of the app."""
     secret: str = ""
     """What an earlier registration answered; empty the first time."""
     fresh_secret: str
@@ -295,6 +299,8 @@ def _known_or_new(view: DeviceView, draft: Draft, ask: Registration) -> tuple[De
             account = _device_account(draft, ask.registration_id)
         known = msgspec.structs.replace(known, account=account.number, is_registered=True)
         return known, ""
+    if not ask.is_made and not may_be_own(view.books.app, ask.registration_id):
+        raise CallError(800103)
     account = _device_account(draft, ask.registration_id)
     device = Device(
         number=view.next_device,
@@ -328,6 +334,7 @@ def _with_user(draft: Draft, device: Device, ask: Registration, now: float) -> D
         return device if device.user else msgspec.structs.replace(device, login_at=now)
     user = draft.accounts.get(ask.user)
     if user is None:
+        refuse_reserved(draft.view.app, ask.user)
         user = draft.create(ask.user, USER)
     if user.type != USER:
         raise CallError(70402, "UserID is a RegistrationID")

@@ -62,7 +62,8 @@ class HelloFrame(Struct, frozen=True, kw_only=True, tag="hello"):
     user: Word = ""
     usersig: Annotated[str, Meta(max_length=TOKEN_MAX_CHARS)] = ""
     registration_id: RegistrationId = ""
-    """Empty the first time; the service then makes one."""
+    """Empty the first time; the service then makes one. A name of the device's own is taken only
+    where the app allows it, with the app's prefix."""
     secret: Secret = ""
     """What the first `registered` said."""
     is_logout: bool = False

@@ -243,6 +243,7 @@ class Registering:
     async def _write(self, app: App, hello: Hello) -> Registered:
         ask = Registration(
             registration_id=hello.registration_id or self._new_id(),
+            is_made=not hello.registration_id,
             secret=hello.secret,
             fresh_secret=secret_bytes(SECRET_BYTES).hex(),
             user=hello.user,

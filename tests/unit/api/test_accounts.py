@@ -50,6 +50,20 @@ async def test_a_registration_id_is_no_user_id(world: World) -> None:
     assert answer == ok(FailAccounts=["REG-1"])
 
 
+async def test_names_with_the_apps_prefix_are_no_user_ids(world: World) -> None:
+    await world.operator.app_add(APP, {"own_registration_ids": "dev-"})
+    before = await world.dump(["dev-1"])
+    answer = await world.call(LOGIN + "account_import", {"UserID": "dev-1"})
+    assert answer["ErrorCode"] == 70402
+    assert "dev-" in answer["ErrorInfo"]
+    assert await world.dump(["dev-1"]) == before
+    names = ["dev-1", "dora", "dev-"]
+    answer = await world.call(LOGIN + "multiaccount_import", {"Accounts": names})
+    assert answer == ok(FailAccounts=["dev-1", "dev-"])
+    await world.operator.app_add(APP, {"own_registration_ids": ""})
+    assert await world.call(LOGIN + "account_import", {"UserID": "dev-1"}) == ok()
+
+
 async def test_the_plans_account_limit(world: World) -> None:
     facts = {"profile": "own", "own_limits": {"accounts_max": 5}}
     await world.operator.app_add(APP, facts)

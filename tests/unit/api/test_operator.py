@@ -78,6 +78,66 @@ async def test_bad_facts_change_nothing(world: World, facts: dict[str, Any]) -> 
     assert await world.dump() == before
 
 
+async def test_a_prefix_that_meets_user_ids_is_refused_and_says_what_to_do(world: World) -> None:
+    names = ["dev-1", "dev-2", "device"]
+    await world.call("im_open_login_svc/multiaccount_import", {"Accounts": names})
+    before = await world.dump()
+    with pytest.raises(CallError) as caught:
+        await world.operator.app_add(APP, {"own_registration_ids": "dev-", "ttl_s": 77})
+    assert caught.value.code == 70402
+    for said in ("dev-1, dev-2", "another prefix", f"tocsin app names {APP} --prefix dev-"):
+        assert said in caught.value.info
+    assert await world.dump() == before
+    shown = await world.operator.app_add(APP, {"own_registration_ids": "dev_", "ttl_s": 77})
+    assert (shown["own_registration_ids"], shown["ttl_s"]) == ("dev_", 77)
+    # Once they are gone the prefix is free, and the change to it is one step.
+    await world.call(
+        "im_open_login_svc/account_delete", {"DeleteItem": [{"UserID": name} for name in names]}
+    )
+    shown = await world.operator.app_add(APP, {"own_registration_ids": "dev-"})
+    assert shown["own_registration_ids"] == "dev-"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"own_registration_ids": "d"},
+        {"own_registration_ids": "two words"},
+        {"own_registration_ids": 5},
+        {"own_registration_ids": "adm-", "admins": ["adm-1"]},
+        {"admins": ["6F9619FF-8B86-4011-B42D-00CF4FC964FF"]},
+    ],
+)
+async def test_a_bad_prefix_changes_nothing(world: World, facts: dict[str, Any]) -> None:
+    before = await world.dump()
+    for sdkappid in (APP, NEW):
+        with pytest.raises(CallError) as caught:
+            await world.operator.app_add(sdkappid, facts)
+        assert caught.value.code == 70402
+    assert await world.dump() == before
+
+
+async def test_chosen_names_and_conflicts_are_listed(world: World) -> None:
+    for name, user in (("boss", "ann"), ("dev-1", ""), ("x" * 33, "")):
+        await world.device(name, user)
+    await world.device("6F9619FF-8B86-4011-B42D-00CF4FC964FF")
+    await world.call("im_open_login_svc/multiaccount_import", {"Accounts": ["dev-2"]})
+    found = await world.operator.app_names(APP, "dev-")
+    assert (found["own"], found["own_registration_ids"]) == (3, "")
+    assert {it["registration_id"]: it["bars_user_id"] for it in found["names"]} == {
+        "boss": True,
+        "dev-1": True,
+        "x" * 33: False,
+    }
+    assert [it["user"] for it in found["names"]] == ["ann", "", ""]
+    assert [it["has_prefix"] for it in found["names"]] == [False, True, False]
+    assert (found["conflicts"], found["user_ids"]) == (1, ["dev-2"])
+    pages = create(world.operator, world.store, world.presence, dict)
+    asked = await ask(pages, "GET", f"/v1/apps/{APP}/names?prefix=dev-")
+    assert asked.json() == found
+    assert (await world.operator.app_names(APP))["user_ids"] == []
+
+
 async def test_credentials_are_sealed_numbered_and_never_shown(world: World) -> None:
     settings = apns_settings()
     facts = {"channel": "apns", "settings": settings, "origin": "https://127.0.0.1:1"}

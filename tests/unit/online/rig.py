@@ -71,7 +71,7 @@ class Client:
 class Rig:
     """One app, its accounts and its hub."""
 
-    def __init__(self, *, per_minute: float = 0, policy: str = "last") -> None:
+    def __init__(self, *, per_minute: float = 0, policy: str = "last", own: str = "own-") -> None:
         self.clock = ManualClock()
         self.faults: set[str] = set()
         self.written: list[str] = []
@@ -97,6 +97,7 @@ class Rig:
             appkey=self.vault.seal(APPKEY.encode(), f"{APP}/appkey"),
             profile="unlimited",
             device_policy="all" if policy == "all" else "last",
+            own_registration_ids=own,
         )
         self._tasks = 0
 

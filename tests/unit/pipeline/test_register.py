@@ -95,26 +95,26 @@ async def test_a_disabled_app_takes_no_devices() -> None:
 
 async def test_registering_again_needs_the_secret() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="mine"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-1"))
     facts = DeviceFacts(model="M")
-    assert await code_of(rig, by_appkey(registration_id="mine", facts=facts)) == 800101
-    wrong = by_appkey(registration_id="mine", secret="0" * 64, facts=facts)
+    assert await code_of(rig, by_appkey(registration_id="own-1", facts=facts)) == 800101
+    wrong = by_appkey(registration_id="own-1", secret="0" * 64, facts=facts)
     assert await code_of(rig, wrong) == 800101
-    right = by_appkey(registration_id="mine", secret=first.secret, facts=facts)
+    right = by_appkey(registration_id="own-1", secret=first.secret, facts=facts)
     again = await rig.registrar.register(right)
     assert (again.device.number, again.device.model, again.secret) == (1, "M", "")
 
 
 async def test_a_device_that_only_comes_back_is_not_written_and_keeps_its_login_time() -> None:
     rig = await Rig().open("ann")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
     rig.written.clear()
     await rig.clock.advance(60)
-    back = by_usersig(rig, "ann", registration_id="R", secret=first.secret)
+    back = by_usersig(rig, "ann", registration_id="own-R", secret=first.secret)
     assert (await rig.registrar.register(back)).device == first.device
     assert rig.written == []
     await rig.clock.advance(3600)
-    back = by_usersig(rig, "ann", registration_id="R", secret=first.secret)
+    back = by_usersig(rig, "ann", registration_id="own-R", secret=first.secret)
     seen = (await rig.registrar.register(back)).device
     assert seen.seen_at == rig.clock.now()
     assert seen.login_at == first.device.login_at
@@ -123,8 +123,8 @@ async def test_a_device_that_only_comes_back_is_not_written_and_keeps_its_login_
 
 async def test_a_change_of_user_token_or_facts_is_written() -> None:
     rig = await Rig().open("ann", "bob")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
-    proof = {"registration_id": "R", "secret": first.secret}
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
+    proof = {"registration_id": "own-R", "secret": first.secret}
     second = await rig.registrar.register(by_usersig(rig, "bob", **proof))
     assert second.device.user_name == "bob"
     route = Route("fcm", 1, "token")
@@ -137,10 +137,10 @@ async def test_a_change_of_user_token_or_facts_is_written() -> None:
 
 async def test_the_device_secret_is_enough_to_log_out() -> None:
     rig = await Rig().open("ann")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="R"))
-    ask = Hello(sdkappid=APP, registration_id="R", is_logout=True, secret=first.secret)
+    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
+    ask = Hello(sdkappid=APP, registration_id="own-R", is_logout=True, secret=first.secret)
     assert (await rig.registrar.register(ask)).device.user == 0
-    guess = Hello(sdkappid=APP, registration_id="R", is_logout=True, secret="wrong")
+    guess = Hello(sdkappid=APP, registration_id="own-R", is_logout=True, secret="wrong")
     assert await code_of(rig, guess) == 800001
 
 
@@ -233,18 +233,19 @@ async def test_a_registration_id_is_short_printable_ascii(name: str) -> None:
 
 async def test_a_user_id_is_no_registration_id() -> None:
     rig = await Rig().open("ann")
-    assert await code_of(rig, by_appkey(registration_id="ann")) == 70402
+    assert await code_of(rig, by_appkey(registration_id="ann")) == 800103
+    assert await code_of(rig, by_usersig(rig, "ann", registration_id="ann")) == 70402
 
 
 async def test_new_devices_of_one_address_are_limited_but_those_that_return_are_not() -> None:
     rig = await Rig(per_minute=3).open()
-    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
     for _ in range(2):
         await rig.registrar.register(by_appkey())
     assert await code_of(rig, by_appkey()) == 800102
     await rig.registrar.register(by_appkey(address="10.0.0.2"))
     for _ in range(10):
-        await rig.registrar.register(by_appkey(registration_id="R", secret=first.secret))
+        await rig.registrar.register(by_appkey(registration_id="own-R", secret=first.secret))
     await rig.clock.advance(20)
     await rig.registrar.register(by_appkey())
     assert await code_of(rig, by_appkey(appkey="wrong")) == 800102
@@ -252,16 +253,16 @@ async def test_new_devices_of_one_address_are_limited_but_those_that_return_are_
 
 async def test_an_unregistered_device_is_told_apart_and_may_return() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
     with pytest.raises(CallError) as refused:
-        await rig.registrar.unregister(APP, "R", "wrong")
+        await rig.registrar.unregister(APP, "own-R", "wrong")
     assert refused.value.code == 800101
-    await rig.registrar.unregister(APP, "R", first.secret)
-    device = await rig.registrar.authenticate(APP, "R", first.secret)
+    await rig.registrar.unregister(APP, "own-R", first.secret)
+    device = await rig.registrar.authenticate(APP, "own-R", first.secret)
     assert not device.is_registered
-    back = await rig.registrar.register(by_appkey(registration_id="R", secret=first.secret))
+    back = await rig.registrar.register(by_appkey(registration_id="own-R", secret=first.secret))
     assert back.device.is_registered
-    for name, secret, code in (("S", "s", 70107), ("R", "wrong", 800101)):
+    for name, secret, code in (("S", "s", 70107), ("own-R", "wrong", 800101)):
         with pytest.raises(CallError) as refused:
             await rig.registrar.authenticate(APP, name, secret)
         assert refused.value.code == code

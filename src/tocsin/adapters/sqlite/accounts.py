@@ -44,6 +44,11 @@ SELECT '[' || group_concat(doc) || ']' FROM (
     WHERE app = ?1 AND number > ?2 ORDER BY number LIMIT ?3
 )
 """
+_PREFIXED = """
+SELECT name FROM account
+WHERE app = ?1 AND name >= ?2 AND name < ?2 || char(1114111) AND doc ->> 2 = ?3
+ORDER BY name LIMIT ?4
+"""
 _CREATE = """
 INSERT INTO account (app, name, number, doc)
 SELECT ?1, each.value ->> 1, each.value ->> 0, each.value FROM json_each(?2) AS each
@@ -118,6 +123,13 @@ def existing_accounts(tables: Tables, app: int, numbers: BitMap) -> frozenset[in
 
 def scan_accounts(tables: Tables, app: int, after: int, limit: int) -> list[Account]:
     return _decode(tables.value(_SCAN, app, after, limit))
+
+
+def read_prefixed(
+    tables: Tables, app: int, prefix: str, account_type: int, limit: int
+) -> list[str]:
+    """Names of accounts of a type that begin with a prefix, in their order."""
+    return [name for (name,) in tables.all(_PREFIXED, app, prefix, account_type, limit)]
 
 
 def _decode(docs: str | None) -> list[Account]:

@@ -20,7 +20,7 @@ from tocsin.adapters.sqlite.queue import lease_jobs, wake_way
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.adapters.sqlite.writer import Rank, Writer, explained
 from tocsin.clock import Clock
-from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.account import USER, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.stats import TaskBooks
@@ -40,7 +40,7 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.metrics import Metrics
-from tocsin.store import Head, Store
+from tocsin.store import PREFIXED_MAX, Head, Store
 
 NEAR_MAX = 200
 """Rows read in the event loop's own thread; more are read in another."""
@@ -153,6 +153,17 @@ class SqliteStore:
     async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
         def work(tables: Tables) -> App:
             row = steps.change_app(tables, app, change)
+            tables.after_commit(lambda: self._apps.update({app: row}))
+            return row
+
+        return await self._write(work)
+
+    async def reserve_prefix(
+        self, app: int, prefix: str, change: Callable[[App, Sequence[str]], App]
+    ) -> App:
+        def work(tables: Tables) -> App:
+            users = accounts.read_prefixed(tables, app, prefix, USER, PREFIXED_MAX)
+            row = steps.change_app(tables, app, lambda _: change(tables.app(app), users))
             tables.after_commit(lambda: self._apps.update({app: row}))
             return row
 

@@ -34,6 +34,7 @@ from tocsin.domain.account import (
     strictly,
 )
 from tocsin.domain.device import Device
+from tocsin.domain.names import refuse_reserved
 from tocsin.domain.presence import Status, account_status, device_status
 from tocsin.errors import TEXTS
 
@@ -42,6 +43,10 @@ UNKNOWN_PLATFORM = "Unknown"
 
 async def account_import(desk: Desk, call: Call) -> Answer:
     profile = read_profile(call.body)
+    (known,) = await desk.store.accounts(call.app.sdkappid, [profile.name])
+    if known is None:
+        # The decision refuses it too; here there is room to say why.
+        refuse_reserved(call.app, profile.name)
     decide = strictly(import_accounts([profile], desk.clock.now()))
     await change_accounts(desk, call, [profile.name], decide)
     return Answer()

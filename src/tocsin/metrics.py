@@ -75,6 +75,13 @@ TABLE: tuple[Metric, ...] = (
         ("channel", "outcome"),
         "Deliveries settled, each attempt once.",
     ),
+    Metric(
+        "device_reports",
+        "counter",
+        ("fate",),
+        "Reports of devices: booked (reached, clicked), taken for a push too old to be kept (old), "
+        "or refused (no_leg, unknown_task, unreadable).",
+    ),
     Metric("faults", "counter", ("channel", "kind"), "Requests without an answer."),
     Metric(
         "in_flight",

@@ -470,10 +470,17 @@ class Registrar(Protocol):
         ...
 
     async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
-        """Book an arrival or a click (`via`: the channel). Unknown tasks are acknowledged.
+        """Book an arrival or a click, by the channel `via`; empty: by the one that it came by.
 
-        Returns once the report is durable. Reports of many devices share a commit.
+        It counts only where a leg of this task to this device over this channel has begun. Returns
+        once it is durable; reports of many devices share a commit. Raises `CallError` 90001 for
+        what is no TaskId, and 70402 for a task that is not the app's, another device's or another
+        channel's. A task that is too old to be kept is taken and changes nothing.
         """
+        ...
+
+    async def book_leg(self, device: Device, task: Task) -> None:
+        """Book that a push is about to be written to the device's connection, durably."""
         ...
 
 

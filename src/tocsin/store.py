@@ -14,6 +14,7 @@ from pyroaring import BitMap
 from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.legs import LegLines
 from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
@@ -232,6 +233,10 @@ class Store(Protocol):
         """Tasks, newest first, with numbers below `before` (0: from the newest)."""
         ...
 
+    async def last_task(self, app: int) -> int:
+        """The last number that a task was given; 0 before the first."""
+        ...
+
     async def living(self, app: int) -> list[Task]:
         """Tasks that have not ended, in rising order."""
         ...
@@ -246,6 +251,14 @@ class Store(Protocol):
 
     async def books(self, app: int, task: int) -> TaskBooks | None:
         """Everything about a task, read at one moment."""
+        ...
+
+    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
+        """What the books of a task say of begun legs after a position (0: all), at one moment.
+
+        Blocks of accounts and of the plan are left out. It may say again what stands before the
+        position. Jobs are those that have begun.
+        """
         ...
 
     async def acked(self, app: int, task: int) -> BitMap:

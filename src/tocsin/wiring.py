@@ -56,6 +56,7 @@ from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
+from tocsin.pipeline.reported import ReportedTasks
 from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
@@ -173,6 +174,7 @@ class _Running:
     def __init__(self, service: Service, stack: contextlib.AsyncExitStack) -> None:
         self._service = service
         self._stack = stack
+        self._reported = ReportedTasks(service.store)
         self._log = get_logger(__name__)
 
     async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> None:
@@ -249,6 +251,7 @@ class _Running:
             metrics=service.metrics,
             normal_route=normal_route,
             correlation_key=derived_key(service.secret, "correlation"),
+            tasks=self._reported,
         )
 
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Doors:
@@ -277,7 +280,11 @@ class _Running:
             chance=Chance(),
             metrics=service.metrics,
             normal_route=normal_route,
-            settings=DoorSettings(new_per_minute=devices.new_per_minute),
+            tasks=self._reported,
+            settings=DoorSettings(
+                new_per_minute=devices.new_per_minute,
+                tasks_kept_s=service.config.keep.tasks_s,
+            ),
         )
         hub = Hub(
             store=service.store,

@@ -364,6 +364,12 @@ async def test_the_same_over_plain_http() -> None:
         }
         answer = await wire.ask("POST", "/v1/devices/poll", proof)
         assert [frame["id"] for frame in answer["frames"]] == [task.task_id]
+        report = {**proof, "task_id": task.task_id, "stage": "reached", "channel": "huawei"}
+        for body, code in ((report, 70402), ({**report, "task_id": "nonsense"}, 90001)):
+            with pytest.raises(Refused) as refused:
+                await wire.ask("POST", "/v1/devices/report", body)
+            assert refused.value.code == code
+        assert await served.rig.booked(task, Stage.REACHED) == set()
         await door.report(identity, task.task_id, "reached")
         number = await served.number(identity.registration_id)
         assert await served.rig.booked(task, Stage.REACHED) == {number}

@@ -41,6 +41,7 @@ from tocsin.domain.account import (
 )
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.legs import LegLines
 from tocsin.domain.quota import PushUse
 from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
@@ -52,6 +53,7 @@ from tocsin.domain.task import (
     RecallEdit,
     RecallView,
     Report,
+    Stage,
     StepEdit,
     StepView,
     StepWant,
@@ -60,6 +62,9 @@ from tocsin.domain.task import (
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import Stale
 from tocsin.store import PREFIXED_MAX, Head, Store
+
+PLAN_KINDS = ("account", "planned")
+"""Blocks that say nothing of a leg."""
 
 DEDUP_S = 1.0
 """How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
@@ -333,6 +338,9 @@ class MemoryStore:
         numbers = sorted((each for each in rows if not before or each < before), reverse=True)
         return [rows[number] for number in numbers[:limit]]
 
+    async def last_task(self, app: int) -> int:
+        return self._shelf(app).last["task"]
+
     async def living(self, app: int) -> list[Task]:
         rows = self._shelf(app).tasks
         return [rows[number] for number in sorted(rows) if rows[number].ended_at is None]
@@ -357,6 +365,16 @@ class MemoryStore:
             blocks=list(shelf.blocks.get(task, ())),
             reports=list(shelf.reports.get(task, ())),
             jobs=jobs,
+        )
+
+    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
+        shelf = self._shelf(app)
+        jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
+        return LegLines(
+            position=position,
+            blocks=[it for it in shelf.blocks.get(task, ()) if it.kind not in PLAN_KINDS],
+            reports=[it for it in shelf.reports.get(task, ()) if it.stage is Stage.SENT],
+            jobs=[job for job in jobs if job.begun_at is not None],
         )
 
     async def acked(self, app: int, task: int) -> BitMap:

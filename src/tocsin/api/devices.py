@@ -51,7 +51,7 @@ class ReportAsk(Proof, frozen=True, kw_only=True):
     task_id: PushId
     stage: Literal["reached", "clicked"]
     channel: str = ""
-    """By which channel it came; empty: the device's vendor, or online when it has none."""
+    """By which channel it came; empty: by the device's vendor, else by whichever it did."""
 
 
 class PollAsk(Proof, frozen=True, kw_only=True):
@@ -144,10 +144,10 @@ class DeviceDoors:
     async def _report(self, request: Request) -> Done:
         ask = await _read(request, ReportAsk)
         device = await self._caller(ask)
-        via = ask.channel or (device.route.channel if device.route else "online")
-        if via not in PUSH_PLATFORMS:
+        if ask.channel and ask.channel not in PUSH_PLATFORMS:
             raise CallError(70402, "no such channel")
-        await self._registrar.report(device, ask.sdkappid, ask.task_id, STAGES[ask.stage], via)
+        stage = STAGES[ask.stage]
+        await self._registrar.report(device, ask.sdkappid, ask.task_id, stage, ask.channel)
         return Done()
 
     async def _poll(self, request: Request) -> PollDone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from tocsin.domain.device import Device
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Past, State
 from tocsin.domain.quota import PushUse
+
+SENDER_ID = 0x2000_0000_0000_0000
+"""The wire's internal sender ids begin so; ours continue with the number of the task."""
 
 GRACE_S = 60
 """Seconds in which a task without a life of its own may still make its one try."""
@@ -180,7 +184,8 @@ class Job(Struct, frozen=True, kw_only=True):
 WITH_DEVICES = "with devices"
 """State of an account block whose members have a planned device."""
 
-BlockKind = Literal["account", "device", "repeated", "planned"]
+BlockKind = Literal["account", "device", "repeated", "planned", "doubted"]
+"""`doubted` marks devices of a job still to come that an earlier attempt may have reached."""
 
 
 class Block(Struct, frozen=True, kw_only=True):
@@ -353,6 +358,34 @@ def make_task_id(kind: str, parts: tuple[int, int, int, int, int]) -> str:
         return "_".join(str(part) for part in parts[1:])
     groups = "_".join(f"{part:x}" for part in parts)
     return f"batch_{groups}" if kind == "batch" else groups
+
+
+class TaskName(Struct, frozen=True):
+    """What a TaskId says of its task."""
+
+    sdkappid: int
+    number: int
+    accepted_at: int | None
+    """Unix seconds; None where this kind of TaskId tells no time."""
+
+
+_TASK_ID = re.compile(
+    r"(?:batch_)?(?P<at>[0-9a-f]{1,16})_(?P<app>[0-9a-f]{1,16})_(?P<sender>[0-9a-f]{1,16})"
+    r"_[0-9a-f]{1,16}_[0-9a-f]{1,16}(?:_recall)?"
+)
+_IM_TASK_ID = re.compile(
+    r"(?P<app>[0-9]{1,20})_(?P<sender>[0-9]{1,20})_[0-9]{1,20}_[0-9]{1,20}(?:_recall)?"
+)
+
+
+def read_task_id(text: str) -> TaskName | None:
+    """What a TaskId says, in a form that `make_task_id` makes; None: it is none."""
+    if found := _TASK_ID.fullmatch(text):
+        sender, accepted_at = int(found["sender"], 16), int(found["at"], 16)
+        return TaskName(int(found["app"], 16), sender - SENDER_ID, accepted_at)
+    if found := _IM_TASK_ID.fullmatch(text):
+        return TaskName(int(found["app"]), int(found["sender"]) - SENDER_ID, None)
+    return None
 
 
 def end(task: Task, now: float) -> Task:

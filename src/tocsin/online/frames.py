@@ -148,12 +148,17 @@ class RevokeFrame(Struct, frozen=True, tag="revoke"):
     task_id: str
 
 
-class AckedFrame(Struct, frozen=True, tag="acked"):
-    """An ack or a click is in the books: it would survive a power cut."""
+class AckedFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="acked"):
+    """An ack or a click is done with: booked, so that it would survive a power cut, or refused."""
 
     id: str
     stage: int
     """2 reached, 3 clicked."""
+    code: int = 0
+    """Absent: it is in the books. Else it does not count, and repeating it changes nothing: 90001
+    for what is no TaskId, 70402 for a push that did not go to this device over its connection."""
+    info: str = ""
+    """What the code means here."""
 
 
 class DrainFrame(Struct, frozen=True, tag="drain"):

@@ -18,6 +18,7 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.device import Device, is_addressed
+from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Report, Stage, Task, closes
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
@@ -158,7 +159,7 @@ class Hub:
         return Report(
             task=task.number,
             stage=Stage.SENT,
-            channel="online",
+            channel=ONLINE,
             at=int(self._clock.now()),
             members=devices.serialize(),
         )
@@ -237,7 +238,10 @@ class Hub:
         if device is None:
             return
         try:
-            await self._registrar.report(device, line.app, name, stage, "online")
+            await self._registrar.report(device, line.app, name, stage, ONLINE)
+        except CallError as fault:
+            self._do(line, line.session.not_booked(name, stage, fault))
+            return
         except StoreError as fault:
             # Unconfirmed: the client says it again, or the vendor leg goes.
             self._log.warning("ack not booked", app=line.app, fault=str(fault))
@@ -286,7 +290,7 @@ class Hub:
     async def _make(self, line: Line, device: Device, offer: Offer) -> None:
         task = offer.task
         if not offer.is_repeat:
-            await self._registrar.report(device, line.app, task.task_id, Stage.SENT, "online")
+            await self._registrar.book_leg(device, task)
         audience = await self._offers.audience(line.app, task.number)
         self._write(line, task, encode(push_of(task, offer.language)), audience)
 

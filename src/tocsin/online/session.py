@@ -220,7 +220,14 @@ class Session:
             return []
         if name in self.shown:
             self.shown[name] = True
-        return [Send(encode(AckedFrame(name, int(stage))))]
+        return [Send(encode(AckedFrame(id=name, stage=int(stage))))]
+
+    def not_booked(self, name: str, stage: Stage, fault: CallError) -> list[Step]:
+        """An ack or click does not count and never will: the client may forget it, too."""
+        if self.state is not State.OPEN:
+            return []
+        frame = AckedFrame(id=name, stage=int(stage), code=fault.code, info=fault.info)
+        return [Send(encode(frame))]
 
     def drain(self, after_s: float) -> list[Step]:
         """Ask the client to go elsewhere; it closes, or `end` does."""

@@ -18,6 +18,7 @@ from tocsin.domain.quota import PushUse, use_push, use_recall
 from tocsin.domain.task import (
     OVERWRITE_SUFFIX,
     RECALL_WINDOW_S,
+    SENDER_ID,
     AcceptEdit,
     AcceptView,
     Body,
@@ -39,9 +40,6 @@ from tocsin.store import Store
 
 WORK = "work"
 """Bus subject: new jobs were committed."""
-
-SENDER_ID = 0x2000_0000_0000_0000
-"""The wire's internal sender ids begin so; ours continue with the identifier's account number."""
 
 
 class PushAsk(Struct, frozen=True, kw_only=True):

@@ -70,6 +70,10 @@ class Settlement:
     def requeue(self, job: NewJob) -> None:
         """Hand devices on to another job, in the same transaction."""
         self.edit.jobs.append(job)
+        if isinstance(job.body, SendBody) and job.body.doubted:
+            # They may report before that job begins: an earlier leg to them has.
+            key: tuple[BlockKind, str, str, str, str] = ("doubted", "", job.body.channel, "0", "")
+            self._booked.setdefault(key, []).extend(job.body.doubted)
 
     def begun(self, result: Begun) -> StepEdit:
         """The edit that lets the rest of the job begin."""
@@ -278,7 +282,7 @@ def batch_of(
         language=body.language,
         doubted_at=body.past.doubted_at if body.doubted else None,
         is_overwrite=task.overwrites is not None,
-        correlation=batch_correlation(correlation_key, task.app, task.number),
+        correlation=batch_correlation(correlation_key, task.app, task.number, body.channel),
     )
 
 
@@ -310,28 +314,31 @@ def correlations(key: bytes, app: int, task: int) -> Callable[[int], str]:
     return named
 
 
-def batch_correlation(key: bytes, app: int, task: int) -> str:
+def batch_correlation(key: bytes, app: int, task: int, channel: str) -> str:
     """At most 40 ASCII characters that name a task to a vendor: app, task and 8 bytes of proof.
 
     For vendors whose receipts carry one id for the whole list and name each device by its token.
+    What one vendor was told proves nothing to another.
     """
-    return f"{app:x}-{task:x}-{_proof(key, app, task)}"
+    return f"{app:x}-{task:x}-{_proof(key, app, task, channel)}"
 
 
-def split_batch_correlation(key: bytes, text: str) -> tuple[int, int] | None:
-    """App and task of a `batch_correlation`; None for a text that was not made with this key."""
+def split_batch_correlation(key: bytes, text: str, channel: str) -> tuple[int, int] | None:
+    """App and task of a `batch_correlation`; None for a text that was not made so."""
     found = _BATCH_CORRELATION.fullmatch(text)
     if found is None:
         return None
     app, task = int(found[1], 16), int(found[2], 16)
     if text != f"{app:x}-{task:x}-{found[3]}":
         return None
-    return (app, task) if hmac.compare_digest(found[3], _proof(key, app, task)) else None
+    # Ids that were given to vendors before the proof named the channel are believed as they were.
+    proofs = (_proof(key, app, task, named) for named in (channel, ""))
+    return (app, task) if any(hmac.compare_digest(found[3], it) for it in proofs) else None
 
 
 _BATCH_CORRELATION = re.compile(r"([0-9a-f]{1,13})-([0-9a-f]{1,9})-([0-9a-f]{16})")
 
 
-def _proof(key: bytes, app: int, task: int) -> str:
-    name = b"list" + app.to_bytes(8, "big") + task.to_bytes(8, "big")
+def _proof(key: bytes, app: int, task: int, channel: str) -> str:
+    name = b"list" + app.to_bytes(8, "big") + task.to_bytes(8, "big") + channel.encode()
     return hmac.digest(key, name, hashlib.sha256)[:8].hex()

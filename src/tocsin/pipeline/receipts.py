@@ -1,8 +1,9 @@
 """Receipts: what vendors post to us later about deliveries that they had accepted.
 
-Several vendors sign nothing, so a receipt is believed only for an id that we made and a token that
-we know. Whatever else comes is acknowledged, as the vendor expects, counted, and changes nothing:
-a vendor that is refused would only send it again.
+Several vendors sign nothing, so a receipt is believed only for an id that we made for this vendor,
+a token that we know, and a device to which a leg over this vendor's channel has begun. Whatever
+else comes is acknowledged, as the vendor expects, counted, and changes nothing: a vendor that is
+refused would only send it again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ Fate = Literal[
     "undelivered",
     "unknown_id",
     "unknown_token",
+    "no_leg",
     "absurd_time",
     "unreadable",
     "refused",
@@ -70,6 +72,7 @@ class Receiving:
         metrics: Metrics,
         normal_route: NormalRoute,
         correlation_key: bytes,
+        tasks: ReportedTasks | None = None,
     ) -> None:
         self._store = store
         self._normal_route = normal_route
@@ -78,7 +81,7 @@ class Receiving:
         self._metrics = metrics
         self._key = correlation_key
         self._reports = Reports(store)
-        self._tasks = ReportedTasks(store)
+        self._tasks = tasks or ReportedTasks(store)
         self._log = get_logger(__name__)
 
     async def take(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Response | None:
@@ -106,7 +109,7 @@ class Receiving:
         posted: Posted,
         fates: Counter[Fate],
     ) -> Response:
-        by_app = self._by_app(posted.receipts)
+        by_app = self._by_app(posted.receipts, vendor)
         strangers = _count(by_app.pop(0, {}))
         asked = list(by_app) or await self._store.apps()
         said = {app: await self._channels.is_genuine(app, vendor, headers, body) for app in asked}
@@ -122,7 +125,7 @@ class Receiving:
                 fates["unknown_id" if said[app] is None else "refused"] += _count(by_task)
         return posted.answer
 
-    def _by_app(self, receipts: Sequence[LateReceipt]) -> dict[int, ByTask]:
+    def _by_app(self, receipts: Sequence[LateReceipt], vendor: str) -> dict[int, ByTask]:
         """Receipts by the app and task that their id was made for; ids of others under 0.
 
         A call may name thousands of devices under one id, so each id is looked at once.
@@ -132,7 +135,7 @@ class Receiving:
             by_id.setdefault(receipt.correlation, []).append(receipt)
         by_app: dict[int, ByTask] = {}
         for text, theirs in by_id.items():
-            app, task = split_batch_correlation(self._key, text) or (0, 0)
+            app, task = split_batch_correlation(self._key, text, vendor) or (0, 0)
             by_app.setdefault(app, {}).setdefault(task, []).extend(theirs)
         return by_app
 
@@ -161,10 +164,12 @@ class Receiving:
             timely = [it for it in theirs if _is_timely(it, known, now)]
             fates["absurd_time"] += len(theirs) - len(timely)
             mine = {it.token: holders[it.token] for it in timely if it.token in holders}
-            concerned = await self._tasks.concerned(known, list(mine.values()))
-            numbers = {device.number for device in concerned}
-            good = [it for it in timely if it.token in mine and mine[it.token].number in numbers]
-            fates["unknown_token"] += len(timely) - len(good)
+            fates["unknown_token"] += sum(it.token not in mine for it in timely)
+            devices = {device.number for device in mine.values()}
+            reached = await self._tasks.with_leg(known, devices, vendor)
+            owned = [it for it in timely if it.token in mine]
+            good = [it for it in owned if mine[it.token].number in reached]
+            fates["no_leg"] += len(owned) - len(good)
             found += [Found(it, mine[it.token], number, _at(it, now)) for it in good]
         return found
 

@@ -25,11 +25,12 @@ from tocsin.domain.device import (
     Route,
     has_secret,
 )
+from tocsin.domain.legs import ONLINE
 from tocsin.domain.quota import Bucket
-from tocsin.domain.task import Stage
+from tocsin.domain.task import Stage, Task, TaskName, read_task_id
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
-from tocsin.pipeline.reported import ReportedTasks
+from tocsin.pipeline.reported import Known, ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Bus, Hello, NormalRoute, Registrar, Vault
 from tocsin.store import Store
@@ -55,10 +56,12 @@ class DeviceHint(Struct, frozen=True, array_like=True):
 
 
 class DoorSettings(Struct, frozen=True, kw_only=True):
-    """How freely devices may register."""
+    """How freely devices may register, and how late they may report."""
 
     new_per_minute: float = 60.0
     """New devices and failed hellos a minute, of one address and app; 0 means no limit."""
+    tasks_kept_s: float = 7 * 86_400.0
+    """How long ended tasks are kept: reports about older ones are taken, and change nothing."""
 
 
 class Registering:
@@ -74,6 +77,7 @@ class Registering:
         chance: Chance,
         metrics: Metrics,
         normal_route: NormalRoute,
+        tasks: ReportedTasks | None = None,
         settings: DoorSettings | None = None,
     ) -> None:
         self._store = store
@@ -83,9 +87,10 @@ class Registering:
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
-        self._limit = _Limit((settings or DoorSettings()).new_per_minute)
+        self._settings = settings or DoorSettings()
+        self._limit = _Limit(self._settings.new_per_minute)
         self._reports = Reports(store)
-        self._tasks = ReportedTasks(store)
+        self._tasks = tasks or ReportedTasks(store)
         self._opened: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 
     async def register(self, hello: Hello) -> Registered:
@@ -121,20 +126,59 @@ class Registering:
         self._tell(await self._app(app), gone)
 
     async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
-        """Book it durably; a task that we no longer have, or never sent it, is acknowledged."""
+        """Book a report durably, if a leg to the device over this channel has begun."""
         known = await self._tasks.by_id(app, task_id)
-        if known is None or not await self._tasks.concerned(known, [device]):
+        if known is None:
+            await self._answer_unknown(app, task_id)
             return
+        channel = await self._channel_of(known, device, via)
+        if channel is None:
+            self._metrics.count("device_reports", fate="no_leg")
+            raise CallError(70402, "this push did not go to this device by this channel")
+        await self._append(known.task, device, stage, channel)
+        self._metrics.count("device_reports", fate=stage.name.lower())
+        if stage is Stage.REACHED and channel == ONLINE:
+            self._metrics.count("acks")
+
+    async def book_leg(self, device: Device, task: Task) -> None:
+        """Book durably that a push is about to be written to a device's connection."""
+        await self._append(task, device, Stage.SENT, ONLINE)
+
+    async def _append(self, task: Task, device: Device, stage: Stage, channel: str) -> None:
         entry = Entry(
-            task=known.task.number,
+            task=task.number,
             device=device.number,
             stage=stage,
-            channel=via,
+            channel=channel,
             at=self._clock.now(),
         )
-        await self._reports.append(app, [entry])
-        if stage is Stage.REACHED and via == "online":
-            self._metrics.count("acks")
+        await self._reports.append(task.app, [entry])
+
+    async def _channel_of(self, known: Known, device: Device, via: str) -> str | None:
+        """The channel that a report counts for, if it counts."""
+        if not via:
+            present = device.route.channel if device.route else ONLINE
+            return await self._tasks.channel_of(known, device.number, present)
+        reached = await self._tasks.with_leg(known, [device.number], via)
+        return via if reached else None
+
+    async def _answer_unknown(self, app: int, task_id: str) -> None:
+        """Refuse a report about a task that we do not have, unless it is only too old."""
+        name = read_task_id(task_id)
+        if name is None:
+            self._metrics.count("device_reports", fate="unreadable")
+            raise CallError(90001, "task_id is no TaskId")
+        if name.sdkappid == app and await self._is_old(app, name):
+            self._metrics.count("device_reports", fate="old")
+            return
+        self._metrics.count("device_reports", fate="unknown_task")
+        raise CallError(70402, "no such push in this app")
+
+    async def _is_old(self, app: int, name: TaskName) -> bool:
+        """Whether a task that we do not have may be one that was kept as long as tasks are."""
+        if name.accepted_at is None:
+            return await self._tasks.is_gone(app, name.number)
+        return name.accepted_at < self._clock.now() - self._settings.tasks_kept_s
 
     # proofs
 

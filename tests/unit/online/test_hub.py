@@ -49,14 +49,27 @@ async def test_an_ack_is_confirmed_after_it_is_durable_and_not_at_all_when_it_is
     assert rig.metrics.value("acks") == 1
 
 
-async def test_a_click_is_booked_and_an_unknown_push_is_acknowledged() -> None:
+async def test_a_click_is_booked_and_what_does_not_count_is_told_so_for_good() -> None:
     rig = await Rig().open("ann")
     line, client = await rig.connect("ann")
-    task = await rig.task([rig.device(line).user])
+    number = rig.device(line).number
+    task, other = [await rig.task([rig.device(line).user]) for _ in range(2)]
+    await rig.hub.push(task, -1, [number])
     await rig.say(line, type="click", id=task.task_id)
-    await rig.say(line, type="ack", id="task_of_yesterday")
-    assert [frame["stage"] for frame in client.of("acked")] == [3, 2]
-    assert await rig.booked(task, Stage.CLICKED) == {rig.device(line).number}
+    await rig.say(line, type="ack", id=other.task_id)
+    await rig.say(line, type="ack", id="nonsense")
+    frames = client.of("acked")
+    assert [(it["id"], it["stage"], it.get("code")) for it in frames] == [
+        (task.task_id, 3, None),
+        (other.task_id, 2, 70402),
+        ("nonsense", 2, 90001),
+    ]
+    assert all(it["info"] for it in frames[1:])
+    assert await rig.booked(task, Stage.CLICKED) == {number}
+    assert await rig.booked(other, Stage.REACHED) == set()
+    # It stays connected: the answer is about the push alone.
+    await rig.say(line, type="click", id=task.task_id)
+    assert len(client.of("acked")) == 4
 
 
 async def test_only_those_in_the_audience_are_written_to() -> None:

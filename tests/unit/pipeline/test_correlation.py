@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from tocsin.channels.registry import VENDORS
 from tocsin.pipeline.begin import batch_correlation, correlations, split_batch_correlation
 
 KEY = b"k" * 32
@@ -39,32 +40,48 @@ def test_an_id_says_app_task_device_and_key() -> None:
 
 def test_it_names_app_and_task_and_is_short_enough_for_every_vendor() -> None:
     for app, task in ((APP, TASK), (1, 1), (2**52 - 1, 2**32)):
-        text = batch_correlation(KEY, app, task)
-        assert split_batch_correlation(KEY, text) == (app, task)
+        text = batch_correlation(KEY, app, task, "honor")
+        assert split_batch_correlation(KEY, text, "honor") == (app, task)
         assert len(text) <= 40
         assert text.isascii()
         assert set(text) <= set("0123456789abcdef-")
-    assert batch_correlation(KEY, APP, TASK) == batch_correlation(KEY, APP, TASK)
+    assert batch_correlation(KEY, APP, TASK, "honor") == batch_correlation(KEY, APP, TASK, "honor")
 
 
 def test_nobody_else_can_make_one() -> None:
-    text = batch_correlation(KEY, APP, TASK)
-    assert split_batch_correlation(b"x" * 32, text) is None
+    text = batch_correlation(KEY, APP, TASK, "honor")
+    assert split_batch_correlation(b"x" * 32, text, "honor") is None
     head, _, proof = text.rpartition("-")
     for forged in (
-        batch_correlation(KEY, APP, TASK + 1).rpartition("-")[0] + "-" + proof,
-        batch_correlation(KEY, APP + 1, TASK).rpartition("-")[0] + "-" + proof,
+        batch_correlation(KEY, APP, TASK + 1, "honor").rpartition("-")[0] + "-" + proof,
+        batch_correlation(KEY, APP + 1, TASK, "honor").rpartition("-")[0] + "-" + proof,
         head + "-" + "0" * 16,
     ):
-        assert split_batch_correlation(KEY, forged) is None
+        assert split_batch_correlation(KEY, forged, "honor") is None
 
 
 @pytest.mark.parametrize("change", [str.upper, "0{}".format, "{}0".format, " {}".format])
 def test_there_is_one_spelling_only(change: object) -> None:
     assert callable(change)
-    assert split_batch_correlation(KEY, change(batch_correlation(KEY, APP, TASK))) is None
+    text = change(batch_correlation(KEY, APP, TASK, "honor"))
+    assert split_batch_correlation(KEY, text, "honor") is None
 
 
 @pytest.mark.parametrize("text", ["", "-", "a-b", "1-1-1", "x" * 5000, "1-1-" + "é" * 16])
 def test_what_is_no_id_is_none(text: str) -> None:
-    assert split_batch_correlation(KEY, text) is None
+    assert split_batch_correlation(KEY, text, "honor") is None
+
+
+def test_what_one_vendor_was_told_proves_nothing_to_another() -> None:
+    names = [vendor.NAME for vendor in VENDORS]
+    for made_for in names:
+        text = batch_correlation(KEY, APP, TASK, made_for)
+        believed = [it for it in names if split_batch_correlation(KEY, text, it) is not None]
+        assert believed == [made_for]
+
+
+def test_an_id_from_before_it_named_the_vendor_is_still_believed() -> None:
+    """As an earlier release made it for what was under way when it was updated."""
+    text = "53724e01-4d-7f2c316b5294d15a"
+    assert split_batch_correlation(KEY, text, "honor") == (APP, TASK)
+    assert split_batch_correlation(KEY, text, "vivo") == (APP, TASK)

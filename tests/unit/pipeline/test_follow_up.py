@@ -116,6 +116,19 @@ def test_a_job_that_lapsed_too_often_is_in_doubt() -> None:
             assert edit.body.past.doubted_at == NOW - 60
 
 
+def test_who_may_have_been_reached_stands_in_the_books_while_the_repeat_waits() -> None:
+    """They may report before it begins, and their report counts for a leg that has begun."""
+    receipts = [
+        Receipt(device=1, outcome=Outcome.UNKNOWN, code="-8"),
+        Receipt(device=2, outcome=Outcome.UNKNOWN, code="-8", retry_after_s=600.0),
+        Receipt(device=3, outcome=Outcome.THROTTLED, code="429", retry_after_s=600.0),
+    ]
+    verdict = judge_batch(receipts, begun(), number=0, now=NOW, fraction=0.5, repeat_replaces=True)
+    edit = decide_settle(verdict, SENT, NOW)(view())
+    doubted = [it for it in edit.blocks if it.kind == "doubted"]
+    assert [(it.channel, members(it)) for it in doubted] == [("apns", {1, 2})]
+
+
 @pytest.mark.parametrize("route", [None, Route("fcm", 2, "another")])
 def test_who_may_have_been_reached_is_not_tried_by_another_way(route: Route | None) -> None:
     """Nothing there replaces the first copy, and no book would tell of a second one."""

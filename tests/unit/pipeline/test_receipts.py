@@ -22,9 +22,9 @@ from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
     Block,
-    IndexBody,
     Lane,
     NewJob,
+    SendBody,
     StepEdit,
     StepWant,
     Task,
@@ -119,7 +119,7 @@ class Desk:
         await self.store.update_device(APP, name, ask.user, route, decide)
 
     async def push(self) -> None:
-        """Task 1, frozen for everybody, all of whom are planned and none settled yet."""
+        """Task 1, frozen for everybody, in one job that has begun and is not settled."""
         now = self.clock.now()
 
         def accept(view: AcceptView) -> AcceptEdit:
@@ -134,18 +134,21 @@ class Desk:
                 ttl_s=60,
                 expires_at=now + 60,
             )
-            job = NewJob(task=task.number, queue="index", lane=Lane.BULK, body=IndexBody())
+            body = SendBody("huawei", 1, -1, tuple(PHONES))
+            job = NewJob(task=task.number, queue="huawei:1", lane=Lane.BULK, body=body)
             audience = BitMap(PHONES).serialize()
             return AcceptEdit(task=task, audience=audience, jobs=[job])
 
         await self.store.accept(APP, "", (), accept)
-        (job,) = await self.store.lease(APP, "index", Lane.BULK, holder="h", limit=1, lease_s=9)
+        place = (APP, "huawei:1", Lane.BULK)
+        (job,) = await self.store.lease(*place, holder="h", limit=1, lease_s=9)
         planned = Block(task=1, job=1, at=now, kind="planned", members=BitMap(PHONES).serialize())
-        await self.store.step(APP, job, StepWant(), lambda _: StepEdit(blocks=[planned]))
+        begun = StepEdit(begun_at=now, blocks=[planned])
+        await self.store.step(APP, job, StepWant(), lambda _: begun)
 
     async def post(self, *receipts: tuple[str, int], task: int = 1, at: float = 0.0) -> Response:
         """Tokens and what is told of each."""
-        correlation = batch_correlation(KEY, APP, task)
+        correlation = batch_correlation(KEY, APP, task, "huawei")
         return await self.post_as(correlation, receipts, at or self.clock.now())
 
     async def post_as(
@@ -171,7 +174,7 @@ class Desk:
         return device
 
     def fates(self) -> dict[str, int]:
-        fates = ("reached", "clicked", "undelivered", "unknown_id", "unknown_token")
+        fates = ("reached", "clicked", "undelivered", "unknown_id", "unknown_token", "no_leg")
         others = ("absurd_time", "unreadable", "refused")
         counts = {
             it: int(self.metrics.value("receipts", channel="huawei", fate=it))
@@ -215,12 +218,12 @@ async def test_a_receipt_may_come_before_its_settle_twice_and_in_any_order(desk:
 async def test_what_cannot_be_ours_is_acknowledged_and_changes_nothing(desk: Desk) -> None:
     before = await desk.seen()
     now = desk.clock.now()
-    good = batch_correlation(KEY, APP, 1)
+    good = batch_correlation(KEY, APP, 1, "huawei")
     forged = f"{good[:-1]}{'0' if good[-1] != '0' else '1'}"
     answers = [
         await desk.post_as("", [("t1", ARRIVED)], now),
         await desk.post_as(forged, [("t1", ARRIVED)], now),
-        await desk.post_as(batch_correlation(b"x" * 32, APP, 1), [("t1", REMOVED)], now),
+        await desk.post_as(batch_correlation(b"x" * 32, APP, 1, "huawei"), [("t1", REMOVED)], now),
         await desk.post(("t1", REMOVED), task=2),
         await desk.post(("nobody", ARRIVED)),
         await desk.post(("t1", REMOVED), at=1.0),
@@ -337,7 +340,42 @@ async def test_a_device_that_the_task_was_not_for_is_left_alone(desk: Desk) -> N
     await desk.store.update_device(APP, "R99", "stranger", ask.route, decide_device)
     await desk.post(("t99", ARRIVED))
     assert (await desk.ledger()).reached == 0
-    assert desk.fates() == {"unknown_token": 1}
+    assert desk.fates() == {"no_leg": 1}
+
+
+async def test_an_id_that_another_vendor_was_told_opens_nothing(desk: Desk) -> None:
+    before = await desk.seen()
+    other = batch_correlation(KEY, APP, 1, "honor")
+    await desk.post_as(other, [("t1", ARRIVED), ("t2", REMOVED)], desk.clock.now())
+    assert await desk.seen() == before
+    assert desk.fates() == {"unknown_id": 2}
+
+
+async def test_a_device_that_this_vendor_was_not_asked_to_push_to_is_left_alone(
+    desk: Desk,
+) -> None:
+    """It is in the audience and has the vendor's token by now; its push went another way."""
+    place = (APP, "huawei:1", Lane.BULK)
+    await desk.clock.advance(10)
+    (job,) = await desk.store.lease(*place, holder="h", limit=1, lease_s=9)
+    assert isinstance(job.body, SendBody)
+    fewer = msgspec.structs.replace(job.body, devices=tuple(range(2, 21)))
+    sent = Block(
+        task=1,
+        job=1,
+        at=1.0,
+        kind="device",
+        state="sent",
+        channel="apns",
+        members=BitMap([1]).serialize(),
+    )
+    edit = StepEdit(body=fewer, blocks=[sent])
+    await desk.store.step(APP, job, StepWant(), lambda _: edit)
+    before = await desk.seen()
+    await desk.post(("t1", ARRIVED), ("t1", REMOVED))
+    assert await desk.seen() == before
+    await desk.post(("t2", ARRIVED))
+    assert desk.fates() == {"no_leg": 2, "reached": 1}
 
 
 async def test_a_device_that_changed_hands_since_may_still_report(desk: Desk) -> None:

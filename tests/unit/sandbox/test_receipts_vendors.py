@@ -33,7 +33,10 @@ from tocsin.sandbox.trust import Keys, make_keys
 
 NOW = 1_767_225_600.0
 KEY = b"k" * 32
-ID = batch_correlation(KEY, 7, 1)
+
+
+def id_of(name: str) -> str:
+    return batch_correlation(KEY, 7, 1, name)
 
 
 @functools.cache
@@ -93,7 +96,7 @@ def event(name: str, code: str, **changed: Any) -> Event:
     given = {
         "token": "token-1",
         "message_id": "m-1",
-        "correlation": ID,
+        "correlation": id_of(name),
         "push_type": kit(name).push_type,
         "code": code,
         "at": NOW + 1.5,
@@ -175,7 +178,8 @@ def test_a_forged_one_is_told_from_a_true_one(name: str) -> None:
         (post,) = calls(name, [event(name, codes(name)[0], is_forged=is_forged)])
         (receipt,) = read(name, [post])
         signed = is_signed is None or is_signed(settings, dict(post.headers), post.body, NOW)
-        believed.append(signed and split_batch_correlation(KEY, receipt.correlation) == (7, 1))
+        made_here = split_batch_correlation(KEY, receipt.correlation, name) == (7, 1)
+        believed.append(signed and made_here)
     assert believed == [True, False]
 
 

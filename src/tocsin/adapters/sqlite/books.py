@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pyroaring import BitMap
 
-from tocsin.adapters.sqlite.queue import jobs_of
+from tocsin.adapters.sqlite.queue import begun_jobs, jobs_of
 from tocsin.adapters.sqlite.tables import ACKED_MAX, Tables, integers
 from tocsin.adapters.sqlite.tasks import read_audience, task_by_number
+from tocsin.domain.legs import LegLines
 from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import Block, Report, Stage
 
 _BLOCKS = """
 SELECT job, at, kind, state, channel, code, info, members FROM block
 WHERE app = ? AND task = ? ORDER BY line
+"""
+_BLOCKS_SINCE = """
+SELECT line, job, at, kind, state, channel, code, info, members FROM block
+WHERE app = ? AND task = ? AND line > ? AND kind NOT IN ('account', 'planned') ORDER BY line
+"""
+_LEGS_SINCE = """
+SELECT line, stage, channel, at, code, members FROM report
+WHERE app = ? AND task = ? AND line > ? AND stage = 1 ORDER BY line
 """
 _APPEND_BLOCK = """
 INSERT INTO block (app, line, task, job, at, kind, state, channel, code, info, members)
@@ -42,10 +52,7 @@ def read_books(tables: Tables, app: int, number: int) -> TaskBooks | None:
     task = task_by_number(tables, app, number)
     if task is None:
         return None
-    reports = [
-        Report(task=number, stage=Stage(stage), channel=channel, at=at, code=code, members=members)
-        for stage, channel, at, code, members in tables.all(_REPORTS, app, number)
-    ]
+    reports = [_report(number, *row) for row in tables.all(_REPORTS, app, number)]
     return TaskBooks(
         task=task,
         audience=read_audience(tables, app, number),
@@ -55,21 +62,40 @@ def read_books(tables: Tables, app: int, number: int) -> TaskBooks | None:
     )
 
 
+def read_leg_lines(tables: Tables, app: int, task: int, position: int) -> LegLines:
+    """What was written since a position. The caller sees to it that it is one moment."""
+    blocks = tables.all(_BLOCKS_SINCE, app, task, position)
+    legs = tables.all(_LEGS_SINCE, app, task, position)
+    return LegLines(
+        position=max([position, *(row[0] for row in (*blocks[-1:], *legs[-1:]))]),
+        blocks=[_block(task, *row[1:]) for row in blocks],
+        reports=[_report(task, *row[1:]) for row in legs],
+        jobs=begun_jobs(tables, app, task),
+    )
+
+
 def read_blocks(tables: Tables, app: int, task: int) -> list[Block]:
-    return [
-        Block(
-            task=task,
-            job=job,
-            at=at,
-            kind=kind,
-            state=state,
-            channel=channel,
-            code=code,
-            info=info,
-            members=members,
-        )
-        for job, at, kind, state, channel, code, info, members in tables.all(_BLOCKS, app, task)
-    ]
+    return [_block(task, *row) for row in tables.all(_BLOCKS, app, task)]
+
+
+def _report(task: int, stage: int, channel: str, at: int, *rest: Any) -> Report:
+    code, members = rest
+    return Report(task=task, stage=Stage(stage), channel=channel, at=at, code=code, members=members)
+
+
+def _block(task: int, job: int, at: float, kind: Any, *rest: Any) -> Block:
+    state, channel, code, info, members = rest
+    return Block(
+        task=task,
+        job=job,
+        at=at,
+        kind=kind,
+        state=state,
+        channel=channel,
+        code=code,
+        info=info,
+        members=members,
+    )
 
 
 def append_blocks(tables: Tables, app: int, task: int, blocks: Sequence[Block]) -> None:

@@ -16,6 +16,10 @@ _OF_TASK = """
 SELECT number, task, queue, lane, body, not_before, attempt, generation, begun_at FROM job
 WHERE app = ? AND task = ? ORDER BY number
 """
+_BEGUN = """
+SELECT number, task, queue, lane, body, not_before, attempt, generation, begun_at
+FROM job INDEXED BY job_begun WHERE app = ? AND task = ? AND begun_at IS NOT NULL ORDER BY number
+"""
 _HELD = """
 SELECT number, task, queue, lane, body, not_before, attempt, generation, begun_at FROM job
 WHERE app = ? AND number = ? AND generation = ? AND holder IS NOT NULL
@@ -118,6 +122,11 @@ def _job(app: int, row: tuple[Any, ...]) -> Job:
 def jobs_of(tables: Tables, app: int, task: int) -> list[Job]:
     """The job rows of a task, by number."""
     return [_job(app, row) for row in tables.all(_OF_TASK, app, task)]
+
+
+def begun_jobs(tables: Tables, app: int, task: int) -> list[Job]:
+    """The job rows of a task that have begun, by number."""
+    return [_job(app, row) for row in tables.all(_BEGUN, app, task)]
 
 
 def heads(tables: Tables, now: float) -> list[Head]:

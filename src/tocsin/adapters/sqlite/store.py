@@ -23,6 +23,7 @@ from tocsin.clock import Clock
 from tocsin.domain.account import USER, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.legs import LegLines
 from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
@@ -332,6 +333,9 @@ class SqliteStore:
             limit, lambda tables: tasks.latest_tasks(tables, app, before, limit)
         )
 
+    async def last_task(self, app: int) -> int:
+        return self._read(lambda tables: tables.read_tally(app).task)
+
     async def living(self, app: int) -> list[Task]:
         return self._read(lambda tables: tasks.living_tasks(tables, app))
 
@@ -343,6 +347,11 @@ class SqliteStore:
 
     async def books(self, app: int, task: int) -> TaskBooks | None:
         return await self._read_far(lambda tables: books.read_books(tables, app, task))
+
+    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
+        return await self._read_far(
+            lambda tables: books.read_leg_lines(tables, app, task, position)
+        )
 
     async def acked(self, app: int, task: int) -> BitMap:
         return await self._read_far(lambda tables: books.read_acked(tables, app, task))

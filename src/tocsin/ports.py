@@ -123,7 +123,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """UUID text that names this delivery to the vendor; the same in every attempt. Empty where the
     vendor is told none."""
     collapse: str
-    """At most 20 ASCII characters: a later delivery with the same one replaces this."""
+    """At most 20 ASCII characters: a later delivery with the same one replaces this. A vendor that
+    takes fewer, or a number, is given a digest of all of them."""
     badge: int | None = None
     """Absolute badge, where we count."""
     voip_token: str = ""

@@ -13,6 +13,7 @@ from pyroaring import BitMap
 
 from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
+from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.legs import LegLines
 from tocsin.domain.stats import TaskBooks
@@ -54,6 +55,10 @@ class Store(Protocol):
     leaves everything as it was. No verb of one app reads or writes another app's rows. Numbers
     (accounts, devices, terms, tasks, jobs) are dense per app from 1 and never reused.
     """
+
+    async def collapse_mark(self) -> CollapseMark:
+        """What collapse ids carry of this database: the same for as long as it exists. Cheap."""
+        ...
 
     # apps and credentials
 

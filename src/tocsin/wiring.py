@@ -44,7 +44,7 @@ from tocsin.channels import driver
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.channels.trial import try_out
-from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
 from tocsin.config import Config
 from tocsin.errors import SetupError
 from tocsin.log import configure, get_logger
@@ -75,6 +75,8 @@ KEY_FILE = "secret.key"
 INDEX = "index"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
+MARK_BYTES = 16
+"""Of what tells the collapse ids of one store from another's."""
 HOLDER = "main"
 """The one worker of an embedded store."""
 BREAK = "TOCSIN_BREAK"
@@ -408,7 +410,7 @@ async def _open_store(
         from tocsin.adapters.memory import MemoryStore
         from tocsin.adapters.snapshots import MemorySnapshots
 
-        return MemoryStore(clock), MemorySnapshots()
+        return MemoryStore(clock, mark=secret_bytes(MARK_BYTES)), MemorySnapshots()
     from tocsin.adapters.snapshots import FileSnapshots
     from tocsin.adapters.sqlite.folder import FolderInUse
     from tocsin.adapters.sqlite.store import SqliteStore

@@ -67,7 +67,7 @@ def faults(database: apsw.Connection, name: str, statement: str) -> list[str]:
 
 
 def _is_walk(name: str, step: str) -> bool:
-    if step == "SCAN app":
+    if step in {"SCAN app", "SCAN collapse_mark", "SCAN collapse_unmarked"}:
         return True
     return name.split(".")[1] in EVERY_APP and "USING" in step
 

@@ -9,10 +9,12 @@ import pytest
 from tests.sim.checkers import everything
 from tests.sim.vendor import Trouble
 from tests.sim.world import APP, World
+from tocsin.domain.collapse import collapse_id
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import State
+from tocsin.domain.outcome import Receipt, State
 from tocsin.domain.plan import ChannelFacts
 from tocsin.domain.task import Phase
+from tocsin.ports import Batch, Gate
 
 NOTHING = Message(is_online_only=True)
 
@@ -92,4 +94,29 @@ async def test_the_names_that_the_vendor_gave_come_back_with_the_recall(*, is_sh
     told = dict(world.vendor.taken_back)
     assert len(told) == len(reached)
     assert all(handle == f"name of {token}" for token, handle in told.items())
+    await world.close()
+
+
+async def test_an_overwrite_comes_under_the_collapse_id_of_what_it_replaces() -> None:
+    """It carries the mark of the database, so that no other service's push is replaced."""
+    world = await World().open()
+    seen: list[tuple[int, set[str]]] = []
+    deliver = world.channels.plain.deliver
+
+    async def note(batch: Batch, gate: Gate) -> list[Receipt]:
+        seen.append((batch.task, {it.collapse for it in batch.deliveries}))
+        return await deliver(batch, gate)
+
+    world.channels.plain.deliver = note  # type: ignore[method-assign]
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, Message(title="x"))
+    await world.run(60)
+    other = await world.push()
+    await world.run(10)
+    task, mark = await world.task(task_id), await world.store.collapse_mark()
+    ids = [collapse_id(mark, APP, number) for number in (task.number, other.number)]
+    made = {number: set[str]() for number, _ in seen}
+    for number, texts in seen:
+        made[number] |= texts
+    assert made == {task.number: {ids[0]}, task.number + 1: {ids[0]}, other.number: {ids[1]}}
     await world.close()

@@ -78,6 +78,34 @@ async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) 
     assert (again["profile"], again["ack_s"]) == ("unlimited", 7)
 
 
+async def test_devices_choose_their_names_where_the_app_lets_them(stage: Stage) -> None:
+    app = "1400000013"
+    await add_app(stage.data, app)
+    data = ("--data", str(stage.data))
+    appkey = (await ask("app", "show", app, *data))["appkey"]
+    prefixed = ("app", "add", app, "--own-registration-ids")
+    async with (
+        Client(stage.url, int(app), "admin", key=KEY) as client,
+        Wire(stage.url) as wire,
+    ):
+        door = DeviceDoor(wire)
+        chosen = Identity(sdkappid=int(app), appkey=appkey, registration_id="dev-1")
+        with pytest.raises(Refused) as refused:
+            await door.register(chosen)
+        assert refused.value.code == 800103
+        await client.multiaccount_import(["usr-1"])
+        said = await call(*prefixed, "usr-", *data)
+        assert (said.exit_code, "--prefix usr-" in said.output) == (EXIT_REFUSED, True)
+        assert (await ask("app", "names", app, "--prefix", "usr-", *data))["user_ids"] == ["usr-1"]
+        assert (await ask(*prefixed, "dev-", *data))["own_registration_ids"] == "dev-"
+        await door.register(chosen)
+        assert await client.multiaccount_import(["dev-1", "dev-2"]) == ["dev-1", "dev-2"]
+        await ask(*prefixed, "", *data)
+        assert await client.multiaccount_import(["dev-1", "dev-2"]) == ["dev-1"]
+    shown = await call("app", "names", app, *data)
+    assert "dev-1" in shown.stdout
+
+
 async def test_an_app_is_switched_off_and_on_and_told_to_be_changed(stage: Stage) -> None:
     app = "1400000011"
     words = ("app", "add", app, "--data", str(stage.data))

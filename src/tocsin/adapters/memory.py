@@ -40,6 +40,7 @@ from tocsin.domain.account import (
     TermKey,
 )
 from tocsin.domain.app import App, Credential
+from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.legs import LegLines
 from tocsin.domain.quota import PushUse
@@ -81,8 +82,11 @@ class MemoryStore:
     `StoreError` to see what a full disk would do.
     """
 
-    def __init__(self, clock: Clock, fault: Callable[[str], None] = no_fault) -> None:
+    def __init__(
+        self, clock: Clock, fault: Callable[[str], None] = no_fault, *, mark: bytes = b"memory"
+    ) -> None:
         self._clock = clock
+        self._mark = CollapseMark(mark)
         self._fault = fault
         self._shelves: dict[int, Shelf] = {}
 
@@ -95,6 +99,9 @@ class MemoryStore:
     def _step(self, verb: str, app: int) -> Journal:
         self._fault(verb)
         return Journal(self._shelf(app))
+
+    async def collapse_mark(self) -> CollapseMark:
+        return self._mark
 
     # apps and credentials
 

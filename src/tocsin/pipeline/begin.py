@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from pyroaring import BitMap
 
+from tocsin.domain.collapse import CollapseMark, collapse_id
 from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.message import LiveActivity, Message
 from tocsin.domain.outcome import REPEAT_WAITS_S, Outcome, Past, State
@@ -243,14 +244,20 @@ def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
 
 
 def batch_of(
-    begun: Begun, job: int, correlation_key: bytes, now: float, *, names_deliveries: bool = True
+    begun: Begun,
+    job: int,
+    correlation_key: bytes,
+    now: float,
+    *,
+    mark: CollapseMark,
+    names_deliveries: bool = True,
 ) -> Batch:
     """The deliveries of a begun job; `names_deliveries` is the channel's."""
     task, body = begun.task, begun.body
     message = task.message.translated(body.language)
     activity = message.apple.live_activity
     ttl_s = int(min(task.ttl_s, max(0.0, task.expires_at - now)))
-    collapse = f"t{task.app:x}-{task.collapse_task:x}"
+    collapse = collapse_id(mark, task.app, task.collapse_task)
     named = correlations(correlation_key, task.app, task.number)
     deliveries = []
     for index, device in enumerate(begun.devices):

@@ -116,6 +116,7 @@ class Worker:
             job.number,
             self._tools.correlation_key,
             self._clock.now(),
+            mark=await self._store.collapse_mark(),
             names_deliveries=channel.names_deliveries,
         )
         receipts = await channel.deliver(batch, self.gate)

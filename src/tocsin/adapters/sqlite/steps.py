@@ -28,16 +28,23 @@ from tocsin.adapters.sqlite.tasks import (
 )
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.app import App, Credential
+from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.task import Job, StepEdit, StepView, StepWant
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 
+_MARK = "SELECT mark FROM collapse_mark"
+_UNMARKED = "SELECT app, last_task FROM collapse_unmarked ORDER BY app"
 _APPS = "SELECT app, doc FROM app ORDER BY app"
 _SET_APP = "INSERT OR REPLACE INTO app (app, doc) VALUES (?, ?)"
 _CREDENTIALS = "SELECT doc FROM credential WHERE app = ? ORDER BY number"
 _CREDENTIAL = "SELECT doc FROM credential WHERE app = ? AND number = ?"
 _SET_CREDENTIAL = "INSERT OR REPLACE INTO credential (app, number, doc) VALUES (?, ?, ?)"
 _DELETE_CREDENTIAL = "DELETE FROM credential WHERE app = ? AND number = ?"
+
+
+def read_mark(tables: Tables) -> CollapseMark:
+    return CollapseMark(tables.value(_MARK), dict(tables.all(_UNMARKED)))
 
 
 def read_apps(tables: Tables) -> dict[int, App]:

@@ -22,6 +22,7 @@ from tocsin.adapters.sqlite.writer import Rank, Writer, explained
 from tocsin.clock import Clock
 from tocsin.domain.account import USER, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
+from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.legs import LegLines
 from tocsin.domain.stats import TaskBooks
@@ -84,6 +85,7 @@ class SqliteStore:
         self._options = options or Options()
         self._cache = AccountCache(self._options.accounts_cached_max)
         self._apps: dict[int, App] = {}
+        self._mark: CollapseMark
         self._writer: Writer
         self._near: Tables
         self._far: Tables
@@ -100,6 +102,7 @@ class SqliteStore:
             if self._options.pages_max:
                 connection.pragma("max_page_count", self._options.pages_max)
             for_writer = Tables(connection, self._cache)
+            self._mark = steps.read_mark(for_writer)
             self._apps.update(steps.read_apps(for_writer))
             self._near = self._reader(path, stack)
             self._far = self._reader(path, stack)
@@ -142,6 +145,9 @@ class SqliteStore:
 
     async def _write(self, work: Callable[[Tables], T], rank: Rank = Rank.CALL, rows: int = 1) -> T:
         return await self._writer.write(rank, rows * ROW_BYTES, work)
+
+    async def collapse_mark(self) -> CollapseMark:
+        return self._mark
 
     # apps and credentials
 

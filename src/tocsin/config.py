@@ -17,15 +17,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.domain.proxy import Bypass, masked_proxy, parse_proxy
+
 ENVIRONMENT = "TOCSIN_"
 MASK = "***"
+FORMER_ROOMS = {"outgoing": "http"}
+"""Sections under the names that they had before, and what they are called now."""
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+"""What other programs take a proxy from, in capitals or not; this one does not."""
 
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-def _says(sentence: str, *, is_secret: bool = False) -> Meta:
-    return Meta(description=sentence, extra={"is_secret": is_secret})
+def _says(sentence: str, *, is_secret: bool = False, is_proxy: bool = False) -> Meta:
+    return Meta(description=sentence, extra={"is_secret": is_secret, "is_proxy": is_proxy})
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -93,7 +99,7 @@ class Secret(Struct, frozen=True, kw_only=True):
     ] = ""
 
 
-class Outgoing(Struct, frozen=True, kw_only=True):
+class Http(Struct, frozen=True, kw_only=True):
     """Connections to vendors."""
 
     http2_connections: Annotated[
@@ -101,6 +107,25 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     ] = 2
     connections: Annotated[Count, _says("Connections to any other vendor.")] = 32
     connect_max_s: Annotated[Seconds, _says("Seconds one connection may take to come up.")] = 10.0
+    proxy: Annotated[
+        str,
+        _says(
+            "Proxy for all vendors, asked with CONNECT: `http://USER:PASSWORD@HOST:PORT`, or "
+            "`https://` where it speaks TLS; empty goes direct. A credential may name its own.",
+            is_proxy=True,
+        ),
+    ] = ""
+    no_proxy: Annotated[
+        tuple[str, ...],
+        _says(
+            "Hosts, domains with all below them, and networks (`10.0.0.0/8`) that are reached "
+            "without any proxy; this machine always is."
+        ),
+    ] = ()
+    proxy_ca: Annotated[
+        str,
+        _says("PEM file to trust a proxy with TLS by; empty trusts the system's authorities."),
+    ] = ""
 
 
 class Devices(Struct, frozen=True, kw_only=True):
@@ -150,7 +175,7 @@ class Config(Struct, frozen=True, kw_only=True):
     log: Log = Log()
     store: Storage = Storage()
     secret: Secret = Secret()
-    outgoing: Outgoing = Outgoing()
+    http: Http = Http()
     devices: Devices = Devices()
     dispatch: Dispatch = Dispatch()
     keep: Keep = Keep()
@@ -160,6 +185,15 @@ class Config(Struct, frozen=True, kw_only=True):
             raise ValueError("server.tls_cert and server.tls_key go together")
         if self.secret.former_key and not self.secret.key:
             raise ValueError("secret.former_key goes with secret.key")
+        try:
+            if self.http.proxy:
+                parse_proxy(self.http.proxy)
+        except ValueError as fault:
+            raise ValueError(f"http.proxy: {fault}") from None
+        try:
+            Bypass(self.http.no_proxy)
+        except ValueError as fault:
+            raise ValueError(f"http.no_proxy: {fault}") from None
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -171,6 +205,8 @@ class Setting(Struct, frozen=True, kw_only=True):
     default: Any
     sentence: str
     is_secret: bool
+    is_proxy: bool
+    """Whether it is a proxy's URL, of which only the password is secret."""
 
     @property
     def variable(self) -> str:
@@ -231,9 +267,22 @@ def show(config: Config) -> dict[str, Any]:
     """The effective values as a tree, secrets masked."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     for setting in settings():
-        if setting.is_secret and _get(tree, setting.path):
+        value = _get(tree, setting.path)
+        if setting.is_secret and value:
             _put(tree, setting.path, MASK)
+        elif setting.is_proxy:
+            _put(tree, setting.path, masked_proxy(value))
     return tree
+
+
+def unused_proxies(config: Config, environment: Mapping[str, str]) -> list[str]:
+    """Names of the environment's variables with a proxy that this service does not go through."""
+    known = {name for each in PROXY_VARIABLES for name in (each, each.lower())}
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name in known and value and value != config.http.proxy
+    )
 
 
 def page() -> str:
@@ -282,6 +331,7 @@ def _settings(form: type[Struct], prefix: str) -> Iterator[Setting]:
             default=field.default,
             sentence=metas[-1].description,
             is_secret=bool(metas[-1].extra["is_secret"]),
+            is_proxy=bool(metas[-1].extra["is_proxy"]),
         )
 
 
@@ -323,7 +373,7 @@ def _take_environment(
 ) -> None:
     known = {setting.variable: setting for setting in settings()}
     heads = {setting.path.partition(".")[0] for setting in settings() if "." in setting.path}
-    rooms = tuple(f"{ENVIRONMENT}{head.upper()}_" for head in heads)
+    rooms = tuple(f"{ENVIRONMENT}{head.upper()}_" for head in (*heads, *FORMER_ROOMS))
     for name, text in environment.items():
         setting = known.get(name)
         if setting is not None:
@@ -338,6 +388,11 @@ def _split(text: str) -> list[str]:
 
 
 def _hint(name: str, known: list[str]) -> str:
+    for former, present in FORMER_ROOMS.items():
+        for written in (f"{former}.", f"{ENVIRONMENT}{former.upper()}_"):
+            now = written.replace(former, present).replace(former.upper(), present.upper())
+            if name.startswith(written) and now + name.removeprefix(written) in known:
+                return f"; it is called {now + name.removeprefix(written)} now"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return f"; did you mean {near[0]}?" if near else ""
 

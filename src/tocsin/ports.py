@@ -43,6 +43,9 @@ class Request(Struct, frozen=True):
     is_guarded: bool = False
     """True where the origin is a stranger's word: its name is looked up once, only public addresses
     are connected to, and what was checked is what is connected to. Others end as `unsent`."""
+    proxy: str = ""
+    """URL of the proxy to go through, with its user and password; `none`: no proxy. Empty: as the
+    adapter's own settings say. Requests through different proxies never share a connection."""
 
 
 class Response(Struct, frozen=True):

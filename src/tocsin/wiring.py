@@ -21,7 +21,7 @@ from typing import Any
 from msgspec import Struct
 
 from tocsin.adapters.bus import LocalBus
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.planted import planted_http, planted_store
 from tocsin.adapters.vault import (
@@ -45,7 +45,8 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
-from tocsin.config import Config
+from tocsin.config import Config, unused_proxies
+from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
 from tocsin.log import configure, get_logger
 from tocsin.metrics import Metrics
@@ -147,6 +148,12 @@ async def serve(
     `progress` is told of devices that an earlier release stored, while they are looked through.
     """
     configure(config.log.level, json=config.log.format == "json", stream=sys.stderr)
+    if unused := unused_proxies(config, os.environ):
+        get_logger(__name__).warning(
+            "a proxy in the environment is not used",
+            variables=unused,
+            advice="name the proxy in the setting http.proxy (TOCSIN_HTTP_PROXY)",
+        )
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(open_service(config))
         ease_collector(stack)
@@ -346,16 +353,28 @@ class _Running:
 
 
 async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:
-    outgoing = config.outgoing
-    http = CurlHttp(
-        HttpLimits(
-            http2_connections=outgoing.http2_connections,
-            connections=outgoing.connections,
-            connect_max_s=outgoing.connect_max_s,
-        )
+    told = config.http
+    limits = HttpLimits(
+        http2_connections=told.http2_connections,
+        connections=told.connections,
+        connect_max_s=told.connect_max_s,
     )
+    proxies = Proxies(
+        default=told.proxy, bypass=Bypass(told.no_proxy), ca=_proxy_authorities(told.proxy_ca)
+    )
+    http = CurlHttp(limits, proxies=proxies)
     await http.start(stack)
     return planted_http(http, os.environ.get(BREAK, ""))
+
+
+def _proxy_authorities(path: str) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as fault:
+        advice = "http.proxy_ca names a PEM file that this user may read"
+        raise SetupError(f"http.proxy_ca cannot be read: {fault}", advice) from fault
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

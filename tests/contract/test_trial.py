@@ -63,7 +63,7 @@ class Office:
         record = Credential(app=7, number=1, channel=name, settings=b"", **places)
         settings = msgspec.convert(facts["settings"], vendor.Settings)
         tools = Tools(self.http, self.clock, Chance(1), self.metrics)
-        return await try_out(record, settings, tools)
+        return await try_out(record, settings, "", tools)
 
     def seen(self) -> list[Any]:
         return list(self.sandbox.log.entries())

@@ -22,6 +22,7 @@ NOT_VENDORS = (
     "lists.py",
     "nobody.py",
     "pace.py",
+    "proxied.py",
     "registry.py",
     "shared.py",
     "singles.py",

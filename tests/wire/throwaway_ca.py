@@ -41,7 +41,7 @@ class ThrowawayCa:
         return certificate.public_bytes(serialization.Encoding.PEM).decode() + secret.decode()
 
     def server_context(self, *, alpn: list[str], client_ca: str | None = None) -> ssl.SSLContext:
-        """TLS for a server on 127.0.0.1 and localhost; with `client_ca` it asks who calls."""
+        """TLS for a server on 127.0.0.1, localhost and *.vendor.example; with `client_ca` it asks who calls."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "server.pem")
@@ -56,7 +56,11 @@ class ThrowawayCa:
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool
     ) -> x509.Certificate:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        names = [
+            x509.DNSName("localhost"),
+            x509.DNSName("*.vendor.example"),
+            x509.IPAddress(ip_address("127.0.0.1")),
+        ]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

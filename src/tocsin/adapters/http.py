@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import pycurl
+from msgspec import Struct
 
 from tocsin.adapters.http_guard import (
     Guard,
@@ -24,12 +26,24 @@ from tocsin.adapters.http_guard import (
     is_public,
     look_up,
 )
-from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer
+from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer, Tunnel
+from tocsin.domain.proxy import DIRECT, Bypass, parse_proxy
 from tocsin.ports import Fault, Http, Request, Response
 
-_GroupKey: TypeAlias = tuple[str | None, str | None, bool, str, bool]
-"""Authorities, identity, whether the vendor speaks HTTP/2 only, the request's own pool, and
-whether it is guarded: connections to strangers serve nobody else."""
+_GroupKey: TypeAlias = tuple[str | None, str | None, bool, str, bool, str]
+"""Authorities, identity, whether the vendor speaks HTTP/2 only, the request's own pool, whether it
+is guarded (connections to strangers serve nobody else), and the proxy's URL."""
+
+
+class Proxies(Struct, frozen=True, kw_only=True):
+    """Which proxy a request goes through that names none."""
+
+    default: str = ""
+    """A proxy's URL with its user and password; empty: none."""
+    bypass: Bypass = Bypass()
+    """Hosts that are reached without any proxy, also without one that a request names."""
+    ca: str | None = None
+    """PEM text of the authorities that proxies with TLS are trusted by; None: the system's."""
 
 
 class CurlHttp:
@@ -40,8 +54,10 @@ class CurlHttp:
         limits: HttpLimits | None = None,
         look_up: LookUp = look_up,
         is_allowed: Callable[[str], bool] = is_public,
+        proxies: Proxies | None = None,
     ) -> None:
         self._limits = limits or HttpLimits()
+        self._proxies = proxies or Proxies()
         self._guard = Guard(look_up, is_allowed)
         self._groups: dict[_GroupKey, tuple[Pool, ...]] = {}
         self._is_open = False
@@ -74,8 +90,10 @@ class CurlHttp:
             deadline_s -= clock() - asked_at
             if deadline_s <= 0 or not self._is_open:
                 return Fault("unsent", "no time was left when the name had been looked up")
-        key = (request.ca, request.identity, request.http2, request.pool, request.is_guarded)
-        lanes = self._groups.get(key) or await self._open_group(key, request)
+        try:
+            lanes = await self._lanes(request)
+        except ValueError as error:
+            return Fault("unsent", f"there is no way to the vendor: {error}")
         if not lanes:
             return Fault("unsent", "too many different identities have requests under way")
         pool = lanes[0] if len(lanes) == 1 else min(lanes, key=_under_way)
@@ -104,12 +122,32 @@ class CurlHttp:
         pool.give_back(transfer)
         return answer
 
-    async def _open_group(self, key: _GroupKey, request: Request) -> tuple[Pool, ...]:
+    async def _lanes(self, request: Request) -> tuple[Pool, ...]:
+        """The request's group of connections; raises `ValueError` for a proxy that is none."""
+        proxy = self._proxy_of(request)
+        kind = (request.ca, request.identity, request.http2, request.pool, request.is_guarded)
+        key = (*kind, proxy)
+        lanes = self._groups.get(key)
+        if lanes is not None:
+            return lanes
+        tunnel = Tunnel(parse_proxy(proxy), self._proxies.ca) if proxy else None
+        return await self._open_group(key, request, tunnel)
+
+    def _proxy_of(self, request: Request) -> str:
+        """The URL of the proxy to go through; empty: none."""
+        proxy = request.proxy or self._proxies.default
+        if not proxy or proxy == DIRECT:
+            return ""
+        return "" if self._proxies.bypass.covers(urlsplit(request.origin).hostname or "") else proxy
+
+    async def _open_group(
+        self, key: _GroupKey, request: Request, tunnel: Tunnel | None
+    ) -> tuple[Pool, ...]:
         """New lanes for `key`; none where all the groups that there may be are busy."""
         if len(self._groups) >= self._limits.groups_max and not await self._evict():
             return ()
         count = self._limits.http2_connections if request.http2 else 1
-        lanes = tuple(Pool(self._limits, request) for _ in range(count))
+        lanes = tuple(Pool(self._limits, request, tunnel) for _ in range(count))
         self._groups[key] = lanes
         return lanes
 

@@ -18,6 +18,7 @@ from typing import Final, Literal
 import pycurl
 from msgspec import Struct
 
+from tocsin.domain.proxy import Proxy
 from tocsin.ports import Fault, Request, Response
 
 _REFUSED: Final = re.compile(rb"HTTP/2 stream \d+ refused by server")
@@ -26,6 +27,8 @@ GOAWAY with a lower stream id. Both are promises that the request was not acted 
 """
 _TEXT: Final = 0
 """The kind of libcurl's own sentences among its debug messages (CURLINFO_TEXT)."""
+_SUPPRESS_CONNECT_HEADERS: Final = 265
+"""libcurl's number for an option that pycurl has no name for (curl.h)."""
 _UNWANTED: Final = (b"Accept:", b"Content-Type:", b"Expect:")
 """Headers that libcurl leaves out when told so, unless the request names them itself."""
 
@@ -53,16 +56,25 @@ class HttpLimits(Struct, frozen=True, kw_only=True):
     """Handles that a lane keeps for its next requests."""
 
 
+class Tunnel(Struct, frozen=True):
+    """The proxy that a pool's connections go through."""
+
+    proxy: Proxy
+    ca: str | None = None
+    """PEM text of the authorities that a proxy with TLS is trusted by; None: the system's."""
+
+
 class Pool:
-    """Connections that trust the same authorities and show the same identity.
+    """Connections by the same way that trust the same authorities and show the same identity.
 
     Where a vendor speaks HTTP/2 only, a pool is one lane: libcurl fills one connection before it
     opens another, so the load is spread over lanes. A lane may open one more connection: the
     successor of one that was told to go away and still drains.
     """
 
-    def __init__(self, limits: HttpLimits, request: Request) -> None:
+    def __init__(self, limits: HttpLimits, request: Request, tunnel: Tunnel | None = None) -> None:
         self.under_way = 0
+        self._tunnel = tunnel
         self._limits = limits
         self._ca = request.ca
         self._identity = request.identity
@@ -84,7 +96,7 @@ class Pool:
         With an `address` it is connected to, whatever the origin's name means by then.
         """
         spare = self._spare
-        transfer = spare.pop() if spare else Transfer(self._new_handle(), self._limits, self._wake)
+        transfer = spare.pop() if spare else self._new_transfer()
         transfer.load(request, deadline_s)
         if address is not None:
             transfer.pin(address)
@@ -106,6 +118,10 @@ class Pool:
             self.multi.add_handle(self._waker).cancel()
             self.multi.remove_handle(self._waker)
 
+    def _new_transfer(self) -> Transfer:
+        proxy = "" if self._tunnel is None else self._tunnel.proxy.url
+        return Transfer(self._new_handle(), self._limits, self._wake, proxy)
+
     def _new_handle(self) -> pycurl.Curl:
         """A handle with everything set that is the same for all requests of the pool."""
         limits = self._limits
@@ -120,8 +136,6 @@ class Pool:
         handle.setopt(pycurl.PATH_AS_IS, 1)
         handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         handle.setopt(pycurl.USERAGENT, "tocsin")
-        # The environment does not decide where notifications go.
-        handle.setopt(pycurl.PROXY, "")
         handle.setopt(pycurl.NOSIGNAL, 1)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(limits.connect_max_s))
         handle.setopt(pycurl.MAXAGE_CONN, limits.idle_max_s)
@@ -129,14 +143,35 @@ class Pool:
         handle.setopt(pycurl.TCP_KEEPALIVE, 1)
         handle.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
         self._set_trust(handle)
+        self._set_way(handle)
         return handle
+
+    def _set_way(self, handle: pycurl.Curl) -> None:
+        # The environment does not decide where notifications go: `PROXY` and `NOPROXY` are set
+        # in any case.
+        handle.setopt(pycurl.NOPROXY, "")
+        if self._tunnel is None:
+            handle.setopt(pycurl.PROXY, "")
+            return
+        proxy = self._tunnel.proxy
+        handle.setopt(pycurl.PROXY, proxy.url)
+        handle.setopt(pycurl.HTTPPROXYTUNNEL, 1)
+        # What the proxy answers to CONNECT is not what the vendor answers.
+        handle.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        if proxy.user:
+            handle.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
+            handle.setopt(pycurl.PROXYUSERNAME, proxy.user)
+            handle.setopt(pycurl.PROXYPASSWORD, proxy.password)
+        if self._tunnel.ca is not None:
+            handle.setopt(pycurl.PROXY_CAINFO_BLOB, self._tunnel.ca)
+        else:
+            handle.setopt(pycurl.PROXY_CAINFO, _system_authorities())
 
     def _set_trust(self, handle: pycurl.Curl) -> None:
         if self._ca is not None:
             handle.setopt(pycurl.CAINFO_BLOB, self._ca)
         else:
-            paths = ssl.get_default_verify_paths()
-            handle.setopt(pycurl.CAINFO, paths.cafile or paths.openssl_cafile)
+            handle.setopt(pycurl.CAINFO, _system_authorities())
         if self._identity is not None:
             handle.setopt(pycurl.SSLCERT_BLOB, self._identity)
             handle.setopt(pycurl.SSLKEY_BLOB, self._identity)
@@ -146,9 +181,15 @@ class Transfer:
     """One libcurl handle and what came back on it; used for one request after another."""
 
     def __init__(
-        self, handle: pycurl.Curl, limits: HttpLimits, on_connected: Callable[[], None]
+        self,
+        handle: pycurl.Curl,
+        limits: HttpLimits,
+        on_connected: Callable[[], None],
+        proxy: str = "",
     ) -> None:
+        """`proxy` is the one that the handle goes through, as it may be named in a reason."""
         self.handle = handle
+        self._proxy = proxy
         self._limits = limits
         self._on_connected = on_connected
         self._is_connecting = False
@@ -217,11 +258,14 @@ class Transfer:
             reason = "the server refused the stream" if self._is_refused else "the connection died"
         else:
             reason = self.handle.errstr() or pycurl.easy_strerror(int(code))
-        return Fault(self.kind(), f"{reason} (curl {code})")
+        way = f", through the proxy {self._proxy}" if self._proxy else ""
+        return Fault(self.kind(), f"{reason} (curl {code}){way}")
 
     def _before_sending(self, peer: str, *_: object) -> int:
         """Let the first sending pass and stop every further one: libcurl's own repeats."""
-        if self._address and ip_address(peer) != ip_address(self._address):
+        # Through a proxy the peer is the proxy, and the address is the one that CONNECT named.
+        is_seen = bool(self._address) and not self._proxy
+        if is_seen and ip_address(peer) != ip_address(self._address):
             return pycurl.PREREQFUNC_ABORT
         if self._sendings == 0 and self.may_begin is not None and not self.may_begin():
             return pycurl.PREREQFUNC_ABORT
@@ -247,6 +291,11 @@ class Transfer:
             milliseconds = _milliseconds(self._limits.unacknowledged_max_s)
             copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         return pycurl.SOCKOPT_OK
+
+
+def _system_authorities() -> str:
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.openssl_cafile
 
 
 def _header_lines(request: Request) -> list[bytes]:

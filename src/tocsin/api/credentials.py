@@ -12,9 +12,11 @@ from msgspec import Meta, Struct
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
 from tocsin.channels.discretion import is_secret
+from tocsin.channels.proxied import open_proxy, seal_proxy
 from tocsin.channels.registry import Vendor, expiry_of
 from tocsin.channels.trial import Trial
 from tocsin.domain.app import App, Credential
+from tocsin.domain.proxy import masked_proxy
 from tocsin.errors import CallError
 from tocsin.ports import Vault
 from tocsin.store import Store
@@ -23,8 +25,8 @@ MASK = "***"
 
 Facts = TypeVar("Facts")
 Rate = Annotated[float, Meta(ge=0)]
-Prove = Callable[[Credential, Any], Awaitable[Trial]]
-"""Asks a vendor about a credential with these settings."""
+Prove = Callable[[Credential, Any, str], Awaitable[Trial]]
+"""Asks a vendor about a credential with these settings, through this proxy if any."""
 
 
 class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +37,7 @@ class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     origin: str = ""
     auth_origin: str = ""
     ca: str | None = None
+    proxy: str = ""
     rate_per_s: Rate = 0.0
 
 
@@ -45,6 +48,7 @@ class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     origin: str | None = None
     auth_origin: str | None = None
     ca: str | None = None
+    proxy: str | None = None
     rate_per_s: Rate | None = None
     is_enabled: bool | None = None
 
@@ -62,6 +66,7 @@ class CredentialVerbs:
         await self._app(sdkappid)
         told = convert(facts, CredentialFacts)
         sealed = self._sealed(sdkappid, told.channel, told.settings)
+        proxy = self._sealed_proxy(sdkappid, told.proxy)
 
         def change(_: Credential | None, number: int) -> Credential:
             return Credential(
@@ -72,6 +77,7 @@ class CredentialVerbs:
                 origin=told.origin,
                 auth_origin=told.auth_origin,
                 ca=told.ca,
+                proxy=proxy,
                 rate_per_s=told.rate_per_s,
             )
 
@@ -82,26 +88,44 @@ class CredentialVerbs:
     async def credential_set(
         self, sdkappid: int, number: int, facts: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Change a credential; its certificate ID stays, and so do the devices that name it."""
+        """Change a credential; its certificate ID stays, and so do the devices that name it.
+
+        Answers it, and in `done` whether it was "changed" or is "unchanged". What changes nothing
+        leaves its version as it is, and so everything that the running channel has learnt.
+        """
         record = await self._credential(sdkappid, number)
         told = convert(facts, CredentialChange)
-        values = {**msgspec.to_builtins(self._opened(record)), **told.settings}
-        sealed = self._sealed(sdkappid, record.channel, values)
-        said = {name: getattr(told, name) for name in ("origin", "auth_origin", "ca")}
-        said |= {"rate_per_s": told.rate_per_s, "is_enabled": told.is_enabled}
-        said = {name: value for name, value in said.items() if value is not None}
-        if said.get("ca") == "":
-            said["ca"] = None
+        said = self._said(record, told)
+        if not said:
+            return {"done": "unchanged", **self._shown(record)}
 
         def change(known: Credential | None, _: int) -> Credential:
             if known is None or known.version != record.version:
                 raise CallError(70402, f"credential {number} was changed meanwhile: try again")
-            version = known.version + 1
-            return msgspec.structs.replace(known, settings=sealed, version=version, **said)
+            return msgspec.structs.replace(known, version=known.version + 1, **said)
 
         changed = await self._store.update_credential(sdkappid, number, change)
         assert changed is not None
-        return self._shown(changed)
+        return {"done": "changed", **self._shown(changed)}
+
+    def _said(self, record: Credential, told: CredentialChange) -> dict[str, Any]:
+        """The fields of a record that become different, with their new values."""
+        said: dict[str, Any] = {
+            name: getattr(told, name)
+            for name in ("origin", "auth_origin", "ca", "rate_per_s", "is_enabled")
+        }
+        said = {name: value for name, value in said.items() if value is not None}
+        if said.get("ca") == "":
+            said["ca"] = None
+        said = {name: value for name, value in said.items() if value != getattr(record, name)}
+        former = self._opened(record)
+        values = {**msgspec.to_builtins(former), **told.settings}
+        settings = self._sealed(record.app, record.channel, values)
+        if self._opened(msgspec.structs.replace(record, settings=settings)) != former:
+            said["settings"] = settings
+        if told.proxy is not None and told.proxy != self._opened_proxy(record):
+            said["proxy"] = self._sealed_proxy(record.app, told.proxy)
+        return said
 
     async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
         """The app's credentials, without their secrets."""
@@ -127,7 +151,7 @@ class CredentialVerbs:
         record = await self._credential(sdkappid, number)
         settings = self._opened(record)
         assert self._prove is not None
-        trial = await self._prove(record, settings)
+        trial = await self._prove(record, settings, self._opened_proxy(record))
         return {
             "number": number,
             "channel": record.channel,
@@ -168,6 +192,18 @@ class CredentialVerbs:
         except ValueError as fault:
             raise CallError(70402, str(fault)) from None
 
+    def _sealed_proxy(self, sdkappid: int, proxy: str) -> bytes:
+        try:
+            return seal_proxy(self._vault, sdkappid, proxy)
+        except ValueError as fault:
+            raise CallError(70402, f"proxy: {fault}") from None
+
+    def _opened_proxy(self, record: Credential) -> str:
+        try:
+            return open_proxy(self._vault, record)
+        except ValueError as fault:
+            raise CallError(70402, f"proxy: {fault}") from None
+
     def _opened(self, record: Credential) -> Any:
         try:
             return open_settings(self._vault, record, vendor_of(record.channel))
@@ -189,6 +225,7 @@ class CredentialVerbs:
         try:
             vendor = vendor_of(record.channel)
             settings = open_settings(self._vault, record, vendor)
+            shown["proxy"] = masked_proxy(open_proxy(self._vault, record))
         except ValueError as fault:
             return {**shown, "fault": str(fault)}
         expires_at = expiry_of(vendor)(settings)

@@ -202,11 +202,13 @@ class Operator(CredentialVerbs):
 
     async def _seal_credential_anew(self, record: Credential) -> None:
         sealed = seal_anew(self._vault, record)
+        secrets = {name: getattr(sealed, name) for name in ("settings", "proxy")}
 
         def change(known: Credential | None, _: int) -> Credential | None:
-            if known is None or known.settings != record.settings:
-                return known
-            return msgspec.structs.replace(known, settings=sealed)
+            if known is None:
+                return None
+            same = {it: secrets[it] for it in secrets if getattr(known, it) == getattr(record, it)}
+            return msgspec.structs.replace(known, **same)
 
         await self._store.update_credential(record.app, record.number, change)
 

@@ -8,6 +8,7 @@ has under way ends where it began.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from tocsin.channels.driver import Driver, Tools
 from tocsin.channels.lists import ListDriver
+from tocsin.channels.proxied import open_proxy, seal_proxy, tools_through
 from tocsin.channels.registry import (
     ListVendor,
     SingleVendor,
@@ -146,6 +148,7 @@ class VendorChannels:
         try:
             vendor = vendor_of(record.channel)
             settings = open_settings(self._vault, record, vendor)
+            tools = tools_through(self._tools, open_proxy(self._vault, record))
         except ValueError as error:
             self._log.error(
                 "credential cannot be used",
@@ -158,7 +161,7 @@ class VendorChannels:
         batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
         takes_back = recall_of(vendor) is not None
         facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here, takes_back)
-        one = driver_of(vendor, record, settings, self._tools)
+        one = driver_of(vendor, record, settings, tools)
         return Stand(record.version, one, facts, expiry_of(vendor)(settings))
 
     async def _close(self) -> None:
@@ -184,9 +187,14 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
 
     Raises `ValueError` with a sentence that quotes no secret.
     """
+    form = vendor_of(channel).Settings
+    known = form.__struct_fields__
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{channel} has no setting {name}; did you mean {near}?")
     # Options of the command line are texts, also those that hold a number.
-    settings = msgspec.convert(dict(values), vendor_of(channel).Settings, strict=False)
-    return msgspec.json.encode(settings)
+    return msgspec.json.encode(msgspec.convert(dict(values), form, strict=False))
 
 
 def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any]) -> bytes:
@@ -194,10 +202,12 @@ def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any
     return vault.seal(check_settings(channel, values), _context(app, channel))
 
 
-def seal_anew(vault: Vault, record: Credential) -> bytes:
-    """A record's settings under the vault's present key; raises `ValueError` like `open`."""
+def seal_anew(vault: Vault, record: Credential) -> Credential:
+    """A record's secrets under the vault's present key; raises `ValueError` like `open`."""
     context = _context(record.app, record.channel)
-    return vault.seal(vault.open(record.settings, context), context)
+    settings = vault.seal(vault.open(record.settings, context), context)
+    proxy = seal_proxy(vault, record.app, open_proxy(vault, record))
+    return msgspec.structs.replace(record, settings=settings, proxy=proxy)
 
 
 def open_settings(vault: Vault, record: Credential, vendor: Vendor) -> Any:

@@ -10,6 +10,7 @@ from tocsin.channels.advice import advice
 from tocsin.channels.credentials import driver_of, vendor_of
 from tocsin.channels.driver import Driver, Tools
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
+from tocsin.channels.proxied import tools_through
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
@@ -48,14 +49,14 @@ class Trial(Struct, frozen=True):
     """What to do; empty where nothing needs doing."""
 
 
-async def try_out(record: Credential, settings: Any, tools: Tools) -> Trial:
+async def try_out(record: Credential, settings: Any, proxy: str, tools: Tools) -> Trial:
     """Send one push to the vendor's `NOBODY`, as a test where the vendor has tests.
 
-    A driver of its own does it, so that what the running one has learnt stays as it is.
+    It goes the credential's own way: through `proxy`, where that names one. A driver of its own does it, so that what the running one has learnt stays as it is.
     """
     vendor = vendor_of(record.channel)
     apart = Tools(tools.http, tools.clock, tools.chance, Metrics())
-    driver = driver_of(vendor, record, settings, apart)
+    driver = driver_of(vendor, record, settings, tools_through(apart, proxy))
     try:
         found = await _ask(driver, vendor.NOBODY, tools.clock.now())
     finally:

@@ -56,6 +56,14 @@ CaFile = Annotated[
     Path | None,
     typer.Option("--ca", exists=True, help="PEM file to trust instead of the system's."),
 ]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Proxy to this vendor, http://USER:PASSWORD@HOST:PORT; `none`: go "
+        "direct; empty: as the setting http.proxy says. @FILE reads it from a file.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Rate = Annotated[
     float,
     typer.Option(help="Targets per second; 0: as the vendor allows.", min=0, show_default=False),
@@ -68,6 +76,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "password": (Password, ""),
     "origin": (Origin, ""),
     "ca": (CaFile, None),
+    "proxy": (Proxy, None),
     "rate_per_s": (Rate, 0.0),
     "data": (Data, DEFAULT_DATA),
     "is_json": (Json, False),
@@ -154,6 +163,8 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
         facts["origin"] = told["origin"]
     if told["ca"] is not None:
         facts["ca"] = told["ca"].read_text()
+    if told["proxy"]:
+        facts["proxy"] = _value(told["proxy"]).strip()
     if told["rate_per_s"]:
         facts["rate_per_s"] = told["rate_per_s"]
     try:
@@ -246,6 +257,7 @@ def credential_set(
     origin: Annotated[
         str | None, typer.Option(help="Another base URL; an empty one: the vendor's own.")
     ] = None,
+    proxy: Proxy = None,
     rate_per_s: Annotated[
         float | None, typer.Option(help="Targets per second; 0: as the vendor allows.", min=0)
     ] = None,
@@ -270,10 +282,17 @@ def credential_set(
                 names = await _names_of(operator, sdkappid, number)
                 settings = read_settings(file, names, password)
             facts = {"origin": origin, "rate_per_s": rate_per_s, "is_enabled": is_enabled}
+            facts["proxy"] = None if proxy is None else _value(proxy).strip()
             told: dict[str, Any] = {it: value for it, value in facts.items() if value is not None}
             told["settings"] = {**settings, **dict(pairs)}
             changed = await operator.credential_set(sdkappid, number, told)
-        screen.result(changed, lambda: screen.facts(changed))
+
+        def show() -> None:
+            screen.facts(changed)
+            if changed["done"] == "unchanged":
+                screen.note("[dim]nothing was different: its version stays[/]")
+
+        screen.result(changed, show)
 
     run(screen, work())
 

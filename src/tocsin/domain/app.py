@@ -73,6 +73,8 @@ class Credential(Struct, frozen=True, kw_only=True):
     """Overrides the base URL of the vendor's token service."""
     ca: str | None = None
     """PEM text of the authorities to trust instead of the system's."""
+    proxy: bytes = b""
+    """Sealed URL of the proxy to go through, or `none`; empty means as `http.proxy` says."""
     rate_per_s: float = 0.0
     """Targets per second; 0 means the channel's default."""
     is_enabled: bool = True

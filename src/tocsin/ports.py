@@ -186,6 +186,11 @@ class Authority(Struct, frozen=True):
     renew_at: float
     """Unix seconds from which a new one is fetched; this one stays usable until replaced."""
     expires_at: float
+    made_at: float = 0.0
+    """When it was made, where `hold_s` counts from it."""
+    hold_s: float = 0.0
+    """The vendor takes no other one for so long: it is kept across restarts, and not replaced
+    before, whatever is said of it."""
 
 
 class Denied(Struct, frozen=True):
@@ -531,6 +536,25 @@ class Keyring(Protocol):
 
     def finish(self) -> None:
         """Forget the former key: nothing is sealed with it any more."""
+        ...
+
+
+class Authorities(Protocol):
+    """Durable copies of what proves us to vendors, for as long as each is good."""
+
+    async def load(self, name: str) -> Authority | None:
+        """What was saved under this name; None once it has expired or where it does not open."""
+        ...
+
+    async def save(self, name: str, authority: Authority) -> None:
+        """Keep it, sealed, in place of a former one: durable when this returns.
+
+        Never raises: one that cannot be written is told in the log and used all the same.
+        """
+        ...
+
+    async def seal_anew(self) -> None:
+        """Seal all of them with the vault's present key."""
         ...
 
 

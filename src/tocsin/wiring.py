@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_pool import HttpLimits
@@ -41,6 +42,7 @@ from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import driver
+from tocsin.channels.authority import AuthorityShelf
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.channels.trial import try_out
@@ -61,7 +63,7 @@ from tocsin.pipeline.reported import ReportedTasks
 from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
-from tocsin.ports import Bus, Channels, Http, Keyring, Snapshots, Vault
+from tocsin.ports import Authorities, Bus, Channels, Http, Keyring, Snapshots, Vault
 from tocsin.serving import (
     Server,
     admin_socket,
@@ -74,6 +76,7 @@ from tocsin.store import Store
 
 KEY_FILE = "secret.key"
 INDEX = "index"
+AUTHORITIES = "authorities"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
 MARK_BYTES = 16
@@ -101,6 +104,8 @@ class Service(Struct, frozen=True, kw_only=True):
     snapshots: Snapshots
     http: Http
     """To the vendors."""
+    shelf: AuthorityShelf
+    """What proves us to them."""
     operator: Operator
 
 
@@ -121,7 +126,9 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         vault = AesVault(*keys)
         store, snapshots = await _open_store(config, clock, metrics, stack)
         http = await _open_http(config, stack)
-        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics))
+        authorities = _authorities(config, vault, clock)
+        shelf = AuthorityShelf(authorities)
+        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics, shelf))
         keyring = _keyring(folder, config, keys, vault)
         yield Service(
             config=config,
@@ -132,7 +139,8 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
             store=planted_store(store, os.environ.get(BREAK, "")),
             snapshots=snapshots,
             http=http,
-            operator=Operator(store, vault, clock, keyring, prove),
+            shelf=shelf,
+            operator=Operator(store, vault, clock, keyring, prove, authorities=authorities),
         )
 
 
@@ -191,7 +199,7 @@ class _Running:
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
         chance = Chance()
-        tools = driver.Tools(service.http, service.clock, chance, service.metrics)
+        tools = driver.Tools(service.http, service.clock, chance, service.metrics, service.shelf)
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
         indexer = Indexer(service.store, service.snapshots)
@@ -375,6 +383,12 @@ def _proxy_authorities(path: str) -> str | None:
     except (OSError, UnicodeDecodeError) as fault:
         advice = "http.proxy_ca names a PEM file that this user may read"
         raise SetupError(f"http.proxy_ca cannot be read: {fault}", advice) from fault
+
+
+def _authorities(config: Config, vault: Vault, clock: Clock) -> Authorities:
+    if config.store.kind == "memory":
+        return MemoryAuthorities(clock)
+    return FileAuthorities(Path(config.data) / AUTHORITIES, vault, clock)
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

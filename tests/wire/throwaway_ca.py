@@ -41,7 +41,7 @@ class ThrowawayCa:
         return certificate.public_bytes(serialization.Encoding.PEM).decode() + secret.decode()
 
     def server_context(self, *, alpn: list[str], client_ca: str | None = None) -> ssl.SSLContext:
-        """TLS for a server on 127.0.0.1, localhost and *.vendor.example; with `client_ca` it asks who calls."""
+        """TLS for 127.0.0.1, localhost and *.vendor.example; with `client_ca` it asks who calls."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "server.pem")

@@ -23,7 +23,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
-from tocsin.ports import Keyring, Vault
+from tocsin.ports import Authorities, Keyring, Vault
 from tocsin.store import Store
 
 ADMINS_MAX = 10
@@ -80,10 +80,13 @@ class Operator(CredentialVerbs):
         clock: Clock,
         keyring: Keyring | None = None,
         prove: Prove | None = None,
+        *,
+        authorities: Authorities | None = None,
     ) -> None:
         super().__init__(store, vault, prove)
         self._clock = clock
         self._keyring = keyring
+        self._authorities = authorities
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: what is not told stays. Answers it, and which it was.
@@ -178,6 +181,8 @@ class Operator(CredentialVerbs):
             counts = [await self._seal_anew(app) for app in await self._store.apps()]
         except ValueError as fault:
             raise CallError(70402, f"{fault}; both keys are kept until it opens") from None
+        if self._authorities is not None:
+            await self._authorities.seal_anew()
         self._keyring.finish()
         return {"apps": len(counts), "secrets": sum(counts)}
 

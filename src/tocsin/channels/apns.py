@@ -68,6 +68,8 @@ VOIP_LIFE_S = 30
 """How long Apple keeps a call for a phone that it does not reach: about as long as one rings. Apple
 asks for zero or a few seconds, lest a phone rings for a call that has ended."""
 TOKEN_LIFE_S = 3600
+TOKEN_HOLD_S = 1200
+"""Apple takes no other token of the same key for so long."""
 TOKEN_RENEW_S = 2700
 """Between Apple's 20 and 60 minutes, with room for the driver's jitter on both sides."""
 ORIGINS = {
@@ -224,7 +226,13 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     claims = {"iss": settings.team_id, "iat": int(now)}
     key = _signing_key(settings.private_key)
     token = jwt.encode(claims, key, algorithm="ES256", headers={"kid": settings.key_id})
-    return Authority(f"bearer {token}", now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
+    times = (now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
+    return Authority(f"bearer {token}", *times, made_at=now, hold_s=TOKEN_HOLD_S)
+
+
+def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:  # noqa: ARG001 - the shape
+    """The key alone: Apple counts by it, whichever topic and environment the token is shown to."""
+    return (settings.team_id, settings.key_id, settings.private_key, settings.certificate)
 
 
 def expires_at(settings: Settings) -> float | None:

@@ -18,11 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.channels.advice import advice
-from tocsin.channels.authority import Keeper
+from tocsin.channels.authority import AuthorityShelf, Keeper
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.channels.pace import ACCUSING, FAILING, Peak, Repeats
-from tocsin.channels.registry import Vendor, is_signed_of, nobody_of, recall_of, way_of
+from tocsin.channels.registry import Vendor, is_signed_of, made_of_of, nobody_of, recall_of, way_of
 from tocsin.channels.tokens_told import TokensTold
 from tocsin.channels.way import Way
 from tocsin.channels.ways import Ways
@@ -81,6 +81,7 @@ class Tools(Struct, frozen=True):
     metrics: Metrics
     scale: float = 1.0
     """Factor on the waits of breakers and probes; below 1 only for tests on real sockets."""
+    shelf: AuthorityShelf = msgspec.field(default_factory=AuthorityShelf)
 
 
 class Turn(Struct):
@@ -122,7 +123,8 @@ class Driver(ABC):
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()
-        self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale)
+        kept = tools.shelf.kept(made_of_of(vendor)(settings, record.auth_origin))
+        self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale, kept=kept)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
         self._on_wire = Peak()

@@ -192,6 +192,16 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     return bearer(response, now, too_fast=(429,))
 
 
+def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
+    return (
+        settings.client_email,
+        settings.private_key,
+        settings.private_key_id,
+        settings.token_uri,
+        auth_origin,
+    )
+
+
 def request(
     settings: Settings,
     credential: Authority,

@@ -226,6 +226,10 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     )
 
 
+def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
+    return (settings.client_id, settings.client_secret, auth_origin)
+
+
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, list[Receipt]]:

@@ -242,6 +242,10 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     return no_authority(found, response)
 
 
+def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
+    return (settings.app_key, settings.master_secret, auth_origin)
+
+
 def prepare(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, str | Denied]:

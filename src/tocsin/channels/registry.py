@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
+import msgspec
 from msgspec.structs import replace
 
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
@@ -111,6 +112,10 @@ IsSigned = Callable[[Any, Mapping[str, str], bytes, float], bool]
 """`is_signed(settings, headers, body, now)`: whether the vendor itself made that call. True where
 these settings hold nothing to check it with."""
 
+MadeOf = Callable[[Any, str], tuple[str, ...]]
+"""`made_of(settings, auth_origin)`: all that `authorize` makes an authority of. Credentials that
+have the same share one, whatever else their settings say."""
+
 VENDORS: tuple[SingleVendor | ListVendor, ...] = (
     apns,
     fcm,
@@ -196,6 +201,18 @@ def is_signed_of(vendor: Vendor) -> IsSigned | None:
     """A vendor's `is_signed`, where it can sign what it posts."""
     found: IsSigned | None = getattr(vendor, "is_signed", None)
     return found
+
+
+def made_of_of(vendor: Vendor) -> MadeOf:
+    """A vendor's `made_of`; of one without it, all settings and where they are shown."""
+    found: MadeOf | None = getattr(vendor, "made_of", None)
+    if found is not None:
+        return lambda settings, auth_origin: (vendor.NAME, *found(settings, auth_origin))
+    return lambda settings, auth_origin: (
+        vendor.NAME,
+        auth_origin,
+        msgspec.json.encode(settings).decode(),
+    )
 
 
 def prepare_of(vendor: ListVendor) -> Prepare | None:

@@ -52,10 +52,12 @@ class Trial(Struct, frozen=True):
 async def try_out(record: Credential, settings: Any, proxy: str, tools: Tools) -> Trial:
     """Send one push to the vendor's `NOBODY`, as a test where the vendor has tests.
 
-    It goes the credential's own way: through `proxy`, where that names one. A driver of its own does it, so that what the running one has learnt stays as it is.
+    It goes the credential's own way, through `proxy` where that names one, and shows the authority
+    that the running channel shows. A driver of its own does it, so that what the running one has
+    learnt stays as it is.
     """
     vendor = vendor_of(record.channel)
-    apart = Tools(tools.http, tools.clock, tools.chance, Metrics())
+    apart = Tools(tools.http, tools.clock, tools.chance, Metrics(), tools.shelf)
     driver = driver_of(vendor, record, settings, tools_through(apart, proxy))
     try:
         found = await _ask(driver, vendor.NOBODY, tools.clock.now())

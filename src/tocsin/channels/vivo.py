@@ -280,6 +280,10 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     return no_authority(_found(response, answer, now), response)
 
 
+def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
+    return (settings.app_id, settings.app_key, settings.app_secret, auth_origin)
+
+
 def prepare(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, str | Denied]:

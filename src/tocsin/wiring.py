@@ -421,7 +421,8 @@ def _withhold(folder: Path) -> None:
     What else lies in the folder is not ours to change.
     """
     index = folder / INDEX
-    for path in (*folder.glob("tocsin.db*"), folder / "lock", index, *index.rglob("*")):
+    others = (folder / "lock", folder / AUTHORITIES, index)
+    for path in (*folder.glob("tocsin.db*"), *others, *index.rglob("*")):
         mode = path.stat().st_mode if path.exists() else 0
         if mode & 0o077:
             path.chmod(mode & 0o700)

@@ -19,6 +19,7 @@ from tests.unit.channels.kit import (
     settings_of,
 )
 from tocsin.channels.advice import GENERAL, advice
+from tocsin.channels.credentials import driver_of
 from tocsin.channels.driver import Tools
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, find
 from tocsin.channels.trial import VERDICTS, Trial, try_out
@@ -54,16 +55,19 @@ class Office:
         self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
         self.http = DirectHttp(self.sandbox, self.clock)
         self.metrics = Metrics()
+        self.tools = Tools(self.http, self.clock, Chance(1), self.metrics)
 
     async def try_out(self, name: str, **changed: Any) -> Trial:
+        record, settings = self.credential(name, **changed)
+        return await try_out(record, settings, "", self.tools)
+
+    def credential(self, name: str, **changed: Any) -> tuple[Credential, Any]:
         vendor = find(name)
         assert vendor is not None
         facts = facts_of(name, self.sandbox, **changed)
         places = {place: facts[place] for place in ("origin", "auth_origin")}
         record = Credential(app=7, number=1, channel=name, settings=b"", **places)
-        settings = msgspec.convert(facts["settings"], vendor.Settings)
-        tools = Tools(self.http, self.clock, Chance(1), self.metrics)
-        return await try_out(record, settings, "", tools)
+        return record, msgspec.convert(facts["settings"], vendor.Settings)
 
     def seen(self) -> list[Any]:
         return list(self.sandbox.log.entries())
@@ -108,6 +112,30 @@ async def test_a_trial_leaves_no_trace_in_the_services_own_figures() -> None:
     office = Office()
     await office.try_out("huawei")
     assert b'channel="huawei"' not in office.metrics.render()
+
+
+async def test_checks_and_the_channel_show_apple_one_token() -> None:
+    """Case 17: two checks, and then every push was refused for minutes."""
+    office = Office()
+    for _ in range(3):
+        assert (await office.try_out("apns")).verdict == "good"
+    vendor = find("apns")
+    assert vendor is not None
+    record, settings = office.credential("apns")
+    for number, rate in enumerate((0.0, 500.0, 900.0)):
+        # What another rate or a restarted channel is driven by.
+        one = driver_of(
+            vendor,
+            msgspec.structs.replace(record, rate_per_s=rate),
+            settings,
+            office.tools,
+        )
+        token = office.sandbox.tokens("apns", number + 1, 1)[0]
+        given = delivery(1, token=token, expires_at=office.clock.now() + 60)
+        told = Batch(app=7, task=1, job=9, deliveries=(given,))
+        (receipt,) = await one.deliver(told, OpenGate())
+        assert receipt.outcome is Outcome.ACCEPTED, receipt
+        await one.close()
 
 
 @each_vendor

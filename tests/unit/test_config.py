@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.config import Config, ConfigError, check, example, load, page, settings, show
+from tocsin.config import (
+    Config,
+    ConfigError,
+    check,
+    example,
+    load,
+    page,
+    settings,
+    show,
+    unused_proxies,
+)
 
 
 def file_of(folder: Path, text: str) -> Path:
@@ -83,6 +93,42 @@ def test_secrets_are_masked() -> None:
     assert secret not in str(show(config))
     assert show(Config())["secret"]["key"] == "", "nothing to mask"
     assert show(config)["server"]["port"] == 8080
+
+
+def test_of_a_proxys_url_the_password_alone_is_masked() -> None:
+    config = load(environment={"TOCSIN_HTTP_PROXY": "http://me:hush@proxy.corp:3128"})
+    assert show(config)["http"]["proxy"] == "http://me:***@proxy.corp:3128"
+    assert show(Config())["http"]["proxy"] == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"TOCSIN_HTTP_PROXY": "http://me:hush@proxy"}, "http.proxy: a proxy's URL names its port"),
+        ({"TOCSIN_HTTP_PROXY": "none"}, "http.proxy: a proxy's URL begins with http://"),
+        ({"TOCSIN_HTTP_NO_PROXY": "good.corp, bad:80"}, "http.no_proxy: 'bad:80' is neither"),
+        (
+            {"TOCSIN_OUTGOING_CONNECTIONS": "3"},
+            "TOCSIN_OUTGOING_CONNECTIONS: unknown setting; it is called TOCSIN_HTTP_CONNECTIONS",
+        ),
+    ],
+)
+def test_a_bad_proxy_stops_the_start(variables: dict[str, str], fault: str) -> None:
+    (told,) = check(None, variables)
+    assert told.startswith(fault)
+    assert "hush" not in told
+
+
+def test_a_section_under_its_former_name_is_told_with_its_present_one(tmp_path: Path) -> None:
+    (told,) = check(file_of(tmp_path, "[outgoing]\nconnections = 3\n"), {})
+    assert told == "outgoing.connections: unknown setting; it is called http.connections now"
+
+
+def test_a_proxy_in_the_environment_that_is_not_used_is_named_and_not_quoted() -> None:
+    there = {"https_proxy": "http://a:hush@h:1", "ALL_PROXY": "http://h:2", "HTTP_PROXY": ""}
+    assert unused_proxies(Config(), {**there, "NO_PROXY": "x"}) == ["ALL_PROXY", "https_proxy"]
+    config = load(environment={"TOCSIN_HTTP_PROXY": "http://h:2"})
+    assert unused_proxies(config, there) == ["https_proxy"]
 
 
 def test_every_setting_is_on_the_page_and_in_the_example() -> None:

@@ -11,6 +11,7 @@ from tests.unit.api.world import APP, World, ask
 from tocsin.api.admin import create
 from tocsin.channels import huawei
 from tocsin.channels.credentials import open_settings
+from tocsin.channels.proxied import open_proxy
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
 
@@ -21,6 +22,8 @@ HUAWEI: dict[str, Any] = {
     "origin": "https://127.0.0.1:1",
     "ca": "PEM",
 }
+
+PROXY = "http://me:hush@proxy.corp:3128"
 
 
 async def record(world: World, number: int = 1) -> Credential:
@@ -57,6 +60,8 @@ async def test_addresses_and_pace_are_taken_back_by_empty_ones(world: World) -> 
         (1, {"settings": {"app_secret": ""}}, "app_secret is empty"),
         (1, {"pace": 7}, "pace"),
         (1, {"rate_per_s": -1}, ">= 0"),
+        (1, {"settings": {"app_secrte": "x"}}, "no setting app_secrte; did you mean app_secret?"),
+        (1, {"proxy": "http://me:hush@h"}, "proxy: a proxy's URL names its port"),
     ],
 )
 async def test_a_bad_change_changes_nothing(
@@ -68,6 +73,51 @@ async def test_a_bad_change_changes_nothing(
         await world.operator.credential_set(APP, number, facts)
     assert caught.value.code == 70402
     assert await record(world) == before
+
+
+async def test_a_change_that_changes_nothing_leaves_the_version(world: World) -> None:
+    await world.operator.credential_add(APP, {**HUAWEI, "proxy": PROXY})
+    before = await record(world)
+    same: list[dict[str, Any]] = [
+        {},
+        {"settings": {"app_secret": "a-secret"}},
+        {"settings": HUAWEI["settings"], "rate_per_s": 50, "is_enabled": True, "ca": "PEM"},
+        {"origin": HUAWEI["origin"], "proxy": PROXY},
+    ]
+    for told in same:
+        answer = await world.operator.credential_set(APP, 1, told)
+        assert (answer["done"], answer["version"]) == ("unchanged", 1)
+        assert await record(world) == before
+    other: list[dict[str, Any]] = [{"proxy": "none"}, {"proxy": ""}, {"is_enabled": False}]
+    for number, told in enumerate(other, 2):
+        answer = await world.operator.credential_set(APP, 1, told)
+        assert (answer["done"], answer["version"]) == ("changed", number)
+
+
+@pytest.mark.parametrize("name", ["app_secrte", "rate_per_s"])
+async def test_a_setting_that_the_vendor_does_not_have_is_added_nowhere(
+    world: World, name: str
+) -> None:
+    told = {**HUAWEI, "settings": {**HUAWEI["settings"], name: "x"}}
+    with pytest.raises(CallError, match=f"huawei has no setting {name}; did you mean "):
+        await world.operator.credential_add(APP, told)
+    assert await world.store.credentials(APP) == []
+
+
+async def test_a_proxy_is_sealed_and_shown_without_its_password(world: World) -> None:
+    added = await world.operator.credential_add(APP, {**HUAWEI, "proxy": PROXY})
+    (listed,) = await world.operator.credential_list(APP)
+    changed = await world.operator.credential_set(APP, 1, {"rate_per_s": 7})
+    for shown in (added, listed, changed):
+        assert shown["proxy"] == "http://me:***@proxy.corp:3128"
+        assert "hush" not in str(shown)
+    row = await record(world)
+    assert b"hush" not in row.proxy
+    assert b"proxy" not in row.proxy
+    assert open_proxy(world.vault, row) == PROXY
+    for told in ("none", ""):
+        assert (await world.operator.credential_set(APP, 1, {"proxy": told}))["proxy"] == told
+        assert open_proxy(world.vault, await record(world)) == told
 
 
 async def test_two_changes_at_once_do_not_undo_each_other(world: World) -> None:

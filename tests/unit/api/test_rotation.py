@@ -13,9 +13,11 @@ from tocsin.adapters.vault import AesVault, FileKeyring, load_keys
 from tocsin.api.operator import Operator
 from tocsin.channels import apns
 from tocsin.channels.credentials import open_settings
+from tocsin.channels.proxied import open_proxy
 from tocsin.errors import CallError, StoreError
 
 NEW = 1_400_000_009
+PROXY = "http://me:hush@proxy.corp:3128"
 
 
 class Safe:
@@ -43,6 +45,7 @@ class Safe:
             vault.open(app.appkey, f"{sdkappid}/appkey")
             for record in await self.store.credentials(sdkappid):
                 assert open_settings(vault, record, apns)
+                assert open_proxy(vault, record) == PROXY
                 count += 1
             count += 2
         return count
@@ -60,7 +63,8 @@ async def safe(world: World, tmp_path: Path) -> Safe:
     operator = made.operator()
     await operator.app_add(NEW, {"key": "another key"})
     for _ in range(2):
-        await operator.credential_add(APP, {"channel": "apns", "settings": apns_settings()})
+        told = {"channel": "apns", "settings": apns_settings(), "proxy": PROXY}
+        await operator.credential_add(APP, told)
     return made
 
 

@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from tests.unit.channels.kit import NOW
+from tocsin.adapters.authorities import MemoryAuthorities
 from tocsin.channels.authority import (
     DENIED_WAIT_MAX_S,
     DENIED_WAIT_S,
     REFUSED_WAIT_MAX_S,
+    AuthorityShelf,
     Keeper,
 )
 from tocsin.clock import Chance, ManualClock, settle_loop
@@ -204,3 +207,125 @@ async def test_closing_ends_a_fetch_under_way(office: Office, keeper: Keeper) ->
     await keeper.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+# shared by all that are made of the same
+
+
+HOLD_S = 200.0
+
+
+class StrictOffice(Office):
+    """Gives out authorities of which the vendor takes no other for a while."""
+
+    async def fetch(self) -> Authority | Denied:
+        found = await super().fetch()
+        if isinstance(found, Denied):
+            return found
+        return structs.replace(found, made_at=self._clock.now(), hold_s=HOLD_S)
+
+
+class Durable(MemoryAuthorities):
+    """Notes what is saved, and in what order with other things."""
+
+    def __init__(self, clock: ManualClock, notes: list[str]) -> None:
+        super().__init__(clock)
+        self._notes = notes
+
+    async def save(self, name: str, authority: Authority) -> None:
+        self._notes.append(f"saved {authority.value}")
+        await super().save(name, authority)
+
+
+async def test_all_that_are_made_of_the_same_share_one(clock: ManualClock) -> None:
+    shelf, office = AuthorityShelf(), Office(clock)
+    keepers = [Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(3)]
+    other = Keeper(office.fetch, clock, Chance(1), shelf.kept(("another key",)))
+    found = await asyncio.gather(*(each.get() for each in (*keepers, other)))
+    assert sorted(map(value, found)) == ["number 1", "number 1", "number 1", "number 2"]
+    refused = await keepers[0].get()
+    assert isinstance(refused, Authority)
+    renewed = await asyncio.gather(*(each.renew(refused) for each in keepers))
+    assert {value(each) for each in renewed} == {"number 3"}
+
+
+async def test_one_that_closes_leaves_the_others_theirs(clock: ManualClock) -> None:
+    shelf, office = AuthorityShelf(), Office(clock)
+    one, two = (Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(2))
+    office.door.clear()
+    waiting = [asyncio.create_task(each.get()) for each in (one, two)]
+    await settle_loop()
+    await one.close()
+    office.door.set()
+    assert value(await waiting[1]) == "number 2"
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+
+
+async def test_what_kept_one_from_it_does_not_keep_another(clock: ManualClock) -> None:
+    """A credential with another proxy must not wait for what the former could not reach."""
+    shelf, office = AuthorityShelf(), Office(clock)
+    one, two = (Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(2))
+    office.denies = True
+    assert value(await one.get()) == "503"
+    assert one.is_denied(clock.now())
+    office.denies = False
+    assert not two.is_denied(clock.now())
+    assert value(await two.get()) == "number 2"
+    assert not one.is_denied(clock.now())
+    assert value(await one.get()) == "number 2"
+
+
+async def test_while_the_vendor_takes_no_other_the_refused_one_stays(clock: ManualClock) -> None:
+    office = StrictOffice(clock)
+    one = Keeper(office.fetch, clock, Chance(1))
+    refused = await one.get()
+    assert isinstance(refused, Authority)
+    for _ in range(3):
+        assert await one.renew(refused) == refused
+    await clock.advance(HOLD_S - 1)
+    assert await one.renew(refused) == refused
+    await clock.advance(1)
+    assert value(await one.renew(refused)) == "number 2"
+
+
+async def test_a_later_process_goes_on_with_it_and_it_is_saved_before_it_is_used(
+    clock: ManualClock,
+) -> None:
+    office = StrictOffice(clock)
+    notes: list[str] = []
+    durable = Durable(clock, notes)
+    first = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    found = await first.get()
+    notes.append(f"used {value(found)}")
+    assert notes == ["saved number 1", "used number 1"]
+    await clock.advance(0.5 * LIFE_S)
+    later = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    assert await later.get() == found
+    await clock.advance(0.4 * LIFE_S)
+    # It ages like any other: renewed behind the caller's back.
+    assert await later.get() == found
+    await settle_loop()
+    assert value(await later.get()) == "number 2"
+    other = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("other",)))
+    assert value(await other.get()) == "number 3"
+
+
+async def test_what_may_be_made_at_any_time_is_not_kept_for_later_processes(
+    clock: ManualClock, office: Office
+) -> None:
+    notes: list[str] = []
+    durable = Durable(clock, notes)
+    await Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",))).get()
+    assert notes == []
+
+
+async def test_what_was_made_by_a_wrong_clock_is_made_again(clock: ManualClock) -> None:
+    durable = MemoryAuthorities(clock)
+    ahead = ManualClock(NOW + 86_400)
+    wrong = StrictOffice(ahead)
+    await Keeper(wrong.fetch, ahead, Chance(1), AuthorityShelf(durable).kept(("key",))).get()
+    office = StrictOffice(clock)
+    office.visits = 7
+    right = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    assert value(await right.get()) == "number 8"

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from tocsin.channels.credentials import (
     seal_settings,
 )
 from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.proxied import seal_proxy
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome
@@ -295,3 +297,65 @@ def test_settings_are_checked_before_they_are_sealed() -> None:
         check_settings("pigeon", values)
     with pytest.raises(ValueError, match="team_id"):
         check_settings("apns", {name: it for name, it in values.items() if name != "team_id"})
+
+
+async def test_a_credentials_proxy_is_in_each_of_its_requests_and_in_no_others(
+    store: CountingStore, clock: ManualClock
+) -> None:
+    http = ScriptedHttp(lambda _: Response(200))
+    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    url = "http://me:hush@proxy.corp:3128"
+    for proxy in (url, "none", ""):
+        sealed = seal_proxy(GlassVault(), 1, proxy)
+        number = await add(store, 1, "fcm", proxy=sealed)
+        channels.forget(1)
+        one = await channels.channel(1, number)
+        assert one is not None
+        http.requests.clear()
+        await one.deliver(batch(1), OpenGate())
+        assert len(http.requests) >= 1
+        assert {request.proxy for request in http.requests} == {proxy}
+
+
+async def test_a_proxy_that_does_not_open_stops_its_credential_alone(
+    store: CountingStore, channels: VendorChannels
+) -> None:
+    good = await add(store, 1, "apns")
+    await add(store, 1, "apns", proxy=b"damaged")
+    assert list(await channels.facts(1)) == [good]
+
+
+async def test_what_does_not_touch_apples_key_goes_on_with_the_same_token(
+    store: CountingStore, clock: ManualClock
+) -> None:
+    http = ScriptedHttp(lambda _: Response(200))
+    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+
+    async def shown_to_apple(app: int) -> str:
+        channels.forget(app)
+        one = await channels.channel(app, 1)
+        assert one is not None
+        await one.deliver(batch(1), OpenGate())
+        return dict(http.requests[-1].headers)["authorization"]
+
+    for app in (1, 2):
+        await add(store, app, "apns")
+    shown = {await shown_to_apple(app) for app in (1, 2)}
+    topic = msgspec.structs.replace(apns_settings(), bundle_id="com.example.other")
+    changes: list[dict[str, Any]] = [
+        {"rate_per_s": 7.0},
+        {"origin": "https://other.example"},
+        {"settings": resealed(topic)},
+    ]
+    for version, change in enumerate(changes, 2):
+        await edit(store, 1, partial(msgspec.structs.replace, version=version, **change))
+        shown.add(await shown_to_apple(1))
+    assert len(http.requests) == 5
+    assert len(shown) == 1
+    other = resealed(msgspec.structs.replace(apns_settings(), key_id="OTHERKEYID"))
+    await edit(store, 1, partial(msgspec.structs.replace, version=9, settings=other))
+    assert await shown_to_apple(1) not in shown
+
+
+def resealed(settings: Any) -> bytes:
+    return seal_settings(GlassVault(), 1, "apns", msgspec.to_builtins(settings))

@@ -1,0 +1,143 @@
+"""The way to the vendors of a whole service: through a proxy, and with one token for Apple."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.unit.channels.kit_apns import apns_settings
+from tests.wire.connect_proxy import connect_proxy
+from tests.wire.faulty_server import faulty_server
+from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
+from tests.wire.test_crash import until_accepted
+from tocsin.cli.main import build
+from tocsin.client.rest import notice
+from tocsin.sandbox.server import Sandbox, SandboxSettings
+
+USER = "me:hush-hush"
+
+
+async def call(*words: str, **variables: str) -> Result:
+    """A command on a thread of its own: it has an event loop of its own, too."""
+    run = CliRunner().invoke
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        None, lambda: run(build(), words, prog_name="tocsin", env=variables)
+    )
+
+
+async def told_at_the_start(folder: Path, variables: dict[str, str]) -> list[dict[str, Any]]:
+    """What a service logs until it serves."""
+    command = ("-m", "tocsin.cli.main", "serve", "--data", str(folder), "--port", "0", "--json")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TOCSIN_LOG_FORMAT": "json",
+            **variables,
+        },
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        await process.stdout.readline()
+        process.terminate()
+        _, text = await process.communicate()
+    return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("by", ["setting", "credential"])
+async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str) -> None:
+    async with faulty_server() as server, connect_proxy(server.port) as proxy:
+        proxy.user = USER
+        url = proxy.with_user(USER)
+        facts = {
+            "channel": "apns",
+            "settings": msgspec.to_builtins(apns_settings()),
+            "origin": "https://apns.vendor.example",
+            "ca": server.ca.pem,
+        }
+        if by == "credential":
+            facts["proxy"] = url
+        async with opened(tmp_path) as service:
+            await make_app(service)
+            await service.operator.credential_add(APP, facts)
+            await people(service, 1)
+        # Nobody listens at the setting's proxy where the credential has its own.
+        default = url if by == "setting" else "http://127.0.0.1:9"
+        async with process_of(tmp_path, TOCSIN_HTTP_PROXY=default) as process:
+            async with client_of(process) as client:
+                await client.batch(["u1"], notice("Title", "Text"))
+            await server.until(lambda: bool(server.seen))
+        assert server.seen[0].path == f"/3/device/{token_of(1)}"
+        assert {one.target for one in proxy.asked} == {"apns.vendor.example:443"}
+
+
+async def test_a_proxy_in_the_environment_that_is_not_used_is_told_once(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        pass
+    variables = {"https_proxy": f"http://{USER}@127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
+    lines = await told_at_the_start(tmp_path, variables)
+    (line,) = [it for it in lines if it["event"] == "a proxy in the environment is not used"]
+    assert line["variables"] == ["ALL_PROXY", "https_proxy"]
+    assert "hush" not in str(lines)
+
+
+async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path: Path) -> None:
+    bad = f"http://{USER}@proxy.corp"
+    data = ("--data", str(tmp_path))
+    settings = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in msgspec.to_builtins(apns_settings()).items()
+        if value
+    ]
+    assert (await call("app", "add", str(APP), *data)).exit_code == 0
+    refused = [
+        await call("credential", "add", "apns", *settings, "--proxy", bad, *data),
+        await call("serve", *data, TOCSIN_HTTP_PROXY=bad),
+        await call("check-config", TOCSIN_HTTP_PROXY=bad),
+    ]
+    added = await call("credential", "add", "apns", *settings, "--proxy", f"{bad}:3128", *data)
+    refused.append(await call("credential", "set", "1", "--proxy", bad, *data))
+    for result in refused:
+        assert result.exit_code not in (0, None), result.output
+        assert "names its port" in " ".join(result.output.split())
+        assert "hush" not in result.output
+    assert added.exit_code == 0, added.output
+    shown = await call("credential", "set", "1", "--proxy", "none", "--json", *data)
+    assert msgspec.json.decode(shown.stdout)["proxy"] == "none"
+    listed = await call("credential", "list", "--json", *data)
+    assert "hush" not in added.output + shown.output + listed.output
+
+
+async def test_apple_sees_one_token_over_checks_changes_and_restarts(tmp_path: Path) -> None:
+    """A token is as good for the next process as for this one, whoever asks."""
+    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+        data = ("--data", str(tmp_path))
+        async with opened(tmp_path) as service:
+            await make_app(service, sandbox)
+            await people(service, 1)
+        for _ in range(2):
+            checked = await call("credential", "check", *data, "--json")
+            assert msgspec.json.decode(checked.stdout)[0]["verdict"] == "good", checked.output
+        for count, rate in enumerate(("500", "700"), 1):
+            async with process_of(tmp_path) as process:
+                for _ in range(2):
+                    await call("credential", "check", *data)
+                await call("credential", "set", "1", "--rate-per-s", rate, *data)
+                await call("secret", "rotate", *data)
+                async with client_of(process) as client:
+                    await client.batch(["u1"], notice("Title", "Text"))
+                await until_accepted(sandbox, count)
+        assert len(sandbox.apns._tokens._verified) == 1

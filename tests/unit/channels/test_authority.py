@@ -239,8 +239,8 @@ class Durable(MemoryAuthorities):
 
 async def test_all_that_are_made_of_the_same_share_one(clock: ManualClock) -> None:
     shelf, office = AuthorityShelf(), Office(clock)
-    keepers = [Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(3)]
-    other = Keeper(office.fetch, clock, Chance(1), shelf.kept(("another key",)))
+    keepers = [Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(3)]
+    other = Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("another key",)))
     found = await asyncio.gather(*(each.get() for each in (*keepers, other)))
     assert sorted(map(value, found)) == ["number 1", "number 1", "number 1", "number 2"]
     refused = await keepers[0].get()
@@ -251,7 +251,7 @@ async def test_all_that_are_made_of_the_same_share_one(clock: ManualClock) -> No
 
 async def test_one_that_closes_leaves_the_others_theirs(clock: ManualClock) -> None:
     shelf, office = AuthorityShelf(), Office(clock)
-    one, two = (Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(2))
+    one, two = (Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(2))
     office.door.clear()
     waiting = [asyncio.create_task(each.get()) for each in (one, two)]
     await settle_loop()
@@ -265,7 +265,7 @@ async def test_one_that_closes_leaves_the_others_theirs(clock: ManualClock) -> N
 async def test_what_kept_one_from_it_does_not_keep_another(clock: ManualClock) -> None:
     """A credential with another proxy must not wait for what the former could not reach."""
     shelf, office = AuthorityShelf(), Office(clock)
-    one, two = (Keeper(office.fetch, clock, Chance(1), shelf.kept(("key",))) for _ in range(2))
+    one, two = (Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(2))
     office.denies = True
     assert value(await one.get()) == "503"
     assert one.is_denied(clock.now())
@@ -295,19 +295,19 @@ async def test_a_later_process_goes_on_with_it_and_it_is_saved_before_it_is_used
     office = StrictOffice(clock)
     notes: list[str] = []
     durable = Durable(clock, notes)
-    first = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    first = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
     found = await first.get()
     notes.append(f"used {value(found)}")
     assert notes == ["saved number 1", "used number 1"]
     await clock.advance(0.5 * LIFE_S)
-    later = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    later = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
     assert await later.get() == found
     await clock.advance(0.4 * LIFE_S)
     # It ages like any other: renewed behind the caller's back.
     assert await later.get() == found
     await settle_loop()
     assert value(await later.get()) == "number 2"
-    other = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("other",)))
+    other = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("other",)))
     assert value(await other.get()) == "number 3"
 
 
@@ -316,7 +316,7 @@ async def test_what_may_be_made_at_any_time_is_not_kept_for_later_processes(
 ) -> None:
     notes: list[str] = []
     durable = Durable(clock, notes)
-    await Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",))).get()
+    await Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",))).get()
     assert notes == []
 
 
@@ -324,8 +324,8 @@ async def test_what_was_made_by_a_wrong_clock_is_made_again(clock: ManualClock) 
     durable = MemoryAuthorities(clock)
     ahead = ManualClock(NOW + 86_400)
     wrong = StrictOffice(ahead)
-    await Keeper(wrong.fetch, ahead, Chance(1), AuthorityShelf(durable).kept(("key",))).get()
+    await Keeper(wrong.fetch, ahead, Chance(1), kept=AuthorityShelf(durable).kept(("key",))).get()
     office = StrictOffice(clock)
     office.visits = 7
-    right = Keeper(office.fetch, clock, Chance(1), AuthorityShelf(durable).kept(("key",)))
+    right = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
     assert value(await right.get()) == "number 8"

@@ -128,7 +128,7 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         http = await _open_http(config, stack)
         authorities = _authorities(config, vault, clock)
         shelf = AuthorityShelf(authorities)
-        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics, shelf))
+        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics, shelf=shelf))
         keyring = _keyring(folder, config, keys, vault)
         yield Service(
             config=config,
@@ -199,7 +199,9 @@ class _Running:
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
         chance = Chance()
-        tools = driver.Tools(service.http, service.clock, chance, service.metrics, service.shelf)
+        tools = driver.Tools(
+            service.http, service.clock, chance, service.metrics, shelf=service.shelf
+        )
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
         indexer = Indexer(service.store, service.snapshots)

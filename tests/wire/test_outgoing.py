@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from tests.unit.channels.kit_apns import apns_settings
 from tests.wire.connect_proxy import connect_proxy
-from tests.wire.faulty_server import faulty_server
+from tests.wire.faulty_server import FaultyServer, faulty_server
 from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
 from tests.wire.test_crash import until_accepted
 from tocsin.cli.main import build
@@ -62,18 +62,12 @@ async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str
     async with faulty_server() as server, connect_proxy(server.port) as proxy:
         proxy.user = USER
         url = proxy.with_user(USER)
-        facts = {
-            "channel": "apns",
-            "settings": msgspec.to_builtins(apns_settings()),
-            "origin": "https://apns.vendor.example",
-            "ca": server.ca.pem,
-        }
+        await serve_through(tmp_path, server, url if by == "credential" else "")
         if by == "credential":
-            facts["proxy"] = url
-        async with opened(tmp_path) as service:
-            await make_app(service)
-            await service.operator.credential_add(APP, facts)
-            await people(service, 1)
+            checked = await call("credential", "check", "--data", str(tmp_path), "--json")
+            assert msgspec.json.decode(checked.stdout)[0]["verdict"] == "good", checked.output
+            assert proxy.asked
+            server.seen.clear()
         # Nobody listens at the setting's proxy where the credential has its own.
         default = url if by == "setting" else "http://127.0.0.1:9"
         async with process_of(tmp_path, TOCSIN_HTTP_PROXY=default) as process:
@@ -82,6 +76,21 @@ async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str
             await server.until(lambda: bool(server.seen))
         assert server.seen[0].path == f"/3/device/{token_of(1)}"
         assert {one.target for one in proxy.asked} == {"apns.vendor.example:443"}
+
+
+async def serve_through(folder: Path, server: FaultyServer, proxy: str) -> None:
+    """A folder with one person, whose phone is reached through this proxy alone."""
+    facts = {
+        "channel": "apns",
+        "settings": msgspec.to_builtins(apns_settings()),
+        "origin": "https://apns.vendor.example",
+        "ca": server.ca.pem,
+        "proxy": proxy,
+    }
+    async with opened(folder) as service:
+        await make_app(service)
+        await service.operator.credential_add(APP, facts)
+        await people(service, 1)
 
 
 async def test_a_proxy_in_the_environment_that_is_not_used_is_told_once(tmp_path: Path) -> None:
@@ -108,6 +117,9 @@ async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path:
         await call("serve", *data, TOCSIN_HTTP_PROXY=bad),
         await call("check-config", TOCSIN_HTTP_PROXY=bad),
     ]
+    lost = await call("credential", "list", *data, TOCSIN_HTTP_PROXY_CA="/nowhere.pem")
+    assert lost.exit_code != 0
+    assert "http.proxy_ca cannot be read" in " ".join(lost.output.split())
     added = await call("credential", "add", "apns", *settings, "--proxy", f"{bad}:3128", *data)
     refused.append(await call("credential", "set", "1", "--proxy", bad, *data))
     for result in refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from tocsin.channels.advice import advice
@@ -57,7 +58,7 @@ async def try_out(record: Credential, settings: Any, proxy: str, tools: Tools) -
     learnt stays as it is.
     """
     vendor = vendor_of(record.channel)
-    apart = Tools(tools.http, tools.clock, tools.chance, Metrics(), tools.shelf)
+    apart = msgspec.structs.replace(tools, metrics=Metrics())
     driver = driver_of(vendor, record, settings, tools_through(apart, proxy))
     try:
         found = await _ask(driver, vendor.NOBODY, tools.clock.now())

@@ -70,6 +70,19 @@ TABLE: tuple[Metric, ...] = (
         "Seconds until a credential that ends does; from a month before it is warned of.",
     ),
     Metric(
+        "credential_stopped",
+        "gauge",
+        ("credential", "state"),
+        "1 while a credential does not send all that waits: refused, down, paused or doubtful.",
+    ),
+    Metric(
+        "credential_tried_at_seconds",
+        "gauge",
+        ("credential",),
+        "When a stopped credential is tried again at the latest, Unix seconds; 0: none is, or "
+        "nobody has said.",
+    ),
+    Metric(
         "deliveries",
         "counter",
         ("channel", "outcome"),

@@ -277,6 +277,8 @@ class Stoppage(Struct, frozen=True):
     """When it is tried again at the latest, Unix seconds; None: nobody has said."""
     part: str = ""
     """The push service that it is about, where a credential has several; empty: all of it."""
+    detail: str = ""
+    """What our client said of it, such as which proxy is dead: for the operator alone."""
 
 
 class Gate(Protocol):

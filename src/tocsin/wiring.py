@@ -60,6 +60,7 @@ from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 from tocsin.pipeline.reported import ReportedTasks
+from tocsin.pipeline.stoppages import StoppageWatch
 from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
@@ -193,6 +194,7 @@ class _Running:
         self._stack = stack
         self._reported = ReportedTasks(service.store)
         self._log = get_logger(__name__)
+        self._channels: VendorChannels
 
     async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> None:
         service, config = self._service, self._service.config
@@ -204,6 +206,8 @@ class _Running:
         )
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
+        self._channels = channels
+        service.operator.watch(channels)
         indexer = Indexer(service.store, service.snapshots)
         accepting = Accepting(
             service.store,
@@ -246,7 +250,9 @@ class _Running:
             clock=service.clock,
         )
         doors = self._doors(desk, hub, registrar, self._receiving(channels))
-        await self._run(doors, hub, [dispatcher.run, ticker.run, hub.run], started, ended)
+        watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
+        workers = [dispatcher.run, ticker.run, hub.run, watch.run]
+        await self._run(doors, hub, workers, started, ended)
 
     def _ticker(self, indexer: Indexer, channels: Channels) -> Ticker:
         service, keep = self._service, self._service.config.keep
@@ -276,7 +282,7 @@ class _Running:
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Doors:
         service = self._service
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
-        books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper))
+        books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
         pages = DeviceDoors(registrar, hub)
         routes = [*books.routes(), *pages.routes(), *ReceiptDoors(receiving).routes()]
         rooms = create_rooms(service.metrics, self._missing, routes)
@@ -331,7 +337,7 @@ class _Running:
         url = url_of(config, listening)
         status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
         service = self._service
-        own = admin.create(service.operator, service.store, hub, lambda: status)
+        own = admin.create(service.operator, service.store, hub, lambda: status, self._channels)
         with admin_socket(Path(config.data)) as private_socket:
             private = Server(private_server(own))
             doors_open = [

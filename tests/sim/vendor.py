@@ -150,6 +150,7 @@ class OneChannel:
     def __init__(self, channel: PlainChannel, batch_max: int = 200) -> None:
         self.plain = channel
         self.ends: dict[int, float] = {}
+        self.stopped: dict[int, Stoppage] = {}
         self._facts = ChannelFacts("apns", batch_max, counts_badge_here=True)
 
     async def facts(self, app: int) -> dict[int, ChannelFacts]:
@@ -159,7 +160,8 @@ class OneChannel:
         return self.plain if credential == 1 else None
 
     async def stoppages(self, app: int) -> dict[int, Stoppage]:
-        return {}
+        """Certificate ID to why it is stopped; a test sets it."""
+        return self.stopped
 
     async def expiries(self, app: int) -> dict[int, float]:
         """Certificate ID to when it ends; a test sets it."""

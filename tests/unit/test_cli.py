@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from tocsin.cli.credentials import stopped_text
 from tocsin.cli.main import FIRST_STEPS, ROWS, SANDBOX_EXAMPLES, build
 from tocsin.cli.page import helps
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Screen
@@ -178,3 +179,22 @@ def test_tables_align_and_show_markup_as_it_is(capsys: pytest.CaptureFixture[str
     screen.table(("NAME", "COUNT"), [("[bold]x", 5), ("long name", 12_000)])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["NAME       COUNT", "[bold]x        5", "long name  12000"]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "text"),
+    [
+        (None, ""),
+        (("down", "503 Shutdown", None, ""), "down: 503 Shutdown"),
+        (("paused", "429", 1_764_547_205.0, ""), "paused until 00:00:05Z: 429"),
+        (("down", "not reached", None, "", "no proxy"), "down: not reached (no proxy)"),
+        (
+            ("down", "no answer", 1_764_547_205.0, "https://push.example"),
+            "down for https://push.example until 00:00:05Z: no answer",
+        ),
+    ],
+)
+def test_why_a_credential_is_stopped_is_told_in_a_line(stopped: Any, text: str) -> None:
+    names = ("state", "reason", "until", "part", "detail")
+    told = None if stopped is None else dict(zip(names, stopped, strict=False))
+    assert stopped_text(told) == text

@@ -16,9 +16,10 @@ from tests.unit.channels.kit_apns import apns_settings
 from tests.wire.connect_proxy import connect_proxy
 from tests.wire.faulty_server import FaultyServer, faulty_server
 from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
-from tests.wire.test_crash import until_accepted
+from tests.wire.test_crash import until, until_accepted
 from tocsin.cli.main import build
 from tocsin.client.rest import notice
+from tocsin.client.wire import Wire
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 USER = "me:hush-hush"
@@ -76,6 +77,50 @@ async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str
             await server.until(lambda: bool(server.seen))
         assert server.seen[0].path == f"/3/device/{token_of(1)}"
         assert {one.target for one in proxy.asked} == {"apns.vendor.example:443"}
+
+
+async def test_a_proxy_that_is_down_is_shown_wherever_one_looks(tmp_path: Path) -> None:
+    """… and the push that waited for it is sent when it is there again."""
+    async with faulty_server() as server, connect_proxy(server.port) as proxy:
+        await proxy.die()
+        await serve_through(tmp_path, server, proxy.with_user(USER))
+        async with process_of(tmp_path) as process, client_of(process) as client:
+            pushed = await client.batch(["u1"], notice("Title", "Text"))
+
+            async def stopped() -> dict[str, Any] | None:
+                listed = await call("credential", "list", "--data", str(tmp_path), "--json")
+                found: dict[str, Any] | None = msgspec.json.decode(listed.stdout)[0]["stopped"]
+                return found
+
+            async def is_stopped() -> bool:
+                return await stopped() is not None
+
+            async def is_sending() -> bool:
+                return await stopped() is None
+
+            async def is_counted() -> bool:
+                text = await metrics_of(process.url)
+                return f'credential_stopped{{credential="{APP}:1",state="down"}} 1.0' in text
+
+            await until(is_stopped, 0.1)
+            shown = await stopped()
+            assert shown is not None
+            assert shown["state"] == "down"
+            assert f"through the proxy {proxy.url}" in shown["detail"]
+            assert "hush" not in str(shown)
+            (held,) = (await client.task(pushed.task_id))["stopped"]
+            assert (held["credential"], held["channel"], held["state"]) == (1, "apns", "down")
+            assert proxy.url not in str(held)
+            await until(is_counted, 0.1)
+            await proxy.listen()
+            await server.until(lambda: bool(server.seen))
+            await until(is_sending, 0.1)
+            assert (await client.task(pushed.task_id))["stopped"] == []
+
+
+async def metrics_of(url: str) -> str:
+    async with Wire(url) as wire, wire.session.get(f"{url}/metrics") as answered:
+        return await answered.text()
 
 
 async def serve_through(folder: Path, server: FaultyServer, proxy: str) -> None:

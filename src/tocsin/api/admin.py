@@ -19,7 +19,7 @@ from tocsin.api.pages import answer, read_json
 from tocsin.api.v1 import Books
 from tocsin.domain.app import App
 from tocsin.errors import CallError
-from tocsin.ports import Presence
+from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
 NUMBER_MAX = 2**32 - 1
@@ -107,7 +107,13 @@ class AdminPages:
         return answer({})
 
 
-def create(operator: Operator, store: Store, presence: Presence, status: Status) -> Starlette:
+def create(
+    operator: Operator,
+    store: Store,
+    presence: Presence,
+    status: Status,
+    channels: Channels | None = None,
+) -> Starlette:
     """The application to serve on the admin socket, and nowhere else."""
 
     async def admit(request: Request) -> App:
@@ -117,7 +123,7 @@ def create(operator: Operator, store: Store, presence: Presence, status: Status)
             raise CallError(70020)
         return app
 
-    books = Books(store, presence, admit)
+    books = Books(store, presence, admit, channels)
     return pages.create([*AdminPages(operator, status).routes(), *books.routes()])
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.v1 import shown_stoppage
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
 from tocsin.channels.discretion import is_secret
@@ -18,7 +19,7 @@ from tocsin.channels.trial import Trial
 from tocsin.domain.app import App, Credential
 from tocsin.domain.proxy import masked_proxy
 from tocsin.errors import CallError
-from tocsin.ports import Vault
+from tocsin.ports import Channels, Vault
 from tocsin.store import Store
 
 MASK = "***"
@@ -60,6 +61,11 @@ class CredentialVerbs:
         self._store = store
         self._vault = vault
         self._prove = prove
+        self._channels: Channels | None = None
+
+    def watch(self, channels: Channels) -> None:
+        """Show what stops a credential: only where its channel is at work does anybody know."""
+        self._channels = channels
 
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
@@ -128,9 +134,18 @@ class CredentialVerbs:
         return said
 
     async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
-        """The app's credentials, without their secrets."""
+        """The app's credentials, without their secrets.
+
+        With the channels at work, `stopped` says of each why it does not send all that waits and
+        until when at the latest; null where it does.
+        """
         await self._app(sdkappid)
-        return [self._shown(each) for each in await self._store.credentials(sdkappid)]
+        shown = [self._shown(each) for each in await self._store.credentials(sdkappid)]
+        if self._channels is None:
+            return shown
+        found = await self._channels.stoppages(sdkappid)
+        stopped = {number: shown_stoppage(stoppage) for number, stoppage in found.items()}
+        return [{**each, "stopped": stopped.get(each["number"])} for each in shown]
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:
         """Delete a credential; its devices have no way to the vendor any more."""

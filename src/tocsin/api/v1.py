@@ -7,6 +7,7 @@ UserSig does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from tocsin.domain.outcome import State
 from tocsin.domain.stats import Fold, TaskBooks, fold, ledger
 from tocsin.domain.task import Task
 from tocsin.errors import CallError
-from tocsin.ports import Presence
+from tocsin.ports import Channels, Presence, Stoppage
 from tocsin.store import Store
 
 PAGE_DEFAULT = 100
@@ -38,10 +39,14 @@ Admit = Callable[[Request], Awaitable[App]]
 class Books:
     """Pages about one app, read from the store."""
 
-    def __init__(self, store: Store, presence: Presence, admit: Admit) -> None:
+    def __init__(
+        self, store: Store, presence: Presence, admit: Admit, channels: Channels | None = None
+    ) -> None:
+        """`channels` are those at work; without them nobody knows what stops a push."""
         self._store = store
         self._presence = presence
         self._admit = admit
+        self._channels = channels
 
     def routes(self) -> Sequence[BaseRoute]:
         """Where the pages are."""
@@ -64,17 +69,35 @@ class Books:
         return answer({"tasks": [shown_task(task) for task in found], "next": following})
 
     async def task(self, request: Request) -> Response:
-        """One push: what it said, where it stands, its ledger and its jobs."""
+        """One push: what it said, where it stands, its ledger, its jobs and what stops them."""
         books = await self._books(request)
+        queues = _counted(job.queue for job in books.jobs)
         return answer(
             {
                 **shown_task(books.task),
                 "message": books.task.message,
                 "condition": books.task.condition,
                 "ledger": ledger(books),
-                "jobs": _counted(job.queue for job in books.jobs),
+                "jobs": queues,
+                "stopped": await self._stopped(books.task.app, queues),
             }
         )
+
+    async def _stopped(self, app: int, queues: Iterable[str]) -> list[dict[str, Any]]:
+        """Of the credentials with work in these queues, those that do not send all of it."""
+        if self._channels is None or not queues:
+            return []
+        stoppages = await self._channels.stoppages(app)
+        named = (queue.rpartition(":") for queue in queues)
+        return [
+            {
+                "credential": int(number),
+                "channel": channel,
+                **_public(stoppages[int(number)]),
+            }
+            for channel, _, number in named
+            if number.isdecimal() and int(number) in stoppages
+        ]
 
     async def audience(self, request: Request) -> Response:
         """The accounts that a push was frozen for, by name, those deleted since left out."""
@@ -148,6 +171,20 @@ def shown_task(task: Task) -> dict[str, Any]:
         "recalled_at": task.recalled_at,
         "audience_size": task.audience_size,
     }
+
+
+def shown_stoppage(stoppage: Stoppage) -> dict[str, Any]:
+    """Why a credential is stopped, and until when at the latest; null where nobody has said."""
+    shown = msgspec.structs.asdict(stoppage)
+    until = stoppage.until
+    return {**shown, "until": until if until is not None and isfinite(until) else None}
+
+
+def _public(stoppage: Stoppage) -> dict[str, Any]:
+    """The same for an app's administrators: which way we go is the operator's business."""
+    shown = shown_stoppage(stoppage)
+    del shown["detail"]
+    return shown
 
 
 def shown_device(device: Device, *, is_connected: bool) -> dict[str, Any]:

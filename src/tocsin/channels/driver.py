@@ -123,6 +123,7 @@ class Driver(ABC):
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()
+        self._last_fault = ""
         kept = tools.shelf.kept(made_of_of(vendor)(settings, record.auth_origin))
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale, kept=kept)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
@@ -173,14 +174,25 @@ class Driver(ABC):
     def stoppage(self, now: float) -> Stoppage | None:
         found = self._ways.stoppage(now)
         if found is not None:
-            return found
+            return self._explained(found)
         denied = self._keeper.denial(now)
         if denied is not None:
             state: Literal["refused", "down"] = "refused" if denied.outcome in ACCUSING else "down"
             reason = f"no authority: {denied.code} {denied.info}".strip()
-            return Stoppage(state, reason, now + (denied.retry_after_s or 0.0))
+            told = Stoppage(state, reason, now + (denied.retry_after_s or 0.0))
+            return self._explained(told)
         until = self._repeats.stopped_until(now)
         return None if until is None else Stoppage("doubtful", MOSTLY_UNANSWERED, until)
+
+    def _explained(self, stoppage: Stoppage) -> Stoppage:
+        """With what the client said of the last request that got no answer, if that is why.
+
+        Not where a credential leads to many servers: it may have been said of another one.
+        """
+        is_fault = any(code in stoppage.reason for code in (NO_ANSWER[1], NOT_SENT[1]))
+        if stoppage.state != "down" or not is_fault or self._way_of is not None:
+            return stoppage
+        return msgspec.structs.replace(stoppage, detail=self._last_fault)
 
     def repeat_replaces(self, message: Message) -> bool:
         # What is online only comes to a vendor to be taken back, and twice is as good as once.
@@ -541,6 +553,7 @@ class Driver(ABC):
     def _tell_fault(self, fault: Fault) -> None:
         self._metrics.count("faults", channel=self._vendor.NAME, kind=fault.kind)
         self._log.debug("no answer", kind=fault.kind, reason=fault.reason)
+        self._last_fault = fault.reason
 
     def _tell_error(self, turn: Turn | None, error: Exception) -> None:
         self._metrics.count("loop_errors", loop="channel")

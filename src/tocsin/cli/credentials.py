@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -210,7 +210,12 @@ def example(vendor: Vendor) -> str:
 def credential_list(
     *, app: AppOption = 0, data: Data = DEFAULT_DATA, is_json: Json = False
 ) -> None:
-    """List an app's credentials, without their secrets."""
+    """List an app's credentials, without their secrets.
+
+    With a service running, STOPPED says why one does not send all that waits for it: refused by the
+    vendor, the vendor or the way to it down, paused at the vendor's word, or doubtful since most
+    answers stay away; and when it is tried again at the latest.
+    """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
@@ -224,11 +229,12 @@ def credential_list(
                 it["origin"],
                 it["is_enabled"],
                 day_of(it.get("expires_at")),
+                stopped_text(it.get("stopped")),
                 it.get("fault", ""),
             )
             for it in listed
         ]
-        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED", "EXPIRES", "FAULT")
+        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED", "EXPIRES", "STOPPED", "FAULT")
         screen.result(listed, lambda: screen.table(columns, rows))
 
     run(screen, work())
@@ -237,6 +243,17 @@ def credential_list(
 def day_of(at: float | None) -> str:
     """A day, as people write it; nothing for what never ends."""
     return "" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
+
+
+def stopped_text(stopped: Mapping[str, Any] | None) -> str:
+    """Why a credential does not send all that waits, in one line; nothing where it does."""
+    if stopped is None:
+        return ""
+    until = stopped["until"]
+    when = "" if until is None else f" until {dt.datetime.fromtimestamp(until, dt.UTC):%H:%M:%SZ}"
+    part = f" for {stopped['part']}" if stopped["part"] else ""
+    detail = f" ({stopped['detail']})" if stopped.get("detail") else ""
+    return f"{stopped['state']}{part}{when}: {stopped['reason']}{detail}"
 
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Certificate ID.")]

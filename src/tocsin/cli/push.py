@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from tocsin.cli.credentials import stopped_text
 from tocsin.cli.operator import DEFAULT_DATA, Data
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.cli.target import AppId, As, Ca, Sig, Target, Url, connect
@@ -211,7 +212,12 @@ def _picture(task: Mapping[str, Any]) -> Group:
     for name, count in _losses(books):
         funnel.add_row(f"[dim]{escape(name)}[/]", f"[dim]{count:,}[/]", "")
     faults = [f"[bold red]books:[/] {escape(fault)}" for fault in books["faults"]]
-    return Group(bar, funnel, *faults)
+    stopped = [
+        f"[yellow]waits for {escape(it['channel'])} {it['credential']}:[/] "
+        f"{escape(stopped_text(it))}"
+        for it in task.get("stopped", ())
+    ]
+    return Group(bar, funnel, *stopped, *faults)
 
 
 def _steps(books: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ from tocsin.channels.credentials import open_settings
 from tocsin.channels.proxied import open_proxy
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
+from tocsin.ports import Stoppage
 
 HUAWEI: dict[str, Any] = {
     "channel": "huawei",
@@ -148,6 +149,20 @@ async def test_secrets_are_masked_and_what_does_not_open_is_told(world: World) -
     world.vault.use(bytes(range(32)))
     (shown,) = await world.operator.credential_list(APP)
     assert "wrong secret key" in shown["fault"]
+
+
+async def test_the_list_says_what_stops_a_credential_where_its_channel_is_at_work(
+    world: World,
+) -> None:
+    for _ in range(2):
+        await world.operator.credential_add(APP, HUAWEI)
+    assert "stopped" not in (await world.operator.credential_list(APP))[0]
+    world.operator.watch(world.channels)
+    world.channels.stopped = {1: Stoppage("down", "503", float("inf"), detail="no way out")}
+    one, two = await world.operator.credential_list(APP)
+    told = {"state": "down", "reason": "503", "until": None, "part": "", "detail": "no way out"}
+    assert one["stopped"] == told
+    assert two["stopped"] is None
 
 
 async def test_the_clients_file_has_certificate_ids_and_what_the_sdks_need(world: World) -> None:

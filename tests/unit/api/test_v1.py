@@ -14,15 +14,27 @@ from tocsin.api import pages
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.v1 import Books, by_bearer
 from tocsin.domain.outcome import State
-from tocsin.domain.task import WITH_DEVICES, Block, Report, Stage, StepEdit, StepWant
+from tocsin.domain.task import (
+    WITH_DEVICES,
+    Block,
+    NewJob,
+    Report,
+    SendBody,
+    Stage,
+    StepEdit,
+    StepWant,
+    WaitBody,
+)
 from tocsin.errors import StoreError
+from tocsin.ports import Stoppage
 
 HERE = f"/v1/apps/{APP}"
 INFO = {"Title": "Hello", "Desc": "World"}
 
 
 def books_of(world: World) -> Starlette:
-    return pages.create(Books(world.store, world.presence, by_bearer(world.doorkeeper)).routes())
+    admit = by_bearer(world.doorkeeper)
+    return pages.create(Books(world.store, world.presence, admit, world.channels).routes())
 
 
 async def read(world: World, path: str) -> Any:
@@ -209,3 +221,37 @@ async def test_a_store_that_fails_is_503(world: World) -> None:
     app = pages.create([Route("/x", page)])
     asked = await ask(app, "GET", "/x")
     assert (asked.status, asked.json()["ErrorCode"]) == (503, 91000)
+
+
+async def test_a_push_says_which_of_the_credentials_it_waits_for_are_stopped(world: World) -> None:
+    await world.device("REG-1", "ann")
+    body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann"]}
+    task_id = (await world.call("timpush/batch", body))["TaskId"]
+    world.channels.stopped = {
+        1: Stoppage("paused", "429 slow down", 77.0, "push.example", "the operator's proxy"),
+        2: Stoppage("down", "503", float("inf")),
+    }
+    assert (await read(world, f"/tasks/{task_id}"))["stopped"] == []
+    (head,) = await world.store.heads(world.clock.now())
+    (job,) = await world.store.lease(APP, head.queue, head.lane, holder="test", limit=1, lease_s=30)
+    jobs = [
+        NewJob(task=job.task, queue=queue, lane=head.lane, body=body)
+        for queue, body in (
+            ("apns:1", SendBody("apns", 1, -1, (1,))),
+            ("fcm:3", SendBody("fcm", 3, -1, (2,))),
+            ("wait", WaitBody(-1, (3,))),
+        )
+    ]
+    edit = StepEdit(is_done=True, jobs=jobs)
+    await world.store.step(APP, job, StepWant(), lambda _: edit)
+    shown = await read(world, f"/tasks/{task_id}")
+    assert shown["stopped"] == [
+        {
+            "credential": 1,
+            "channel": "apns",
+            "state": "paused",
+            "reason": "429 slow down",
+            "until": 77.0,
+            "part": "push.example",
+        }
+    ]

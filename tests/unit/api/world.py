@@ -67,11 +67,13 @@ class World:
         self.metrics = Metrics()
         self.operator = Operator(self.store, self.vault, self.clock)
         self.doorkeeper = Doorkeeper(self.store, self.vault, self.clock)
+        plain = PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)
+        self.channels = OneChannel(plain)
         accepting = Accepting(
             self.store,
             self.bus,
             self.presence,
-            OneChannel(PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)),
+            self.channels,
             clock=self.clock,
             chance=Chance(1),
             metrics=Metrics(),

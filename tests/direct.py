@@ -39,7 +39,7 @@ class DirectHttp:
     def __init__(self, sandbox: Sandbox, clock: Clock, latency_s: float = 0.0) -> None:
         self._sandbox = sandbox
         self._clock = clock
-        self._latency_s = latency_s
+        self.latency_s = latency_s
         self.dead: set[str] = set()
         """Vendors that never answer and take nothing."""
         self.unreachable: set[str] = set()
@@ -66,7 +66,7 @@ class DirectHttp:
         if vendor in self.dead:
             await self._clock.sleep(deadline_s)
             return Fault("maybe_sent", "no answer in time")
-        await self._clock.sleep(self._latency_s)
+        await self._clock.sleep(self.latency_s)
         call = Call(
             request.method,
             request.path,

@@ -55,8 +55,19 @@ class Server(Struct, frozen=True, kw_only=True):
         Count, _says("Seconds an idle connection of a caller is kept open.")
     ] = 75
     drain_s: Annotated[
-        Seconds, _says("Seconds that calls under way get when the service is told to stop.")
-    ] = 10.0
+        Seconds,
+        _says(
+            "Seconds that calls, and requests to vendors, under way are awaited when the service "
+            "is told to stop. It ends within three seconds more: stay below what kills it."
+        ),
+    ] = 6.0
+    restart_s: Annotated[
+        Seconds,
+        _says(
+            "Seconds after which connected devices are asked to come back when the service stops: "
+            "how long a restart takes. They come back spread over the five seconds and more after."
+        ),
+    ] = 5.0
 
 
 class Log(Struct, frozen=True, kw_only=True):

@@ -292,6 +292,14 @@ class Gate(Protocol):
         """Whether that still holds, without waiting: for a request that waited for a stream."""
         ...
 
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether requests under way are to be awaited though nothing more may begin.
+
+        True while the service stops in good order; a recall or a lost lease does not wait.
+        """
+        ...
+
 
 class Channel(Protocol):
     """A way to reach devices: one credential of a vendor, or our online channel."""

@@ -34,10 +34,23 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_open = asyncio.Event()
+        # uvicorn makes it only at its start, which may fail.
+        self.servers = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def refuse(self) -> None:
+        """Take no more connections; those that are open stay."""
+        for listening in self.servers:
+            listening.close()
+
+    def finish(self, patience_s: float) -> None:
+        """End once the calls under way are answered, and without them after `patience_s`."""
+        # uvicorn hands it to `asyncio.wait_for`, which takes fractions.
+        self.config.timeout_graceful_shutdown = patience_s  # type: ignore[assignment]
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -62,7 +75,6 @@ def public_server(doors: Doors, config: Config) -> uvicorn.Config:
         proxy_headers=True,
         forwarded_allow_ips=list(server.trusted_proxies),
         timeout_keep_alive=server.keep_alive_s,
-        timeout_graceful_shutdown=int(server.drain_s),
         ssl_certfile=server.tls_cert or None,
         ssl_keyfile=server.tls_key or None,
     )
@@ -85,7 +97,6 @@ def private_server(app: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=1,
     )
 
 

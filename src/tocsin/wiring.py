@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
@@ -84,6 +85,8 @@ MARK_BYTES = 16
 """Of what tells the collapse ids of one store from another's."""
 HOLDER = "main"
 """The one worker of an embedded store."""
+CALLS_MIN_S = 1.0
+"""What calls under way get at least when the service stops and devices took the drain's time."""
 BREAK = "TOCSIN_BREAK"
 """Environment variable that names a fault to plant; for `tocsin demo --break` alone."""
 KEY_ADVICE = (
@@ -169,8 +172,11 @@ async def serve(
         await normalise_stored_tokens(
             service.store, normal_route, progress=progress, is_ended=ended.is_set
         )
-        if not ended.is_set():
-            await _Running(service, stack).serve(started, ended)
+        if ended.is_set():
+            return
+        left = await _Running(service, stack).serve(started, ended)
+    # Told when everything is closed, so that it is the last line and true.
+    get_logger(__name__).info("stopped", **msgspec.structs.asdict(left))
 
 
 def ease_collector(stack: contextlib.AsyncExitStack) -> None:
@@ -186,6 +192,26 @@ def ease_collector(stack: contextlib.AsyncExitStack) -> None:
     gc.set_threshold(*COLLECT_EVERY)
 
 
+class Left(Struct, frozen=True, kw_only=True):
+    """What a stop left, as the last line of the log tells it."""
+
+    jobs_open: int
+    """Jobs that the next start finds."""
+    jobs_unsettled: int
+    """Those of them that had begun: whom they concern is in doubt."""
+    devices_connected: int
+    """Devices that did not leave when they were asked to, and were cut off."""
+
+
+class Workers(Struct, frozen=True):
+    """What works behind the doors."""
+
+    dispatcher: Dispatcher
+    hub: Hub
+    others: list[Callable[[], Coroutine[Any, Any, None]]]
+    """Run until they are cancelled, at any moment."""
+
+
 class _Running:
     """A service with its doors open and its workers at work."""
 
@@ -196,7 +222,7 @@ class _Running:
         self._log = get_logger(__name__)
         self._channels: VendorChannels
 
-    async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> None:
+    async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> Left:
         service, config = self._service, self._service.config
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
@@ -251,8 +277,8 @@ class _Running:
         )
         doors = self._doors(desk, hub, registrar, self._receiving(channels))
         watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
-        workers = [dispatcher.run, ticker.run, hub.run, watch.run]
-        await self._run(doors, hub, workers, started, ended)
+        workers = Workers(dispatcher, hub, [ticker.run, hub.run, watch.run])
+        return await self._run(doors, workers, started, ended)
 
     def _ticker(self, indexer: Indexer, channels: Channels) -> Ticker:
         service, keep = self._service, self._service.config.keep
@@ -316,7 +342,10 @@ class _Running:
             registrar=registrar,
             clock=service.clock,
             metrics=service.metrics,
-            settings=OnlineSettings(connections_max=devices.connections_max),
+            settings=OnlineSettings(
+                connections_max=devices.connections_max,
+                restart_s=service.config.server.restart_s,
+            ),
         )
         for subject, listener in ((DEVICE, hub.take_device), (KICKED, hub.take_kick)):
             self._stack.callback(bus.subscribe(subject, listener))
@@ -325,26 +354,28 @@ class _Running:
     async def _run(
         self,
         doors: Doors,
-        hub: Hub,
-        workers: list[Callable[[], Coroutine[Any, Any, None]]],
+        workers: Workers,
         started: Callable[[str], None],
         ended: asyncio.Event,
-    ) -> None:
-        """Run doors and workers; whichever fails ends the service, doors close first."""
-        config = self._service.config
+    ) -> Left:
+        """Run doors and workers; whichever fails ends the service, in the same good order."""
+        config, service = self._service.config, self._service
         public = Server(public_server(doors, config))
         listening = listen(config)
         url = url_of(config, listening)
         status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
         service = self._service
-        own = admin.create(service.operator, service.store, hub, lambda: status, self._channels)
+        own = admin.create(
+            service.operator, service.store, workers.hub, lambda: status, self._channels
+        )
         with admin_socket(Path(config.data)) as private_socket:
             private = Server(private_server(own))
             doors_open = [
                 asyncio.create_task(public.serve([listening])),
                 asyncio.create_task(private.serve([private_socket])),
             ]
-            at_work = [asyncio.create_task(worker()) for worker in workers]
+            dispatching = asyncio.create_task(workers.dispatcher.run())
+            others = [asyncio.create_task(worker()) for worker in workers.others]
             await asyncio.wait(
                 [
                     asyncio.create_task(public.is_open.wait()),
@@ -354,18 +385,38 @@ class _Running:
             self._log.info("serving", url=url)
             started(url)
             stop = asyncio.create_task(ended.wait())
-            await asyncio.wait({stop, *doors_open, *at_work}, return_when=asyncio.FIRST_COMPLETED)
-            await hub.drain()
-            for server in (public, private):
-                server.should_exit = True
-            results = await asyncio.gather(*doors_open, return_exceptions=True)
-            for task in at_work:
+            running = {stop, dispatching, *doors_open, *others}
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            devices = await self._stop([public, private], workers)
+            results = await asyncio.gather(*doors_open, dispatching, return_exceptions=True)
+            for task in (stop, *others):
                 task.cancel()
-            results += await asyncio.gather(*at_work, return_exceptions=True)
-            stop.cancel()
+            results += await asyncio.gather(*others, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        return Left(
+            jobs_open=sum((await service.store.depth()).values()),
+            jobs_unsettled=workers.dispatcher.unsettled,
+            devices_connected=devices,
+        )
+
+    async def _stop(self, servers: Sequence[Server], workers: Workers) -> int:
+        """Begin nothing new, and let what is under way end; answers the devices cut off.
+
+        Jobs, devices and calls share the same seconds: each waits for none of the others.
+        """
+        drain_s, clock = self._service.config.server.drain_s, self._service.clock
+        self._log.info("stopping", drain_s=drain_s, devices_connected=workers.hub.count)
+        began_at = clock.monotonic()
+        for server in servers:
+            server.refuse()
+        workers.dispatcher.stop(drain_s)
+        devices = await workers.hub.drain(drain_s)
+        left_s = drain_s - (clock.monotonic() - began_at)
+        for server in servers:
+            server.finish(max(CALLS_MIN_S, left_s))
+        return devices
 
 
 async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:

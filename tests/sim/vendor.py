@@ -104,9 +104,10 @@ class PlainChannel:
         self._replaces = replaces
         self._slots = asyncio.Semaphore(in_flight)
         self.trips: list[str] = []
+        self.is_full = False
 
     def room(self, now: float) -> int:
-        return 400
+        return 0 if self.is_full else 400
 
     def repeat_replaces(self, message: Message) -> bool:
         return self._replaces

@@ -110,7 +110,8 @@ class Works:
             metrics=self.metrics,
             correlation_key=KEY,
         )
-        self.dispatcher = Dispatcher("main", work, bus, pace)
+        self._dispatching = ("main", work, bus, pace)
+        self.dispatcher = Dispatcher(*self._dispatching)
         receiving = Receiving(
             store=self.store,
             channels=self.channels,
@@ -197,6 +198,23 @@ class Works:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         return dict(self.sandbox.log.counts().accepted_by_vendor)
+
+    async def stop_after(self, span_s: float, drain_s: float, step_s: float = STEP_S) -> float:
+        """Let so much time pass and stop in good order; answers how long the stop took.
+
+        Another dispatcher stands ready then, as after a restart.
+        """
+        working = asyncio.create_task(self.dispatcher.run())
+        await self.clock.advance(0.0)
+        for _ in range(round(span_s / step_s)):
+            await self.clock.advance(step_s)
+        told_at = self.clock.now()
+        self.dispatcher.stop(drain_s)
+        while not working.done():
+            await self.clock.advance(step_s)
+        await working
+        self.dispatcher = Dispatcher(*self._dispatching)
+        return self.clock.now() - told_at
 
     async def books(self, task: int) -> TaskBooks:
         books = await self.store.books(APP, task)

@@ -97,6 +97,8 @@ class World:
             sdkappid=APP, key=b"", appkey=b"", admins=("admin",), profile="unlimited", ack_s=2
         )
         self.pace = Pace(lease_s=lease_s, poll_s=0.25)
+        self.dispatchers: list[Dispatcher] = []
+        """Those hired so far, ended ones too."""
         self._workers: list[asyncio.Task[None]] = []
         self._hired = 0
         self._random = 0
@@ -124,6 +126,7 @@ class World:
             correlation_key=b"k" * 32,
         )
         worker = Dispatcher(f"worker-{self._hired}", tools, self.bus, self.pace)
+        self.dispatchers.append(worker)
         self._workers.append(asyncio.create_task(worker.run()))
         return len(self._workers) - 1
 
@@ -132,6 +135,15 @@ class World:
         worker = self._workers[place]
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
+
+    async def stop(self, place: int, drain_s: float, step_s: float = 0.05) -> float:
+        """Stop a worker in good order; answers how long that took."""
+        told_at = self.clock.now()
+        self.dispatchers[place].stop(drain_s)
+        while not self._workers[place].done():
+            await self.clock.advance(step_s)
+        await self._workers[place]
+        return self.clock.now() - told_at
 
     async def close(self) -> None:
         for place in range(len(self._workers)):

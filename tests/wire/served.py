@@ -31,13 +31,22 @@ class Process:
         self.url = url
 
     async def kill(self) -> None:
-        self._process.kill()
-        await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
-    async def stop(self) -> None:
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code."""
         if self._process.returncode is None:
             self._process.terminate()
-            await self._process.wait()
+        return await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        return await self._process.wait()
 
 
 @asynccontextmanager
@@ -50,17 +59,30 @@ async def process_of(folder: Path, **settings: str) -> AsyncIterator[Process]:
         await process.stop()
 
 
-async def start(folder: Path, settings: Mapping[str, str] = {}) -> Process:
-    """Start a process and wait until it listens."""
+@asynccontextmanager
+async def logging_process(
+    folder: Path, log: Path, settings: Mapping[str, str]
+) -> AsyncIterator[Process]:
+    """Serve the folder, logging JSON lines to `log`; who leaves the block has seen it end."""
+    process = await start(folder, {"TOCSIN_LOG_FORMAT": "json", **settings}, log)
+    try:
+        yield process
+    finally:
+        await process.kill()
+
+
+async def start(folder: Path, settings: Mapping[str, str] = {}, log: Path | None = None) -> Process:
+    """Start a process and wait until it listens; it appends what it logs to `log`."""
     command = ("-m", "tocsin.cli.main", "serve", "--data", str(folder), "--port", "0", "--json")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
-    )
+    with (log or Path(os.devnull)).open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
+        )
     assert process.stdout is not None
     async with asyncio.timeout(START_S):
         line = await process.stdout.readline()

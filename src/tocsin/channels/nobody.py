@@ -38,3 +38,7 @@ class OpenGate:
     def still_may(self, batch: Batch) -> bool:
         del batch
         return True
+
+    @property
+    def awaits_answers(self) -> bool:
+        return False

@@ -82,13 +82,15 @@ class SingleDriver(Driver):
         return [(self._ways.of(name), indexes) for name, indexes in places.items()]
 
     async def _watch(self, turn: Turn, under_way: set[asyncio.Task[None]]) -> None:
-        """Give up what has no answer yet once the gate has closed.
+        """Give up what has no answer yet once the gate has closed, unless it awaits answers.
 
         Behind a stream limit the client's library may hold requests that it has taken, and begin
         them seconds later; which of them it holds it does not tell, so all end in doubt.
         """
         while True:
             await self._clock.sleep(WATCH_S)
+            if turn.gate.awaits_answers:
+                continue
             if under_way and await turn.gate.may_begin(turn.batch) is not None:
                 await self._clock.sleep(GRACE_S)
                 for task in list(under_way):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import Annotated, Any
 
 import msgspec
@@ -51,7 +49,6 @@ def demo(
     found: list[Outcome] = []
 
     async def work() -> None:
-        _end_on_terminate()
         console = _console(screen)
         try:
             sizes = SMALL if small else Sizes()
@@ -64,13 +61,6 @@ def demo(
         screen.json(_told(found[0]))
     if not found[0].is_right:
         raise typer.Exit(EXIT_REFUSED)
-
-
-def _end_on_terminate() -> None:
-    """Let SIGTERM end the demo as Ctrl-C does: its children are ended with it."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _console(screen: Screen) -> Console:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,7 @@ from rich.markup import escape
 from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import find
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
+from tocsin.cli.signals import stop_on_signals
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
@@ -90,10 +89,7 @@ def sandbox(
     )
 
     async def work() -> None:
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ended.set)
+        ended = stop_on_signals()
         async with AsyncExitStack() as stack:
             # What carries the vendors' receipts.
             http = CurlHttp()

@@ -13,6 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 
+from tocsin.cli.signals import cancel_on_terminate
 from tocsin.client.wire import Refused, Unreachable
 from tocsin.errors import CODES, CallError, SetupError, StoreError
 
@@ -134,7 +135,7 @@ def run(
     factory = uvloop.new_event_loop if is_server else None
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(work)
+            runner.run(work if is_server else _foreground(work))
     except Refused as fault:
         screen.fail(Fault(str(fault), _help_of(fault.code)))
     except CallError as fault:
@@ -150,8 +151,12 @@ def run(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except asyncio.CancelledError:
-        # A command that cleans up behind itself turns SIGTERM into this.
         raise typer.Exit(143) from None
+
+
+async def _foreground(work: Coroutine[Any, Any, None]) -> None:
+    cancel_on_terminate()
+    await work
 
 
 def _help_of(code: int) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -17,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.signals import stop_on_signals
 from tocsin.config import Config, ConfigError, check, load
 from tocsin.config import show as show_tree
 from tocsin.wiring import serve as serve_config
@@ -62,7 +61,8 @@ def serve(
 ) -> None:
     """Run the service. One process and one folder; nothing else is needed.
 
-    It prints where it listens and runs until Ctrl-C or SIGTERM; what was answered by then is kept.
+    It prints where it listens and runs until Ctrl-C or SIGTERM. Then it takes no more calls, awaits
+    what vendors still owe for server.drain_s seconds, and ends; a second signal ends it at once.
     Options win over the environment (TOCSIN_SERVER_PORT, …), that over the file.
     """
     screen = Screen(is_json=is_json)
@@ -75,10 +75,7 @@ def serve(
 
     async def work() -> None:
         settings = load_config(config, data, told)
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ended.set)
+        ended = stop_on_signals()
 
         def started(url: str) -> None:
             _started(screen, url, settings)

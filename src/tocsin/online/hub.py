@@ -47,6 +47,12 @@ from tocsin.store import Store
 
 RECALLED_MAX = 10_000
 TICK_S = 1.0
+DRAIN_LOOK_S = 0.1
+GOLDEN_RATIO = 0.618_033_988_749_895
+RETURNS_PER_S = 1_000
+"""Clients that are asked to come back within one second after a restart."""
+RETURN_SPREAD_MIN_S = 5.0
+"""Over so long they are spread at least: nobody knows to the second how long a restart takes."""
 GATHER_S = 1.0
 """How long a poll that has something to answer waits for the rest of its offers."""
 
@@ -62,6 +68,8 @@ class OnlineSettings(Struct, frozen=True, kw_only=True):
     """Longest time that a poll over plain HTTP waits."""
     drain_s: float = 5.0
     """How long clients get to leave by themselves when the service stops."""
+    restart_s: float = 5.0
+    """How long a restart takes: no client is asked to come back sooner."""
     rhythm: Rhythm = Rhythm()
 
 
@@ -110,6 +118,9 @@ class Hub:
         self._recalled: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_draining = False
+        self._returning = 0
+        """Clients that were asked to come back after the restart."""
+        self._spread_s = RETURN_SPREAD_MIN_S
         self._log = get_logger(__name__)
 
     # presence
@@ -230,6 +241,8 @@ class Hub:
         if steps:
             self._attach(line, frame.sdkappid, device)
             self._do(line, steps)
+            if self._is_draining:
+                self._send_away(line)
             line.offering = self._start(self._offer(line, frame.known))
             line.offering.add_done_callback(lambda _: _forget_offering(line))
 
@@ -305,6 +318,8 @@ class Hub:
         session.resume(known)
         line = Line(box, session, "")
         self._attach(line, app, device)
+        if self._is_draining:
+            self._send_away(line)
         line.offering = self._start(self._offer(line, known))
         waiting = asyncio.ensure_future(self._clock.sleep(min(wait_s, self.settings.poll_max_s)))
         filled = asyncio.ensure_future(box.filled())
@@ -358,18 +373,39 @@ class Hub:
                     self._do(line, line.session.tick(now))
                     self._schedule(line)
 
-    async def drain(self) -> None:
-        """Ask every client to go elsewhere, then close what is left."""
+    async def drain(self, patience_s: float | None = None) -> int:
+        """Ask every client to come back after the restart, then close what is left.
+
+        Answers how many clients were left; they get `patience_s` to leave by themselves.
+        """
         self._is_draining = True
         lines = self._open | set(self._lines.values())
+        self._spread_s = max(RETURN_SPREAD_MIN_S, len(lines) / RETURNS_PER_S)
         for line in lines:
-            self._do(line, line.session.drain(0.0))
-        waited_s = 0.0
-        while self._open and waited_s < self.settings.drain_s:
-            await self._clock.sleep(0.1)
-            waited_s += 0.1
-        for line in lines:
+            self._send_away(line)
+        left_s = self.settings.drain_s
+        if patience_s is not None:
+            left_s = min(left_s, patience_s)
+        while self._open and left_s > 0:
+            await self._clock.sleep(DRAIN_LOOK_S)
+            left_s -= DRAIN_LOOK_S
+        left = self._open | set(self._lines.values())
+        for line in left:
             self._do(line, line.session.end(GOING))
+        return len(left)
+
+    def _send_away(self, line: Line) -> None:
+        """Ask a client to come back once the service is up again, not all at the same moment."""
+        self._returning += 1
+        # A stride of the golden ratio spreads any number of clients evenly.
+        share = self._returning * GOLDEN_RATIO % 1.0
+        after_s = self.settings.restart_s + share * self._spread_s
+        self._do(line, line.session.drain(round(after_s, 3)))
+
+    @property
+    def count(self) -> int:
+        """Devices connected to this process."""
+        return len(self._lines)
 
     def _schedule(self, line: Line) -> None:
         if line.is_open:

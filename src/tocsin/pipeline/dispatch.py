@@ -19,6 +19,8 @@ URGENT_SHARE = 8
 """One in so many of a worker's places is kept for urgent work, whoever's bulk fills the rest."""
 REFRESH_S = 0.4
 """How often the recall set is read while jobs are under way: half of what a copy may be old."""
+SETTLE_S = 2.0
+"""Time to settle what was given up at the end of a stop; then the leases decide."""
 
 WAKE_JOBS = 256
 """Jobs woken in one step when a way has proved itself; the others follow in the next turns."""
@@ -59,22 +61,39 @@ class Dispatcher:
         self._proofs: set[tuple[int, str, str]] = set()
         """(app, queue, way) whose waiting jobs are not all woken yet."""
         self._hint = asyncio.Event()
+        self._drain_s: float | None = None
+        """Set once the service stops: how long answers are awaited."""
+        self.unsettled = 0
+        """Jobs that `run` left begun and not settled when it ended."""
         self._log = structlog.get_logger("dispatch")
 
     async def run(self) -> None:
-        """Serve until cancelled; what is under way then is left to its lease."""
+        """Serve until told to `stop`; what is under way when cancelled is left to its lease."""
         stop = self._bus.subscribe(WORK, lambda _: self._hint.set())
         extender = asyncio.create_task(self._extend_leases())
         try:
-            while True:
+            while self._drain_s is None:
                 wait_s = await self._guarded_turn()
-                await self._rest(wait_s)
+                if self._drain_s is None:
+                    await self._rest(wait_s)
+            await self._drain(self._drain_s)
         finally:
+            self.unsettled = len(self._tasks)
             stop()
             extender.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(extender, *self._tasks, return_exceptions=True)
+
+    def stop(self, drain_s: float) -> None:
+        """Lease nothing more and let no request begin; `run` returns once all is settled.
+
+        Answers to what has begun are awaited for `drain_s` seconds. What has none by then is
+        settled as possibly delivered, and jobs that have not begun are given back.
+        """
+        self._drain_s = drain_s
+        self._worker.gate.close()
+        self._hint.set()
 
     async def turn(self) -> float:
         """Lease and start what can begin now; answers the seconds until the next look."""
@@ -90,7 +109,7 @@ class Dispatcher:
         for head in self._in_turn(heads):
             if head.ready_at > now:
                 wait_s = min(wait_s, head.ready_at - now)
-            elif len(self._tasks) < self._pace.jobs_max:
+            elif self._drain_s is None and len(self._tasks) < self._pace.jobs_max:
                 await self._serve(head)
         return wait_s
 
@@ -109,10 +128,19 @@ class Dispatcher:
         for app in {app for app, _ in self._held}:
             await self._worker.gate.refresh(app)
 
-    async def drain(self) -> None:
-        """Wait until nothing is under way: for tests and for a calm stop."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def _drain(self, drain_s: float) -> None:
+        await self._settled(drain_s)
+        self._worker.gate.give_up()
+        await self._settled(SETTLE_S)
+
+    async def _settled(self, patience_s: float) -> None:
+        """Wait until nothing is under way, but no longer than this."""
+        waiting = asyncio.ensure_future(self._clock.sleep(patience_s))
+        try:
+            while self._tasks and not waiting.done():
+                await asyncio.wait({waiting, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
 
     async def _guarded_turn(self) -> float:
         try:

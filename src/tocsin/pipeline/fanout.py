@@ -24,6 +24,7 @@ from tocsin.domain.task import (
     Task,
     end,
 )
+from tocsin.pipeline.settle import decide_give_back
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
@@ -79,6 +80,7 @@ class Fanout:
         audiences: Audiences,
         clock: Clock,
         write: Write,
+        is_stopping: Callable[[], bool] = lambda: False,
         page_accounts: int = PAGE_ACCOUNTS,
     ) -> None:
         self._store = store
@@ -87,10 +89,14 @@ class Fanout:
         self._audiences = audiences
         self._clock = clock
         self._write = write
+        self._is_stopping = is_stopping
         self._page_accounts = page_accounts
 
     async def run(self, job: Job) -> None:
-        """Walk to the end. Raises `Stale` when another worker took the job over."""
+        """Walk to the end, or to the end of a page where the service stops.
+
+        Raises `Stale` when another worker took the job over.
+        """
         task = await self._task(job)
         only = None
         if task.overwrites is not None:
@@ -102,6 +108,9 @@ class Fanout:
         body = job.body if isinstance(job.body, FanoutBody) else None
         walk = Walk(audience, only, await self._planned(job))
         while body is not None:
+            if self._is_stopping():
+                await self._write(job, StepWant(), decide_give_back)
+                return
             facts = await self._channels.facts(job.app)
             body = await self._page(job, body, walk, facts)
 

@@ -40,6 +40,26 @@ class RecallGate:
         self._health = health
         self._copies: dict[int, _Copy] = {}
         self._lost: set[tuple[int, int]] = set()
+        self._is_closed = False
+        self._awaits_answers = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more begins, of any job, because the service stops."""
+        return self._is_closed
+
+    @property
+    def awaits_answers(self) -> bool:
+        return self._awaits_answers
+
+    def close(self) -> None:
+        """Let nothing more begin; requests under way are still awaited."""
+        self._is_closed = True
+        self._awaits_answers = True
+
+    def give_up(self) -> None:
+        """Await no answer any longer: requests that have none are possibly delivered."""
+        self._awaits_answers = False
 
     def lose(self, app: int, job: int) -> None:
         """A job's lease could not be extended: begin nothing more of it."""
@@ -51,7 +71,7 @@ class RecallGate:
 
     async def may_begin(self, batch: Batch) -> Outcome | None:
         """None: begin. Else the outcome to book, with nothing sent."""
-        if not self._health.is_well or (batch.app, batch.job) in self._lost:
+        if self._is_closed or not self._health.is_well or (batch.app, batch.job) in self._lost:
             return Outcome.HELD
         copy = self._copies.get(batch.app)
         if copy is None:
@@ -67,7 +87,7 @@ class RecallGate:
         return None
 
     def still_may(self, batch: Batch) -> bool:
-        if not self._health.is_well or (batch.app, batch.job) in self._lost:
+        if self._is_closed or not self._health.is_well or (batch.app, batch.job) in self._lost:
             return False
         copy = self._copies.get(batch.app)
         if copy is None or self._clock.monotonic() - copy.read_at > COPY_MAX_S:

@@ -27,7 +27,7 @@ from tocsin.pipeline.begin import Begun, batch_of, decide_begin
 from tocsin.pipeline.fanout import Audiences, Fanout
 from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.settle import decide_give_up, decide_settle, judge_batch
+from tocsin.pipeline.settle import decide_give_back, decide_give_up, decide_settle, judge_batch
 from tocsin.pipeline.waiting import decide_online, decide_wait
 from tocsin.pipeline.window import Window
 from tocsin.ports import Channel, Channels, Presence
@@ -71,6 +71,7 @@ class Worker:
             audiences=self._audiences,
             clock=tools.clock,
             write=self._write,
+            is_stopping=lambda: self.gate.is_closed,
         )
         self._window = Window()
         self._health = Health()
@@ -78,7 +79,13 @@ class Worker:
         self._log = structlog.get_logger("work")
 
     async def run(self, job: Job) -> None:
-        """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides."""
+        """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides.
+
+        While the service stops, the job is given back instead.
+        """
+        if self.gate.is_closed:
+            await self._write(job, StepWant(), decide_give_back)
+            return
         generations_max = GENERATIONS_MAX if job.begun_at is None else BEGUN_GENERATIONS_MAX
         if job.generation > generations_max:
             await self._write(job, StepWant(), decide_give_up(self._clock.now()))

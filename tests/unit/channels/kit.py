@@ -169,6 +169,7 @@ class OpenGate:
         self._answers: Iterator[Outcome | None] = iter(answers)
         self.asked = 0
         self.is_open = True
+        self.awaits_answers = False
 
     async def may_begin(self, batch: Batch) -> Outcome | None:
         self.asked += 1

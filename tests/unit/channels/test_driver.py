@@ -202,6 +202,8 @@ async def test_nothing_is_awaited_between_the_gate_and_the_request(clock: Manual
             order.append("leave")
             return None
 
+        awaits_answers = False
+
         def still_may(self, batch: Batch) -> bool:
             return True
 

@@ -13,6 +13,13 @@ from tocsin.ports import Batch, Request, Response
 OK = Response(200)
 
 
+class ClosingGate(OpenGate):
+    """Once closed, it refuses what asks anew."""
+
+    async def may_begin(self, batch: Batch) -> Outcome | None:
+        return None if self.is_open else Outcome.RECALLED
+
+
 async def test_a_request_asks_the_gate_again_as_it_goes_onto_the_wire() -> None:
     """It may have waited for a stream: the client asks, and a closed gate makes it no request."""
     gate = OpenGate()
@@ -33,11 +40,7 @@ async def test_what_a_library_may_still_hold_is_given_up_when_the_gate_closes(
         held.append(asyncio.get_running_loop().create_future())
         return await held[-1]
 
-    class Closing(OpenGate):
-        async def may_begin(self, batch: Batch) -> Outcome | None:
-            return None if self.is_open else Outcome.RECALLED
-
-    gate = Closing()
+    gate = ClosingGate()
     one = driver(apns, ScriptedHttp(hold), clock=clock)
     delivering = asyncio.create_task(one.deliver(batch(3), gate))
     await clock.advance(5)
@@ -47,3 +50,27 @@ async def test_what_a_library_may_still_hold_is_given_up_when_the_gate_closes(
     receipts = await delivering
     assert [receipt.outcome for receipt in receipts] == [Outcome.UNKNOWN] * 3
     assert all(waiting.cancelled() for waiting in held)
+
+
+async def test_a_stop_awaits_answers_and_then_gives_up_those_that_are_missing(
+    clock: ManualClock,
+) -> None:
+    waiting: list[asyncio.Future[Response]] = []
+
+    async def wait(_: Request) -> Response:
+        waiting.append(asyncio.get_running_loop().create_future())
+        return await waiting[-1]
+
+    gate = ClosingGate()
+    one = driver(apns, ScriptedHttp(wait), clock=clock)
+    delivering = asyncio.create_task(one.deliver(batch(3), gate))
+    await clock.advance(1)
+    gate.is_open, gate.awaits_answers = False, True
+    await clock.advance(5)
+    assert not any(answer.cancelled() for answer in waiting)
+    waiting[0].set_result(OK)
+    await clock.advance(1)
+    gate.awaits_answers = False
+    await clock.advance(0.5)
+    outcomes = [receipt.outcome for receipt in await delivering]
+    assert outcomes == [Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.UNKNOWN]

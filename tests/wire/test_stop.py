@@ -26,6 +26,7 @@ from tests.wire.served import (
 from tocsin.client.device import PATH
 from tocsin.client.sandbox import credential_facts
 from tocsin.clock import SystemClock
+from tocsin.demo.stage import COMMAND
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.task import Phase
@@ -186,3 +187,36 @@ async def test_the_listener_closes_and_devices_are_told_when_to_come_back(tmp_pa
     assert next(it for it in events if it["event"] == "stopping")["devices_connected"] == 2
     assert events[-1]["event"] == "stopped"
     assert events[-1]["devices_connected"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "exit_code"),
+    [
+        (("sandbox", "--port", "0", "--json"), 0),
+        (("listen", "--url", "http://127.0.0.1:9", "--app", "7", "--appkey", "k"), 143),
+    ],
+    ids=["sandbox", "listen"],
+)
+async def test_commands_in_the_foreground_end_at_sigterm(
+    words: tuple[str, ...], exit_code: int
+) -> None:
+    """The sandbox says where it listens; `listen`, where nobody does, that it is not connected."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.stdout.readline()
+            process.terminate()
+            said = await process.stdout.read()
+            assert await process.wait() == exit_code
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert b"Traceback" not in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,6 +28,9 @@ def stop_on_signals() -> asyncio.Event:
 
 def cancel_on_terminate() -> None:
     """Let SIGTERM end the running command as Ctrl-C does: what it opened is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals are the main thread's; whoever runs a command beside it ends it by itself.
+        return
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -26,7 +26,7 @@ from tocsin.demo.checks import (
     check_tags,
 )
 from tocsin.demo.evidence import Evidence
-from tocsin.demo.rows import VendorRow
+from tocsin.demo.rows import OnlineRow, VendorRow
 from tocsin.demo.show import Show
 from tocsin.demo.world import (
     COUNTS,
@@ -297,12 +297,15 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
     )  # fmt: skip
     alone = msgspec.structs.replace(row, vendor="alone", sent=7, devices_max=1, reports=False)
     screen = io.StringIO()
-    Show(Console(file=screen, width=112), ManualClock()).vendors([alone, row])
+    Show(Console(file=screen, width=112), ManualClock()).vendors(
+        [alone, row], OnlineRow(devices=200, sent=518, reached=489)
+    )
     told = {
         line.split()[0]: line.split()[1:] for line in screen.getvalue().splitlines() if line.strip()
     }
     assert told["lists"][:4] == ["1,200", "4,233", "12", "8"]
     assert told["lists"][-3:] == ["424", "of", "1,000"]
     assert told["alone"][-1] == "\N{EN DASH}"
-    assert told["all"] == ["2,400", "4,240", "24", "16", "·", "8,450", "2", "20"]
+    assert told["online"] == ["200", "518", "·", "·", "·", "489", "·", "·", "\N{EN DASH}"]
+    assert told["all"] == ["vendors", "2,400", "4,240", "24", "16", "·", "8,450", "2", "20"]
     assert "no receipts come from alone\n" in screen.getvalue()

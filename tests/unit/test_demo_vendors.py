@@ -9,7 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from tocsin.demo.evidence import Case, Evidence, Finding, LogLine, Logs, Sight, arrange
-from tocsin.demo.rows import VendorRow, check_table, make_rows
+from tocsin.demo.rows import (
+    VendorRow,
+    check_table,
+    make_rows,
+)
 from tocsin.demo.vendor_checks import (
     check_lists,
     check_overwrite,

@@ -45,6 +45,9 @@ async def test_the_demo_adds_up() -> None:
         # A vendor that reports has reached its phones, and every other one those that say so.
         assert row.reached > (row.sent * 0.9 if row.reports else 0), row
         assert row.vendor in printed
+    assert outcome.online.devices == SMALL.sockets
+    assert outcome.online.sent > outcome.online.reached > 0
+    assert "\n online" in printed
 
 
 @pytest.mark.parametrize(

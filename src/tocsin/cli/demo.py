@@ -79,4 +79,5 @@ def _told(outcome: Outcome) -> dict[str, Any]:
         ],
         "pushes": [{"push": it.act.label, "ledger": it.ledger} for it in outcome.evidence],
         "vendors": msgspec.to_builtins(outcome.rows),
+        "online": msgspec.to_builtins(outcome.online),
     }

@@ -18,11 +18,22 @@ from tocsin.demo.world import Act, World, waiters
 
 POLL_S = 0.1
 QUICK_POLL_S = 0.02
-STUCK_S = 90.0
-"""A push that has not moved on for so long never will."""
+STUCK_S = 600.0
+"""A push that has not moved on for so long never will, however slow the machine is."""
 SLOW_S = 1.0
 """How slow the vendors are made for the push that is recalled."""
 OVERWRITE_SUFFIX = "_recall"
+
+
+class TooSlow(Exception):
+    """A push's life ended before this machine had served every device that can be reached.
+
+    What became of it then tells nothing about the service.
+    """
+
+    def __init__(self, life_s: float) -> None:
+        super().__init__(f"{life_s:.0f} s of life were too few")
+        self.life_s = life_s
 
 
 class Played(Struct, frozen=True):
@@ -36,13 +47,22 @@ class Director:
     """Sends the pushes one after another and reads what became of them."""
 
     def __init__(
-        self, stage: Stage, client: Client, sandbox: SandboxDoor, show: Show, clock: Clock
+        self,
+        stage: Stage,
+        client: Client,
+        sandbox: SandboxDoor,
+        show: Show,
+        clock: Clock,
+        *,
+        is_last_try: bool = False,
     ) -> None:
+        """On the last try nothing is `TooSlow`: the checks say what became of each push."""
         self._stage = stage
         self._client = client
         self._sandbox = sandbox
         self._show = show
         self._clock = clock
+        self._is_last_try = is_last_try
         self.findings: list[Finding] = []
         """Pushes that did not move on."""
 
@@ -60,6 +80,11 @@ class Director:
             await self._recall(pushed.task_id, before)
         waiting = 0 if act.is_recalled else len(waiters(world, act))
         await self._follow(pushed.task_id, act.label, waiting)
+        await self._check_in_time(pushed.task_id, waiting)
+        if act.is_recalled:
+            overwrite = f"{pushed.task_id}{OVERWRITE_SUFFIX}"
+            await self._until_ended(overwrite)
+            await self._check_in_time(overwrite, 0)
         # Whoever is told gone loses the token before the next push is planned.
         await self._hear_receipts(act.label)
         return Played(act, pushed.task_id)
@@ -84,9 +109,29 @@ class Director:
             if not self._is_time_left(give_up_at, task_id):
                 break
             await self._clock.sleep(QUICK_POLL_S)
+        # Of a push that has ended by itself nothing is left to recall.
+        await self._check_in_time(task_id, 0)
         text = notice("Withdrawn", "Please ignore the last one.")
         await self._client.revoke(task_id, text)
         await self._sandbox.clear_faults()
+
+    async def _until_ended(self, task_id: str) -> dict[str, Any]:
+        """Wait until a push has ended, and answer it."""
+        give_up_at = self._clock.monotonic() + STUCK_S
+        task = await self._client.task(task_id)
+        while task["phase"] != "done" and self._is_time_left(give_up_at, task_id):
+            await self._clock.sleep(QUICK_POLL_S)
+            task = await self._client.task(task_id)
+        return task
+
+    async def _check_in_time(self, task_id: str, waiting: int) -> None:
+        """Raise `TooSlow` if a push has expired for more devices than those nobody can reach."""
+        task = await self._client.task(task_id)
+        if self._is_last_try or self._clock.now() < task["expires_at"]:
+            return
+        task = await self._until_ended(task_id)
+        if task["ledger"]["states"].get("expired", 0) > waiting:
+            raise TooSlow(task["expires_at"] - task["accepted_at"])
 
     async def _follow(self, task_id: str, label: str, waiting: int) -> None:
         """Show a push until no more than `waiting` of its devices are open."""
@@ -114,7 +159,9 @@ class Director:
         """Wait until every push has ended: the last devices that wait do so for its life."""
         ids = [one.task_id for one in played]
         ids += [f"{one.task_id}{OVERWRITE_SUFFIX}" for one in played if one.act.is_recalled]
-        give_up_at = self._clock.monotonic() + STUCK_S
+        expiries = [(await self._client.task(task_id))["expires_at"] for task_id in ids]
+        left_s = max(0.0, max(expiries) - self._clock.now())
+        give_up_at = self._clock.monotonic() + left_s + STUCK_S
         with self._show.step("waiting for the last to expire", len(ids)) as moved:
             for task_id in ids:
                 while (await self._client.task(task_id))["phase"] != "done":

@@ -6,11 +6,13 @@ log. The check counts both a second time, the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from tocsin.demo.evidence import Case, Finding
+
+Findings = Iterable[Finding]
 
 
 class VendorRow(Struct, frozen=True, kw_only=True):
@@ -66,6 +68,53 @@ def _row(case: Case, vendor: str) -> VendorRow:
         devices_max=case.world.vendors[vendor].devices_max,
         reports=bool(case.world.vendors[vendor].reports),
     )
+
+
+class OnlineRow(Struct, frozen=True, kw_only=True):
+    """What all pushes came to over the devices' own connections."""
+
+    devices: int
+    sent: int
+    """Pushes written to a connection: a device counts once for each push."""
+    reached: int
+    """Those that the devices said have arrived."""
+
+
+def make_online_row(case: Case) -> OnlineRow:
+    """The row of the connected devices, from the service's books."""
+    connected = _connected(case)
+    return OnlineRow(
+        devices=len(connected),
+        sent=sum(len(push.legs.get("online", ())) for push in case.pushes),
+        reached=sum(len(push.reached & connected) for push in case.pushes),
+    )
+
+
+def _connected(case: Case) -> frozenset[str]:
+    return frozenset(gadget.registration_id for gadget in case.world.on_sockets())
+
+
+def check_online(row: OnlineRow, case: Case, shown: Mapping[str, Mapping[str, int]]) -> Findings:
+    """The row once more, from what the devices themselves remember.
+
+    `shown` is, by title, how often each device was shown the push. A push that was recalled may
+    stand in the books and not have been written any more.
+    """
+    connected = _connected(case)
+    recalled = sum(
+        len(push.legs.get("online", set()) - set(shown.get(push.act.label, ())))
+        for push in case.pushes
+        if push.act.is_recalled
+    )
+    right = {
+        "devices": case.world.sizes.sockets,
+        "sent": sum(len(names) for names in shown.values()) + recalled,
+        "reached": sum(len(names & connected) for names in case.said.values()),
+    }
+    for name, count in right.items():
+        if getattr(row, name) != count:
+            what = f"online: {name} is {getattr(row, name)}, the devices say {count}"
+            yield Finding("table", "", what)
 
 
 def check_table(rows: Sequence[VendorRow], case: Case) -> Iterable[Finding]:

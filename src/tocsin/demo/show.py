@@ -15,7 +15,7 @@ from rich.table import Table
 from tocsin.clock import Clock
 from tocsin.demo.cast import Moved
 from tocsin.demo.evidence import Evidence, Finding
-from tocsin.demo.rows import VendorRow
+from tocsin.demo.rows import OnlineRow, VendorRow
 from tocsin.demo.verdict import CHECKS
 
 LABEL_COLUMNS = 34
@@ -79,25 +79,27 @@ class Show:
         self.console.print()
         self.console.print(table)
 
-    def vendors(self, rows: Sequence[VendorRow]) -> None:
-        """One row a vendor, and their sums."""
+    def vendors(self, rows: Sequence[VendorRow], online: OnlineRow) -> None:
+        """One row a vendor, their sums, and the row of the connected devices."""
         table = Table(
             box=SIMPLE_HEAD,
             pad_edge=False,
             collapse_padding=True,
-            title="What all of them came to at each vendor",
-            show_footer=True,
+            title="What all of them came to at each vendor, and online",
         )
-        table.add_column("", no_wrap=True, footer="[bold]all[/]")
-        for title, name in COLUMNS.items():
-            total = _cell(sum(getattr(row, name) for row in rows))
+        table.add_column("", no_wrap=True)
+        for title in COLUMNS:
             word = max(title.split(), key=len)
-            footer = f"[bold]{total}[/]"
-            table.add_column(title, justify="right", footer=footer, min_width=len(word))
+            table.add_column(title, justify="right", min_width=len(word))
         table.add_column("devices a call", justify="right")
         for row in rows:
             counts = [_cell(getattr(row, name)) for name in COLUMNS.values()]
             table.add_row(escape(row.vendor), *counts, _fullness(row))
+        table.add_section()
+        totals = [sum(getattr(row, name) for row in rows) for name in COLUMNS.values()]
+        table.add_row("all vendors", *map(_cell, totals), "", style="bold")
+        counts = [_cell(getattr(online, name, 0)) for name in COLUMNS.values()]
+        table.add_row("online", *counts, "\N{EN DASH}")
         self.console.print(table)
         silent = ", ".join(row.vendor for row in rows if not row.reports)
         for title, meaning in LEGEND:
@@ -154,6 +156,7 @@ LEGEND = (
     ("in doubt", "asked for, and no answer came, or none was waited for once it was recalled"),
     ("reached", "told by receipts or the devices themselves; no receipts come from {silent}"),
     ("put off", 'calls that the vendor answered with "later"'),
+    ("online", "devices over their own connections; those with a token stand at their vendor too"),
     ("devices a call", "of all pushes on average, small ones too, and how many the vendor takes"),
 )
 

@@ -20,10 +20,10 @@ import msgspec
 from msgspec import Struct
 
 COMMAND = (sys.executable, "-m", "tocsin.cli.main")
-START_S = 30.0
-"""How long a child may take to listen."""
-END_S = 10.0
-"""How long a child may take to end before it is killed."""
+START_S = 300.0
+"""How long a child may take to listen, on a machine that has much else to do."""
+END_S = 60.0
+"""How long a child may take to end before it is killed; a service in good order takes 10 s."""
 TAIL_LINES = 15
 BREAK = "TOCSIN_BREAK"
 SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0"}

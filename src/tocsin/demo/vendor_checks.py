@@ -230,11 +230,22 @@ def check_waits(case: Case, troubles: Iterable[Trouble]) -> Iterable[Finding]:
         for line in put_off:
             later = following.get(line.sequence)
             name = case.owners.get((vendor, line.token), line.token)
+            if later is None and name in _said_of(case, line):
+                # Its ack over the socket came while it waited: it had the push already.
+                continue
             if later is None:
                 yield Finding("waits", "", f"{name} put off by {vendor}, and never asked for again")
             elif later.at - line.at < wait_s - EARLY_S:
                 early = f"after {later.at - line.at:.2f} s instead of {wait_s:.0f}"
                 yield Finding("waits", "", f"{name} put off by {vendor}, asked for again {early}")
+
+
+def _said_of(case: Case, line: LogLine) -> frozenset[str]:
+    """The connected devices that said that the push of this line had arrived."""
+    connected = frozenset(gadget.registration_id for gadget in case.world.on_sockets())
+    labels = [push.act.label for push in case.pushes if push.number == line.task]
+    said = (case.said.get(label, frozenset()) for label in labels)
+    return connected.intersection(frozenset().union(*said))
 
 
 def _following(lines: Iterable[LogLine]) -> Mapping[int, LogLine]:

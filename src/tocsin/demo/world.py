@@ -66,7 +66,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     throttled: int = 30
     """Requests that a vendor of single ones answers "too many" once."""
     ttl_s: int = 20
-    """A push lives so long: then devices that never answer have expired."""
+    """A push lives so long at least: then devices that never answer have expired."""
 
 
 SMALL = Sizes(

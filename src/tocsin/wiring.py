@@ -364,7 +364,6 @@ class _Running:
         listening = listen(config)
         url = url_of(config, listening)
         status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
-        service = self._service
         own = admin.create(
             service.operator, service.store, workers.hub, lambda: status, self._channels
         )

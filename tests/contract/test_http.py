@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from msgspec import structs
 
+from tests.patience import PATIENCE_S
 from tests.wire.faulty_server import (
     ID_HEADER,
     FaultyServer,
@@ -50,7 +51,7 @@ async def test_a_request_arrives_as_it_was_given(
         asked = request_to(
             server, "1", method=method, path="/3/device/a%20b?c=1", headers=headers, body=body
         )
-        answered = await http.send(asked, 5)
+        answered = await http.send(asked, PATIENCE_S)
         (seen,) = server.seen
     assert isinstance(answered, Response)
     assert (answered.status, answered.body) == (200, b"ok")
@@ -72,7 +73,7 @@ async def test_header_names_are_lower_case_and_repeated_ones_are_joined(
 
     async with faulty_server(alpn=alpn) as server, open_http() as http:
         server.answer = answer
-        answered = await http.send(request_to(server, "1"), 5)
+        answered = await http.send(request_to(server, "1"), PATIENCE_S)
     assert isinstance(answered, Response)
     assert answered.status == 429
     assert answered.headers["x-twice"] == "a, b:c"
@@ -93,7 +94,7 @@ async def test_many_requests_are_under_way_at_once_and_each_gets_its_own_answer(
 
     async with faulty_server(alpn=alpn) as server, open_http() as http:
         server.answer = answer
-        sent = [http.send(request_to(server, f"id-{n}"), 10) for n in range(30)]
+        sent = [http.send(request_to(server, f"id-{n}"), PATIENCE_S) for n in range(30)]
         answers = await asyncio.gather(*sent)
     bodies = [answered.body for answered in answers if isinstance(answered, Response)]
     assert bodies == [f"id-{n}".encode() for n in range(30)]
@@ -104,7 +105,7 @@ async def test_http1_connections_per_origin_are_bounded_and_the_rest_waits() -> 
     limits = HttpLimits(connections=3)
     async with faulty_server(alpn=("http/1.1",)) as server, open_http(limits) as http:
         answers = await asyncio.gather(
-            *[http.send(request_to(server, str(n)), 10) for n in range(40)]
+            *[http.send(request_to(server, str(n)), PATIENCE_S) for n in range(40)]
         )
         assert Counter(map(kind, answers)) == {"200": 40}
         assert len(server.links) == 3
@@ -115,7 +116,8 @@ async def test_http2_lanes_share_the_load_and_are_kept() -> None:
     async with faulty_server() as server, open_http(limits) as http:
         for burst in range(3):
             sent = [
-                http.send(request_to(server, f"{burst}-{n}", http2=True), 10) for n in range(20)
+                http.send(request_to(server, f"{burst}-{n}", http2=True), PATIENCE_S)
+                for n in range(20)
             ]
             assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 20}
         assert Counter(seen.link for seen in server.seen) == {0: 30, 1: 30}
@@ -128,11 +130,11 @@ async def test_the_deadline_ends_a_request_and_the_connection_serves_the_others(
 
     async with faulty_server() as server, open_http() as http:
         server.answer = answer
-        never = asyncio.create_task(http.send(request_to(server, "never"), 0.3))
+        never = asyncio.create_task(http.send(request_to(server, "never"), 3))
         await server.until(lambda: bool(server.seen))
-        assert kind(await http.send(request_to(server, "other"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "other"), PATIENCE_S)) == "200"
         assert kind(await never) == "maybe_sent"
-        assert kind(await http.send(request_to(server, "later"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "later"), PATIENCE_S)) == "200"
         assert len(server.links) == 1
 
 
@@ -150,14 +152,14 @@ async def test_a_body_over_the_bound_is_cut_off_and_in_doubt(alpn: tuple[str, ..
     limits = HttpLimits(body_max_bytes=100_000)
     async with faulty_server(alpn=alpn) as server, open_http(limits) as http:
         server.answer = answer
-        at_bound = await http.send(request_to(server, "1", path="/100000"), 5)
+        at_bound = await http.send(request_to(server, "1", path="/100000"), PATIENCE_S)
         assert isinstance(at_bound, Response)
         assert len(at_bound.body) == 100_000
-        over = await http.send(request_to(server, "2", path="/100001"), 5)
+        over = await http.send(request_to(server, "2", path="/100001"), PATIENCE_S)
         assert isinstance(over, Fault)
         assert over.kind == "maybe_sent"
         assert "100000 bytes" in over.reason
-        assert kind(await http.send(request_to(server, "3", path="/5"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "3", path="/5"), PATIENCE_S)) == "200"
 
 
 async def test_a_request_that_cannot_be_written_is_refused_here() -> None:
@@ -167,19 +169,21 @@ async def test_a_request_that_cannot_be_written_is_refused_here() -> None:
             request_to(server, "b", path="/line\nbreak"),
             request_to(server, "c", path="/é"),
         ):
-            assert kind(await http.send(broken, 5)) == "refused"
+            assert kind(await http.send(broken, PATIENCE_S)) == "refused"
         for origin in ("ftp://localhost", "nonsense://"):
-            assert kind(await http.send(request_to(server, "d", origin=origin), 5)) == "unsent"
-        assert kind(await http.send(request_to(server, "good"), 5)) == "200"
+            assert kind(await http.send(request_to(server, "d", origin=origin), PATIENCE_S)) == "unsent"
+        assert kind(await http.send(request_to(server, "good"), PATIENCE_S)) == "200"
         assert server.opened == {"good": 1}
 
 
 async def test_each_request_trusts_only_its_own_authorities() -> None:
     async with faulty_server() as server, open_http() as http:
-        assert kind(await http.send(request_to(server, "right"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "right"), PATIENCE_S)) == "200"
         for ca in (ThrowawayCa().pem, None, "not a certificate"):
             assert (
-                kind(await http.send(structs.replace(request_to(server, "wrong"), ca=ca), 5))
+                kind(
+                    await http.send(structs.replace(request_to(server, "wrong"), ca=ca), PATIENCE_S)
+                )
                 == "unsent"
             )
         assert server.opened == {"right": 1}
@@ -192,10 +196,10 @@ async def test_a_client_identity_has_connections_of_its_own() -> None:
         identities = {name: callers.identity(name) for name in names}
         for number, name in enumerate(names):
             asked = request_to(server, str(number), identity=identities[name])
-            assert kind(await http.send(asked, 5)) == "200"
+            assert kind(await http.send(asked, PATIENCE_S)) == "200"
         assert [seen.link for seen in server.seen] == [0, 1, 0]
         assert [link.peer for link in server.links] == ["one", "two"]
-        assert kind(await http.send(request_to(server, "nobody"), 5)) != "200"
+        assert kind(await http.send(request_to(server, "nobody"), PATIENCE_S)) != "200"
         assert server.opened["nobody"] == 0
 
 
@@ -203,7 +207,7 @@ async def test_requests_of_different_pools_never_share_a_connection() -> None:
     async with faulty_server() as server, open_http(HttpLimits(http2_connections=1)) as http:
         for number, pool in enumerate(("team one", "team two", "team one", "")):
             asked = request_to(server, str(number), http2=True, pool=pool)
-            assert kind(await http.send(asked, 5)) == "200"
+            assert kind(await http.send(asked, PATIENCE_S)) == "200"
         assert [seen.link for seen in server.seen] == [0, 1, 0, 2]
 
 
@@ -213,17 +217,17 @@ async def test_idle_groups_of_connections_give_way_to_new_ones() -> None:
     async with faulty_server(client_ca=callers.pem) as server, open_http(limits) as http:
         for number in range(4):
             asked = request_to(server, str(number), identity=callers.identity(str(number)))
-            assert kind(await http.send(asked, 5)) == "200"
+            assert kind(await http.send(asked, PATIENCE_S)) == "200"
         await server.until(lambda: sum(link.is_open for link in server.links) <= 2)
 
         server.answer = answer_never
         held = [
-            asyncio.create_task(http.send(request_to(server, name, identity=pem), 5))
+            asyncio.create_task(http.send(request_to(server, name, identity=pem), PATIENCE_S))
             for name, pem in [(name, callers.identity(name)) for name in ("a", "b")]
         ]
         await server.until(lambda: server.opened["a"] + server.opened["b"] == 2)
         third = request_to(server, "c", identity=callers.identity("c"))
-        assert kind(await http.send(third, 5)) == "unsent"
+        assert kind(await http.send(third, PATIENCE_S)) == "unsent"
         for task in held:
             task.cancel()
         assert [type(end) for end in await asyncio.gather(*held, return_exceptions=True)] == [
@@ -238,7 +242,7 @@ async def test_closing_ends_what_is_under_way_and_nothing_begins_afterwards() ->
             held = asyncio.create_task(http.send(request_to(server, "held"), 30))
             await server.until(lambda: bool(server.seen))
         assert kind(await held) == "maybe_sent"
-        assert kind(await http.send(request_to(server, "late"), 5)) == "unsent"
+        assert kind(await http.send(request_to(server, "late"), PATIENCE_S)) == "unsent"
         assert server.opened == {"held": 1}
 
 
@@ -251,13 +255,15 @@ async def test_a_cancelled_caller_is_cancelled_and_harms_no_other() -> None:
         with pytest.raises(asyncio.CancelledError):
             await held
         server.answer = lambda server, seen: server.reply(seen, 200)
-        assert kind(await http.send(request_to(server, "next"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "next"), PATIENCE_S)) == "200"
 
 
 def test_the_loop_of_the_service_drives_it_too() -> None:
     async def main() -> Counter[str]:
         async with faulty_server() as server, open_http() as http:
-            sent = [http.send(request_to(server, str(n), http2=True), 10) for n in range(200)]
+            sent = [
+                http.send(request_to(server, str(n), http2=True), PATIENCE_S) for n in range(200)
+            ]
             return Counter(map(kind, await asyncio.gather(*sent)))
 
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
@@ -268,7 +274,7 @@ def test_the_loop_of_the_service_drives_it_too() -> None:
 async def test_plain_http_is_served_too() -> None:
     async with faulty_server(is_plain=True) as server, open_http() as http:
         asked = Request("GET", f"http://127.0.0.1:{server.port}", "/", ((ID_HEADER, "1"),))
-        assert kind(await http.send(asked, 5)) == "200"
+        assert kind(await http.send(asked, PATIENCE_S)) == "200"
 
 
 @pytest.mark.parametrize("alpn", ALPNS)
@@ -278,5 +284,5 @@ async def test_who_may_no_longer_begin_is_not_sent_and_the_connection_serves_on(
     async with faulty_server(alpn=alpn) as server, open_http() as http:
         assert kind(await http.send(request_to(server, "1"), 5, lambda: True)) == "200"
         assert kind(await http.send(request_to(server, "2"), 5, lambda: False)) == "unsent"
-        assert kind(await http.send(request_to(server, "3"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "3"), PATIENCE_S)) == "200"
         assert [seen.headers[ID_HEADER] for seen in server.seen] == ["1", "3"]

@@ -21,6 +21,7 @@ import h2.settings
 from hyperframe.frame import GoAwayFrame
 from msgspec import Struct, structs
 
+from tests.patience import PATIENCE_S
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.ports import Request
 from tocsin.sandbox.hang_up import hang_up
@@ -96,7 +97,7 @@ class FaultyServer:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something that came in made `condition` true."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

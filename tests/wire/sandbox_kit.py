@@ -19,11 +19,10 @@ import h2.settings
 import jwt
 from msgspec import Struct, structs
 
+from tests.patience import PATIENCE_S
 from tocsin.sandbox.fcm_oauth import AUDIENCE
 from tocsin.sandbox.server import Sandbox
 
-DEADLINE_S = 20.0
-"""Only against a test that would hang; nothing is judged by it."""
 FRAME_BYTES_MAX = 16_384
 MAX_CONCURRENT_STREAMS = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
 
@@ -123,7 +122,7 @@ class H2Client(asyncio.Protocol):
         return answer.is_complete or answer.reset_code is not None
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE_S), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(holds)
 
     @property
@@ -197,7 +196,7 @@ async def ask_http1(
     lines += [f"{name}: {value}" for name, value in headers]
     lines += [f"content-length: {len(body)}", "", ""]
     writer.write("\r\n".join(lines).encode() + body)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         raw = await reader.read()
     writer.close()
     if not raw:

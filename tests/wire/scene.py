@@ -7,13 +7,14 @@ doubt at most once, and every other one not at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from tests.patience import PATIENCE_S
 from tests.unit.channels.kit import OpenGate, delivery, driver
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public, look_up
@@ -44,6 +45,15 @@ class Scene(Struct):
 
     def put(self, number: int, state: State) -> None:
         self.sandbox.devices.put(self.vendor, self.token(number), state)
+
+    @contextmanager
+    def deadline(self, deadline_s: float | None) -> Iterator[None]:
+        """Wait for each answer no longer than this: for those that never come."""
+        limits = self.driver._limits
+        if deadline_s is not None:
+            self.driver._limits = msgspec.structs.replace(limits, deadline_s=deadline_s)
+        yield
+        self.driver._limits = limits
 
     def fault(self, **rule: Any) -> None:
         self.sandbox.faults.add(Rule(**{"vendor": self.vendor, **rule}))
@@ -80,7 +90,7 @@ async def scene(
     *,
     settings: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
-    deadline_s: float | None = None,
+    deadline_s: float = PATIENCE_S,
     **record: Any,
 ) -> AsyncIterator[Scene]:
     """`told` shapes the sandbox's vendor; `settings` and `record` differ from its credential."""
@@ -101,7 +111,6 @@ async def scene(
             settings=msgspec.convert({**facts["settings"], **(settings or {})}, file.Settings),
             **{**addresses, "rate_per_s": FAST, **record},
         )
-        if deadline_s is not None:
-            one._limits = msgspec.structs.replace(one._limits, deadline_s=deadline_s)
+        one._limits = msgspec.structs.replace(one._limits, deadline_s=deadline_s)
         stack.push_async_callback(one.close)
         yield Scene(vendor, sandbox, one)

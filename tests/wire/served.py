@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.patience import PATIENCE_S
 from tocsin.client.rest import Client
 from tocsin.config import Config
 from tocsin.domain.account import Profile, import_accounts
@@ -20,7 +21,6 @@ from tocsin.wiring import Service, open_service
 
 APP = 1_400_000_001
 KEY = "a key for tests only"
-START_S = 30.0
 
 
 class Process:
@@ -84,7 +84,7 @@ async def start(folder: Path, settings: Mapping[str, str] = {}, log: Path | None
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
         )
     assert process.stdout is not None
-    async with asyncio.timeout(START_S):
+    async with asyncio.timeout(PATIENCE_S):
         line = await process.stdout.readline()
     return Process(process, msgspec.json.decode(line)["url"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.api.test_operator import apns_settings
 from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, serving
 from tocsin.client.device import Address, DeviceDoor, Identity
@@ -238,7 +239,7 @@ async def test_two_requests_at_once_on_one_connection(served: Served) -> None:
     request = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{{}}".encode()
     writer.write(request * 2)
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await read_reply(reader)).json()["ErrorCode"] == 0
         assert (await read_reply(reader)).json()["ErrorCode"] == 0
     writer.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tocsin.channels.registry import VENDORS
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(find_spec("aioapns") is None, reason="aioapns is not installed")
 def test_each_benchmark_yields_its_rows() -> None:
     words = [sys.executable, "-m", "benchmarks", "--small", "--json"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=3 * PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr.decode()
     rows = json.loads(done.stdout)["rows"]
     measures = " ".join(row["measure"] for row in rows)

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner, Result
 
+from tests.patience import PATIENCE_S
 from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import VENDORS
 from tocsin.cli.main import build
@@ -188,10 +189,10 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> 
         body = urlencode(form).encode()
         url = told["xiaomi"]["url"]
         request = Request("POST", url, "/v4/message/regid", headers, body, ca=told["ca_pem"])
-        answer = await http.send(request, 10)
+        answer = await http.send(request, PATIENCE_S)
         assert isinstance(answer, Response)
         assert answer.status == 200
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not (await door.receipts())["by_answer"]:
                 await SystemClock().sleep(0.05)
         assert (await door.receipts())["by_answer"] == {"xiaomi 200": 1}
@@ -386,7 +387,7 @@ async def refused_to_serve(*words: str) -> list[str]:
         *COMMAND, "serve", *words, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             _, said = await process.communicate()
     finally:
         if process.returncode is None:

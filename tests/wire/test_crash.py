@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire.served import APP, client_of, make_app, opened, people, start, token_of
 from tocsin.clock import SystemClock
 from tocsin.domain.outcome import State
@@ -18,7 +19,6 @@ from tocsin.store import Store
 
 DEVICES = 20_000
 KILLS = 4
-PATIENCE_S = 120.0
 
 
 async def until(is_so: Callable[[], Awaitable[bool]], look_every_s: float) -> None:

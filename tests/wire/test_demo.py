@@ -8,21 +8,22 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from tocsin.channels.registry import VENDORS
 from tocsin.clock import SystemClock
 from tocsin.demo.run import BREAKS, Outcome, run_demo
 from tocsin.demo.stage import StageFault, set_stage
-from tocsin.demo.world import SMALL
+from tocsin.demo.world import SMALL, Sizes
 
 pytestmark = pytest.mark.slow
 
 
-async def play(broken: str = "") -> tuple[Outcome, str]:
+async def play(broken: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
     screen = io.StringIO()
     console = Console(file=screen, width=150)
-    outcome = await run_demo(console, SystemClock(), SMALL, broken=broken)
+    outcome = await run_demo(console, SystemClock(), sizes, broken=broken)
     return outcome, screen.getvalue()
 
 
@@ -48,6 +49,12 @@ async def test_the_demo_adds_up() -> None:
     assert outcome.online.devices == SMALL.sockets
     assert outcome.online.sent > outcome.online.reached > 0
     assert "\n online" in printed
+
+
+async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
+    """Honor wants to be asked again after two seconds: a push that lives one expires before."""
+    outcome, printed = await play(sizes=replace(SMALL, ttl_s=1))
+    assert outcome.findings == [], printed
 
 
 @pytest.mark.parametrize(

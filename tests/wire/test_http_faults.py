@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pycurl
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire.faulty_server import (
     FaultyServer,
     H1Link,
@@ -116,12 +117,14 @@ async def test_a_fault_after_sending_is_told_once_and_never_repeated(
     async with house(*alpn) as (server, http):
         server.answer = bad(fault)
         if is_kept:
-            assert kind(await http.send(request_to(server, "first"), 5)) == "200"
+            assert kind(await http.send(request_to(server, "first"), PATIENCE_S)) == "200"
         asked = request_to(server, "bad", method=method, body=body)
-        assert kind(await http.send(asked, 5)) == expected
+        assert kind(await http.send(asked, PATIENCE_S)) == expected
         assert server.opened["bad"] == 1
         # The client mends itself. One request may still meet the dying connection.
-        answers = [kind(await http.send(request_to(server, f"then-{n}"), 5)) for n in range(3)]
+        answers = [
+            kind(await http.send(request_to(server, f"then-{n}"), PATIENCE_S)) for n in range(3)
+        ]
         assert answers[1:] == ["200", "200"]
 
 
@@ -144,12 +147,12 @@ async def test_goaway_in_the_middle_tells_the_unseen_from_the_doubtful(is_closin
     async with house() as (server, http):
         server.answer = answer
         sent = [
-            asyncio.create_task(http.send(request_to(server, str(n), http2=True), 1.5))
+            asyncio.create_task(http.send(request_to(server, str(n), http2=True), 4))
             for n in range(count)
         ]
         await server.until(lambda: len(server.seen) >= count)
         # The successor is there before the old connection has drained.
-        later = await http.send(request_to(server, "later", http2=True), 1)
+        later = await http.send(request_to(server, "later", http2=True), PATIENCE_S)
         assert kind(later) == "200"
         answers = {request.request_id: request.stream for request in server.seen[:count]}
         kinds = {answers[str(n)]: kind(await task) for n, task in enumerate(sent)}
@@ -174,7 +177,9 @@ async def test_goaway_for_all_streams_yet_to_come_harms_nobody() -> None:
     async with house() as (server, http):
         server.answer = answer
         for burst in range(0, 30, 10):
-            sent = [http.send(request_to(server, str(n)), 5) for n in range(burst, burst + 10)]
+            sent = [
+                http.send(request_to(server, str(n)), PATIENCE_S) for n in range(burst, burst + 10)
+            ]
             assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 10}
 
 
@@ -200,7 +205,10 @@ async def test_a_stream_limit_of_one_delays_and_loses_nothing(is_http2_only: boo
     async with house(limits=limits) as (server, http):
         server.on_connect = lambda link: server.h2_link(link.number).limit(1)
         server.answer = answer
-        sent = [http.send(request_to(server, str(n), http2=is_http2_only), 10) for n in range(100)]
+        sent = [
+            http.send(request_to(server, str(n), http2=is_http2_only), PATIENCE_S)
+            for n in range(100)
+        ]
         answers = await asyncio.gather(*sent)
         assert Counter(map(kind, answers)) == {"200": 100}
         assert len(server.seen) == 100
@@ -217,13 +225,14 @@ async def test_a_limit_lowered_under_way_is_obeyed() -> None:
             while not server.links or server.h2_link(0).acknowledged < count:
                 served += 1
                 assert (
-                    kind(await http.send(request_to(server, f"s{served}", http2=True), 5)) == "200"
+                    kind(await http.send(request_to(server, f"s{served}", http2=True), PATIENCE_S))
+                    == "200"
                 )
 
         await send_until_acknowledged(1)
         server.h2_link(0).limit(1)
         await send_until_acknowledged(2)
-        sent = [http.send(request_to(server, str(n), http2=True), 10) for n in range(50)]
+        sent = [http.send(request_to(server, str(n), http2=True), PATIENCE_S) for n in range(50)]
         assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 50}
         assert server.h2_link(0).streams_most == 1
         assert len(server.seen) == served + 50
@@ -232,7 +241,7 @@ async def test_a_limit_lowered_under_way_is_obeyed() -> None:
 async def test_an_answer_without_body_is_an_answer() -> None:
     async with house() as (server, http):
         server.answer = lambda server, seen: server.reply(seen, 503)
-        answer = await http.send(request_to(server, "1"), 5)
+        answer = await http.send(request_to(server, "1"), PATIENCE_S)
         assert answer == Response(503, {}, b"")
 
 
@@ -246,8 +255,8 @@ async def test_a_slow_body_is_waited_for_until_the_deadline() -> None:
 
     async with house() as (server, http):
         server.answer = answer
-        slow = asyncio.create_task(http.send(request_to(server, "slow"), 10))
-        late = asyncio.create_task(http.send(request_to(server, "late"), 0.2))
+        slow = asyncio.create_task(http.send(request_to(server, "slow"), PATIENCE_S))
+        late = asyncio.create_task(http.send(request_to(server, "late"), 3))
         await server.until(lambda: len(begun) == 2)
         assert kind(await late) == "maybe_sent"
         seen = next(seen for seen in begun if seen.request_id == "slow")
@@ -277,7 +286,7 @@ async def test_a_peer_that_never_greets_costs_the_deadline_and_no_doubt() -> Non
                     for _ in range(20)
                 ]
                 assert Counter(map(kind, await asyncio.gather(*sent))) == {"unsent": 20}
-            assert kind(await http.send(request_to(server, "other"), 5)) == "200"
+            assert kind(await http.send(request_to(server, "other"), PATIENCE_S)) == "200"
 
 
 async def test_a_vendor_of_http2_only_is_not_spoken_to_in_http1() -> None:
@@ -294,10 +303,10 @@ async def test_a_request_whose_repeat_cannot_connect_is_still_in_doubt() -> None
         close(server, seen)
 
     async with house("http/1.1") as (server, http):
-        assert kind(await http.send(request_to(server, "first"), 5)) == "200"
+        assert kind(await http.send(request_to(server, "first"), PATIENCE_S)) == "200"
         server.answer = answer
-        assert kind(await http.send(request_to(server, "bad"), 5)) == "maybe_sent"
-        assert kind(await http.send(request_to(server, "later"), 5)) == "unsent"
+        assert kind(await http.send(request_to(server, "bad"), PATIENCE_S)) == "maybe_sent"
+        assert kind(await http.send(request_to(server, "later"), PATIENCE_S)) == "unsent"
 
 
 async def test_waiters_for_a_busy_http1_connection_are_unsent_at_their_deadline() -> None:
@@ -305,7 +314,7 @@ async def test_waiters_for_a_busy_http1_connection_are_unsent_at_their_deadline(
     async with house("http/1.1", limits=limits) as (server, http):
         server.answer = answer_never
         answers = await asyncio.gather(
-            *[http.send(request_to(server, str(n)), 0.4) for n in range(10)]
+            *[http.send(request_to(server, str(n)), 3) for n in range(10)]
         )
         assert Counter(map(kind, answers)) == {"maybe_sent": 2, "unsent": 8}
 
@@ -386,8 +395,8 @@ async def test_the_oracle_sees_libcurl_repeat_where_the_hook_is_missing(
     async def break_the_law() -> None:
         async with house(*alpn) as (server, http):
             server.answer = bad(fault)
-            await http.send(request_to(server, "first"), 5)
-            await http.send(request_to(server, "bad"), 5)
+            await http.send(request_to(server, "first"), PATIENCE_S)
+            await http.send(request_to(server, "bad"), PATIENCE_S)
 
     with pytest.raises(AssertionError, match="bad"):
         await break_the_law()

@@ -16,6 +16,7 @@ import pytest
 from scripts.new_channel import FILES, LINES, Refused, filled, write
 from tests.contract.test_channel_papers import limits_told
 from tests.house.rules_secrets import tracked_files
+from tests.patience import PATIENCE_S
 from tocsin.channels.registry import VENDORS
 from tocsin.ports import Limits
 
@@ -102,7 +103,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=3 * PATIENCE_S,
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.house.tree import REPO
+from tests.patience import PATIENCE_S
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 
@@ -43,7 +44,7 @@ async def test_the_lines_of_curl_answer_what_the_readme_says(tmp_path: Path) -> 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         out, err = await process.communicate()
     printed = out.decode()
     assert process.returncode == 0, printed + err.decode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire.test_receipts import PHONES, Scene, scene
 from tocsin.channels import harmony, webpush
 from tocsin.client.rest import notice
@@ -41,7 +42,7 @@ async def pushed(it: Scene) -> str:
 
 async def done(it: Scene, task_id: str) -> dict[str, Any]:
     """Another process has no way to tell us."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (task := await it.client.task(task_id))["phase"] != "done":
             await SystemClock().sleep(0.05)
     ledger: dict[str, Any] = task["ledger"]

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.channels.kit import kit_of
 from tests.wire.served import APP, Process, client_of, make_app, opened, process_of
 from tocsin.adapters.http import CurlHttp
@@ -58,7 +59,7 @@ class Scene:
     async def push(self, receipts: int = PHONES) -> dict[str, Any]:
         """One push to everybody; its books once so many receipts as are owed have been posted."""
         pushed = await self.client.push({"Title": "t", "Desc": "d"})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (await self.client.task(pushed.task_id))["phase"] != "done":
                 await SystemClock().sleep(0.05)
             while self.sandbox.receipts.stats().waiting or self.posted() < receipts:

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire.sandbox_kit import trusting
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.sandbox.hang_up import hang_up
@@ -34,5 +35,5 @@ async def test_a_tls_connection_is_dropped_however_often_it_was_closed(closings:
         for _ in range(closings):
             transport.close()
         hang_up(cast(asyncio.WriteTransport, transport))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await dropped.wait()

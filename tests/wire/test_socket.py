@@ -17,6 +17,7 @@ from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.api.devices import BODY_MAX_BYTES, DeviceDoors
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
@@ -90,7 +91,7 @@ async def serving(settings: OnlineSettings | None = None) -> AsyncIterator[Serve
 
 
 async def frame_of(connection: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         found: dict[str, Any] = msgspec.json.decode(await connection.recv())
         return found
 
@@ -98,7 +99,7 @@ async def frame_of(connection: ClientConnection) -> dict[str, Any]:
 async def end_of(connection: ClientConnection) -> tuple[int, list[dict[str, Any]]]:
     """The close code, and what was said before it."""
     said = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         try:
             while True:
                 said.append(msgspec.json.decode(await connection.recv()))
@@ -108,7 +109,7 @@ async def end_of(connection: ClientConnection) -> tuple[int, list[dict[str, Any]
 
 async def until(what: Any) -> None:
     """Wait for something that comes by itself within loop turns."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not what():  # noqa: ASYNC110 - the hub tells nobody
             await asyncio.sleep(0)
 
@@ -342,12 +343,12 @@ async def test_the_product_s_own_client_speaks_this_protocol() -> None:
         async with DeviceClient(wire, identity, on_push=shown.put_nowait) as device:
             name = (await device.registered()).registration_id
             task = await served.push(name, message=Message(title="T", desc="D", ext="{}"))
-            push = await asyncio.wait_for(shown.get(), 5)
+            push = await asyncio.wait_for(shown.get(), PATIENCE_S)
             assert (push.task_id, push.title, push.ext) == (task.task_id, "T", "{}")
             number = await served.number(name)
             await device.click(push)
             found: set[int] = set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while not found:
                     await asyncio.sleep(0)
                     found = await served.rig.booked(task, Stage.CLICKED)

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.wire.served import (
     APP,
     Process,
@@ -36,7 +37,6 @@ from tocsin.wiring import Service
 
 DEVICES = 500
 SLOW_S = 0.4
-PATIENCE_S = 120.0
 
 
 async def until(is_so: Callable[[], bool]) -> None:

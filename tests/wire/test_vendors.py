@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
@@ -221,7 +222,7 @@ async def scene(
     *,
     settings: SandboxSettings | None = None,
     clock: Clock | None = None,
-    deadline_max_s: float = 5.0,
+    deadline_max_s: float = PATIENCE_S,
     lanes: int = 1,
 ) -> AsyncIterator[Scene]:
     vendor = find(vendor_name)
@@ -248,6 +249,8 @@ async def scene(
 
 both = pytest.mark.parametrize("name", ["apns", "fcm"])
 MANY = range(60)
+SILENCE_S = 6.0
+"""How long an answer that never comes is waited for; a machine may be slow, but not so slow."""
 
 
 @both
@@ -314,7 +317,7 @@ async def test_a_503_without_a_body(name: str) -> None:
 @both
 @pytest.mark.parametrize("accepted", [True, False])
 async def test_an_answer_that_never_comes_is_doubt(name: str, accepted: bool) -> None:
-    async with scene(name, deadline_max_s=2.0) as it:
+    async with scene(name, deadline_max_s=SILENCE_S) as it:
         await it.send(range(1))
         it.fault(kind="never", accepted=accepted, times=5)
         assert await it.send(MANY) == {Outcome.ACCEPTED: 55, Outcome.UNKNOWN: 5}
@@ -455,7 +458,7 @@ async def test_what_fcm_may_answer(rule: dict[str, Any], outcome: Outcome) -> No
 
 @both
 async def test_everything_at_once_keeps_the_log_and_the_receipts_together(name: str) -> None:
-    async with scene(name, deadline_max_s=2.0, lanes=2) as it:
+    async with scene(name, deadline_max_s=SILENCE_S, lanes=2) as it:
         for rule in (
             {"kind": "rst_stream", "accepted": True, "share": 0.05},
             {"kind": "never", "share": 0.03},

@@ -47,7 +47,7 @@ RECEIPT_S = 0.1
 """How long a push is on its way from its vendor to the phone, which the receipt then tells."""
 BREAKS = ("lost-job", "double-send", "wrong-bitmap", "lost-receipt")
 CALLS_SPARE = 150
-PACE = 3
+PACE = 1.5
 """A push lives so many times as long as it took to bring everything in, which is more work than
 any push; where the machine is quick, `Sizes.ttl_s` is longer."""
 LONGER = 4

@@ -17,9 +17,9 @@ from tests.sim.world import Sockets, World
 from tocsin.adapters.memory import MemoryStore
 from tocsin.clock import ManualClock
 from tocsin.domain.outcome import State
+from tocsin.domain.plan import ChannelFacts
 from tocsin.domain.task import Job, Phase, SendBody
 from tocsin.pipeline.dispatch import SETTLE_S, Dispatcher
-from tocsin.ports import Channel
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 DEVICES = 230
@@ -95,6 +95,10 @@ async def test_what_has_not_begun_is_given_back_at_once() -> None:
     assert all(slot.holder is None for slot in slots)
     assert {slot.job.attempt for slot in slots} == {0}
     assert max(slot.ready_at for slot in slots) <= world.clock.now() + 1.5
+    # Only the devices of begun jobs are deferred; what waited for the window is ready at once.
+    deferred = [slot.job.body for slot in slots if slot.ready_at > world.clock.now()]
+    devices = sum(len(body.devices) for body in deferred if isinstance(body, SendBody))
+    assert 0 < devices < world.channels.plain.begun_max
     world.hire()
     await world.run(60)
     assert (await world.task(task.task_id)).phase is Phase.DONE
@@ -158,14 +162,14 @@ async def test_of_a_streamed_job_only_the_unanswered_requests_are_in_doubt() -> 
 
 
 class StoppingChannels(OneChannel):
-    """A queue's channel is looked up before its jobs are leased: there comes the stop."""
+    """What a queue's channel takes is asked just before its jobs are leased: there is the stop."""
 
     dispatcher: Dispatcher | None = None
 
-    async def channel(self, app: int, credential: int) -> Channel | None:
+    async def facts(self, app: int) -> dict[int, ChannelFacts]:
         if self.dispatcher is not None:
             self.dispatcher.stop(DRAIN_S)
-        return await super().channel(app, credential)
+        return await super().facts(app)
 
 
 async def test_what_was_leased_as_the_stop_came_is_given_back_without_a_begin() -> None:

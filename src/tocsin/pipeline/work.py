@@ -110,7 +110,11 @@ class Worker:
             return channel.begun_max if channel is not None else 0
 
         async with self._window.of(place, job.lane, len(body.devices), begun_max):
-            await self._send_begun(job, body, channel)
+            if self.gate.is_closed:
+                # The stop came while the job waited for its place in the window.
+                await self._write(job, StepWant(), decide_give_back)
+            else:
+                await self._send_begun(job, body, channel)
 
     async def _send_begun(self, job: Job, body: SendBody, channel: Channel | None) -> None:
         begun = await self._begin(job, body, channel)

@@ -437,6 +437,27 @@ def test_a_missing_row_and_a_wrong_sum_are_caught() -> None:
     assert found == ["all vendors: in_doubt is 1, the pushes say 0"]
 
 
+@pytest.mark.parametrize(
+    ("told", "is_excused"),
+    [
+        ({}, True),
+        ({"token": ""}, True),
+        ({"token": "BAEAAAAAB." + "0" * 64}, True),
+        ({"accepted": True}, False),
+        ({"token": "tX1"}, False),
+    ],
+)
+def test_a_push_to_nobody_counts_nowhere_unless_the_vendor_takes_it(
+    told: dict[str, Any], is_excused: bool
+) -> None:
+    scene = Scene()
+    first = scene.lines[0]
+    asked = {"request": 77, "token": "0" * 64, "correlation": "", "accepted": False, **told}
+    scene.lines.append(replace(first, sequence=77, **asked))
+    found = scene.findings()
+    assert not found if is_excused else "vendor log" in {finding.check for finding in found}
+
+
 def test_an_empty_sight_is_not_shared() -> None:
     one, other = Sight(), Sight()
     one.lines.append(("A1", Scene().lines[0]))

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from tocsin.demo.world import Act, World
@@ -22,6 +23,8 @@ TAKING_BACK = ("delete", "revoke")
 PUTTING_OFF = ("status", "vendor_code")
 """Faults that are an answer instead of the vendor's own."""
 _DEVICE_NAME = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NOBODY = re.compile(r".*0{20}=?")
+"""What the service sends to where it asks a vendor with a push to nobody: no token ends so."""
 _LIST_NAME = re.compile(r"[0-9a-f]+-([0-9a-f]+)-[0-9a-f]{16}")
 
 
@@ -65,6 +68,15 @@ class LogLine(Struct, frozen=True, kw_only=True):
     def is_put_off(self) -> bool:
         """Whether the vendor said "later" before it had looked at the push."""
         return self.fault in PUTTING_OFF
+
+    @property
+    def is_to_nobody(self) -> bool:
+        """Whether it only asks the vendor whether the way to it carries, and reaches no device.
+
+        Where the vendor offers a trial instead, it names no token.
+        """
+        is_trial = not self.token and not self.is_put_off
+        return not self.accepted and (is_trial or _NOBODY.fullmatch(self.token) is not None)
 
     @property
     def task(self) -> int | None:
@@ -195,6 +207,9 @@ def arrange(
 ) -> Case:
     """The evidence with the vendors' lines sorted by the push that they name themselves."""
     owners = world.owners()
+    # The token of a device of ours may look like nobody's.
+    lines = [it for it in logs.lines if (it.vendor, it.token) in owners or not it.is_to_nobody]
+    logs = msgspec.structs.replace(logs, lines=lines)
     sights: dict[tuple[int, str], Sight] = {}
     for line in logs.lines:
         name = owners.get((line.vendor, line.token))

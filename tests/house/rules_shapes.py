@@ -40,6 +40,7 @@ ORDER = (
     "NAME",
     "NOBODY",
     "LIMITS",
+    "HOSTS",
     "Settings",
     "OUTCOMES",
     "HINTS",
@@ -63,7 +64,7 @@ ORDER = (
 """Every public name of a vendor's file, in the order in which it stands there."""
 
 REQUIRED = (
-    *("NAME", "NOBODY", "LIMITS", "Settings", "OUTCOMES", "HINTS"),
+    *("NAME", "NOBODY", "LIMITS", "HOSTS", "Settings", "OUTCOMES", "HINTS"),
     *("normal_token", "replaces", "authorize"),
 )
 

@@ -25,6 +25,7 @@ NOBODY = ""
 LIMITS = Limits()
 
 PATH = "/send"
+HOSTS = ()
 
 
 class Settings: ...
@@ -216,6 +217,7 @@ VENDORS = (
     changed("https://push.example.org/doc", "the vendor's page", 1),
     changed('NAME = "bell"', "", 1),
     changed('NOBODY = ""', "", 1),
+    changed("HOSTS = ()", "", 1),
     changed("OUTCOMES = {}", "", 1),
     changed("HINTS = {}", "", 1),
     changed("def authorize", "def _authorize", 1),
@@ -224,23 +226,23 @@ VENDORS = (
     changed(
         "def normal_token(token)",
         "def normal_token(text)",
-        21,
+        22,
         rules_shapes.vendors_take_the_same_parameters,
     ),
     changed("def read", "def _read", 1),
     changed("def request", "def deliver", 1),
     changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),
-    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 30),
+    changed("def authorize", "def _early(): ...\n\n\ndef authorize", 31),
     changed("PATH =", "path =", 11),
-    changed("def _helper", "def helper", 36),
+    changed("def _helper", "def helper", 37),
     changed(
         "(delivery, response)",
         "(response, delivery)",
-        33,
+        34,
         rules_shapes.vendors_take_the_same_parameters,
     ),
-    changed("(settings, now)", "(settings)", 27, rules_shapes.vendors_take_the_same_parameters),
-    changed("def request", "async def request", 30, rules_shapes.vendors_are_pure),
+    changed("(settings, now)", "(settings)", 28, rules_shapes.vendors_take_the_same_parameters),
+    changed("def request", "async def request", 31, rules_shapes.vendors_are_pure),
     changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
 )
 

@@ -34,7 +34,13 @@ from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgspec import Meta, Struct
 
 from tocsin.channels.ios import shown_by_ios, with_alert
-from tocsin.channels.shared import NOTHING_TO_SHOW, custom_data, outcome_by_status, p256_key
+from tocsin.channels.shared import (
+    NOTHING_TO_SHOW,
+    custom_data,
+    hosts,
+    outcome_by_status,
+    p256_key,
+)
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -76,6 +82,7 @@ ORIGINS = {
     "production": "https://api.push.apple.com",
     "development": "https://api.sandbox.push.apple.com",
 }
+HOSTS = hosts(*ORIGINS.values(), "https://api.development.push.apple.com")
 TOPIC_SUFFIXES = {
     "alert": "",
     "background": "",

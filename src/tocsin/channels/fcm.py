@@ -37,6 +37,7 @@ from tocsin.channels.shared import (
     JSON,
     bearer,
     custom_data,
+    hosts,
     in_every_language,
     is_shown,
     outcome_by_status,
@@ -72,6 +73,8 @@ LIMITS = Limits(
 )
 
 ORIGIN = "https://fcm.googleapis.com"
+TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+HOSTS = hosts(ORIGIN, TOKEN_URI)
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 AUDIENCE = "https://oauth2.googleapis.com/token"
@@ -102,7 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     private_key_id: Annotated[str, Meta(description="private_key_id of the service account")] = ""
     token_uri: Annotated[
         str, Meta(description="Where bearers are fetched: token_uri of the service account")
-    ] = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+    ] = TOKEN_URI
     mode: Annotated[
         Literal["notification", "data"],
         Meta(description="Whether Android draws the notification, or the app from data"),

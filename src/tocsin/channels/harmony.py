@@ -34,6 +34,7 @@ from tocsin.channels.shared import (
     Told,
     both_texts,
     custom_data,
+    hosts,
     in_every_language,
     is_signed_by_huawei,
     json_object,
@@ -79,6 +80,7 @@ LIMITS = Limits(
 
 ORIGIN = "https://push-api.cloud.huawei.com"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
+HOSTS = hosts(ORIGIN)
 TOKEN_LIFE_S = 3600
 TEST_DEVICES_MAX = 10
 BADGE_MAX = 99

@@ -29,6 +29,7 @@ from tocsin.channels.shared import (
     both_texts,
     client_credentials,
     custom_data,
+    hosts,
     in_every_language,
     intent_with,
     is_shown,
@@ -74,6 +75,7 @@ LIMITS = Limits(
 
 ORIGIN = "https://push-api.cloud.honor.com"
 AUTH_ORIGIN = "https://iam.developer.honor.com"
+HOSTS = hosts(ORIGIN, AUTH_ORIGIN)
 TITLE_UNITS_MAX = 50
 BODY_UNITS_MAX = 400
 BADGE_MAX = 99

@@ -31,6 +31,7 @@ from tocsin.channels.shared import (
     both_texts,
     client_credentials,
     custom_data,
+    hosts,
     in_every_language,
     intent_with,
     is_shown,
@@ -79,6 +80,7 @@ LIMITS = Limits(
 
 ORIGIN = "https://push-api.cloud.huawei.com"
 AUTH_ORIGIN = "https://oauth-login.cloud.huawei.com"
+HOSTS = hosts(ORIGIN, AUTH_ORIGIN)
 TOKEN_PATH = "/oauth2/v3/token"  # noqa: S105 - an address, not a secret
 TITLE_MAX_UNITS = 60
 BODY_MAX_UNITS = 600

@@ -36,6 +36,7 @@ from tocsin.channels.shared import (
     check_callback_url,
     code_of,
     custom_data,
+    hosts,
     json_object,
     object_in_form,
     outcome_by_status,
@@ -77,6 +78,7 @@ ORIGINS = {
     "china": "https://server-api-push.meizu.com",
     "india": "https://server-api-push.in.meizu.com",
 }
+HOSTS = hosts(*ORIGINS.values())
 PATH = "/garcia/api/server/push/varnished/pushByPushId"
 TITLE_UNITS_MAX = 32
 CONTENT_UNITS_MAX = 100

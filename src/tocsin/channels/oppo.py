@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     both_texts,
     code_of,
     custom_data,
+    hosts,
     is_web_address,
     json_object,
     json_text,
@@ -84,6 +85,7 @@ LIMITS = Limits(
 )
 
 ORIGIN = "https://api-push-cn.heytapmobi.com"
+HOSTS = hosts(ORIGIN, "https://api.push.oppomobile.com")
 AUTH_PATH = "/server/v1/auth"
 PATH = "/server/v1/message/notification/"
 SAVE = "save_message_content"

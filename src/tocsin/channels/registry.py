@@ -28,6 +28,13 @@ class Vendor(Protocol):
     def LIMITS(self) -> Limits: ...  # noqa: N802 - a module's constant
 
     @property
+    def HOSTS(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """Names of the vendor's own servers, which its SDKs have fixed: the one that we send to by
+        default first. `*.` stands for one label.
+        """
+        ...
+
+    @property
     def Settings(self) -> type[Any]: ...  # noqa: N802 - a module's class
 
     @property
@@ -155,6 +162,11 @@ def normal_route(route: Route) -> Route | None:
         environment=route.environment if is_known else ENVIRONMENTS[0],
         identity="" if identity is None else identity(token),
     )
+
+
+def real_hosts() -> dict[str, tuple[str, ...]]:
+    """Every vendor's own host names, by the vendor's name."""
+    return {vendor.NAME: vendor.HOSTS for vendor in VENDORS}
 
 
 def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:

@@ -77,6 +77,11 @@ def plain_token(token: str, *, separators: str = "") -> str | None:
 # answers
 
 
+def hosts(*origins: str) -> tuple[str, ...]:
+    """The host names of these addresses, each once."""
+    return tuple(dict.fromkeys(urlsplit(origin).hostname or "" for origin in origins))
+
+
 def json_object(body: bytes | str) -> dict[str, Any]:
     """The answer, or an empty one where it is no JSON object."""
     return some_object(body) or {}

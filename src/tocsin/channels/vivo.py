@@ -34,6 +34,7 @@ from tocsin.channels.shared import (
     check_callback_url,
     code_of,
     custom_data,
+    hosts,
     no_authority,
     not_saved,
     outcome_by_status,
@@ -75,6 +76,7 @@ LIMITS = Limits(
 )
 
 ORIGIN = "https://api-push.vivo.com.cn"
+HOSTS = hosts(ORIGIN)
 AUTH_PATH = "/message/auth"
 SEND_PATH = "/message/send"
 SAVE_PATH = "/message/saveListPayload"

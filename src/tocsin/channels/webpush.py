@@ -88,17 +88,25 @@ WAIT_MAX_S = 3600.0
 """The longest wait that a push service is obeyed in: it may be anybody's server."""
 HANDLE_MAX = 1024
 """Characters of a message's address that are kept."""
-SERVICES = (
+BROWSER_SERVICES = (
     "fcm.googleapis.com",
     "android.googleapis.com",
     ".push.services.mozilla.com",
     ".push.apple.com",
     ".notify.windows.com",
+)
+SERVICES = (
+    *BROWSER_SERVICES,
     # Nobody reaches these through the guard: where they answer, the operator has allowed it.
     "127.0.0.1",
     "localhost",
 )
 """Whose word about our key is believed."""
+HOSTS = (
+    "updates.push.services.mozilla.com",
+    "web.push.apple.com",
+    *(f"*{name}" if name.startswith(".") else name for name in BROWSER_SERVICES),
+)
 
 
 class Settings(Struct, frozen=True, kw_only=True):

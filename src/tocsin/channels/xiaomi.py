@@ -39,6 +39,7 @@ from tocsin.channels.shared import (
     check_callback_url,
     code_of,
     custom_data,
+    hosts,
     intent_with,
     json_object,
     json_text,
@@ -87,6 +88,7 @@ ORIGINS = {
     "russia": "https://ru-api.xmpush.global.xiaomi.com",
     "global": "https://sgp-api.xmpush.global.xiaomi.com",
 }
+HOSTS = hosts(*ORIGINS.values())
 PATH = "/v4/message/regid"
 PUBLIC_LIFE_MAX_S = 86_400
 # Xiaomi says "less than 50" and "less than 128"; Tencent cuts one later.

@@ -208,6 +208,8 @@ SANDBOX_EXAMPLES = (
     "tocsin sandbox",
     "tocsin sandbox --port 8090 --folder sandbox-keys --log sandbox.jsonl",
     "tocsin sandbox --receipts http://127.0.0.1:8080 --vendor-port huawei=8443",
+    "tocsin sandbox --connect-proxy",
+    "tocsin sandbox --hosts",
 )
 
 Markup = Literal["rich", "markdown"] | None

@@ -10,16 +10,18 @@ import typer
 from rich.markup import escape
 
 from tocsin.adapters.http import CurlHttp
-from tocsin.channels.registry import find
+from tocsin.channels.registry import find, real_hosts
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
+from tocsin.sandbox.real_hosts import HTTPS_PORT
 from tocsin.sandbox.receipts import ReceiptSettings
 from tocsin.sandbox.server import SandboxSettings, run_sandbox
 
 ADMIN_PORT = 8090
+PROXY_PORT = 8091
 PORT_MAX = 65_535
 
 Door = Annotated[
@@ -33,20 +35,54 @@ Door = Annotated[
 DEFAULT_DOOR = f"http://127.0.0.1:{ADMIN_PORT}"
 
 
+Hosts = Annotated[
+    bool,
+    typer.Option(
+        "--hosts",
+        help="Serve the vendors' real host names on port 443 of loopback addresses of their "
+        "own, and print the lines for a hosts file. Needs root or the right to low ports.",
+    ),
+]
+WithProxy = Annotated[
+    bool,
+    typer.Option(
+        "--connect-proxy",
+        help="Run an HTTP CONNECT proxy that leads the vendors' real host names here, and "
+        "nothing anywhere else. Needs no root.",
+    ),
+]
+ProxyPort = Annotated[
+    int,
+    typer.Option(help="Port of the CONNECT proxy; 0: any free one.", min=0, max=PORT_MAX),
+]
+ReceiptsTo = Annotated[
+    str,
+    typer.Option(
+        metavar="URL", help="Where the vendors' consoles report to: the service's base URL."
+    ),
+]
+ReceiptDelay = Annotated[
+    float, typer.Option(help="How long a push takes to arrive and be reported.", min=0)
+]
+VendorPorts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vendor-port",
+        metavar="NAME=PORT",
+        help="Port of a vendor, apns=8443 say; one that is not named gets any free one.",
+    ),
+]
+StrictDevices = Annotated[
+    bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
+]
+AdminPort = Annotated[int, typer.Option("--port", help="Port of the admin door; 0: any free one.")]
+
+
 def sandbox(
     context: typer.Context,
     *,
-    port: Annotated[
-        int, typer.Option("--port", help="Port of the admin door; 0: any free one.")
-    ] = ADMIN_PORT,
-    ports: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vendor-port",
-            metavar="NAME=PORT",
-            help="Port of a vendor, apns=8443 say; one that is not named gets any free one.",
-        ),
-    ] = None,
+    port: AdminPort = ADMIN_PORT,
+    ports: VendorPorts = None,
     folder: Annotated[
         Path | None, typer.Option(help="Keep keys and certificates here between starts.")
     ] = None,
@@ -54,25 +90,20 @@ def sandbox(
         Path | None, typer.Option(help="Append one JSON line per vendor request to this file.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Make faults repeatable.")] = None,
-    knows_all: Annotated[
-        bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
-    ] = False,
+    knows_all: StrictDevices = False,
     project: Annotated[str, typer.Option(help="FCM project id.")] = FcmSettings().project_id,
-    receipts: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", help="Where the vendors' consoles report to: the service's base URL."
-        ),
-    ] = "",
-    receipt_delay_s: Annotated[
-        float, typer.Option(help="How long a push takes to arrive and be reported.", min=0)
-    ] = 0.0,
+    receipts: ReceiptsTo = "",
+    receipt_delay_s: ReceiptDelay = 0.0,
+    hosts: Hosts = False,
+    connect_proxy: WithProxy = False,
+    proxy_port: ProxyPort = PROXY_PORT,
     is_json: Json = False,
 ) -> None:
     """Run every vendor on loopback: real TLS, real signature checks, no vendor account needed.
 
     It makes its own certificate authority and credentials at each start (or keeps them in
-    --folder); `tocsin credential add huawei --sandbox URL` takes a vendor's over.
+    --folder); `tocsin credential add huawei --sandbox URL` takes a vendor's over. SDKs whose hosts
+    are fixed reach it with --connect-proxy or --hosts.
     """
     if context.invoked_subcommand is not None:
         return
@@ -86,6 +117,9 @@ def sandbox(
         seed=seed,
         knows_all_devices=knows_all,
         fcm=FcmSettings(project_id=project),
+        hosts=real_hosts(),
+        hosts_port=HTTPS_PORT if hosts else 0,
+        proxy_port=proxy_port if connect_proxy else None,
     )
 
     async def work() -> None:
@@ -95,7 +129,7 @@ def sandbox(
             http = CurlHttp()
             await http.start(stack)
             await run_sandbox(
-                settings, started=lambda told: _started(screen, told), ended=ended, http=http
+                settings, started=lambda told: started(screen, told), ended=ended, http=http
             )
 
     run(screen, work(), is_server=True)
@@ -118,13 +152,23 @@ def _receipts(url: str, delay_s: float) -> ReceiptSettings:
         raise typer.BadParameter(f"--receipts: {fault}") from None
 
 
-def _started(screen: Screen, told: dict[str, Any]) -> None:
+def started(screen: Screen, told: dict[str, Any]) -> None:
+    """Say where everything is, with the lines of a hosts file where there are some."""
+
     def show() -> None:
         url = told["admin"]["url"]
         channels = [
             name for name, it in told.items() if isinstance(it, dict) and "credential" in it
         ]
-        screen.facts({**{name: told[name]["url"] for name in channels}, "admin": url})
+        proxy = told["connect_proxy"]["url"]
+        facts = {name: told[name]["url"] for name in channels} | {"admin": url}
+        facts |= {"proxy": proxy} if proxy else {}
+        if told["hosts"]:
+            # What is printed can be put into a hosts file as it is.
+            facts = {f"# {name}": address for name, address in facts.items()}
+        screen.facts(facts)
+        for line in told["hosts"]:
+            screen.line(f"{line['address']} {line['name']}")
         screen.note("\n[dim]next, in another terminal:[/]")
         for channel in channels:
             screen.note(f"  tocsin credential add {channel} --sandbox {url} --data DIR")

@@ -19,6 +19,7 @@ from tocsin.sandbox.exchange import Call, Reply
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Field, Log
+from tocsin.sandbox.real_hosts import RealHosts
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
 
 PAGE_MAX = 10_000
@@ -33,6 +34,7 @@ class Subject(Protocol):
     log: Log
     receipts: Receipts
     listeners: dict[str, Listener]
+    hosts: RealHosts
 
     def expire_bearers(self) -> int: ...
 
@@ -221,7 +223,8 @@ class Admin:
     def _drop_connections(self, call: Call, query: Query) -> Any:
         del query
         vendor = self._vendor(msgspec.json.decode(call.body, type=Drop).vendor)
-        return {"count": self._subject.listeners[vendor].drop_connections()}
+        dropped = self._subject.listeners[vendor].drop_connections()
+        return {"count": dropped + self._subject.hosts.drop_connections(vendor)}
 
     def _reset(self, call: Call, query: Query) -> Any:
         del call, query

@@ -76,6 +76,10 @@ class Listener:
             await self.start(self._host, self.port)
 
     @property
+    def address(self) -> tuple[str, int]:
+        return self._host, self.port
+
+    @property
     def is_listening(self) -> bool:
         return self._server is not None
 

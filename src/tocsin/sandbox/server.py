@@ -12,21 +12,23 @@ from typing import Any, Protocol, Self, runtime_checkable
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.ports import Http
 from tocsin.sandbox.admin import Admin
 from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.apns_token import ApnsKey
+from tocsin.sandbox.connect_proxy import ConnectProxy
 from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
-from tocsin.sandbox.exchange import Vendor
+from tocsin.sandbox.exchange import Serve, Vendor
 from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
+from tocsin.sandbox.real_hosts import FIRST_ADDRESS, LOOPBACK, RealHosts
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
 from tocsin.sandbox.registry import MANNERS, Grounds, make_counters
 from tocsin.sandbox.trust import (
@@ -36,10 +38,10 @@ from tocsin.sandbox.trust import (
     issue_identity,
     kept_keys,
     make_keys,
+    named,
     server_context,
 )
 
-LOOPBACK = "127.0.0.1"
 HTTP_1 = ("http/1.1",)
 PROTOCOLS = {"apns": ("h2",), "fcm": ("h2", "http/1.1")}
 """What a vendor's door offers; the others speak HTTP/1.1."""
@@ -66,6 +68,16 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Settings of other vendors, by the class of each; who is not named has its defaults."""
     ports: dict[str, int] = {}
     """Ports of vendors, by name; one that is not named gets any free one."""
+    hosts: dict[str, tuple[str, ...]] = {}
+    """Real host names, by vendor: the certificate is good for them and `hosts_port` or the proxy
+    leads them here. Empty: nothing of the kind."""
+    hosts_port: int = 0
+    """The port that the real host names are served on, 443 as a rule, on loopback addresses of
+    their own; 0: none, only the proxy leads to them."""
+    hosts_first: str = FIRST_ADDRESS
+    """The first of these addresses; the others follow it."""
+    proxy_port: int | None = None
+    """Port of the CONNECT proxy to the real host names, 0: any free one; None: no proxy."""
     receipts: ReceiptSettings = ReceiptSettings()
     """Where receipts go from the start; `receipts.settings` changes it later."""
 
@@ -83,8 +95,8 @@ class Bearers(Protocol):
 class Addressed(Protocol):
     """A vendor whose devices' tokens hold its own address."""
 
-    def stand_at(self, url: str) -> None:
-        """Learn where it listens."""
+    def stand_at(self, url: str, hosts: tuple[str, ...]) -> None:
+        """Learn where it listens, and which real host names lead there."""
         ...
 
 
@@ -126,9 +138,14 @@ class Sandbox:
         }
         """Where each vendor's complete requests come to, whatever brings them."""
         self.listeners = {
-            name: self._listener(self.desks[name], vendor, PROTOCOLS.get(name, HTTP_1))
-            for name, vendor in vendors.items()
+            name: self._listener([vendor], self.desks[name]) for name, vendor in vendors.items()
         }
+        self.hosts = RealHosts(
+            self.settings.hosts,
+            self.desks,
+            lambda names, serve: self._listener([vendors[name] for name in names], serve),
+        )
+        self.proxy = ConnectProxy(self.hosts.find)
         self._admin = Listener(Admin(self), self.clock)
         self._stack = AsyncExitStack()
 
@@ -151,6 +168,7 @@ class Sandbox:
             for name, listener in self.listeners.items():
                 await listener.start(LOOPBACK, self.settings.ports.get(name, 0))
                 stack.push_async_callback(listener.stop)
+            await self._start_hosts(stack)
             await self._admin.start(LOOPBACK, self.settings.admin_port)
             stack.push_async_callback(self._admin.stop)
             self.stand_at(self.url)
@@ -160,11 +178,20 @@ class Sandbox:
                 stack.callback(posting.cancel)
             self._stack = stack.pop_all()
 
+    async def _start_hosts(self, stack: AsyncExitStack) -> None:
+        """Serve the real host names where the settings say so."""
+        told = self.settings
+        if told.hosts_port or told.proxy_port is not None:
+            await self.hosts.start(stack, port=told.hosts_port, first_address=told.hosts_first)
+        if told.proxy_port is not None:
+            await self.proxy.start(told.proxy_port)
+            stack.push_async_callback(self.proxy.stop)
+
     def stand_at(self, url: Callable[[str], str]) -> None:
         """Tell those who must know where they are reached; `start` does."""
         for name, vendor in self.counters.items():
             if isinstance(vendor, Addressed):
-                vendor.stand_at(url(name))
+                vendor.stand_at(url(name), self.settings.hosts.get(name, ()))
 
     async def stop(self) -> None:
         """Close every port and connection, and the log."""
@@ -224,6 +251,8 @@ class Sandbox:
         """Everything a sender needs, as `GET /v1/sandbox` answers it."""
         return {
             "admin": {"url": self.admin_url},
+            "hosts": msgspec.to_builtins(self.hosts.lines()),
+            "connect_proxy": {"url": self.proxy.url},
             "ca_pem": self.ca_pem,
             "apns": {
                 "environment": self.settings.apns.environment,
@@ -273,8 +302,11 @@ class Sandbox:
         bundle_id = self.settings.apns.bundle_ids[0]
         if self.settings.folder:
             folder = Path(self.settings.folder)
-            return kept_keys(folder, bundle_id=bundle_id)
-        return make_keys(bundle_id=bundle_id)
+            keys = kept_keys(folder, bundle_id=bundle_id)
+        else:
+            keys = make_keys(bundle_id=bundle_id)
+        names = dict.fromkeys(name for each in self.settings.hosts.values() for name in each)
+        return structs.replace(keys, trust=named(keys.trust, names)) if names else keys
 
     def _make_apns(self, chance: Chance) -> Apns:
         credential = self.keys.apns
@@ -296,13 +328,16 @@ class Sandbox:
         accounts = {account.client_email: account}
         return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
 
-    def _listener(self, desk: Desk, vendor: Vendor, protocols: tuple[str, ...]) -> Listener:
+    def _listener(self, vendors: list[Vendor], serve: Serve) -> Listener:
+        """One that speaks what these vendors speak."""
+        spoken = [PROTOCOLS.get(vendor.name, HTTP_1) for vendor in vendors]
+        protocols = tuple(dict.fromkeys(name for each in spoken for name in each))
         return Listener(
-            desk,
+            serve,
             self.clock,
             tls=server_context(self.keys.trust, list(protocols)),
             protocols=protocols,
-            opening_streams=vendor.opening_streams,
+            opening_streams=vendors[0].opening_streams,
         )
 
 

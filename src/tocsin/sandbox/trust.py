@@ -10,6 +10,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from msgspec import Struct
+from msgspec import Struct, structs
 
 VALID_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 VALID_UNTIL = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
@@ -104,28 +105,50 @@ def make_trust() -> Trust:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    server_key = ec.generate_private_key(ec.SECP256R1())
+    server_pem, server_key_pem = _server(ca, ca_key, ())
+    return Trust(
+        ca_pem=_certificate_pem(ca),
+        ca_key_pem=_pem(ca_key),
+        server_pem=server_pem,
+        server_key_pem=server_key_pem,
+    )
+
+
+def named(trust: Trust, hosts: Iterable[str]) -> Trust:
+    """The same authority with a server certificate that is good for these host names too."""
+    ca, ca_key = _authority(trust)
+    server_pem, server_key_pem = _server(ca, ca_key, hosts)
+    return structs.replace(trust, server_pem=server_pem, server_key_pem=server_key_pem)
+
+
+def _server(
+    ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, hosts: Iterable[str]
+) -> tuple[str, str]:
+    """A server's certificate and key for loopback and these host names."""
+    key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName(
         [
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
             x509.IPAddress(ipaddress.ip_address("::1")),
+            *(x509.DNSName(host) for host in hosts),
         ]
     )
-    server = (
-        _draft(_name("localhost"), ca_name, server_key.public_key())
+    certificate = (
+        _draft(_name("localhost"), ca.subject, key.public_key())
         .add_extension(names, critical=False)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_issuer_id(ca_key), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    return Trust(
-        ca_pem=_certificate_pem(ca),
-        ca_key_pem=_pem(ca_key),
-        server_pem=_certificate_pem(server),
-        server_key_pem=_pem(server_key),
-    )
+    return _certificate_pem(certificate), _pem(key)
+
+
+def _authority(trust: Trust) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    ca_key = serialization.load_pem_private_key(trust.ca_key_pem.encode(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    return x509.load_pem_x509_certificate(trust.ca_pem.encode()), ca_key
 
 
 def issue_identity(trust: Trust, bundle_id: str) -> str:
@@ -133,9 +156,7 @@ def issue_identity(trust: Trust, bundle_id: str) -> str:
 
     The bundle id stands in the subject's UID, which is where APNs reads the topic from.
     """
-    ca = x509.load_pem_x509_certificate(trust.ca_pem.encode())
-    ca_key = serialization.load_pem_private_key(trust.ca_key_pem.encode(), password=None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca, ca_key = _authority(trust)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [

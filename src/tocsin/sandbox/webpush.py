@@ -24,6 +24,7 @@ from tocsin.clock import Chance, Clock
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.real_hosts import with_star
 from tocsin.sandbox.webpush_browser import (
     Browser,
     Browsers,
@@ -168,6 +169,7 @@ class WebPush:
         self._devices = Buckets(settings.device_per_minute, 60.0)
         self._verified: dict[str, Sender] = {}
         self.browsers = Browsers(secret)
+        self._hosts = frozenset[str]()
         self._messages: dict[str, tuple[str, str, str]] = {}
         """A message's number to its browser's token, the key that it waits or shows under, and its
         topic."""
@@ -175,9 +177,10 @@ class WebPush:
     def opening_streams(self) -> int:
         return self._settings.streams
 
-    def stand_at(self, url: str) -> None:
-        """Where browsers are told to be pushed to."""
+    def stand_at(self, url: str, hosts: tuple[str, ...]) -> None:
+        """Where browsers are told to be pushed to, and the names that lead there too."""
         self.browsers.origin = url
+        self._hosts = frozenset(hosts)
 
     def token(self, number: int) -> str:
         """The subscription of a browser, as a device registers it."""
@@ -236,7 +239,7 @@ class WebPush:
         if sender is None:
             return "InvalidToken"
         now = self._clock.now()
-        if not is_audience(sender.audience, self.browsers.origin):
+        if not self._is_own(sender.audience):
             return "WrongAudience"
         if sender.expires_at <= now:
             return "ExpiredToken"
@@ -247,6 +250,12 @@ class WebPush:
         owner = (device.app if device is not None else "") or self.credential.public_key
         is_foreign = device is not None and device.state in ("other_app", "other_environment")
         return "KeyMismatch" if sender.key != owner or is_foreign else ""
+
+    def _is_own(self, audience: str) -> bool:
+        """Whether a VAPID token is meant for us, under any of our names."""
+        name = audience.removeprefix("https://")
+        is_real = name != audience and bool({name, with_star(name)} & self._hosts)
+        return is_real or is_audience(audience, self.browsers.origin)
 
     def _verify(self, token: str, key: str) -> Sender | None:
         known = self._verified.get(token)

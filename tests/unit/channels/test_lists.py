@@ -207,6 +207,7 @@ class Saving:
     Settings = huawei.Settings
     OUTCOMES = huawei.OUTCOMES
     HINTS = huawei.HINTS
+    HOSTS = huawei.HOSTS
 
     def normal_token(self, token: str) -> str | None:
         return token

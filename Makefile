@@ -1,7 +1,7 @@
 # One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit contract sim trouble bench docs serve new-channel
+.PHONY: help setup judges demo test check fix unit contract sim trouble bench docs serve new-channel
 
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
@@ -20,10 +20,13 @@ help:  ## print this table
 setup:  ## prepare .venv (every other target does this by itself)
 	@sh scripts/setup.sh
 
+judges: setup  ## fetch other people's senders for the tests that use them (once; optional)
+	@sh scripts/judges.sh
+
 demo: setup  ## run the whole service against its sandbox and check the books (a minute)
 	@$(BIN)/tocsin demo $(ARGS)
 
-test: check  ## check everything, then run every test, on every core
+test: check judges  ## check everything, then run every test, on every core
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: setup  ## lint, formatting and types over sources, tests and benchmarks

@@ -77,7 +77,7 @@ TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 HOSTS = hosts(ORIGIN, TOKEN_URI)
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-AUDIENCE = "https://oauth2.googleapis.com/token"
+AUDIENCE = TOKEN_URI
 """Whom every assertion is for, wherever the bearer is fetched: Google's own libraries do so."""
 ASSERTION_LIFE_S = 3600
 QUOTA_WAIT_S = 60.0

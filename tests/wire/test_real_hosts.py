@@ -18,7 +18,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.wire.sandbox_kit import DEADLINE_S, assertion, trusting
+from tests.patience import PATIENCE_S
+from tests.wire.sandbox_kit import assertion, trusting
 from tocsin.channels.registry import VENDORS, real_hosts
 from tocsin.cli.sandbox import started
 from tocsin.cli.screen import Screen
@@ -52,7 +53,7 @@ async def said_to(port: int, text: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     writer.write(text)
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.read()
     finally:
         writer.close()
@@ -75,7 +76,7 @@ async def asked(here: Sandbox, host: str, head: str, body: bytes = b"") -> tuple
     reader, writer = await tunnel(here, host)
     lines = f"{head}\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(lines.encode() + body)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         answer = await reader.read()
     writer.close()
     first, _, rest = answer.partition(b"\r\n\r\n")
@@ -196,7 +197,7 @@ async def test_tunnels_have_a_limit_and_end_with_the_proxy() -> None:
         request = b"CONNECT api.push.apple.com:443 HTTP/1.1\r\n\r\n"
         assert (await said_to(here.proxy.port, request)).startswith(b"HTTP/1.1 503 ")
         await here.proxy.stop()
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.read()
         writer.close()
 
@@ -301,7 +302,7 @@ async def test_the_command_runs_the_proxy_and_says_where() -> None:
     process = await asyncio.create_subprocess_exec(*COMMAND, *words, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             told = json.loads(await process.stdout.readline())
         port = int(told["connect_proxy"]["url"].rpartition(":")[2])
         answer = await said_to(port, b"CONNECT example.com:443 HTTP/1.1\r\n\r\n")

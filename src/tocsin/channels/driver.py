@@ -10,19 +10,29 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from tocsin.channels.advice import advice
 from tocsin.channels.authority import AuthorityShelf, Keeper
+from tocsin.channels.denials import (
+    HELD,
+    NO_ANSWER,
+    NOT_ALLOWED,
+    NOT_ASKED,
+    NOT_SENT,
+    OUR_FAULT,
+    held,
+    unproven,
+)
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
-from tocsin.channels.pace import ACCUSING, FAILING, Peak, Repeats
+from tocsin.channels.pace import ACCUSING, Peak, Repeats
 from tocsin.channels.registry import Vendor, is_signed_of, made_of_of, nobody_of, recall_of, way_of
+from tocsin.channels.teller import Teller
 from tocsin.channels.tokens_told import TokensTold
 from tocsin.channels.way import Way
 from tocsin.channels.ways import Ways
@@ -31,7 +41,6 @@ from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import OURS, Outcome, Receipt
 from tocsin.domain.quota import Bucket
-from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.ports import (
     ANY_WAY,
@@ -53,21 +62,11 @@ WINDOW_S = 0.25
 NAP_S = 0.001
 """Shortest wait for the pace: a shorter one would only spin."""
 
-NO_ANSWER = ("-8", "no answer")
-NOT_SENT = ("-9", "vendor not reached")
-HELD = ("-10", "held back")
-OUR_FAULT = ("-11", "unexpected error")
-NOT_ALLOWED = "-17"
-"""Codes of ours are negative; what exactly happened stands in the log."""
-NOT_ASKED = Denied(Outcome.ACCEPTED, "0", "in order as far as can be seen here; nobody was asked")
-
 Got = TypeVar("Got")
 Ask = Callable[[Request], Awaitable[Response | Denied]]
 """Sends one request of a conversation, or says why it got no answer."""
 
-MOSTLY_DEAD = "compare the credential's app and environment with those of the devices"
 MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
-BREAKER_LEVELS = {"closed": 0, "open": 2}
 BEGUN_MIN = 200
 """Devices that may always be begun at once: those of one job of single sends."""
 
@@ -123,7 +122,6 @@ class Driver(ABC):
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()
-        self._last_fault = ""
         kept = tools.shelf.kept(made_of_of(vendor)(settings, record.auth_origin))
         self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale, kept=kept)
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
@@ -131,10 +129,7 @@ class Driver(ABC):
         self._on_wire = Peak()
         self._batches = 0
         self._is_retired = False
-        self._name = f"{record.app}:{record.number}"
-        self._log = get_logger(__name__).bind(
-            app=record.app, certificate=record.number, channel=vendor.NAME
-        )
+        self._tell = Teller(vendor, record, tools.metrics)
 
     @property
     def names_deliveries(self) -> bool:
@@ -192,24 +187,23 @@ class Driver(ABC):
         is_fault = any(code in stoppage.reason for code in (NO_ANSWER[1], NOT_SENT[1]))
         if stoppage.state != "down" or not is_fault or self._way_of is not None:
             return stoppage
-        return msgspec.structs.replace(stoppage, detail=self._last_fault)
+        return msgspec.structs.replace(stoppage, detail=self._tell.last_fault)
 
     def repeat_replaces(self, message: Message) -> bool:
         # What is online only comes to a vendor to be taken back, and twice is as good as once.
         return message.is_online_only or self._vendor.replaces(self._settings, message)
 
     def trip(self, reason: str) -> None:
-        self._metrics.count("alarms", credential=self._name)
-        way = self._ways.main
-        if way.breaker.trip(self._clock.now(), reason):
-            self._tell_breaker(way, reason)
+        self._tell.alarm()
+        way, now = self._ways.main, self._clock.now()
+        if way.breaker.trip(now, reason):
+            self._tell.breaker(way, reason, now)
 
     def accuse(self, reason: str) -> None:
-        if not self._tokens.is_serving(self._clock.now()):
+        if self._tokens.is_serving(self._clock.now()):
+            self._tell.kept_tokens(reason=reason)
+        else:
             self.trip(reason)
-            return
-        self._metrics.count("alarms", credential=self._name)
-        self._log.error("tokens told dead are kept", reason=reason, advice=MOSTLY_DEAD)
 
     def believes_dead(self, count: int) -> bool:
         verdict = self._tokens.told_by_receipts(count, self._clock.now())
@@ -223,8 +217,7 @@ class Driver(ABC):
             return True
         if self._tokens.alarm_is_due(now):
             # No pause: the batches of which most looked dead have had theirs.
-            self._metrics.count("alarms", credential=self._name)
-            self._log.error("tokens told dead are kept", advice=MOSTLY_DEAD)
+            self._tell.kept_tokens()
         return False
 
     def is_genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -245,8 +238,7 @@ class Driver(ABC):
             self._batches -= 1
             await self._close_if_done()
         counted = Counter(receipt.outcome for receipt in receipts)
-        for outcome, times in counted.items():
-            self._metrics.count("deliveries", times, channel=self._vendor.NAME, outcome=outcome)
+        self._tell.deliveries(counted)
         now = self._clock.now()
         if batch.doubted_at is not None:
             tried = sum(times for outcome, times in counted.items() if outcome not in OURS)
@@ -289,7 +281,7 @@ class Driver(ABC):
         try:
             (receipt,) = await self._carry_out(turn)
         except Exception as error:  # noqa: BLE001 - the way must not stay shut for it
-            self._tell_error(turn, error)
+            self._tell.error(turn.batch, error)
             receipt = Receipt(device=0, outcome=Outcome.HELD)
         return receipt
 
@@ -426,7 +418,7 @@ class Driver(ABC):
             outcome = await turn.gate.may_begin(turn.batch) or Outcome.HELD
             return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
         if isinstance(answer, Fault):
-            self._tell_fault(answer)
+            self._tell.fault(answer)
             if answer.kind == "refused":
                 return Denied(Outcome.NOT_ALLOWED, NOT_ALLOWED, answer.reason)
             if answer.kind == "unsent":
@@ -447,7 +439,7 @@ class Driver(ABC):
         try:
             return await work
         except Exception as error:  # noqa: BLE001 - what it came to must still be booked
-            self._tell_error(turn, error)
+            self._tell.error(turn.batch, error)
             return otherwise()
         finally:
             self._give_up_place(begun.way)
@@ -457,7 +449,7 @@ class Driver(ABC):
         try:
             return make(*given)
         except Exception as error:  # noqa: BLE001 - one delivery must not take the others along
-            self._tell_error(turn, error)
+            self._tell.error(turn.batch, error)
             return None
 
     def _placed(self, request: Request, origin: str) -> Request:
@@ -479,13 +471,11 @@ class Driver(ABC):
         try:
             found = await self._talk()
         except Exception as error:  # noqa: BLE001 - all who wait get an answer
-            self._tell_error(None, error)
+            self._tell.error(None, error)
             found = Denied(Outcome.SERVER_ERROR, *OUR_FAULT)
         if isinstance(found, Denied):
             found = self._discretion.about().cleaned(found)
-            self._log.warning(
-                "no authority", outcome=found.outcome, code=found.code, why=found.info
-            )
+            self._tell.no_authority(found)
         return found
 
     async def _talk(self) -> Authority | Denied:
@@ -500,7 +490,7 @@ class Driver(ABC):
         answer = await self._http.send(placed, self._limits.deadline_s)
         if not isinstance(answer, Fault):
             return answer
-        self._tell_fault(answer)
+        self._tell.fault(answer)
         return Denied(Outcome.UNSENT, *NOT_SENT)
 
     # what the ways are told
@@ -512,70 +502,9 @@ class Driver(ABC):
         record = way.record_probe if is_probe else way.record
         reason = record(found.outcome, now, asked_s, f"{found.code} {found.info}".strip())
         if reason and found.outcome in ACCUSING:
-            self._tell_refused(found)
+            self._tell.refused(found)
         if reason or was_open != way.breaker.is_open:
-            self._tell_breaker(way, reason)
-
-    def _tell_refused(self, found: Denied | Receipt) -> None:
-        """Say once per opening of the breaker what is wrong with the credential, and what to do."""
-        self._metrics.count("alarms", credential=self._name)
-        self._log.error(
-            "credential refused",
-            outcome=found.outcome,
-            code=found.code,
-            said=found.info,
-            advice=advice(self._vendor, found.outcome, found.code, found.info),
-        )
-
-    def _tell_breaker(self, way: Way, reason: str) -> None:
-        state = way.breaker.state
-        self._metrics.set("breaker_state", BREAKER_LEVELS[state], credential=self._name)
-        if state == "closed":
-            self._log.info("breaker closed", way=way.name)
-        else:
-            wait_s = round(way.breaker.until - self._clock.now(), 1)
-            self._log.warning("breaker opened", way=way.name, reason=reason, seconds=wait_s)
-
-    def _stamped(self, receipt: Receipt, way: Way) -> Receipt:
-        """The receipt with the way that has to prove itself before another attempt.
-
-        What the vendor asked this device to wait stands, whatever the way proves meanwhile.
-        """
-        is_of_way = receipt.outcome in FAILING or receipt.outcome in ACCUSING
-        if not is_of_way or receipt.retry_after_s is not None:
-            return receipt
-        return msgspec.structs.replace(receipt, way=way.name)
-
-    def _tell_taken_back(self, receipts: Sequence[Receipt]) -> None:
-        for outcome, times in Counter(receipt.outcome for receipt in receipts).items():
-            self._metrics.count("taken_back", times, channel=self._vendor.NAME, outcome=outcome)
-
-    def _tell_fault(self, fault: Fault) -> None:
-        self._metrics.count("faults", channel=self._vendor.NAME, kind=fault.kind)
-        self._log.debug("no answer", kind=fault.kind, reason=fault.reason)
-        self._last_fault = fault.reason
-
-    def _tell_error(self, turn: Turn | None, error: Exception) -> None:
-        self._metrics.count("loop_errors", loop="channel")
-        job = turn.batch.job if turn is not None else None
-        task = turn.batch.task if turn is not None else None
-        self._log.error("delivery failed by our fault", job=job, task=task, exc_info=error)
-
-
-def held(wait_s: float, way: Way | None = None) -> Denied:
-    """Not now, but in `wait_s`, or as soon as the way has proved itself."""
-    return Denied(Outcome.HELD, *HELD, wait_s, "" if way is None else way.name)
-
-
-def unproven(found: Denied, way: Way) -> Denied:
-    """What it means for deliveries that there is nothing to prove us with.
-
-    A wrong credential is told. Whatever else keeps a token service passes, and nothing was sent, so
-    they wait for as long as they live and it costs them no attempt.
-    """
-    if found.outcome in ACCUSING:
-        return msgspec.structs.replace(found, way=way.name)
-    return held(found.retry_after_s or 0.0, way)
+            self._tell.breaker(way, reason, now)
 
 
 def _fits(driver: Driver) -> Channel:

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.channels.denials import OUR_FAULT, stamped, unproven
 from tocsin.channels.discretion import says_much
-from tocsin.channels.driver import OUR_FAULT, Begun, Driver, Tools, Turn, unproven
+from tocsin.channels.driver import Begun, Driver, Tools, Turn
 from tocsin.channels.pace import ACCUSING, PAUSING
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
 from tocsin.channels.way import Pause
@@ -149,7 +150,7 @@ class ListDriver(Driver):
             if is_all:
                 raise
             receipts = batch.came_to(fault.denied)
-        self._tell_taken_back(receipts)
+        self._tell.taken_back(receipts)
         return receipts if is_all else None
 
     async def _one(self, course: Course, request: Request) -> Response | Denied:
@@ -227,8 +228,7 @@ class ListDriver(Driver):
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
         if first.outcome in PAUSING:
             self._ways.main.pause = Pause(denied.code, denied.info, parked.until)
-            pause_s = round(first.retry_after_s, 1)
-            self._log.warning("vendor asks for a pause", code=first.code, seconds=pause_s)
+            self._tell.pause(first)
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             while len(self._parked) >= PARKED_MAX:
                 del self._parked[next(iter(self._parked))]
@@ -247,7 +247,7 @@ class ListDriver(Driver):
             main = accused[0] if accused else counted.most_common(1)[0][0]
             first = next(receipt for receipt in receipts if receipt.outcome is main)
             self._weigh(first, course.begun.way, is_probe=False)
-        return [self._stamped(receipt, course.begun.way) for receipt in receipts]
+        return [stamped(receipt, course.begun.way) for receipt in receipts]
 
     def _discreet(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """The receipts in words that may be kept."""

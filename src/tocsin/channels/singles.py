@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tocsin.channels.denials import NO_ANSWER, OUR_FAULT, stamped, unproven
 from tocsin.channels.discretion import says_much
-from tocsin.channels.driver import NO_ANSWER, OUR_FAULT, Begun, Driver, Tools, Turn, unproven
+from tocsin.channels.driver import Begun, Driver, Tools, Turn
 from tocsin.channels.registry import SingleVendor
 from tocsin.channels.way import Way
 from tocsin.domain.app import Credential
@@ -144,7 +145,7 @@ class SingleDriver(Driver):
             (receipt,) = await self._drive(talk, partial(self._send, turn))
         except Unanswered as fault:
             receipt = fault.denied.receipt(delivery)
-        self._tell_taken_back([receipt])
+        self._tell.taken_back([receipt])
         if delivery.message.is_online_only:
             return self._recorded(receipt, begun, delivery)
         refusal = await self._clear(turn, begun.way, 0)
@@ -157,4 +158,4 @@ class SingleDriver(Driver):
         if not begun.is_probe:
             # The probe itself is weighed by who sent it.
             self._weigh(receipt, begun.way, is_probe=False)
-        return self._stamped(receipt, begun.way)
+        return stamped(receipt, begun.way)

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("serving", "wiring"),
+    ("opening", "serving", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -35,12 +35,16 @@ INSIDE = (
     "channels",
     "config",
     "online",
+    "opening",
     "pipeline",
     "ports",
     "serving",
     "store",
     "wiring",
 )
+
+JOINING = ("opening", "wiring")
+"""What joins everything: the folder's opening, and the service's parts."""
 
 HTTP_ROOMS = ("adapters/http", "adapters/http_pool", "client", "demo")
 
@@ -93,8 +97,8 @@ def _why_not(here: str, there: str) -> str | None:
         return f"{here} (floor {above}) imports upwards from {there} (floor {below})"
     if below == above and above not in NEIGHBOURLY:
         return f"{here} and {there} are wings of floor {above} and blind to each other"
-    if there == "wiring" and here != "cli":
-        return f"only the cli imports the wiring, not {here}"
+    if there in JOINING and here not in ("cli", *JOINING):
+        return f"only the cli imports the {there}, not {here}"
     if here in PUBLIC_ONLY and there in INSIDE:
         return f"{here} speaks only the public API and imports nothing of {there}"
     return None
@@ -141,17 +145,17 @@ def init_files_are_empty(root: Path) -> list[Breach]:
 
 
 def imports_stand_at_the_top(root: Path) -> list[Breach]:
-    """Nothing is imported inside a function, a class or a condition, except in the wiring."""
+    """Nothing is imported inside a function, a class or a condition, except where a store is chosen."""
     breaches = []
     for source in package(root):
-        if source.room == "wiring":
+        if source.room == "opening":
             continue
         top = {id(node) for node in source.tree.body}
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top:
                 breaches.append(source.breach(node, "imports stand at the top of the file"))
             if isinstance(node, ast.Call) and _is_dynamic_import(node):
-                breaches.append(source.breach(node, "only the wiring imports by name at run time"))
+                breaches.append(source.breach(node, "only the opening imports by name at run time"))
     return breaches
 
 

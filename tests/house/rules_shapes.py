@@ -23,6 +23,7 @@ NOT_VENDORS = (
     "lists.py",
     "nobody.py",
     "pace.py",
+    "placing.py",
     "proxied.py",
     "registry.py",
     "shared.py",

@@ -319,10 +319,11 @@ CLEAN = {
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
     src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
     src("adapters/sqlite/store.py"): "import apsw\n",
-    src("wiring.py"): (
-        "from tocsin.adapters import http\nfrom tocsin.pipeline import x\n\n\ndef build():\n"
+    src("opening.py"): (
+        "from tocsin.adapters import http\n\n\ndef build():\n"
         "    from tocsin.adapters.sqlite import store\n"
     ),
+    src("wiring.py"): "from tocsin import opening\nfrom tocsin.pipeline import x\n",
     src("cli/main.py"): "from tocsin import demo, wiring\n",
     src("demo.py"): "import aiohttp\n\nfrom tocsin import client\n",
     src("client.py"): "import aiohttp\n",

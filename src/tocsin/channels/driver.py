@@ -31,6 +31,7 @@ from tocsin.channels.denials import (
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.channels.pace import ACCUSING, Peak, Repeats
+from tocsin.channels.placing import placed
 from tocsin.channels.registry import Vendor, is_signed_of, made_of_of, nobody_of, recall_of, way_of
 from tocsin.channels.teller import Teller
 from tocsin.channels.tokens_told import TokensTold
@@ -397,7 +398,7 @@ class Driver(ABC):
         The gate is asked once more as the request goes onto the wire: behind a stream limit it may
         have waited in the client for as long as its deadline.
         """
-        placed = self._placed(request, self._record.origin)
+        request = placed(request, self._record, self._record.origin)
         started_at = self._clock.monotonic()
         is_withdrawn = is_on_wire = False
 
@@ -410,7 +411,7 @@ class Driver(ABC):
             return not is_withdrawn
 
         try:
-            answer = await self._http.send(placed, self._limits.deadline_s, may_begin)
+            answer = await self._http.send(request, self._limits.deadline_s, may_begin)
         finally:
             if is_on_wire:
                 self._on_wire.fall()
@@ -452,18 +453,6 @@ class Driver(ABC):
             self._tell.error(turn.batch, error)
             return None
 
-    def _placed(self, request: Request, origin: str) -> Request:
-        """The request at the address and under the authorities that the credential names."""
-        if not origin and self._record.ca is None:
-            return request
-        return msgspec.structs.replace(
-            request,
-            origin=origin or request.origin,
-            ca=self._record.ca,
-            # The operator names the origin of a credential: that is no stranger's word.
-            is_guarded=request.is_guarded and not origin,
-        )
-
     # authority
 
     async def _authorize(self) -> Authority | Denied:
@@ -486,8 +475,8 @@ class Driver(ABC):
             return fault.denied
 
     async def _ask_authority(self, request: Request) -> Response | Denied:
-        placed = self._placed(request, self._record.auth_origin)
-        answer = await self._http.send(placed, self._limits.deadline_s)
+        request = placed(request, self._record, self._record.auth_origin)
+        answer = await self._http.send(request, self._limits.deadline_s)
         if not isinstance(answer, Fault):
             return answer
         self._tell.fault(answer)

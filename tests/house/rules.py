@@ -145,7 +145,7 @@ def init_files_are_empty(root: Path) -> list[Breach]:
 
 
 def imports_stand_at_the_top(root: Path) -> list[Breach]:
-    """Nothing is imported inside a function, a class or a condition, except where a store is chosen."""
+    """Nothing is imported inside a function, class or condition, except where a store is chosen."""
     breaches = []
     for source in package(root):
         if source.room == "opening":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pyroaring import BitMap
 
 from tocsin.domain.device import Device, DeviceFacts, Registered, Route
@@ -46,6 +47,8 @@ class Request(Struct, frozen=True):
     proxy: str = ""
     """URL of the proxy to go through, with its user and password; `none`: no proxy. Empty: as the
     adapter's own settings say. Requests through different proxies never share a connection."""
+    is_shortened: bool = False
+    """Whether the text that it brings is shorter than the push's own: the receipts then say so."""
 
 
 class Response(Struct, frozen=True):
@@ -191,6 +194,13 @@ class Authority(Struct, frozen=True):
     hold_s: float = 0.0
     """The vendor takes no other one for so long: it is kept across restarts, and not replaced
     before, whatever is said of it."""
+
+
+def told_shortened(receipt: Receipt) -> Receipt:
+    """The receipt of a shortened text; what reached no device was none."""
+    if receipt.outcome not in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+        return receipt
+    return replace(receipt, is_shortened=True)
 
 
 class Denied(Struct, frozen=True):

@@ -144,10 +144,10 @@ def test_retry_after_is_handed_on(vendor: AnyVendor) -> None:
 
 @each_vendor
 def test_the_payload_limit_holds_at_every_size(vendor: AnyVendor) -> None:
-    """List vendors cut texts, so theirs is tried with what is never cut."""
+    """Texts are shortened, so it is tried with what never is."""
     settings, sizes = settings_of(vendor), []
     for size in range(0, 6000, 250):
-        told = message(ext="é" * size) if takes_lists(vendor) else message(desc="é" * size)
+        told = message(ext="é" * size)
         made = first_step(vendor, settings, delivery(message=told))
         if isinstance(made, Receipt):
             assert made.outcome is Outcome.TOO_LARGE

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from tocsin.cli.credentials import stopped_text
 from tocsin.cli.main import FIRST_STEPS, ROWS, SANDBOX_EXAMPLES, build
 from tocsin.cli.page import helps
+from tocsin.cli.push import losses_of
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Screen
 from tocsin.sandbox.server import Sandbox
 
@@ -198,3 +199,9 @@ def test_why_a_credential_is_stopped_is_told_in_a_line(stopped: Any, text: str) 
     names = ("state", "reason", "until", "part", "detail")
     told = None if stopped is None else dict(zip(names, stopped, strict=False))
     assert stopped_text(told) == text
+
+
+def test_a_push_says_to_how_many_its_text_was_shortened() -> None:
+    books = {"without_device": {}, "states": {"sent": 3}, "failures": {}, "repeated": 0}
+    assert list(losses_of({**books, "shortened": 2})) == [("text shortened", 2)]
+    assert list(losses_of({**books, "shortened": 0})) == list(losses_of(books)) == []

@@ -207,7 +207,12 @@ def _chosen(request: Request, sets: Fold) -> BitMap:
     if "leg" in asked:
         chosen &= sets.legs.get(asked["leg"], BitMap())
     if "mark" in asked:
-        marks = {"repeated": sets.repeated, "reached": sets.reached, "clicked": sets.clicked}
+        marks = {
+            "repeated": sets.repeated,
+            "shortened": sets.shortened,
+            "reached": sets.reached,
+            "clicked": sets.clicked,
+        }
         if asked["mark"] not in marks:
             raise CallError(70402, f"mark must be one of {', '.join(marks)}")
         chosen &= marks[asked["mark"]]

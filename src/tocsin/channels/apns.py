@@ -41,6 +41,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     p256_key,
 )
+from tocsin.channels.shared_texts import packed_within, too_large
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -259,20 +260,21 @@ def request(
     if _starts(delivery.message) and not with_alert({}, delivery.message):
         # iOS starts nothing that it cannot tell the person about.
         return NOTHING_TO_SHOW.receipt(delivery)
-    body = msgspec.json.encode(_payload(kind, delivery, now))
     limit = VOIP_PAYLOAD_MAX_BYTES if kind == "voip" else LIMITS.payload_max_bytes
-    if len(body) > limit:
-        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes").receipt(delivery)
+    packed = packed_within(delivery, lambda it: msgspec.json.encode(_payload(kind, it, now)), limit)
+    if packed is None:
+        return too_large(limit).receipt(delivery)
     return Request(
         "POST",
         ORIGINS[settings.environment],
         "/3/device/" + (token if token.isalnum() else quote(token, safe="")),
         _headers(settings, credential, kind, delivery, now),
-        body,
+        packed.body,
         identity=settings.certificate or None,
         http2=True,
         # "Establishing a token-based connection to APNs": a connection is one team's.
         pool=settings.team_id,
+        is_shortened=packed.is_shortened,
     )
 
 

@@ -44,6 +44,7 @@ from tocsin.channels.shared import (
     plain_token,
     rsa_key,
 )
+from tocsin.channels.shared_texts import fitted, too_large
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -211,15 +212,15 @@ def request(
     delivery: Delivery,
     now: float,  # noqa: ARG001 - the common shape
 ) -> Request | Receipt:
-    message = _message(settings, delivery)
-    if _payload_bytes(message) > LIMITS.payload_max_bytes:
-        return Receipt(
-            device=delivery.device,
-            outcome=Outcome.TOO_LARGE,
-            code="-7",
-            info=f"payload over {LIMITS.payload_max_bytes} bytes",
-            epoch=delivery.epoch,
-        )
+    message, limit = _message(settings, delivery), LIMITS.payload_max_bytes
+    is_shortened = False
+    if _json_bytes(message) > limit:
+        fits = fitted(delivery, lambda it: _json_bytes(_message(settings, it)), limit)
+        # Google does not say how it counts: what is no text is refused by the smaller figure only.
+        fits = fits or fitted(delivery, lambda it: _payload_bytes(_message(settings, it)), limit)
+        if fits is None:
+            return too_large(limit).receipt(delivery)
+        message, is_shortened = _message(settings, fits), fits is not delivery
     trial = {"validate_only": True} if delivery.is_trial else {}
     return Request(
         "POST",
@@ -227,6 +228,7 @@ def request(
         f"/v1/projects/{settings.project_id}/messages:send",
         (("authorization", credential.value), JSON),
         msgspec.json.encode({"message": message, **trial}),
+        is_shortened=is_shortened,
     )
 
 
@@ -387,16 +389,29 @@ def _data(settings: Settings, message: Message) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def _payload_bytes(message: dict[str, Any]) -> int:
-    """What travels to the device, names and values in UTF-8, and Apple's payload as it is."""
+def _travelling(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """What travels to the device."""
     parts = (message.get("notification"), message["data"], message["android"].get("notification"))
-    apple = message.get("apns")
+    return [part for part in parts if part]
+
+
+def _json_bytes(message: dict[str, Any]) -> int:
+    return sum(len(msgspec.json.encode(part)) for part in _travelling(message)) + _apple_bytes(
+        message
+    )
+
+
+def _apple_bytes(message: dict[str, Any]) -> int:
+    return len(msgspec.json.encode(message["apns"]["payload"])) if "apns" in message else 0
+
+
+def _payload_bytes(message: dict[str, Any]) -> int:
+    """The least that it may count as: names and values in UTF-8, and Apple's payload as it is."""
     return sum(
         len(name) + len(str(value).encode())
-        for part in parts
-        if part
+        for part in _travelling(message)
         for name, value in part.items()
-    ) + (len(msgspec.json.encode(apple["payload"])) if apple else 0)
+    ) + _apple_bytes(message)
 
 
 def _assertion(settings: Settings, now: float) -> str:

@@ -46,6 +46,7 @@ from tocsin.channels.shared import (
     rsa_key,
     text_of,
 )
+from tocsin.channels.shared_texts import fitted, too_large
 from tocsin.domain.message import Message, notify_id
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
@@ -243,12 +244,17 @@ def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, list[Receipt]]:
     del now
-    content = _content(settings, batch)
-    if len(msgspec.json.encode(content)) > LIMITS.payload_max_bytes:
-        info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
+    first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
+
+    def size(delivery: Delivery) -> int:
+        return len(msgspec.json.encode(_content(settings, delivery, batch.correlation)))
+
+    fits = fitted(first, size, limit)
+    if fits is None:
+        return batch.came_to(too_large(limit))
+    content = _content(settings, fits, batch.correlation)
     content["target"] = {"token": [delivery.token for delivery in batch.deliveries]}
-    is_shown = _is_shown(batch.deliveries[0].message)
+    is_shown = _is_shown(first.message)
     response = yield Request(
         "POST",
         ORIGIN,
@@ -259,6 +265,7 @@ def deliver(
             ("push-type", ALERT if is_shown else BACKGROUND),
         ),
         msgspec.json.encode(content),
+        is_shortened=fits is not first,
     )
     return _read(batch.deliveries, response)
 
@@ -329,13 +336,12 @@ def _texts(message: Message) -> tuple[str, str]:
     return both_texts(msgspec.structs.replace(message, title=title))
 
 
-def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
+def _content(settings: Settings, first: Delivery, correlation: str) -> dict[str, Any]:
     """Everything but the tokens; the same for the whole list."""
-    first = batch.deliveries[0]
     options: dict[str, Any] = {
         # Huawei knows no "now or never"; a second is the nearest.
         "ttl": max(1, min(first.ttl_s, LIMITS.lifetime_max_s)),
-        "biTag": batch.correlation,
+        "biTag": correlation,
         "receiptId": settings.receipt_id,
         "testMessage": settings.target_user == "test" or first.is_trial,
     }
@@ -343,7 +349,7 @@ def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
     if not _is_shown(first.message):
         payload: dict[str, Any] = {"extraData": json_text(custom_data(first))}
     else:
-        payload = {"notification": _drawn(settings, first, batch.correlation)}
+        payload = {"notification": _drawn(settings, first, correlation)}
     return {"payload": payload, "pushOptions": options}
 
 

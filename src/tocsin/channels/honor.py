@@ -41,7 +41,8 @@ from tocsin.channels.shared import (
     text_of,
     told_by_status,
 )
-from tocsin.domain.message import Message, cut, notify_id
+from tocsin.channels.shared_texts import fitted, texts_within, too_large
+from tocsin.domain.message import Message, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -235,10 +236,15 @@ def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, list[Receipt]]:
-    content = _content(settings, batch)
-    if len(msgspec.json.encode(content)) > LIMITS.payload_max_bytes:
-        info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
+    first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
+
+    def size(delivery: Delivery) -> int:
+        return len(msgspec.json.encode(_content(settings, delivery, batch.correlation)))
+
+    fits = fitted(first, size, limit)
+    if fits is None:
+        return batch.came_to(too_large(limit))
+    content = _content(settings, fits, batch.correlation)
     tokens = [delivery.token for delivery in batch.deliveries]
     response = yield Request(
         "POST",
@@ -250,6 +256,7 @@ def deliver(
             ("timestamp", str(int(now * 1000))),
         ),
         msgspec.json.encode({**content, "token": tokens}),
+        is_shortened=_texts(fits.message) != both_texts(first.message),
     )
     return _read(batch, response)
 
@@ -258,13 +265,12 @@ def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 -
     return read_statuses(OUTCOMES, body, told_by_status, b'{"code":200,"message":"success"}')
 
 
-def _content(settings: Settings, batch: Batch) -> dict[str, Any]:
+def _content(settings: Settings, first: Delivery, correlation: str) -> dict[str, Any]:
     """Everything but the tokens, which do not count towards the size."""
-    first = batch.deliveries[0]
     message = first.message
     android: dict[str, Any] = {"ttl": f"{_ttl_s(first)}s"}
-    if batch.correlation:
-        android["biTag"] = batch.correlation
+    if correlation:
+        android["biTag"] = correlation
     if settings.target_user == "test" or first.is_trial:
         android["targetUserType"] = 1
     if not is_shown(message):
@@ -291,8 +297,7 @@ def _ttl_s(delivery: Delivery) -> int:
 
 def _texts(message: Message) -> tuple[str, str]:
     """Title and text as Honor bears them; it wants both."""
-    title, body = both_texts(message)
-    return cut(title, TITLE_UNITS_MAX), cut(body, BODY_UNITS_MAX)
+    return texts_within(message, TITLE_UNITS_MAX, BODY_UNITS_MAX)
 
 
 def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:

@@ -45,7 +45,8 @@ from tocsin.channels.shared import (
     text_of,
     told_by_status,
 )
-from tocsin.domain.message import Message, cut, notify_id
+from tocsin.channels.shared_texts import fitted, texts_within, too_large
+from tocsin.domain.message import Message, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.domain.task import identity
@@ -234,18 +235,24 @@ def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, list[Receipt]]:
     del now
-    message = _message(settings, batch)
-    if len(msgspec.json.encode(message)) > LIMITS.payload_max_bytes:
-        info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return batch.came_to(Denied(Outcome.TOO_LARGE, "-7", info))
+    first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
+
+    def size(delivery: Delivery) -> int:
+        return len(msgspec.json.encode(_message(settings, delivery, batch.correlation)))
+
+    fits = fitted(first, size, limit)
+    if fits is None:
+        return batch.came_to(too_large(limit))
+    message = _message(settings, fits, batch.correlation)
     message["token"] = [delivery.token for delivery in batch.deliveries]
-    trial = {"validate_only": True} if batch.deliveries[0].is_trial else {}
+    trial = {"validate_only": True} if first.is_trial else {}
     response = yield Request(
         "POST",
         ORIGIN,
         f"/v1/{settings.app_id}/messages:send",
         (("authorization", credential.value), JSON),
         msgspec.json.encode({"message": message, **trial}),
+        is_shortened=_texts(fits.message) != both_texts(first.message),
     )
     return _read(batch, response)
 
@@ -260,14 +267,13 @@ def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: 
     return not key or is_signed_by_huawei(headers, now, user=user, key=key)
 
 
-def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
+def _message(settings: Settings, first: Delivery, correlation: str) -> dict[str, Any]:
     """Everything but the tokens; the same for the whole list."""
-    first = batch.deliveries[0]
     message = first.message
     android: dict[str, Any] = {
         # Huawei knows no "now or never"; a second is the nearest.
         "ttl": f"{max(1, min(first.ttl_s, LIMITS.lifetime_max_s))}s",
-        "bi_tag": batch.correlation,
+        "bi_tag": correlation,
         "category": message.android.huawei_category or settings.category,
         "receipt_id": settings.receipt_id,
         "target_user_type": 1 if settings.target_user == "test" else None,
@@ -286,8 +292,7 @@ def _message(settings: Settings, batch: Batch) -> dict[str, Any]:
 
 def _texts(message: Message) -> tuple[str, str]:
     """Title and text as Huawei bears them; it wants both."""
-    title, body = both_texts(message)
-    return cut(title, TITLE_MAX_UNITS), cut(body, BODY_MAX_UNITS)
+    return texts_within(message, TITLE_MAX_UNITS, BODY_MAX_UNITS)
 
 
 def _drawn(settings: Settings, delivery: Delivery) -> dict[str, Any]:

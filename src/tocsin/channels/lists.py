@@ -24,7 +24,15 @@ from tocsin.channels.way import Pause
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import OURS, Outcome, Receipt
 from tocsin.domain.retry import until_hour_s
-from tocsin.ports import Batch, Denied, Request, Response, StaleCredential, Unanswered
+from tocsin.ports import (
+    Batch,
+    Denied,
+    Request,
+    Response,
+    StaleCredential,
+    Unanswered,
+    told_shortened,
+)
 
 PREPARED_MAX = 1000
 """Prepared texts kept; the oldest goes first, and is prepared anew if it is needed after all."""
@@ -61,6 +69,8 @@ class Course(Struct):
     """The gate has just said yes, and nothing was awaited since."""
     was_asked: bool = False
     """The vendor has been sent something."""
+    is_shortened: bool = False
+    """What it has been sent had a shortened text."""
 
 
 class ListDriver(Driver):
@@ -160,6 +170,7 @@ class ListDriver(Driver):
                 return refusal
         course.is_cleared = False
         course.was_asked = True
+        course.is_shortened |= request.is_shortened
         return await self._send(course.turn, request)
 
     # what is saved once
@@ -240,6 +251,8 @@ class ListDriver(Driver):
         if course.begun.is_probe:
             # Weighed by who sent it; and no word about any push.
             return receipts
+        if course.is_shortened:
+            receipts = [told_shortened(it) for it in receipts]
         self._park(course.turn.batch.task, receipts)
         counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
         accused = [outcome for outcome in counted if outcome in ACCUSING]

@@ -32,11 +32,11 @@ from tocsin.channels.shared import (
     NEVER_S,
     NOTHING_TO_SHOW,
     Told,
-    both_texts,
     check_callback_url,
     code_of,
     custom_data,
     hosts,
+    is_shown,
     json_object,
     object_in_form,
     outcome_by_status,
@@ -44,7 +44,13 @@ from tocsin.channels.shared import (
     read_entries,
     text_of,
 )
-from tocsin.domain.message import Message, cut
+from tocsin.channels.shared_texts import (
+    is_too_long,
+    packed_within,
+    texts_within,
+    too_large,
+)
+from tocsin.domain.message import Message
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -220,13 +226,17 @@ def deliver(
     now: float,
 ) -> Generator[Request, Response, list[Receipt]]:
     del credential, now
-    made = _message(settings, batch)
-    if isinstance(made, Denied):
-        return batch.came_to(made)
+    first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
+    if not is_shown(first.message):
+        return batch.came_to(NOTHING_TO_SHOW)
+    packed = packed_within(first, lambda it: _message(settings, it, batch.correlation), limit)
+    if packed is None:
+        return batch.came_to(too_large(limit))
+    is_long = is_too_long(first.message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
     form = {
         "appId": settings.app_id,
         "pushIds": ",".join(delivery.token for delivery in batch.deliveries),
-        "messageJson": made,
+        "messageJson": packed.body.decode(),
     }
     response = yield Request(
         "POST",
@@ -234,6 +244,7 @@ def deliver(
         PATH,
         (FORM,),
         urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
+        is_shortened=packed.is_shortened or is_long,
     )
     return _read(batch, response)
 
@@ -259,20 +270,17 @@ def _sign(form: Mapping[str, str], secret: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _message(settings: Settings, batch: Batch) -> str | Denied:
-    """The messageJson; a denial where there is nothing that can be sent."""
-    first = batch.deliveries[0]
+def _message(settings: Settings, first: Delivery, correlation: str) -> bytes:
+    """The messageJson: everything but whom it is for."""
     message = first.message
-    title, content = both_texts(message)
-    if not title:
-        return NOTHING_TO_SHOW
+    title, content = texts_within(message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
     kind = message.android.meizu_message_type
     made: dict[str, Any] = {
         "noticeBarInfo": {
             "noticeMsgType": MESSAGE_TYPES[settings.message_type] if kind is None else kind,
             "noticeBarType": 0,
-            "title": cut(title, TITLE_UNITS_MAX),
-            "content": cut(content, CONTENT_UNITS_MAX),
+            "title": title,
+            "content": content,
         },
         "clickTypeInfo": _clicked(settings, first),
         "pushTimeInfo": _lives(first.ttl_s),
@@ -281,14 +289,10 @@ def _message(settings: Settings, batch: Batch) -> str | Denied:
     if settings.callback_url:
         made["extra"] = {
             "callback": settings.callback_url,
-            "callback.param": batch.correlation,
+            "callback.param": correlation,
             "callback.type": CALLBACK_TYPE,
         }
-    text = msgspec.json.encode(made)
-    if len(text) > LIMITS.payload_max_bytes:
-        limit = LIMITS.payload_max_bytes
-        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
-    return text.decode()
+    return msgspec.json.encode(made)
 
 
 def _clicked(settings: Settings, delivery: Delivery) -> dict[str, Any]:

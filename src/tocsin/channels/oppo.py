@@ -54,7 +54,8 @@ from tocsin.channels.shared import (
     some_list,
     text_of,
 )
-from tocsin.domain.message import Message, cut, notify_id, utf16_units
+from tocsin.channels.shared_texts import texts_within
+from tocsin.domain.message import Message, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -275,7 +276,7 @@ def deliver(
         "target_type": str(REGISTRATION_ID),
         "target_value": ";".join(delivery.token for delivery in batch.deliveries),
     }
-    response = yield _request(credential, "broadcast", form)
+    response = yield _request(credential, "broadcast", form, batch)
     return _read(batch, response, rest=ACCEPTED)
 
 
@@ -304,9 +305,12 @@ def _send(
         return batch.came_to(notification)
     messages = [_message(notification, delivery) for delivery in batch.deliveries]
     if len(messages) > 1:
-        response = yield _request(credential, "unicast_batch", {"messages": json_text(messages)})
+        response = yield _request(
+            credential, "unicast_batch", {"messages": json_text(messages)}, batch
+        )
         return _read(batch, response, rest=_UNNAMED)
-    response = yield _request(credential, "unicast", {"message": json_text(messages[0])})
+    form = {"message": json_text(messages[0])}
+    response = yield _request(credential, "unicast", form, batch)
     found, _ = _found(response)
     raise_if_stale(found)
     return batch.came_to(found)
@@ -320,10 +324,10 @@ def _save(
         return notification
     form = {name: it if isinstance(it, str) else json_text(it) for name, it in notification.items()}
     named = form | {"app_message_id": saved_name(batch)}
-    found, data = _found((yield _request(credential, SAVE, named)))
+    found, data = _found((yield _request(credential, SAVE, named, batch)))
     if found.code == DUPLICATE:
         # It was saved before, and nobody says as what: so it is saved once more, without a name.
-        found, data = _found((yield _request(credential, SAVE, form)))
+        found, data = _found((yield _request(credential, SAVE, form, batch)))
     raise_if_stale(found)
     if found.outcome is Outcome.ACCEPTED and (saved := _member(data, "message_id")):
         return saved
@@ -369,8 +373,8 @@ def _notification(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
 
 
 def _texts(message: Message) -> tuple[str, str]:
-    title, content = both_texts(message)
-    return cut(title, TITLE_UNITS_MAX), cut(content, CONTENT_UNITS_MAX[message.android.is_big_text])
+    is_big_text = message.android.is_big_text
+    return texts_within(message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX[is_big_text])
 
 
 def _click(settings: Settings) -> dict[str, Any]:
@@ -424,9 +428,17 @@ def _goes_singly(settings: Settings, batch: Batch) -> bool:
     return len(batch.deliveries) == 1 or not is_public
 
 
-def _request(credential: Authority, call: str, form: dict[str, str]) -> Request:
+def _request(credential: Authority, call: str, form: dict[str, str], batch: Batch) -> Request:
     told = {"auth_token": credential.value, **form}
-    return Request("POST", ORIGIN, PATH + call, (FORM,), urlencode(told).encode())
+    message = batch.deliveries[0].message
+    return Request(
+        "POST",
+        ORIGIN,
+        PATH + call,
+        (FORM,),
+        urlencode(told).encode(),
+        is_shortened=_texts(message) != both_texts(message),
+    )
 
 
 def _found(response: Response) -> tuple[Denied, Any]:

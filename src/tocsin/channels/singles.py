@@ -14,7 +14,7 @@ from tocsin.channels.registry import SingleVendor
 from tocsin.channels.way import Way
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered
+from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered, told_shortened
 
 WATCH_S = 0.1
 """How often the gate is asked about what is under way."""
@@ -129,8 +129,11 @@ class SingleDriver(Driver):
             return request
         answer = await self._send(turn, request)
         if isinstance(answer, Denied):
-            return self._recorded(answer.receipt(delivery), begun, delivery)
-        return self._recorded(self._file.read(delivery, answer), begun, delivery)
+            receipt = answer.receipt(delivery)
+        else:
+            receipt = self._file.read(delivery, answer)
+        receipt = told_shortened(receipt) if request.is_shortened else receipt
+        return self._recorded(receipt, begun, delivery)
 
     async def _take_back(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt | None:
         """Withdraw what a delivery overwrites; answers the receipt where nothing is shown instead.

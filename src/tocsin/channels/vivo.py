@@ -30,7 +30,6 @@ from tocsin.channels.shared import (
     JSON,
     NOTHING_TO_SHOW,
     Told,
-    both_texts,
     check_callback_url,
     code_of,
     custom_data,
@@ -46,7 +45,8 @@ from tocsin.channels.shared import (
     some_object,
     text_of,
 )
-from tocsin.domain.message import Message, cut, notify_id, utf16_units
+from tocsin.channels.shared_texts import is_too_long, texts_within
+from tocsin.domain.message import Message, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 from tocsin.ports import (
@@ -339,7 +339,7 @@ def _send(
     if isinstance(body, Denied):
         return batch.came_to(body)
     body |= {"regId": delivery.token, "requestId": delivery.correlation}
-    response = yield _request(credential, SEND_PATH, body)
+    response = yield _request(credential, SEND_PATH, body, batch)
     answer = _answer(response)
     found = _found(response, answer, now)
     named = answer.invalidUser if answer is not None else None
@@ -359,7 +359,7 @@ def _send_list(
         "regIds": [delivery.token for delivery in batch.deliveries],
         "requestId": _request_id(batch.deliveries),
     }
-    response = yield _request(credential, LIST_PATH, body)
+    response = yield _request(credential, LIST_PATH, body, batch)
     answer = _answer(response)
     found = _found(response, answer, now)
     raise_if_stale(found)
@@ -381,7 +381,7 @@ def _save(
     if isinstance(body, Denied):
         return body
     body["requestId"] = saved_name(batch)
-    response = yield _request(credential, SAVE_PATH, body)
+    response = yield _request(credential, SAVE_PATH, body, batch)
     answer = _answer(response)
     if response.status == 200 and answer is not None and answer.result == 0 and answer.taskId:
         return str(answer.taskId)
@@ -394,14 +394,14 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     """The message in vivo's words, without whom it is for; a denial where it does not fit."""
     first = batch.deliveries[0]
     message, part = first.message, first.message.android
-    title, content = both_texts(message)
+    title, content = texts_within(message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
     if not title:
         return NOTHING_TO_SHOW
     notify_type = part.vivo_notify_type
     body: dict[str, Any] = {
         "appId": int(settings.app_id),
-        "title": cut(title, TITLE_UNITS_MAX),
-        "content": cut(content, CONTENT_UNITS_MAX),
+        "title": title,
+        "content": content,
         "notifyType": settings.notify_type if notify_type is None else notify_type,
         "timeToLive": min(max(first.ttl_s, TTL_MIN_S), LIMITS.lifetime_max_s),
         "notifyId": notify_id(first.collapse),
@@ -449,9 +449,11 @@ def _request_id(deliveries: Iterable[Delivery]) -> str:
     return hashlib.sha256(together.encode()).hexdigest()
 
 
-def _request(credential: Authority, path: str, body: dict[str, Any]) -> Request:
+def _request(credential: Authority, path: str, body: dict[str, Any], batch: Batch) -> Request:
     headers = (("authToken", credential.value), JSON)
-    return Request("POST", ORIGIN, path, headers, msgspec.json.encode(body))
+    message, content = batch.deliveries[0].message, msgspec.json.encode(body)
+    is_long = is_too_long(message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
+    return Request("POST", ORIGIN, path, headers, content, is_shortened=is_long)
 
 
 def _answer(response: Response) -> _Answer | None:

@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     p256_key,
 )
+from tocsin.channels.shared_texts import packed_within, too_large
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -264,10 +265,10 @@ def request(
     to = subscription_of(delivery.token)
     if to is None:
         return Denied(Outcome.NO_TOKEN, "-2", "no Web Push subscription").receipt(delivery)
-    plain = msgspec.json.encode(_body(settings, delivery))
-    if len(plain) > LIMITS.payload_max_bytes:
-        info = f"payload over {LIMITS.payload_max_bytes} bytes"
-        return Denied(Outcome.TOO_LARGE, "-7", info).receipt(delivery)
+    limit = LIMITS.payload_max_bytes
+    packed = packed_within(delivery, lambda it: msgspec.json.encode(_body(settings, it)), limit)
+    if packed is None:
+        return too_large(limit).receipt(delivery)
     vapid = _ready(settings, credential)
     return Request(
         "POST",
@@ -281,8 +282,9 @@ def request(
             ("content-encoding", "aes128gcm"),
             ("content-type", "application/octet-stream"),
         ),
-        seal(plain, to, secret=vapid.secret, correlation=delivery.correlation),
+        seal(packed.body, to, secret=vapid.secret, correlation=delivery.correlation),
         is_guarded=True,
+        is_shortened=packed.is_shortened,
     )
 
 

@@ -23,12 +23,14 @@ itself names, of the types that it asks for; nothing is signed.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from tocsin.channels.shared import (
     FORM,
@@ -41,6 +43,7 @@ from tocsin.channels.shared import (
     custom_data,
     hosts,
     intent_with,
+    is_shown,
     json_object,
     json_text,
     object_in_form,
@@ -49,6 +52,7 @@ from tocsin.channels.shared import (
     read_entries,
     text_of,
 )
+from tocsin.channels.shared_texts import fitted, texts_within, too_large
 from tocsin.domain.message import Message, cut, notify_id, render_template, utf16_units
 from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
@@ -248,13 +252,15 @@ def deliver(
     form = _form(settings, batch)
     if isinstance(form, Denied):
         return batch.came_to(form)
+    is_shortened = _is_shortened(settings, batch.deliveries[0].message, form)
     found: dict[int, Receipt] = {}
     waiting, spent, was_taken = [batch.deliveries], 0, False
     while waiting and spent < REQUESTS_MAX:
         part = waiting.pop()
         spent += 1
         try:
-            response = yield _request(settings, credential, form, part)
+            request = _request(settings, credential, form, part)
+            response = yield replace(request, is_shortened=is_shortened)
             said = _said(form, response, len(part))
         except Unanswered as fault:
             said = _Said(fault.denied)
@@ -337,42 +343,58 @@ def _request(
 
 def _form(settings: Settings, batch: Batch) -> dict[str, str] | Denied:
     """Everything but the targets; a denial where there is nothing that can be sent."""
-    first = batch.deliveries[0]
-    message = first.message
-    title, desc = both_texts(message)
-    if not title:
+    first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
+    if not is_shown(first.message):
         return NOTHING_TO_SHOW
+
+    def size(delivery: Delivery) -> int:
+        form = _filled_form(settings, delivery, batch.correlation)
+        return len("".join((*form, *form.values())).encode())
+
+    fits = fitted(first, size, limit)
+    if fits is None:
+        return too_large(limit)
+    return _filled_form(settings, fits, batch.correlation)
+
+
+def _filled_form(settings: Settings, first: Delivery, correlation: str) -> dict[str, str]:
+    message = first.message
+    title, desc = texts_within(message, TITLE_UNITS_MAX, DESC_UNITS_MAX)
     form = {
         "restricted_package_name": settings.package_name,
         "pass_through": "0",
-        "title": cut(title, TITLE_UNITS_MAX),
-        "description": cut(desc, DESC_UNITS_MAX),
+        "title": title,
+        "description": desc,
         "notify_type": "-1",
         "notify_id": str(notify_id(first.collapse)),
         "time_to_live": str(_life_ms(settings, message, first.ttl_s)),
     }
     if message.ext:
         form["payload"] = message.ext
-    form |= {f"extra.{name}": value for name, value in _extras(settings, batch).items()}
-    size = sum(len(name) + len(text.encode()) for name, text in form.items())
-    if size > LIMITS.payload_max_bytes:
-        limit = LIMITS.payload_max_bytes
-        return Denied(Outcome.TOO_LARGE, "-7", f"payload over {limit} bytes")
-    return form
+    extras = _extras(settings, first, correlation)
+    return form | {f"extra.{name}": value for name, value in extras.items()}
 
 
-def _extras(settings: Settings, batch: Batch) -> dict[str, str]:
-    message = batch.deliveries[0].message
-    extras = _classed(settings, message) | _clicked(settings, batch.deliveries[0])
+def _is_shortened(settings: Settings, message: Message, form: dict[str, str]) -> bool:
+    """Whether the phone shows less than was given; where a template shows, what fills it counts."""
+    filled = form.get("extra.template_param")
+    if filled is not None:
+        return filled != _filled(settings.template_param, message, units_max=sys.maxsize)
+    return (form["title"], form["description"]) != both_texts(message)
+
+
+def _extras(settings: Settings, delivery: Delivery, correlation: str) -> dict[str, str]:
+    message = delivery.message
+    extras = _classed(settings, message) | _clicked(settings, delivery)
     if message.android.sound:
         place = f"android.resource://{settings.package_name}/raw/"
         extras["sound_uri"] = place + message.android.sound
     if message.android.is_big_text:
         extras["notification_style_type"] = "1"
-    extras |= _own(batch.deliveries[0])
+    extras |= _own(delivery)
     if settings.callback_url:
         extras["callback"] = settings.callback_url
-        extras["callback.param"] = batch.correlation
+        extras["callback.param"] = correlation
         extras["callback.type"] = str(CALLBACK_TYPES)
     return extras
 
@@ -405,13 +427,13 @@ def _classed(settings: Settings, message: Message) -> dict[str, str]:
     return extras
 
 
-def _filled(template: str, message: Message) -> str:
+def _filled(template: str, message: Message, units_max: int = PARAM_UNITS_MAX) -> str:
     texts = {"Title": message.title or message.desc, "Desc": message.desc or message.title}
     params: dict[str, str] = msgspec.json.decode(template)
     filled = {}
     for name, text in params.items():
         plain = _EMOJI.sub("", render_template(text, texts)).strip()
-        filled[name] = cut(plain, PARAM_UNITS_MAX) or "-"
+        filled[name] = cut(plain, units_max) or "-"
     return json_text(filled)
 
 

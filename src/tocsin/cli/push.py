@@ -209,7 +209,7 @@ def _picture(task: Mapping[str, Any]) -> Group:
     for name, count in _steps(books):
         width = round(FUNNEL_COLUMNS * count / max(books["audience"], 1))
         funnel.add_row(name, f"{count:,}", "[green]" + "▇" * width + "[/]")
-    for name, count in _losses(books):
+    for name, count in losses_of(books):
         funnel.add_row(f"[dim]{escape(name)}[/]", f"[dim]{count:,}[/]", "")
     faults = [f"[bold red]books:[/] {escape(fault)}" for fault in books["faults"]]
     stopped = [
@@ -230,7 +230,7 @@ def _steps(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _losses(books: Mapping[str, Any]) -> list[tuple[str, int]]:
+def losses_of(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     """What did not come through, and why, largest first within each kind."""
     without = sorted(books["without_device"].items(), key=lambda pair: -pair[1])
     losses = [(f"without device: {reason}", count) for reason, count in without]
@@ -241,4 +241,7 @@ def _losses(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     losses += [(f"failed: {reason}", count) for reason, count in failed]
     if books["repeated"]:
         losses.append(("repeated", books["repeated"]))
+    # A service of an earlier version does not tell it.
+    if books.get("shortened"):
+        losses.append(("text shortened", books["shortened"]))
     return losses

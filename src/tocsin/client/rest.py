@@ -343,7 +343,7 @@ class Client:
 
     async def task_devices(self, task_id: str, **asked: str) -> AsyncIterator[str]:
         """RegistrationIDs of a push: by `state`, by `leg` (a channel), or `mark` (`repeated`,
-        `reached`, `clicked`); by `failure` or `undelivered`, as the ledger writes its reason.
+        `shortened`, `reached`, `clicked`); by `failure` or `undelivered`, as the ledger writes it.
         """
         async for name in self._pages(f"tasks/{task_id}/devices", "devices", **asked):
             yield name

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import regex
 from msgspec import Struct
 
 ELLIPSIS = "..."
@@ -147,17 +148,33 @@ def utf16_units(text: str) -> int:
 
 
 def cut(text: str, units_max: int) -> str:
-    """The text within `units_max` UTF-16 units, `...` included, never inside a surrogate pair."""
+    """The text within `units_max` UTF-16 units, `...` included, in whole graphemes."""
     if utf16_units(text) <= units_max:
         return text
-    left = units_max - len(ELLIPSIS)
-    kept: list[str] = []
+    left, end = units_max - len(ELLIPSIS), 0
     for char in text:
         left -= 2 if ord(char) > 0xFFFF else 1
         if left < 0:
             break
-        kept.append(char)
-    return "".join(kept) + ELLIPSIS
+        end += 1
+    return cut_at(text, end)
+
+
+def cut_at(text: str, end: int) -> str:
+    """The text's first `end` characters at most, and `...`.
+
+    What a reader takes for one letter (a grapheme, UAX #29) is kept whole or left out: an emoji of
+    several people, a flag, a letter with its accents.
+    """
+    border = 0
+    for grapheme in _GRAPHEME.finditer(text):
+        if grapheme.end() > end:
+            break
+        border = grapheme.end()
+    return text[:border] + ELLIPSIS
+
+
+_GRAPHEME = regex.compile(r"\X")
 
 
 def notify_id(collapse: str) -> int:

@@ -164,6 +164,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """Whether the vendor said it of a whole list, and not of this device."""
     handle: str = ""
     """What the vendor calls the message that it took, where taking it back needs that name."""
+    is_shortened: bool = False
+    """Whether the text that was sent is shorter than the push's own."""
     way: str = ""
     """The way to the vendor that has to prove itself before another attempt, which is due as soon
     as it does; empty: only time helps."""
@@ -217,6 +219,8 @@ class Verdict(Struct):
     """Why our own credential is the likelier culprit; empty: it is not."""
     breaker: str = ""
     """Why the credential's breaker shall open; empty: it shall not."""
+    shortened: list[int] = []
+    """Devices that a shortened text was sent to."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,8 @@ class Ledger(Struct, kw_only=True):
     reached: int
     clicked: int
     repeated: int
+    shortened: int
+    """Devices that were sent a text which did not fit as it was: a mark, no term of any sum."""
     legs: dict[str, int]
     """Channel to devices that it was sent to."""
     is_walked: bool
@@ -71,11 +73,12 @@ class Fold(Struct):
     clicked: BitMap
     legs: dict[str, BitMap]
     undelivered: dict[str, BitMap]
+    shortened: BitMap
 
 
 def fold(books: TaskBooks) -> Fold:
     """Fold blocks, reports and open jobs into one set per state; a state may only be raised."""
-    result = Fold(BitMap(), {}, [], {}, {}, BitMap(), BitMap(), BitMap(), {}, {})
+    result = Fold(BitMap(), {}, [], {}, {}, BitMap(), BitMap(), BitMap(), {}, {}, BitMap())
     settled: dict[State, BitMap] = {state: BitMap() for state in State}
     for block in books.blocks:
         _take_block(result, settled, block)
@@ -97,6 +100,8 @@ def fold(books: TaskBooks) -> Fold:
         taken |= settled[state]
     for key, members in result.failures.items():
         result.failures[key] = members & result.states[State.FAILED]
+    # Of one in doubt it is known only once a receipt says that it was sent.
+    result.shortened &= result.states[State.SENT]
     return result
 
 
@@ -121,6 +126,8 @@ def _take_block(result: Fold, settled: dict[State, BitMap], block: Block) -> Non
             result.planned |= members
         case "repeated":
             result.repeated |= members
+        case "shortened":
+            result.shortened |= members
         case "device":
             state = State(block.state)
             settled[state] |= members
@@ -183,6 +190,7 @@ def ledger(books: TaskBooks) -> Ledger:
         reached=len(sets.reached),
         clicked=len(sets.clicked),
         repeated=len(sets.repeated),
+        shortened=len(sets.shortened),
         legs={channel: len(members) for channel, members in sorted(sets.legs.items())},
         is_walked=is_walked,
         faults=list(_faults(books, sets, is_walked=is_walked)),

@@ -184,7 +184,7 @@ class Job(Struct, frozen=True, kw_only=True):
 WITH_DEVICES = "with devices"
 """State of an account block whose members have a planned device."""
 
-BlockKind = Literal["account", "device", "repeated", "planned", "doubted"]
+BlockKind = Literal["account", "device", "repeated", "shortened", "planned", "doubted"]
 """`doubted` marks devices of a job still to come that an earlier attempt may have reached."""
 
 

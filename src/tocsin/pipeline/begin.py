@@ -68,6 +68,10 @@ class Settlement:
         """Book that these devices may be served twice: a mark, not a state."""
         self._booked.setdefault(("repeated", "", self._channel, "0", ""), []).extend(devices)
 
+    def shorten(self, devices: Iterable[int]) -> None:
+        """Book that these devices were sent a shortened text: a mark, not a state."""
+        self._booked.setdefault(("shortened", "", self._channel, "0", ""), []).extend(devices)
+
     def requeue(self, job: NewJob) -> None:
         """Hand devices on to another job, in the same transaction."""
         self.edit.jobs.append(job)

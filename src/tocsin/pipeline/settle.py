@@ -43,7 +43,9 @@ def judge_batch(
         past=body.past,
         doubted=frozenset(body.doubted),
     )
-    return judge(receipts, attempt)
+    verdict = judge(receipts, attempt)
+    verdict.shortened = [it.device for it in receipts if it.is_shortened]
+    return verdict
 
 
 def decide_settle(
@@ -56,6 +58,7 @@ def decide_settle(
         books.edit.handles.extend(handles)
         for (state, code, info), devices in verdict.settled.items():
             books.settle(state, devices, code=code, info=info)
+        books.shorten(verdict.shortened)
         if verdict.repeated:
             books.repeat(verdict.repeated)
         for later in verdict.again.values():

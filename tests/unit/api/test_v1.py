@@ -69,6 +69,7 @@ async def sent_push(world: World) -> str:
             block("account", "no device", without),
             block("planned", "", [1, 2, 3]),
             block("device", State.SENT, [1, 3], channel="apns"),
+            block("shortened", "", [2, 3], channel="apns"),
             block("device", State.FAILED, [2], channel="apns", code="410", info="Unregistered"),
         ],
     )
@@ -105,6 +106,7 @@ async def test_a_push_is_shown_with_its_ledger(world: World) -> None:
     assert ledger["states"]["sent"] == 2
     assert ledger["failures"] == {"apns 410 Unregistered": 1}
     assert ledger["undelivered"] == {"huawei 2": 1}
+    assert ledger["shortened"] == 1
     assert ledger["faults"] == []
 
 
@@ -122,6 +124,7 @@ async def test_the_audience_and_the_devices_come_in_pages(world: World) -> None:
         ("leg=fcm", []),
         ("mark=clicked", ["REG-3"]),
         ("mark=repeated", []),
+        ("mark=shortened", ["REG-3"]),
         ("state=failed&leg=apns", []),
         ("failure=apns 410 Unregistered", ["REG-2"]),
         ("failure=apns 400 BadDeviceToken", []),

@@ -154,15 +154,16 @@ def test_a_call_is_not_kept_for_longer_than_a_phone_rings(
 
 
 def padded(size: int, given: Delivery) -> Delivery:
-    """The delivery with a text that makes its payload exactly so long."""
+    """The delivery with an Ext that makes its payload exactly so long."""
     left = size - len(sent(given).body)
-    told = msgspec.structs.replace(given.message, desc=given.message.desc + "x" * left)
+    told = msgspec.structs.replace(given.message, ext=given.message.ext + "x" * left)
     return msgspec.structs.replace(given, message=told)
 
 
 @pytest.mark.parametrize(("is_voip", "limit"), [(False, 4096), (True, 5120)])
 def test_a_payload_over_the_limit_is_not_sent(is_voip: bool, limit: int) -> None:
-    given = delivery(message=message(apple=ApplePart(is_voip=is_voip)), voip_token="cd" * 32)
+    told = message(title="", desc="", ext="x", apple=ApplePart(is_voip=is_voip))
+    given = delivery(message=told, voip_token="cd" * 32)
     fits = padded(limit, given)
     assert len(sent(fits).body) == limit
     receipt = request(one_more(fits))
@@ -171,12 +172,12 @@ def test_a_payload_over_the_limit_is_not_sent(is_voip: bool, limit: int) -> None
 
 
 def one_more(given: Delivery) -> Delivery:
-    told = msgspec.structs.replace(given.message, desc=given.message.desc + "x")
+    told = msgspec.structs.replace(given.message, ext=given.message.ext + "x")
     return msgspec.structs.replace(given, message=told)
 
 
 def test_the_limit_counts_bytes_not_characters() -> None:
-    receipt = request(delivery(message=message(desc="钟" * 1400)))
+    receipt = request(delivery(message=message(ext="钟" * 1400)))
     assert isinstance(receipt, Receipt)
     assert receipt.outcome is Outcome.TOO_LARGE
 

@@ -130,7 +130,7 @@ async def test_no_answer_is_told_by_what_the_vendor_can_have_seen(
 async def test_too_large_is_never_sent() -> None:
     http = ScriptedHttp(lambda _: OK)
     receipts = await driver(apns, http).deliver(
-        batch(2, message=message(desc="x" * 5000)), OpenGate()
+        batch(2, message=message(ext="x" * 5000)), OpenGate()
     )
     assert (outcomes(receipts), http.requests) == ({Outcome.TOO_LARGE: 2}, [])
 

@@ -141,7 +141,7 @@ def test_the_priority_is_lower_case() -> None:
 @pytest.mark.parametrize("mode", ["notification", "data"])
 def test_a_payload_over_4096_bytes_is_not_sent(mode: str) -> None:
     def made(size: int) -> Request | Receipt:
-        told = message(desc="x" * size)
+        told = message(title="ab", desc="c", ext="x" * size)
         settings = fcm_settings(mode=mode)
         return fcm.request(settings, AUTHORITY, delivery(message=told), NOW)
 
@@ -149,7 +149,7 @@ def test_a_payload_over_4096_bytes_is_not_sent(mode: str) -> None:
     receipt = made(largest + 1)
     assert isinstance(receipt, Receipt)
     assert receipt.outcome is Outcome.TOO_LARGE
-    assert largest < 4096 - len("Hello")
+    assert largest < 4096 - len("abc")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,10 @@ def test_a_cut_text_fits_and_is_whole(text: str, units_max: int) -> None:
     if short != text:
         assert short.endswith("...")
         assert text.startswith(short[:-3])
-        following = text[len(short) - 3]
+        kept = regex.findall(r"\X", short[:-3])
+        graphemes = regex.findall(r"\X", text)
+        assert kept == graphemes[: len(kept)]
+        following = graphemes[len(kept)]
         assert utf16_units(short) + utf16_units(following) > units_max, "it could be longer"
 
 
@@ -40,6 +44,12 @@ def test_a_cut_text_fits_and_is_whole(text: str, units_max: int) -> None:
         ("😀😀", 4, "😀😀"),
         ("😀😀😀", 5, "😀..."),
         ("a😀😀😀", 5, "a..."),
+        ("👨‍👩‍👧‍👦👨‍👩‍👧‍👦", 14, "👨‍👩‍👧‍👦..."),
+        ("👨‍👩‍👧‍👦👨‍👩‍👧‍👦", 13, "..."),
+        ("🇨🇳🇨🇳", 7, "🇨🇳..."),
+        ("🇨🇳🇨🇳", 6, "..."),
+        ("abe\u0301fgh", 6, "ab..."),
+        ("ab👍🏽👍🏽", 8, "ab..."),
     ],
 )
 def test_units_are_those_of_utf_16(text: str, units_max: int, expected: str) -> None:

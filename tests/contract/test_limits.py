@@ -13,6 +13,7 @@ from tests.sim.works import Works
 from tests.unit.channels.kit import OpenGate, batch, driver, message
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
 from tocsin.clock import ManualClock
+from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.sandbox.registry import COUNTERS
 from tocsin.sandbox.server import Sandbox, SandboxSettings
@@ -148,3 +149,16 @@ async def test_nobody_is_ever_sent_more_than_its_pace(name: str) -> None:
     taken = await works.go_on(20, step_s=0.5)
     assert taken[name] >= 0.9 * 20 * RATE_PER_S
     assert sandbox.log.counts().by_reason == {}
+
+
+@each_vendor
+async def test_every_sound_is_taken(counter: Counter, vendor: AnyVendor) -> None:
+    for sound in ("", "bell", "push.no_sound", "push.default_sound", "default"):
+        for level in ("", "critical"):
+            told = message(
+                android=AndroidPart(sound=sound, oppo_category="NEWS"),
+                apple=ApplePart(sound=sound, interruption_level=level),
+                harmony=HarmonyPart(sound=sound, category="IM"),
+            )
+            (receipt,) = await counter.send(vendor, message=told)
+            assert receipt.outcome is Outcome.ACCEPTED, (sound, receipt)

@@ -45,7 +45,7 @@ from tocsin.channels.shared import (
     rsa_key,
 )
 from tocsin.channels.shared_texts import fitted, too_large
-from tocsin.domain.message import Message
+from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, sound_file
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.ports import (
@@ -365,10 +365,14 @@ def _drawn(settings: Settings, message: Message, tag: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "channel_id": part.google_channel_id or settings.android_channel_id,
         "image": part.google_image,
-        "sound": part.sound,
+        "sound": sound_file(part.sound),
         "click_action": settings.click_action,
     }
     drawn = {name: value for name, value in found.items() if value}
+    if part.sound == NO_SOUND:
+        drawn |= {"default_sound": False, "default_vibrate_timings": False}
+    elif part.sound in DEFAULT_SOUNDS:
+        drawn["default_sound"] = True
     drawn["tag"] = tag
     if message.badge_set is not None:
         drawn["notification_count"] = message.badge_set
@@ -383,7 +387,8 @@ def _data(settings: Settings, message: Message) -> dict[str, str]:
         "desc": message.desc,
         "channelid": part.google_channel_id or settings.android_channel_id,
         "image": part.google_image,
-        "sound": part.sound,
+        "sound": sound_file(part.sound),
+        "silent": "1" if part.sound == NO_SOUND else "",
         "badge": "" if message.badge_set is None else str(message.badge_set),
     }
     return {name: text for name, text in found.items() if text}

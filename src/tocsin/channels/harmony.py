@@ -47,7 +47,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import fitted, too_large
-from tocsin.domain.message import Message, notify_id
+from tocsin.domain.message import Message, notify_id, sound_file
 from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -368,7 +368,7 @@ def _drawn(settings: Settings, delivery: Delivery, correlation: str) -> dict[str
         drawn["appMessageId"] = correlation
     if part.image:
         drawn["image"] = part.image
-    if part.sound and drawn["category"] != SILENT_CATEGORY:
+    if sound_file(part.sound) and drawn["category"] != SILENT_CATEGORY:
         drawn["sound"] = part.sound
         if part.sound_duration_s is not None:
             drawn["soundDuration"] = part.sound_duration_s

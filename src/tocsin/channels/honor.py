@@ -42,7 +42,7 @@ from tocsin.channels.shared import (
     told_by_status,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import Message, notify_id
+from tocsin.domain.message import NO_SOUND, Message, notify_id
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -313,7 +313,8 @@ def _drawn(settings: Settings, message: Message) -> dict[str, Any]:
     """What Honor is told about the notification besides its text."""
     part = message.android
     drawn: dict[str, Any] = {}
-    importance = part.honor_importance or settings.importance
+    is_silent = part.sound == NO_SOUND
+    importance = part.honor_importance or ("LOW" if is_silent else settings.importance)
     if importance:
         drawn["importance"] = importance
     if part.honor_image:

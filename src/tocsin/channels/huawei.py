@@ -46,7 +46,7 @@ from tocsin.channels.shared import (
     told_by_status,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import Message, notify_id
+from tocsin.domain.message import NO_SOUND, Message, notify_id, sound_file
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.domain.task import identity
@@ -298,17 +298,21 @@ def _texts(message: Message) -> tuple[str, str]:
 def _drawn(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     """How the phone shows it."""
     message, part = delivery.message, delivery.message.android
+    is_silent, file = part.sound == NO_SOUND, sound_file(part.sound)
     drawn: dict[str, Any] = {
         "channel_id": part.huawei_channel_id or settings.android_channel_id,
-        "importance": part.huawei_importance or settings.importance,
+        "importance": part.huawei_importance or ("LOW" if is_silent else settings.importance),
         "image": part.huawei_image,
         "badge": _badge(settings, message),
     }
     drawn = {name: value for name, value in drawn.items() if value}
     drawn["notify_id"] = notify_id(delivery.collapse)
     drawn["click_action"] = _click(settings, delivery)
-    if part.sound:
-        drawn |= {"sound": f"/raw/{part.sound}", "default_sound": False}
+    if is_silent:
+        drawn |= {"default_sound": False, "use_default_vibrate": False}
+    elif part.sound:
+        drawn |= {"sound": f"/raw/{file}"} if file else {}
+        drawn["default_sound"] = not file
     if part.is_big_text:
         title, body = _texts(message)
         drawn |= {"style": 1, "big_title": title, "big_body": body}

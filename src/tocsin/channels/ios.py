@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tocsin.domain.message import Message
+from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message
 
 
 def shown_by_ios(message: Message, badge: int | None) -> dict[str, Any]:
@@ -19,11 +19,15 @@ def shown_by_ios(message: Message, badge: int | None) -> dict[str, Any]:
         aps["badge"] = badge
     if apple.interruption_level:
         aps["interruption-level"] = apple.interruption_level
-    if apple.interruption_level == "critical":
+    name = "default" if apple.sound in DEFAULT_SOUNDS else apple.sound
+    if name == NO_SOUND:
+        # Apple plays none, and vibrates for none, where none is named.
+        pass
+    elif apple.interruption_level == "critical":
         # The level alone does not sound in silent mode: that takes the dictionary.
-        aps["sound"] = {"critical": 1, "name": apple.sound or "default", "volume": 1.0}
-    elif apple.sound:
-        aps["sound"] = apple.sound
+        aps["sound"] = {"critical": 1, "name": name or "default", "volume": 1.0}
+    elif name:
+        aps["sound"] = name
     if apple.is_mutable or apple.image:
         # The picture is fetched by the app's service extension, which runs only if asked for.
         aps["mutable-content"] = 1

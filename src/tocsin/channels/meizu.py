@@ -50,7 +50,7 @@ from tocsin.channels.shared_texts import (
     texts_within,
     too_large,
 )
-from tocsin.domain.message import Message
+from tocsin.domain.message import NO_SOUND, Message
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -286,6 +286,8 @@ def _message(settings: Settings, first: Delivery, correlation: str) -> bytes:
         "pushTimeInfo": _lives(first.ttl_s),
         "advanceInfo": {"notifyKey": _notify_key(first.collapse)},
     }
+    if message.android.sound == NO_SOUND:
+        made["advanceInfo"]["notificationType"] = {"vibrate": 0, "lights": 1, "sound": 0}
     if settings.callback_url:
         made["extra"] = {
             "callback": settings.callback_url,

@@ -55,7 +55,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import texts_within
-from tocsin.domain.message import Message, notify_id, utf16_units
+from tocsin.domain.message import NO_SOUND, Message, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -99,8 +99,10 @@ ACTIVITY_UNITS_MAX = 500
 URL_UNITS_MAX = 2000
 CALLBACK_UNITS_MAX = 200
 TOKEN_LIFE_S = 86_400
-LONG_TEXT, REGISTRATION_ID, STRONG = 2, 2, 16
-"""The `style` of a text that unfolds, the `target_type` of devices, the loudest `notify_level`."""
+LONG_TEXT, REGISTRATION_ID = 2, 2
+"""The `style` of a text that unfolds, the `target_type` of devices."""
+QUIET, STRONG = 1, 16
+"""The `notify_level` that makes no sound, and the loudest."""
 
 CLICKS = {"app": 0, "action": 1, "web": 2, "class": 4, "intent": 5}
 """OPPO's `click_action_type`."""
@@ -394,6 +396,8 @@ def _class(settings: Settings, message: Message) -> dict[str, Any]:
     if level is None:
         is_too_loud = category in CONTENT_AND_MARKETING and settings.notify_level == STRONG
         level = 0 if is_too_loud else settings.notify_level
+    if part.sound == NO_SOUND:
+        level = QUIET
     made = {
         "channel_id": part.oppo_channel_id or settings.android_channel_id,
         "category": category,

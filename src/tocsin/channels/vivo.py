@@ -46,7 +46,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import is_too_long, texts_within
-from tocsin.domain.message import Message, notify_id, utf16_units
+from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, notify_id, utf16_units
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 from tocsin.ports import (
@@ -397,12 +397,15 @@ def _body(settings: Settings, batch: Batch) -> dict[str, Any] | Denied:
     title, content = texts_within(message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
     if not title:
         return NOTHING_TO_SHOW
-    notify_type = part.vivo_notify_type
+    notify_type = part.vivo_notify_type or settings.notify_type
+    if part.sound in DEFAULT_SOUNDS:
+        # 1 is silent and 3 vibrates; 2 and 4 are the same with a ring.
+        notify_type += notify_type % 2
     body: dict[str, Any] = {
         "appId": int(settings.app_id),
         "title": title,
         "content": content,
-        "notifyType": settings.notify_type if notify_type is None else notify_type,
+        "notifyType": 1 if part.sound == NO_SOUND else notify_type,
         "timeToLive": min(max(first.ttl_s, TTL_MIN_S), LIMITS.lifetime_max_s),
         "notifyId": notify_id(first.collapse),
         **_class(settings, message),

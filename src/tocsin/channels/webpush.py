@@ -39,7 +39,7 @@ from tocsin.channels.shared import (
     p256_key,
 )
 from tocsin.channels.shared_texts import packed_within, too_large
-from tocsin.domain.message import Message
+from tocsin.domain.message import NO_SOUND, Message, sound_file
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.domain.webpush import (
@@ -389,7 +389,7 @@ def _body(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     data = {
         "msgid": delivery.correlation,
         **custom_data(delivery),
-        "sound": message.android.sound,
+        "sound": sound_file(message.android.sound),
         "url": settings.url,
     }
     shown: dict[str, Any] = {
@@ -401,6 +401,8 @@ def _body(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     shown = {name: text for name, text in shown.items() if text}
     if shown.keys() & {"title", "body"}:
         shown["tag"] = delivery.collapse
+    if message.android.sound == NO_SOUND:
+        shown["silent"] = True
     shown["data"] = {name: text for name, text in data.items() if text}
     if settings.form == "worker" or not message.title:
         return shown

@@ -53,7 +53,15 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import Message, cut, notify_id, render_template, utf16_units
+from tocsin.domain.message import (
+    NO_SOUND,
+    Message,
+    cut,
+    notify_id,
+    render_template,
+    sound_file,
+    utf16_units,
+)
 from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.ports import (
@@ -109,6 +117,8 @@ CALLBACK_TYPES = 1 | 2 | 16 | 32 | 64 | 128
 1024, lived too long, is read but not asked for: it stands in no page of Xiaomi's that we found, and
 a sum with a bit that Xiaomi does not know costs all receipts.
 """
+EVERYTHING, LIGHTS = "-1", "4"
+"""The `notify_type` with sound and vibration, and the one with neither."""
 CLICKED = "2"
 REQUESTS_MAX = 24
 """Requests spent on one list while a regId that is not named is sought."""
@@ -365,7 +375,7 @@ def _filled_form(settings: Settings, first: Delivery, correlation: str) -> dict[
         "pass_through": "0",
         "title": title,
         "description": desc,
-        "notify_type": "-1",
+        "notify_type": LIGHTS if message.android.sound == NO_SOUND else EVERYTHING,
         "notify_id": str(notify_id(first.collapse)),
         "time_to_live": str(_life_ms(settings, message, first.ttl_s)),
     }
@@ -386,9 +396,8 @@ def _is_shortened(settings: Settings, message: Message, form: dict[str, str]) ->
 def _extras(settings: Settings, delivery: Delivery, correlation: str) -> dict[str, str]:
     message = delivery.message
     extras = _classed(settings, message) | _clicked(settings, delivery)
-    if message.android.sound:
-        place = f"android.resource://{settings.package_name}/raw/"
-        extras["sound_uri"] = place + message.android.sound
+    if file := sound_file(message.android.sound):
+        extras["sound_uri"] = f"android.resource://{settings.package_name}/raw/{file}"
     if message.android.is_big_text:
         extras["notification_style_type"] = "1"
     extras |= _own(delivery)

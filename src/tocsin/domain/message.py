@@ -14,6 +14,10 @@ import regex
 from msgspec import Struct
 
 ELLIPSIS = "..."
+NO_SOUND = "push.no_sound"
+"""In the place of a sound's name: no sound, and no vibration (the client SDKs' constant)."""
+DEFAULT_SOUNDS = ("push.default_sound", "default")
+"""In the place of a sound's name: what the phone plays by itself."""
 
 
 class Translation(Struct, frozen=True):
@@ -175,6 +179,11 @@ def cut_at(text: str, end: int) -> str:
 
 
 _GRAPHEME = regex.compile(r"\X")
+
+
+def sound_file(sound: str) -> str:
+    """The file that is named; empty where none is, or one of the constants stands there."""
+    return "" if sound == NO_SOUND or sound in DEFAULT_SOUNDS else sound
 
 
 def notify_id(collapse: str) -> int:

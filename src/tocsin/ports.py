@@ -109,6 +109,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Requests under way at once."""
     counts_badge_here: bool = False
     """Whether the vendor takes absolute badges only, so that we count."""
+    takes_data: bool = True
+    """Whether a message without a text reaches the app; others take notifications only."""
     names_deliveries: bool = True
     """Whether the vendor is told an id of each delivery; others know the list's alone."""
     deadline_s: float = 10.0

@@ -37,7 +37,9 @@ async def test_a_push_without_a_life_is_tried_once_and_not_before_its_turn() -> 
     world.app = msgspec.structs.replace(world.app, ttl_s=0)
     await world.store.update_app(world.app.sdkappid, lambda _: world.app)
     world.hire()
-    ask = PushAsk(kind="im_push", identifier="admin", msg_random=1, message=Message(), ttl_s=0)
+    ask = PushAsk(
+        kind="im_push", identifier="admin", msg_random=1, message=Message(desc="d"), ttl_s=0
+    )
     accepted = await world.accepting.push(world.app, ask)
     await world.run(20)
     task = await world.task(accepted.task_id)

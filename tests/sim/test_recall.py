@@ -57,6 +57,20 @@ async def test_with_nothing_to_show_whoever_may_have_it_is_taken_back() -> None:
     await world.close()
 
 
+@pytest.mark.parametrize("takes_back", [True, False])
+async def test_an_overwrite_without_anything_shows_nothing_instead(*, takes_back: bool) -> None:
+    """It is no empty notification: it withdraws where a vendor can, and else there is none."""
+    world = await World().open()
+    can_take_back(world, takes_back=takes_back)
+    task_id = await half_sent(world)
+    await world.accepting.recall(world.app, task_id, Message(title=" "))
+    await world.run(60)
+    overwrite, *_ = await world.store.tasks(APP)
+    assert overwrite.is_withdrawal is takes_back
+    assert (overwrite.task_id == task_id) is not takes_back
+    await world.close()
+
+
 async def test_where_no_vendor_can_there_is_nothing_to_do() -> None:
     world = await World().open()
     task_id = await half_sent(world)

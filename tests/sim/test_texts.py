@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.sim.works import Works
+from tests.sim.world import APP, World
+from tocsin.channels import apns
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
 from tocsin.clock import ManualClock
+from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart, Message, Translation
 from tocsin.domain.retry import CHINA_S, until_hour_s
 from tocsin.domain.stats import Ledger
+from tocsin.pipeline.accept import PushAsk
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 AnyVendor = SingleVendor | ListVendor
@@ -55,15 +60,104 @@ async def test_one_text_is_enough(sandbox: Sandbox, vendor: AnyVendor, count: in
             assert "Ring" in {latest.title, latest.body} <= {"Ring", title, desc}
 
 
+NOTHING = "-13 nothing to show"
+HANDS_ON = ("apns", "fcm", "harmony", "honor", "huawei", "webpush")
+"""Vendors that hand Ext to the app where there is nothing to show."""
+
+
+def sent(works: Works) -> int:
+    return sum(1 for it in works.sandbox.log.entries() if it.token)
+
+
+async def told(works: Works, vendor: AnyVendor, message: Message, count: int) -> str:
+    """What the books say of all of them, and whether the vendor heard a word: what it came to."""
+    works.http.requests.clear()
+    before = sent(works)
+    await works.clock.advance(until_hour_s(MORNING, works.clock.now(), CHINA_S))
+    task = await works.push(**msgspec.structs.asdict(message))
+    await works.go_on(2)
+    ledger = await works.ledger(task)
+    assert ledger.faults == []
+    if ledger.states["sent"] == count:
+        return "sent"
+    assert ledger.states["failed"] == count
+    assert sent(works) == before
+    # Which phone is Apple's, only the request to Google knows.
+    assert not works.http.requests or (vendor.NAME == "fcm" and message.apple.title)
+    (failure,) = ledger.failures
+    return failure
+
+
 @each_vendor
 @pytest.mark.parametrize("count", COUNTS)
-async def test_a_push_without_any_wakes_the_app_or_is_not_sent_at_all(
+async def test_an_empty_push_is_sent_nowhere_and_the_books_say_why(
     sandbox: Sandbox, vendor: AnyVendor, count: int
 ) -> None:
     works = await opened(sandbox, vendor, count)
-    for blank in ("", " "):
-        ledger = await pushed(works, blank, blank)
-        told = {*ledger.failures, *(it for it, many in ledger.states.items() if many)}
-        asked = [it for it in sandbox.log.entries() if it.token]
-        assert told == ({"sent"} if asked else {"failed", f"{vendor.NAME} -13 nothing to show"})
-        assert not [it for it in asked if not it.accepted]
+    looks = Message(android=AndroidPart(sound="bell", is_big_text=True))
+    for blank in (Message(), Message(title=" ", desc="\n"), looks):
+        assert await told(works, vendor, blank, count) == NOTHING
+    assert list(sandbox.log.entries()) == []
+
+
+@each_vendor
+@pytest.mark.parametrize("count", COUNTS)
+async def test_data_without_a_text_reach_the_app_where_a_vendor_hands_them_on(
+    sandbox: Sandbox, vendor: AnyVendor, count: int
+) -> None:
+    works = await opened(sandbox, vendor, count)
+    name = vendor.NAME
+    for message, takers in (
+        (Message(ext='{"a":"b"}'), HANDS_ON),
+        (Message(apple=ApplePart(is_silent=True)), ("apns", "fcm")),
+        (Message(badge_set=0), ("apns", "fcm")),
+        (Message(badge_add=2), ("apns",)),
+        (Message(apple=ApplePart(title="Ring")), ("apns",)),
+        (Message(apple=ApplePart(sound="bell.caf")), ("apns",)),
+        (Message(apple=ApplePart(counts_badge=True)), ("apns",)),
+        (Message(harmony=HarmonyPart(title="Ring")), ("harmony",)),
+    ):
+        expected = "sent" if name in takers else f"{name} {NOTHING}"
+        assert await told(works, vendor, message, count) == expected, message
+        assert sandbox.log.counts().by_reason == {}
+
+
+async def test_a_call_without_a_text_is_only_for_phones_that_take_calls(sandbox: Sandbox) -> None:
+    works = await opened(sandbox, apns, 1)
+    call = Message(apple=ApplePart(is_voip=True))
+    assert await told(works, apns, call, 1) == f"apns {NOTHING}"
+    assert works.http.requests["apns"] == 0
+
+
+async def test_a_language_without_a_text_gets_nothing_and_the_others_theirs() -> None:
+    """The world's people speak English."""
+    world = await World().open()
+    await world.people(3)
+    world.hire()
+    for language, states in (("en", ("sent", {})), ("de", ("failed", {NOTHING: 3}))):
+        named = (Translation(language, title="Hello"),)
+        task = await world.push(title="", desc="", translations=named)
+        await world.run(5)
+        ledger = await world.ledger(task)
+        assert (ledger.states[states[0]], ledger.failures) == (3, states[1])
+    await world.close()
+
+
+async def test_elements_reach_who_is_connected_also_without_a_text() -> None:
+    """A custom element without Desc has nothing for a vendor, but its data for the app."""
+    world = await World().open()
+    await world.people(2)
+    device = await world.store.device(APP, "R-u1")
+    assert device is not None
+    world.sockets.online.add(device.number)
+    world.hire()
+    ask = PushAsk(
+        kind="batch", identifier="admin", msg_random=1, message=Message(), accounts=("u1", "u2")
+    )
+    for body, reached in ((b"", 0), (b"[{}]", 1)):
+        told = msgspec.structs.replace(ask, msg_body=body, msg_random=ask.msg_random + reached)
+        accepted = await world.accepting.push(world.app, told)
+        await world.run(10)
+        ledger = await world.ledger(await world.task(accepted.task_id))
+        assert ledger.reached == reached
+    await world.close()

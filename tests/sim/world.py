@@ -192,7 +192,7 @@ class World:
             kind="push",
             identifier="admin",
             msg_random=self._random,
-            message=Message(title="t", desc="d", **message),  # type: ignore[arg-type]
+            message=Message(**{"title": "t", "desc": "d", **message}),  # type: ignore[arg-type]
             condition=condition or Condition(),
         )
         accepted = await self.accepting.push(self.app, ask)
@@ -204,7 +204,7 @@ class World:
             kind="batch",
             identifier="admin",
             msg_random=self._random,
-            message=Message(title="t", desc="d", **message),  # type: ignore[arg-type]
+            message=Message(**{"title": "t", "desc": "d", **message}),  # type: ignore[arg-type]
             accounts=tuple(names),
         )
         accepted = await self.accepting.push(self.app, ask)

@@ -223,6 +223,11 @@ def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - th
     return not (apple.is_silent or apple.is_voip or apple.live_activity)
 
 
+def says_something(settings: Settings, message: Message) -> bool:
+    """An alert shows, rings, counts or has data; the other kinds of push wake the app."""
+    return not replaces(settings, message) or _is_noticed(message)
+
+
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
     yield from ()
     if settings.certificate:
@@ -259,6 +264,8 @@ def request(
         return Denied(Outcome.NO_TOKEN, "-2", "no token for this Live Activity").receipt(delivery)
     if _starts(delivery.message) and not with_alert({}, delivery.message):
         # iOS starts nothing that it cannot tell the person about.
+        return NOTHING_TO_SHOW.receipt(delivery)
+    if kind == "alert" and delivery.message.apple.is_voip and not _is_noticed(delivery.message):
         return NOTHING_TO_SHOW.receipt(delivery)
     limit = VOIP_PAYLOAD_MAX_BYTES if kind == "voip" else LIMITS.payload_max_bytes
     packed = packed_within(delivery, lambda it: msgspec.json.encode(_payload(kind, it, now)), limit)
@@ -359,6 +366,13 @@ def _payload(kind: str, delivery: Delivery, now: float) -> dict[str, Any]:
         case _:
             image = {"image": message.apple.image} if message.apple.image else {}
             return {"aps": shown_by_ios(message, delivery.badge), **image, **custom}
+
+
+def _is_noticed(message: Message) -> bool:
+    """Whether an alert does anything on the device."""
+    aps = shown_by_ios(message, None)
+    counts = message.apple.counts_badge or (message.badge_set, message.badge_add) != (None, None)
+    return counts or bool(message.ext) or bool(aps.keys() & {"alert", "sound"})
 
 
 def _live(message: Message, now: float) -> dict[str, Any]:

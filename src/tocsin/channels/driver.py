@@ -32,7 +32,16 @@ from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.channels.pace import ACCUSING, Peak, Repeats
 from tocsin.channels.placing import placed
-from tocsin.channels.registry import Vendor, is_signed_of, made_of_of, nobody_of, recall_of, way_of
+from tocsin.channels.registry import (
+    Vendor,
+    is_signed_of,
+    made_of_of,
+    nobody_of,
+    recall_of,
+    says_something_of,
+    way_of,
+)
+from tocsin.channels.shared import NOTHING_TO_SHOW
 from tocsin.channels.teller import Teller
 from tocsin.channels.tokens_told import TokensTold
 from tocsin.channels.way import Way
@@ -116,6 +125,7 @@ class Driver(ABC):
         rate = record.rate_per_s or vendor.LIMITS.rate_per_s
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
         self._recall = recall_of(vendor)
+        self._says_something = says_something_of(vendor)
         self._discretion = Discretion(settings)
         self._way_of = way_of(vendor)
         self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale)
@@ -228,6 +238,8 @@ class Driver(ABC):
         return is_signed is None or is_signed(self._settings, headers, body, now)
 
     async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+        if not self._shows(batch) and not (batch.is_overwrite and self._recall):
+            return batch.came_to(NOTHING_TO_SHOW)
         # Counted by the batch: twice for each request would cost a tenth of its time.
         count = len(batch.deliveries)
         self._metrics.add("in_flight", count, channel=self._vendor.NAME)
@@ -246,6 +258,11 @@ class Driver(ABC):
             self._repeats.record(tried, counted[Outcome.UNKNOWN], now)
         self._tokens.record(receipts, counted, now)
         return receipts
+
+    def _shows(self, batch: Batch) -> bool:
+        """Whether there is anything in it for the devices; its deliveries are of one language."""
+        message = batch.deliveries[0].message
+        return not message.is_online_only and self._says_something(self._settings, message)
 
     async def prove(self) -> Denied:
         """Only what proves us, and no push: why there is none, or success."""

@@ -35,6 +35,7 @@ from tocsin.channels.ios import shown_by_ios
 from tocsin.channels.shared import (
     FORM,
     JSON,
+    NOTHING_TO_SHOW,
     bearer,
     custom_data,
     hosts,
@@ -183,6 +184,12 @@ def replaces(settings: Settings, message: Message) -> bool:
     return in_every_language(message, lambda it: _is_notification(settings, it))
 
 
+def says_something(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - common shape
+    """An iPhone behind Google may have a title of its own."""
+    apple = message.apple
+    return _is_for_android(message) or bool(apple.title.strip() or apple.subtitle.strip())
+
+
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
     address = urlsplit(settings.token_uri)
     form = {"grant_type": GRANT_TYPE, "assertion": _assertion(settings, now)}
@@ -212,6 +219,8 @@ def request(
     delivery: Delivery,
     now: float,  # noqa: ARG001 - the common shape
 ) -> Request | Receipt:
+    if not _is_apple(delivery.platform) and not _is_for_android(delivery.message):
+        return NOTHING_TO_SHOW.receipt(delivery)
     message, limit = _message(settings, delivery), LIMITS.payload_max_bytes
     is_shortened = False
     if _json_bytes(message) > limit:
@@ -259,6 +268,12 @@ def read(delivery: Delivery, response: Response) -> Receipt:
 def _texts(message: Message) -> dict[str, str]:
     shown = {"title": message.title, "body": message.desc}
     return {name: text for name, text in shown.items() if text}
+
+
+def _is_for_android(message: Message) -> bool:
+    """Without a text it is data: Ext, a badge that the app sets by itself, or a word to wake up."""
+    is_data = bool(message.ext) or message.badge_set is not None or message.apple.is_silent
+    return is_data or is_shown(message)
 
 
 def _is_notification(settings: Settings, message: Message) -> bool:

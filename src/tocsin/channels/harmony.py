@@ -222,6 +222,11 @@ def replaces(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - th
     return in_every_language(message, _is_shown)
 
 
+def says_something(settings: Settings, message: Message) -> bool:  # noqa: ARG001 - common shape
+    """HarmonyOS may have a title of its own."""
+    return _is_shown(message) or bool(message.ext)
+
+
 def authorize(settings: Settings, now: float) -> Generator[Request, Response, Authority | Denied]:
     yield from ()
     claims = {

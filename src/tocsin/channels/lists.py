@@ -153,7 +153,7 @@ class ListDriver(Driver):
         if self._recall is None or not batch.is_overwrite:
             return None
         talk = self._recall(self._settings, authority, batch.deliveries, self._clock.now())
-        is_all = batch.deliveries[0].message.is_online_only
+        is_all = not self._shows(batch)
         try:
             receipts = await self._drive(talk, partial(self._one, course))
         except Unanswered as fault:

@@ -72,6 +72,7 @@ NOBODY = "UCI" + "0" * 40
 LIMITS = Limits(
     # Meizu names no figure for the whole; this keeps to what the other vendors take.
     payload_max_bytes=4096,
+    takes_data=False,
     devices_max=100,
     names_deliveries=False,
     lifetime_max_s=72 * 3600,

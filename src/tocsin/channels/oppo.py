@@ -77,6 +77,7 @@ NOBODY = "OPPO_CN_" + "0" * 32
 LIMITS = Limits(
     # OPPO counts characters and no bytes: 4,000 of custom data.
     payload_max_bytes=8000,
+    takes_data=False,
     devices_max=1000,
     lifetime_max_s=10 * 86_400,
     # Below ten million users; 10,000 to 30,000 with more.

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
+from tocsin.channels.shared import is_shown
 from tocsin.domain.device import ENVIRONMENTS, Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
@@ -177,6 +178,13 @@ def takes_lists(vendor: SingleVendor | ListVendor) -> TypeGuard[ListVendor]:
 def takes_one(vendor: SingleVendor | ListVendor) -> TypeGuard[SingleVendor]:
     """The other form."""
     return vendor.LIMITS.devices_max == 1
+
+
+def says_something_of(vendor: Vendor) -> Callable[[Any, Message], bool]:
+    """A vendor's `says_something`; most show title and text, and may hand Ext to the app."""
+    found: Callable[[Any, Message], bool] | None = getattr(vendor, "says_something", None)
+    takes_data = vendor.LIMITS.takes_data
+    return found or (lambda _, message: is_shown(message) or (takes_data and bool(message.ext)))
 
 
 def expiry_of(vendor: Vendor) -> Callable[[Any], float | None]:

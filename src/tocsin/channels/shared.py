@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.domain.message import Message
+from tocsin.domain.message import NOTHING_SHOWN, Message
 from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
 from tocsin.domain.retry import retry_after_s
 from tocsin.domain.task import identity
@@ -370,7 +370,7 @@ def is_shown(message: Message) -> bool:
     return any(both_texts(message))
 
 
-NOTHING_TO_SHOW = Denied(Outcome.NOT_PERMITTED, "-13", "nothing to show")
+NOTHING_TO_SHOW = Denied(Outcome.NOT_PERMITTED, *NOTHING_SHOWN)
 """What a message without title and text comes to where a vendor takes notifications only."""
 
 

@@ -149,7 +149,7 @@ class SingleDriver(Driver):
         except Unanswered as fault:
             receipt = fault.denied.receipt(delivery)
         self._tell.taken_back([receipt])
-        if delivery.message.is_online_only:
+        if not self._shows(turn.batch):
             return self._recorded(receipt, begun, delivery)
         refusal = await self._clear(turn, begun.way, 0)
         return None if refusal is None else refusal.receipt(delivery)

@@ -67,6 +67,7 @@ NOBODY = "0" * 23
 
 LIMITS = Limits(
     payload_max_bytes=4096,
+    takes_data=False,
     devices_max=1000,
     lifetime_max_s=86_400,
     # Below five million users with notifications on; 4,000 and 5,000 with more.

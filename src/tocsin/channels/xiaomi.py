@@ -84,6 +84,7 @@ NOBODY = "0" * 43 + "="
 LIMITS = Limits(
     # Xiaomi names no figure; 4 KB is what its own clients keep to.
     payload_max_bytes=4096,
+    takes_data=False,
     devices_max=1000,
     names_deliveries=False,
     lifetime_max_s=10 * 86_400,

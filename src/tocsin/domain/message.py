@@ -20,6 +20,11 @@ DEFAULT_SOUNDS = ("push.default_sound", "default")
 """In the place of a sound's name: what the phone plays by itself."""
 
 
+NOTHING_SHOWN = ("-13", "nothing to show")
+"""Code and words in the books for devices that are not sent a push, since it has nothing for them.
+"""
+
+
 class Translation(Struct, frozen=True):
     """Title and text for one device language."""
 
@@ -122,6 +127,25 @@ class Message(Struct, frozen=True, kw_only=True):
             return self
         chosen = self.translations[language]
         return msgspec.structs.replace(self, title=chosen.title, desc=chosen.desc)
+
+
+def is_empty(message: Message) -> bool:
+    """Whether there is nothing in it for any screen and any app, whatever the channel.
+
+    How it would look or sound is not looked at, but for a sound of its own on Apple's devices,
+    which is heard without a text.
+    """
+    apple = message.apple
+    texts = (message.title, message.desc, apple.title, apple.subtitle, message.harmony.title)
+    return (
+        not any(text.strip() for text in texts)
+        and not message.ext
+        and message.badge_set is None
+        and message.badge_add is None
+        and not (apple.counts_badge or apple.is_silent or apple.is_voip)
+        and apple.live_activity is None
+        and apple.sound in ("", NO_SOUND)
+    )
 
 
 def choose_language(translations: tuple[Translation, ...], device_language: str) -> int:

@@ -14,7 +14,13 @@ from pyroaring import BitMap
 
 from tocsin.domain.app import App
 from tocsin.domain.device import Device
-from tocsin.domain.message import Message, choose_language, next_badge
+from tocsin.domain.message import (
+    NOTHING_SHOWN,
+    Message,
+    choose_language,
+    is_empty,
+    next_badge,
+)
 from tocsin.domain.outcome import State
 from tocsin.domain.task import (
     WITH_DEVICES,
@@ -139,6 +145,7 @@ class _Planner:
         self._accounts: dict[str, list[int]] = {}
         self._closed: dict[tuple[State, str, str], list[int]] = {}
         self._planned: list[int] = []
+        self._empty: dict[int, bool] = {}
         self._edit = StepEdit()
 
     def accounts(self, reason: str) -> list[int]:
@@ -153,6 +160,9 @@ class _Planner:
             return
         message = self._task.message
         language = choose_language(message.translations, device.language)
+        if self._is_empty_in(language):
+            self._close(device, State.FAILED, *NOTHING_SHOWN)
+            return
         route = device.route if self._is_routed else None
         way = self._ways.get(route.credential) if route else None
         if self._is_withdrawal and way is not None and not way.facts.takes_back:
@@ -167,6 +177,15 @@ class _Planner:
         badge = self._badge(device, message) if way.facts.counts_badge_here else None
         key = (way.queue, way.facts.channel, route.credential, language, is_connected)
         self._add(key, device.number, badge)
+
+    def _is_empty_in(self, language: int) -> bool:
+        """Whether nobody of this language would get anything; an overwrite may just take back."""
+        found = self._empty.get(language)
+        if found is None:
+            is_more = bool(self._task.msg_body) or self._task.overwrites is not None
+            found = not is_more and is_empty(self._task.message.translated(language))
+            self._empty[language] = found
+        return found
 
     def finish(self, *, is_last: bool) -> StepEdit:
         """Everything planned so far, as one edit."""

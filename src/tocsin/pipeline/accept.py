@@ -13,7 +13,7 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.account import Failure
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
-from tocsin.domain.message import Message
+from tocsin.domain.message import Message, is_empty
 from tocsin.domain.quota import PushUse, use_push, use_recall
 from tocsin.domain.task import (
     OVERWRITE_SUFFIX,
@@ -197,8 +197,10 @@ def decide_recall(
             raise CallError(90053)
         recalled = msgspec.structs.replace(task, recalled_at=now)
         edit = RecallEdit(task=recalled, wakes_jobs=True, use=use, result=recalled)
-        if takes_back or not message.is_online_only:
-            edit.overwrite = _overwrite(task, message, view.next_task, now)
+        is_withdrawal = message.is_online_only or is_empty(message)
+        if takes_back or not is_withdrawal:
+            shown = msgspec.structs.replace(message, is_online_only=is_withdrawal)
+            edit.overwrite = _overwrite(task, shown, view.next_task, now)
             edit.jobs.append(
                 NewJob(
                     task=view.next_task,

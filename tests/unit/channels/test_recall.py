@@ -21,13 +21,15 @@ from tests.unit.channels.kit import (
     message,
 )
 from tocsin.channels import harmony, huawei, webpush
-from tocsin.domain.message import Message, notify_id
+from tocsin.domain.message import ApplePart, Message, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
 from tocsin.ports import Batch, Delivery, Fault, Request, Response, StaleCredential
 
 GONE = message(title="Withdrawn", desc="Ignore it")
 NOTHING = Message(is_online_only=True)
+APPLES = Message(apple=ApplePart(is_silent=True))
+"""It wakes apps of Apple's, and has nothing for the others."""
 CLIENT = kit_harmony.harmony_settings(client_id="104551790")
 
 
@@ -195,10 +197,11 @@ async def test_an_overwrite_is_taken_back_first_and_then_shown(vendor: Any) -> N
 
 
 @each
-async def test_with_nothing_to_show_it_is_only_taken_back(vendor: Any) -> None:
+@pytest.mark.parametrize("told", [NOTHING, APPLES], ids=["nothing at all", "nothing for it"])
+async def test_with_nothing_to_show_it_is_only_taken_back(vendor: Any, told: Message) -> None:
     http = ScriptedHttp(answering(**WELL[vendor.NAME]))
     one = driver(vendor, http, settings=SETTINGS[vendor.NAME])
-    receipts = await one.deliver(overwrite(vendor, 3, NOTHING), OpenGate())
+    receipts = await one.deliver(overwrite(vendor, 3, told), OpenGate())
     assert set(kinds(http)) == {"recall"}
     assert [receipt.outcome for receipt in receipts] == [Outcome.ACCEPTED] * 3
     assert one.repeat_replaces(NOTHING)
@@ -261,3 +264,12 @@ async def test_a_vendor_that_takes_nothing_back_is_only_sent_the_overwrite() -> 
     http = ScriptedHttp(lambda _: Response(200, {}, b'{"code":"80000000"}'))
     await driver(huawei, http).deliver(overwrite(huawei, 2), OpenGate())
     assert [it.path.rpartition(":")[2] for it in http.requests] == ["send"]
+
+
+async def test_with_nothing_to_show_it_is_asked_nothing_at_all() -> None:
+    http = ScriptedHttp(lambda _: Response(500))
+    one = driver(huawei, http)
+    for told in (NOTHING, APPLES):
+        receipts = await one.deliver(overwrite(huawei, 2, told), OpenGate())
+        assert {(it.outcome, it.code) for it in receipts} == {(Outcome.NOT_PERMITTED, "-13")}
+    assert (http.requests, http.bearers) == ([], 0)

@@ -148,28 +148,6 @@ def is_empty(message: Message) -> bool:
     )
 
 
-def choose_language(translations: tuple[Translation, ...], device_language: str) -> int:
-    """Which translation a device gets, or -1 for the message's own text.
-
-    Exact first, then with the device's subtags dropped from the end: `zh-Hans-CN` takes
-    `zh-hans` before `zh`. Case and `_` do not matter.
-    """
-    if not translations:
-        return -1
-    known = {_tag(item.language): index for index, item in reversed(list(enumerate(translations)))}
-    parts = _tag(device_language).split("-")
-    while parts:
-        index = known.get("-".join(parts))
-        if index is not None:
-            return index
-        parts.pop()
-    return -1
-
-
-def _tag(language: str) -> str:
-    return language.strip().lower().replace("_", "-")
-
-
 def utf16_units(text: str) -> int:
     """Length as vendors count it: UTF-16 code units."""
     return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)

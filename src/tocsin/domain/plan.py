@@ -14,10 +14,10 @@ from pyroaring import BitMap
 
 from tocsin.domain.app import App
 from tocsin.domain.device import Device
+from tocsin.domain.language import choose_language
 from tocsin.domain.message import (
     NOTHING_SHOWN,
     Message,
-    choose_language,
     is_empty,
     next_badge,
 )
@@ -145,6 +145,7 @@ class _Planner:
         self._accounts: dict[str, list[int]] = {}
         self._closed: dict[tuple[State, str, str], list[int]] = {}
         self._planned: list[int] = []
+        self._languages: dict[str, int] = {}
         self._empty: dict[int, bool] = {}
         self._edit = StepEdit()
 
@@ -159,7 +160,7 @@ class _Planner:
             self._close(device, self._over, "", "")
             return
         message = self._task.message
-        language = choose_language(message.translations, device.language)
+        language = self._language_of(device)
         if self._is_empty_in(language):
             self._close(device, State.FAILED, *NOTHING_SHOWN)
             return
@@ -177,6 +178,13 @@ class _Planner:
         badge = self._badge(device, message) if way.facts.counts_badge_here else None
         key = (way.queue, way.facts.channel, route.credential, language, is_connected)
         self._add(key, device.number, badge)
+
+    def _language_of(self, device: Device) -> int:
+        found = self._languages.get(device.language)
+        if found is None:
+            found = choose_language(self._task.message.translations, device.language)
+            self._languages[device.language] = found
+        return found
 
     def _is_empty_in(self, language: int) -> bool:
         """Whether nobody of this language would get anything; an overwrite may just take back."""

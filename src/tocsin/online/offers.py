@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.device import Device, is_addressed
-from tocsin.domain.message import choose_language
+from tocsin.domain.language import choose_language
 from tocsin.domain.outcome import State
 from tocsin.domain.plan import choose_devices
 from tocsin.domain.stats import TaskBooks, fold

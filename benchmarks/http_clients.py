@@ -32,7 +32,8 @@ from tests.wire.faulty_server import (
     request_to,
 )
 from tocsin.adapters.http import CurlHttp
-from tocsin.ports import Fault, Http, Request, Response
+from tocsin.conversation import Fault, Request, Response
+from tocsin.ports import Http
 
 HEADERS = (
     ("authorization", "bearer " + "t" * 180),

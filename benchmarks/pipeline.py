@@ -29,9 +29,10 @@ from benchmarks.sink import Sink
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.snapshots import FileSnapshots
-from tocsin.channels import driver
+from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels, seal_settings
 from tocsin.clock import Chance
+from tocsin.conversation import Request, Response
 from tocsin.domain.device import Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import State
@@ -40,7 +41,6 @@ from tocsin.pipeline.accept import Accepting, PushAsk
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.work import Tools
-from tocsin.ports import Request, Response
 
 TITLE = "Train 17 is late"
 TEXT = "It leaves at 10:45 from platform 3 and not at 10:20 from platform 5. We are sorry."
@@ -92,7 +92,7 @@ class Pipeline:
         await http.start(stack)
         chance = Chance()
         channels = VendorChannels(
-            opened.store, opened.vault, driver.Tools(http, opened.clock, chance, opened.metrics)
+            opened.store, opened.vault, turn.Tools(http, opened.clock, chance, opened.metrics)
         )
         await channels.start(stack)
         tools = Tools(

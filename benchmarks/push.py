@@ -34,7 +34,7 @@ from benchmarks.sink import Sink, is_installed, sink
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.channels import apns
-from tocsin.ports import Request
+from tocsin.conversation import Request
 from tocsin.wiring import ease_collector
 
 CONNECTIONS = 2

@@ -35,7 +35,7 @@ from tocsin.api.app import HEADERS, RestApi, receive_body
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.channels.credentials import VendorChannels
-from tocsin.channels.driver import Tools
+from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
 from tocsin.wiring import ease_collector

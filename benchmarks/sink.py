@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.wire.throwaway_ca import ThrowawayCa
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors warn;

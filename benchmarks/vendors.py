@@ -30,8 +30,8 @@ from benchmarks.sink import Sink, is_installed, said, sink
 from tests.unit.channels import kit, kit_webpush
 from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.webpush import seal, subscription_of
-from tocsin.ports import Fault, Request, Response
 from tocsin.wiring import ease_collector
 
 LISTED_MIN = 500_000

@@ -11,7 +11,7 @@ from typing import Any
 
 from tocsin.client.sandbox import credential_facts
 from tocsin.clock import Clock
-from tocsin.ports import Fault, Request, Response
+from tocsin.conversation import Fault, Request, Response
 from tocsin.sandbox.exchange import Call, Connection
 from tocsin.sandbox.server import Sandbox
 

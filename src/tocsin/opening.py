@@ -26,7 +26,7 @@ from tocsin.adapters.vault import (
     load_keys,
 )
 from tocsin.api.operator import Operator
-from tocsin.channels import driver
+from tocsin.channels import turn
 from tocsin.channels.authority import AuthorityShelf
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
@@ -87,7 +87,7 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         http = await _open_http(config, stack)
         authorities = _authorities(config, vault, clock)
         shelf = AuthorityShelf(authorities)
-        prove = partial(try_out, tools=driver.Tools(http, clock, Chance(), metrics, shelf=shelf))
+        prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
         keyring = _keyring(folder, config, keys, vault)
         yield Service(
             config=config,

@@ -25,7 +25,7 @@ from tocsin.api.commands.call import KICKED, Desk
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.receipts import ReceiptDoors
-from tocsin.channels import driver
+from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
@@ -141,7 +141,7 @@ class _Running:
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
         chance = Chance()
-        tools = driver.Tools(
+        tools = turn.Tools(
             service.http, service.clock, chance, service.metrics, shelf=service.shelf
         )
         channels = VendorChannels(service.store, service.vault, tools)

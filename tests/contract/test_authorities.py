@@ -10,7 +10,8 @@ from tests.unit.channels.kit import NOW
 from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.vault import AesVault
 from tocsin.clock import ManualClock
-from tocsin.ports import Authorities, Authority
+from tocsin.conversation import Authority
+from tocsin.ports import Authorities
 
 FIRST, SECOND = b"1" * 32, b"2" * 32
 TOKEN = Authority("bearer hush-hush", NOW + 45, NOW + 60, made_at=NOW, hold_s=20)

@@ -35,10 +35,10 @@ from tocsin.channels.registry import (
     takes_lists,
     takes_one,
 )
+from tocsin.conversation import Authority, Fault, Request, Response, StaleCredential
 from tocsin.domain.device import PUSH_PLATFORMS
 from tocsin.domain.outcome import POLICIES, POSTED, Outcome, Receipt
 from tocsin.log import configure
-from tocsin.ports import Authority, Fault, Request, Response, StaleCredential
 
 AnyVendor = SingleVendor | ListVendor
 

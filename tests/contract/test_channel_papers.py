@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, report_of
+from tocsin.conversation import Limits
 from tocsin.domain.outcome import POSTED
-from tocsin.ports import Limits
 
 AnyVendor = SingleVendor | ListVendor
 

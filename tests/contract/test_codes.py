@@ -23,8 +23,8 @@ from tocsin.channels.registry import (
     takes_one,
 )
 from tocsin.clock import ManualClock
+from tocsin.conversation import Authority, Batch, Denied, Request, Response, StaleCredential
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.ports import Authority, Batch, Denied, Request, Response, StaleCredential
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 

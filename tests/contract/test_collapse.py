@@ -15,8 +15,8 @@ from tests.contract.test_channel import AnyVendor, each_vendor
 from tests.unit.channels.kit import delivery, first_step, settings_of
 from tocsin.adapters.sqlite.folder import DATABASE, PACKAGE
 from tocsin.clock import ManualClock
+from tocsin.conversation import Request
 from tocsin.domain.collapse import LENGTH, CollapseMark, collapse_id
-from tocsin.ports import Request
 from tocsin.store import Store
 
 

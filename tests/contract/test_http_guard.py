@@ -11,7 +11,7 @@ from msgspec import structs
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server, request_to
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public, look_up
-from tocsin.ports import Fault, Request, Response
+from tocsin.conversation import Fault, Request, Response
 
 
 def names(*addresses: str) -> Names:

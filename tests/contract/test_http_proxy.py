@@ -23,8 +23,8 @@ from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_guard import is_public
 from tocsin.adapters.http_pool import HttpLimits
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import Bypass
-from tocsin.ports import Fault, Request, Response
 
 HOST = "api.vendor.example"
 REFUSED_STREAM = 7

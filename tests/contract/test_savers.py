@@ -23,8 +23,8 @@ from tests.unit.channels.kit import (
     walked,
 )
 from tocsin.channels.registry import VENDORS, ListVendor, Prepare, prepare_of, takes_lists
+from tocsin.conversation import Batch, Denied, Fault, Request, Response, StaleCredential, Unanswered
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.ports import Batch, Denied, Fault, Request, Response, StaleCredential, Unanswered
 
 SAVERS = [it for it in VENDORS if takes_lists(it) and prepare_of(it) is not None]
 

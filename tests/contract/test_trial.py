@@ -20,15 +20,15 @@ from tests.unit.channels.kit import (
 )
 from tocsin.channels.advice import GENERAL, advice
 from tocsin.channels.credentials import driver_of
-from tocsin.channels.driver import Tools
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, find
 from tocsin.channels.trial import VERDICTS, Trial, try_out
+from tocsin.channels.turn import Tools
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import Batch, Request
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import POLICIES, Outcome
 from tocsin.log import configure
 from tocsin.metrics import Metrics
-from tocsin.ports import Batch, Request
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 

@@ -15,7 +15,7 @@ from tests.house.tree import Breach, Import, Source, dotted, imports, package, r
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("clock", "errors", "log", "metrics"),
     ("domain",),
-    ("ports", "store"),
+    ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
     ("opening", "serving", "wiring"),
@@ -34,6 +34,7 @@ INSIDE = (
     "api",
     "channels",
     "config",
+    "conversation",
     "online",
     "opening",
     "pipeline",

@@ -17,7 +17,7 @@ LONG_FUNCTION = "def long() -> int:\n" + "    x = 1\n" * 70 + "    return x\n"
 VENDOR = '''"""Bell push. https://push.example.org/doc, read 2026-11; nothing special."""
 
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Limits
+from tocsin.conversation import Limits
 
 NAME = "bell"
 NOBODY = ""

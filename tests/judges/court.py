@@ -29,9 +29,9 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public, look_up
 from tocsin.channels.registry import find, real_hosts
 from tocsin.client.sandbox import credential_facts
+from tocsin.conversation import Batch
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Receipt
-from tocsin.ports import Batch
 from tocsin.sandbox.exchange import Call, Reply, Serve
 from tocsin.sandbox.huawei import HuaweiSettings
 from tocsin.sandbox.listener import Listener

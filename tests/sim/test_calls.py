@@ -7,11 +7,12 @@ import msgspec
 from tests.sim.checkers import books_add_up, has_ended
 from tests.sim.vendor import PlainChannel
 from tests.sim.world import APP, World
+from tocsin.conversation import Batch
 from tocsin.domain.account import Draft
 from tocsin.domain.device import Device, DeviceEdit, DeviceView
 from tocsin.domain.message import ApplePart, LiveActivity
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Batch, Gate
+from tocsin.ports import Gate
 
 CALL = ApplePart(is_voip=True)
 ACTIVITY = ApplePart(live_activity=LiveActivity(id="order", event="update"))

@@ -6,12 +6,13 @@ import msgspec
 
 from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
+from tocsin.conversation import Batch
 from tocsin.domain.account import Draft
 from tocsin.domain.device import DeviceEdit, DeviceView
 from tocsin.domain.message import ApplePart, Translation
 from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import SendBody
-from tocsin.ports import Batch, Gate
+from tocsin.ports import Gate
 
 
 async def badge_of(world: World, name: str) -> int:

@@ -7,11 +7,12 @@ import pytest
 from tests.sim.checkers import books_add_up, everything, has_ended
 from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
+from tocsin.conversation import Batch
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Receipt, State
 from tocsin.domain.task import Phase
 from tocsin.errors import StoreError
-from tocsin.ports import Batch, Gate
+from tocsin.ports import Gate
 
 
 @pytest.mark.parametrize("nth", range(1, 14))

@@ -9,12 +9,13 @@ import pytest
 from tests.sim.checkers import everything
 from tests.sim.vendor import Trouble
 from tests.sim.world import APP, World
+from tocsin.conversation import Batch
 from tocsin.domain.collapse import collapse_id
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Receipt, State
 from tocsin.domain.plan import ChannelFacts
 from tocsin.domain.task import Phase
-from tocsin.ports import Batch, Gate
+from tocsin.ports import Gate
 
 NOTHING = Message(is_online_only=True)
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.conversation import Batch, Delivery, Posted, Stoppage
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.plan import ChannelFacts
-from tocsin.ports import Batch, Channel, Delivery, Gate, Posted, Stoppage
+from tocsin.ports import Channel, Gate
 
 
 class Arrival(Struct, frozen=True):

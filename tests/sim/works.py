@@ -20,10 +20,11 @@ from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.adapters.vault import AesVault
 from tocsin.api.operator import Operator
 from tocsin.api.receipts import ReceiptDoors
-from tocsin.channels import driver
+from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import VENDORS, find, normal_route
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Device, Registered, Registration, Route, register
 from tocsin.domain.message import Message
@@ -34,7 +35,6 @@ from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.work import Tools
-from tocsin.ports import Fault, Request, Response
 from tocsin.sandbox.receipts import PATH, ReceiptSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
@@ -88,7 +88,7 @@ class Works:
         """Certificate IDs by vendor."""
         self.devices: dict[str, list[Device]] = {}
         """By vendor, as they registered; their tokens are the sandbox's, in its order."""
-        tools = driver.Tools(self.http, self.clock, chance, self.metrics)
+        tools = turn.Tools(self.http, self.clock, chance, self.metrics)
         self.channels = VendorChannels(self.store, self.vault, tools)
         sockets = Sockets(self.store, self.clock)
         self.accepting = Accepting(

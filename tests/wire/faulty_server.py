@@ -23,7 +23,7 @@ from msgspec import Struct, structs
 
 from tests.patience import PATIENCE_S
 from tests.wire.throwaway_ca import ThrowawayCa
-from tocsin.ports import Request
+from tocsin.conversation import Request
 from tocsin.sandbox.hang_up import hang_up
 
 ID_HEADER = "x-request-id"

@@ -22,8 +22,8 @@ from tocsin.channels.driver import Driver
 from tocsin.channels.registry import find
 from tocsin.client.sandbox import credential_facts
 from tocsin.clock import Clock, SystemClock
+from tocsin.conversation import Batch
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Batch
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings

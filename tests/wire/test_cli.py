@@ -25,8 +25,8 @@ from tocsin.client.rest import Client, notice
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.client.wire import Refused, Wire
 from tocsin.clock import SystemClock
+from tocsin.conversation import Request, Response
 from tocsin.demo.stage import COMMAND, Stage, set_stage
-from tocsin.ports import Request, Response
 from tocsin.sandbox.xiaomi import PACKAGE, SECRET, Xiaomi
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

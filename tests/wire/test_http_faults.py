@@ -27,7 +27,7 @@ from tests.wire.faulty_server import (
 )
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits, Transfer
-from tocsin.ports import Fault, Request, Response
+from tocsin.conversation import Fault, Request, Response
 
 REFUSED_STREAM, INTERNAL_ERROR, HTTP_1_1_REQUIRED = 0x7, 0x2, 0xD
 BOTH = ("h2", "http/1.1")

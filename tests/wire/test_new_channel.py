@@ -18,7 +18,7 @@ from tests.contract.test_channel_papers import limits_told
 from tests.house.rules_secrets import tracked_files
 from tests.patience import PATIENCE_S
 from tocsin.channels.registry import VENDORS
-from tocsin.ports import Limits
+from tocsin.conversation import Limits
 
 REPO = Path(__file__).parents[2]
 TODAY = dt.date(2026, 11, 26)

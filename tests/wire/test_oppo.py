@@ -9,9 +9,9 @@ import pytest
 
 from tests.unit.channels.kit import OpenGate, delivery, message
 from tests.wire.scene import scene
+from tocsin.conversation import Batch
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Batch
 from tocsin.sandbox.oppo import (
     AUTH_PATH,
     BATCH_PATH,

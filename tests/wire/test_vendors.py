@@ -31,9 +31,10 @@ from tocsin.channels.apns import TOKEN_HOLD_S
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import ListVendor, SingleVendor, find
 from tocsin.clock import Clock, ManualClock, SystemClock, settle_loop
+from tocsin.conversation import Batch, Delivery, Fault, Request, Response
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Batch, Delivery, Fault, Http, Request, Response
+from tocsin.ports import Http
 from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.fcm import Fcm

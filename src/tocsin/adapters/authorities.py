@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Clock
+from tocsin.conversation import Authority
 from tocsin.log import get_logger
-from tocsin.ports import Authorities, Authority, Vault
+from tocsin.ports import Authorities, Vault
 
 FILE_MAX_BYTES = 4_194_304
 """A longer file was not written by us."""

@@ -27,8 +27,9 @@ from tocsin.adapters.http_guard import (
     look_up,
 )
 from tocsin.adapters.http_pool import HttpLimits, Pool, Transfer, Tunnel
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import DIRECT, Bypass, parse_proxy
-from tocsin.ports import Fault, Http, Request, Response
+from tocsin.ports import Http
 
 _GroupKey: TypeAlias = tuple[str | None, str | None, bool, str, bool, str]
 """Authorities, identity, whether the vendor speaks HTTP/2 only, the request's own pool, whether it

@@ -18,8 +18,8 @@ from typing import Final, Literal
 import pycurl
 from msgspec import Struct
 
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import Proxy
-from tocsin.ports import Fault, Request, Response
 
 _REFUSED: Final = re.compile(rb"HTTP/2 stream \d+ refused by server")
 """How libcurl says that a server did not look at a stream: RST_STREAM with REFUSED_STREAM, or a

@@ -19,8 +19,10 @@ from tocsin.adapters.shelf import (
     add_jobs,
     audience,
     create_task,
+    forget_tasks,
     given_up,
     held,
+    lease_jobs,
     owned,
     owners,
     replace_task,
@@ -414,20 +416,7 @@ class MemoryStore:
 
     async def forget(self, app: int, before: float) -> int:
         with self._step("forget", app) as step:
-            shelf = step.shelf
-            times = [(task, task.ended_at) for task in shelf.tasks.values()]
-            gone = [task for task, ended_at in times if ended_at is not None and ended_at < before]
-            for task in gone:
-                step.drop(shelf.tasks, task.number)
-                step.drop(shelf.task_of, task.task_id)
-                step.drop(shelf.audiences, task.number)
-                step.drop(shelf.blocks, task.number)
-                step.drop(shelf.reports, task.number)
-                for key in [key for key in shelf.handles if key[0] == task.number]:
-                    step.drop(shelf.handles, key)
-                for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:
-                    step.drop(shelf.jobs, number)
-        return len(gone)
+            return forget_tasks(step, before)
 
     # jobs
 
@@ -451,22 +440,9 @@ class MemoryStore:
         lease_s: float,
         ended: bool = False,
     ) -> list[Job]:
-        now = self._clock.now()
+        place, grant = (queue, lane), (holder, lease_s, ended)
         with self._step("lease", app) as step:
-            ready = [
-                (slot.job.not_before, number)
-                for number, slot in step.shelf.jobs.items()
-                if (slot.job.queue, slot.job.lane) == (queue, lane)
-                if (slot.holder is None and slot.ends_at <= now if ended else slot.ready_at <= now)
-            ]
-            leased = []
-            for _, number in sorted(ready)[:limit]:
-                slot = step.shelf.jobs[number]
-                job = msgspec.structs.replace(slot.job, generation=slot.job.generation + 1)
-                slot = msgspec.structs.replace(slot, job=job, holder=holder, until=now + lease_s)
-                step.put(step.shelf.jobs, number, slot)
-                leased.append(job)
-        return leased
+            return lease_jobs(step, place, limit, grant, self._clock.now())
 
     async def wake(self, app: int, queue: str, way: str | None, limit: int) -> int:
         with self._step("wake", app) as step:

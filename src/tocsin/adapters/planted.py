@@ -12,8 +12,9 @@ from typing import Any, cast
 from msgspec.structs import replace
 from pyroaring import BitMap
 
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.task import Job, Report, SendBody, StepEdit, StepView, StepWant
-from tocsin.ports import Fault, Http, Request, Response
+from tocsin.ports import Http
 from tocsin.store import Store
 
 LOST_JOB = "lost-job"

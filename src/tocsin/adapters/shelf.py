@@ -18,6 +18,7 @@ from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
     Block,
     Job,
+    Lane,
     NewJob,
     Report,
     Stage,
@@ -346,6 +347,49 @@ def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
     parked = edit.not_before is not None
     slot = msgspec.structs.replace(slot, job=job)
     step.put(shelf.jobs, job.number, given_up(slot) if parked else slot)
+
+
+def lease_jobs(
+    step: Journal,
+    place: tuple[str, Lane],
+    limit: int,
+    grant: tuple[str, float, bool],
+    now: float,
+) -> list[Job]:
+    """Lease jobs of a (queue, lane) to a (lessee, for seconds, ended ones only)."""
+    holder, lease_s, ended = grant
+    ready = [
+        (slot.job.not_before, number)
+        for number, slot in step.shelf.jobs.items()
+        if (slot.job.queue, slot.job.lane) == place
+        if (slot.holder is None and slot.ends_at <= now if ended else slot.ready_at <= now)
+    ]
+    leased = []
+    for _, number in sorted(ready)[:limit]:
+        slot = step.shelf.jobs[number]
+        job = msgspec.structs.replace(slot.job, generation=slot.job.generation + 1)
+        slot = msgspec.structs.replace(slot, job=job, holder=holder, until=now + lease_s)
+        step.put(step.shelf.jobs, number, slot)
+        leased.append(job)
+    return leased
+
+
+def forget_tasks(step: Journal, before: float) -> int:
+    """Drop the tasks that ended before a time, with all that is theirs; answers how many."""
+    shelf = step.shelf
+    times = [(task, task.ended_at) for task in shelf.tasks.values()]
+    gone = [task for task, ended_at in times if ended_at is not None and ended_at < before]
+    for task in gone:
+        step.drop(shelf.tasks, task.number)
+        step.drop(shelf.task_of, task.task_id)
+        step.drop(shelf.audiences, task.number)
+        step.drop(shelf.blocks, task.number)
+        step.drop(shelf.reports, task.number)
+        for key in [key for key in shelf.handles if key[0] == task.number]:
+            step.drop(shelf.handles, key)
+        for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:
+            step.drop(shelf.jobs, number)
+    return len(gone)
 
 
 def wake_jobs(step: Journal, task: int, now: float) -> None:

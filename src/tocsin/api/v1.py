@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.pages import answer, number
+from tocsin.conversation import Stoppage
 from tocsin.domain import usersig
 from tocsin.domain.app import App
 from tocsin.domain.device import Device
@@ -25,7 +26,7 @@ from tocsin.domain.outcome import State
 from tocsin.domain.stats import Fold, TaskBooks, fold, ledger
 from tocsin.domain.task import Task
 from tocsin.errors import CallError
-from tocsin.ports import Channels, Presence, Stoppage
+from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
 PAGE_DEFAULT = 100

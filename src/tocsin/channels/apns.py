@@ -42,10 +42,7 @@ from tocsin.channels.shared import (
     p256_key,
 )
 from tocsin.channels.shared_texts import packed_within, too_large
-from tocsin.domain.message import Message
-from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     Authority,
     Delivery,
     Denied,
@@ -54,6 +51,9 @@ from tocsin.ports import (
     Response,
     StaleCredential,
 )
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
 
 NAME = "apns"
 

@@ -15,8 +15,9 @@ import msgspec
 
 from tocsin.channels.pace import ACCUSING
 from tocsin.clock import Chance, Clock
+from tocsin.conversation import Authority, Denied
 from tocsin.domain.retry import grown_s
-from tocsin.ports import Authorities, Authority, Denied
+from tocsin.ports import Authorities
 
 Fetch = Callable[[], Awaitable[Authority | Denied]]
 

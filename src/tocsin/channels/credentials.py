@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.driver import Driver
 from tocsin.channels.lists import ListDriver
 from tocsin.channels.proxied import open_proxy, seal_proxy, tools_through
 from tocsin.channels.registry import (
@@ -31,10 +31,12 @@ from tocsin.channels.registry import (
     takes_one,
 )
 from tocsin.channels.singles import SingleDriver
+from tocsin.channels.turn import Tools
+from tocsin.conversation import Posted, Stoppage
 from tocsin.domain.app import Credential
 from tocsin.domain.plan import ChannelFacts
 from tocsin.log import get_logger
-from tocsin.ports import Channels, Posted, Stoppage, Vault
+from tocsin.ports import Channels, Vault
 from tocsin.store import Store
 
 FRESH_S = 1.0

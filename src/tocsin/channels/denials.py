@@ -6,8 +6,8 @@ import msgspec
 
 from tocsin.channels.pace import ACCUSING, FAILING
 from tocsin.channels.way import Way
+from tocsin.conversation import Denied
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Denied
 
 NO_ANSWER = ("-8", "no answer")
 NOT_SENT = ("-9", "vendor not reached")

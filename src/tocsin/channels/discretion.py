@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from tocsin.conversation import Delivery, Denied
 from tocsin.domain.outcome import Receipt
-from tocsin.ports import Delivery, Denied
 
 Found = TypeVar("Found", Denied, Receipt)
 

@@ -15,9 +15,8 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from tocsin.channels.authority import AuthorityShelf, Keeper
+from tocsin.channels.authority import Keeper
 from tocsin.channels.denials import (
     HELD,
     NO_ANSWER,
@@ -44,31 +43,26 @@ from tocsin.channels.registry import (
 from tocsin.channels.shared import NOTHING_TO_SHOW
 from tocsin.channels.teller import Teller
 from tocsin.channels.tokens_told import TokensTold
+from tocsin.channels.turn import WINDOW_S, Begun, Tools, Turn
 from tocsin.channels.way import Way
 from tocsin.channels.ways import Ways
-from tocsin.clock import Chance, Clock
-from tocsin.domain.app import Credential
-from tocsin.domain.message import Message
-from tocsin.domain.outcome import OURS, Outcome, Receipt
-from tocsin.domain.quota import Bucket
-from tocsin.metrics import Metrics
-from tocsin.ports import (
+from tocsin.conversation import (
     ANY_WAY,
     Authority,
     Batch,
-    Channel,
     Denied,
     Fault,
-    Gate,
-    Http,
     Request,
     Response,
     Stoppage,
     Unanswered,
 )
+from tocsin.domain.app import Credential
+from tocsin.domain.message import Message
+from tocsin.domain.outcome import OURS, Outcome, Receipt
+from tocsin.domain.quota import Bucket
+from tocsin.ports import Channel, Gate
 
-WINDOW_S = 0.25
-"""What a batch may wait for its pace in all; the rest goes back to the queue."""
 NAP_S = 0.001
 """Shortest wait for the pace: a shorter one would only spin."""
 
@@ -79,36 +73,6 @@ Ask = Callable[[Request], Awaitable[Response | Denied]]
 MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
 BEGUN_MIN = 200
 """Devices that may always be begun at once: those of one job of single sends."""
-
-
-class Tools(Struct, frozen=True):
-    """What a driver works with; the same for all drivers."""
-
-    http: Http
-    clock: Clock
-    chance: Chance
-    metrics: Metrics
-    scale: float = 1.0
-    """Factor on the waits of breakers and probes; below 1 only for tests on real sockets."""
-    shelf: AuthorityShelf = msgspec.field(default_factory=AuthorityShelf)
-
-
-class Turn(Struct):
-    """One batch under way."""
-
-    batch: Batch
-    gate: Gate
-    patience_s: float = WINDOW_S
-    is_probe: bool = False
-    """Whether it is the push to nobody that asks whether the way carries."""
-
-
-class Begun(Struct, frozen=True):
-    """Leave to send one request now."""
-
-    authority: Authority
-    way: Way
-    is_probe: bool
 
 
 class Driver(ABC):

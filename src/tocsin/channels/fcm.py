@@ -46,10 +46,7 @@ from tocsin.channels.shared import (
     rsa_key,
 )
 from tocsin.channels.shared_texts import fitted, too_large
-from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, sound_file
-from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.domain.retry import retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     Authority,
     Delivery,
     Denied,
@@ -58,6 +55,9 @@ from tocsin.ports import (
     Response,
     StaleCredential,
 )
+from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, sound_file
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.retry import retry_after_s
 
 NAME = "fcm"
 

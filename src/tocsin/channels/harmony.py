@@ -47,10 +47,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import fitted, too_large
-from tocsin.domain.message import Message, notify_id, sound_file
-from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -62,6 +59,9 @@ from tocsin.ports import (
     Response,
     StaleCredential,
 )
+from tocsin.domain.message import Message, notify_id, sound_file
+from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "harmony"
 

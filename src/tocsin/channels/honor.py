@@ -42,10 +42,7 @@ from tocsin.channels.shared import (
     told_by_status,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import NO_SOUND, Message, notify_id
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -57,6 +54,9 @@ from tocsin.ports import (
     Response,
     StaleCredential,
 )
+from tocsin.domain.message import NO_SOUND, Message, notify_id
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "honor"
 

@@ -46,11 +46,7 @@ from tocsin.channels.shared import (
     told_by_status,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import NO_SOUND, Message, notify_id, sound_file
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.domain.task import identity
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -62,6 +58,10 @@ from tocsin.ports import (
     Response,
     StaleCredential,
 )
+from tocsin.domain.message import NO_SOUND, Message, notify_id, sound_file
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
+from tocsin.domain.task import identity
 
 NAME = "huawei"
 

@@ -17,14 +17,12 @@ from msgspec import Struct
 
 from tocsin.channels.denials import OUR_FAULT, stamped, unproven
 from tocsin.channels.discretion import says_much
-from tocsin.channels.driver import Begun, Driver, Tools, Turn
+from tocsin.channels.driver import Driver
 from tocsin.channels.pace import ACCUSING, PAUSING
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
+from tocsin.channels.turn import Begun, Tools, Turn
 from tocsin.channels.way import Pause
-from tocsin.domain.app import Credential
-from tocsin.domain.outcome import OURS, Outcome, Receipt
-from tocsin.domain.retry import until_hour_s
-from tocsin.ports import (
+from tocsin.conversation import (
     Batch,
     Denied,
     Request,
@@ -33,6 +31,9 @@ from tocsin.ports import (
     Unanswered,
     told_shortened,
 )
+from tocsin.domain.app import Credential
+from tocsin.domain.outcome import OURS, Outcome, Receipt
+from tocsin.domain.retry import until_hour_s
 
 PREPARED_MAX = 1000
 """Prepared texts kept; the oldest goes first, and is prepared anew if it is needed after all."""

@@ -50,10 +50,7 @@ from tocsin.channels.shared_texts import (
     texts_within,
     too_large,
 )
-from tocsin.domain.message import NO_SOUND, Message
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -64,6 +61,9 @@ from tocsin.ports import (
     Request,
     Response,
 )
+from tocsin.domain.message import NO_SOUND, Message
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "meizu"
 

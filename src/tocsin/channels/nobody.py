@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tocsin.conversation import Batch, Delivery
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Batch, Delivery
 
 CORRELATION = str(UUID(int=0))
 MESSAGE = Message(title="Tocsin", desc="Is this credential in order?")

@@ -55,10 +55,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import texts_within
-from tocsin.domain.message import NO_SOUND, Message, notify_id, utf16_units
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -69,6 +66,9 @@ from tocsin.ports import (
     Request,
     Response,
 )
+from tocsin.domain.message import NO_SOUND, Message, notify_id, utf16_units
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "oppo"
 

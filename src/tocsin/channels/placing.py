@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tocsin.conversation import Request
 from tocsin.domain.app import Credential
-from tocsin.ports import Request
 
 
 def placed(request: Request, record: Credential, origin: str) -> Request:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from tocsin.channels.driver import Tools
+from tocsin.channels.turn import Tools
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.proxy import check_proxy
-from tocsin.ports import Fault, Http, Request, Response, Vault
+from tocsin.ports import Http, Vault
 
 
 class ProxiedHttp:

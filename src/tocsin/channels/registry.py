@@ -10,10 +10,19 @@ from msgspec.structs import replace
 
 from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
 from tocsin.channels.shared import is_shown
+from tocsin.conversation import (
+    Authority,
+    Batch,
+    Delivery,
+    Denied,
+    Limits,
+    Posted,
+    Request,
+    Response,
+)
 from tocsin.domain.device import ENVIRONMENTS, Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Batch, Delivery, Denied, Limits, Posted, Request, Response
 
 
 class Vendor(Protocol):

@@ -19,11 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.domain.message import NOTHING_SHOWN, Message
-from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
-from tocsin.domain.retry import retry_after_s
-from tocsin.domain.task import identity
-from tocsin.ports import (
+from tocsin.conversation import (
     Authority,
     Batch,
     Delivery,
@@ -35,6 +31,10 @@ from tocsin.ports import (
     StaleCredential,
     Unanswered,
 )
+from tocsin.domain.message import NOTHING_SHOWN, Message
+from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
+from tocsin.domain.retry import retry_after_s
+from tocsin.domain.task import identity
 
 RENEW_SHARE = 0.8
 """The share of a token's life after which a new one is fetched or signed."""

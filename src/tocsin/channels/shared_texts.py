@@ -12,9 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.channels.shared import both_texts
+from tocsin.conversation import Delivery, Denied
 from tocsin.domain.message import ELLIPSIS, Message, cut, cut_at
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Delivery, Denied
 
 
 def texts_within(message: Message, title_units: int, desc_units: int) -> tuple[str, str]:

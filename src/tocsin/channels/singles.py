@@ -9,12 +9,13 @@ from typing import Any
 
 from tocsin.channels.denials import NO_ANSWER, OUR_FAULT, stamped, unproven
 from tocsin.channels.discretion import says_much
-from tocsin.channels.driver import Begun, Driver, Tools, Turn
+from tocsin.channels.driver import Driver
 from tocsin.channels.registry import SingleVendor
+from tocsin.channels.turn import Begun, Tools, Turn
 from tocsin.channels.way import Way
+from tocsin.conversation import Delivery, Denied, StaleCredential, Unanswered, told_shortened
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Delivery, Denied, StaleCredential, Unanswered, told_shortened
 
 WATCH_S = 0.1
 """How often the gate is asked about what is under way."""

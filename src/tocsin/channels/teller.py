@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from tocsin.channels.advice import advice
 from tocsin.channels.registry import Vendor
 from tocsin.channels.way import Way
+from tocsin.conversation import Batch, Denied, Fault
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
-from tocsin.ports import Batch, Denied, Fault
 
 BREAKER_LEVELS = {"closed": 0, "open": 2}
 MOSTLY_DEAD = "compare the credential's app and environment with those of the devices"

@@ -9,13 +9,14 @@ from msgspec import Struct
 
 from tocsin.channels.advice import advice
 from tocsin.channels.credentials import driver_of, vendor_of
-from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.driver import Driver
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.channels.proxied import tools_through
+from tocsin.channels.turn import Tools
+from tocsin.conversation import Denied
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
-from tocsin.ports import Denied
 
 Verdict = Literal["good", "wrong", "refused", "unclear"]
 

@@ -46,10 +46,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import is_too_long, texts_within
-from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, notify_id, utf16_units
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -60,6 +57,9 @@ from tocsin.ports import (
     Request,
     Response,
 )
+from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, notify_id, utf16_units
+from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 
 NAME = "vivo"
 

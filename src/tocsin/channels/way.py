@@ -12,9 +12,9 @@ from collections import deque
 from msgspec import Struct
 
 from tocsin.channels.pace import ACCUSING, FAILING, Breaker
+from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import OURS, Outcome
 from tocsin.domain.retry import grown_s
-from tocsin.ports import Stoppage
 
 MAIN = "main"
 """Name of the one way of a credential whose vendor has one address."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tocsin.channels.way import MAIN, Way
+from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import Receipt
-from tocsin.ports import Stoppage
 
 WAYS_MAX = 1024
 """Ways remembered; anybody can name another push service, so the oldest without trouble goes."""

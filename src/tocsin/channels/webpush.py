@@ -39,6 +39,16 @@ from tocsin.channels.shared import (
     p256_key,
 )
 from tocsin.channels.shared_texts import packed_within, too_large
+from tocsin.conversation import (
+    ACCEPTED,
+    Authority,
+    Delivery,
+    Denied,
+    Limits,
+    Request,
+    Response,
+    StaleCredential,
+)
 from tocsin.domain.message import NO_SOUND, Message, sound_file
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
@@ -52,16 +62,6 @@ from tocsin.domain.webpush import (
     subscription_of,
     subscription_text,
     to_base64url,
-)
-from tocsin.ports import (
-    ACCEPTED,
-    Authority,
-    Delivery,
-    Denied,
-    Limits,
-    Request,
-    Response,
-    StaleCredential,
 )
 
 NAME = "webpush"

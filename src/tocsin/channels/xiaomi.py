@@ -53,18 +53,7 @@ from tocsin.channels.shared import (
     text_of,
 )
 from tocsin.channels.shared_texts import fitted, texts_within, too_large
-from tocsin.domain.message import (
-    NO_SOUND,
-    Message,
-    cut,
-    notify_id,
-    render_template,
-    sound_file,
-    utf16_units,
-)
-from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
-from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.ports import (
+from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
@@ -76,6 +65,17 @@ from tocsin.ports import (
     Response,
     Unanswered,
 )
+from tocsin.domain.message import (
+    NO_SOUND,
+    Message,
+    cut,
+    notify_id,
+    render_template,
+    sound_file,
+    utf16_units,
+)
+from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
+from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "xiaomi"
 

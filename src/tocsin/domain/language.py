@@ -31,7 +31,12 @@ SCRIPTS: dict[str, dict[str, str]] = {
 """Languages with several scripts: the script that a region writes, and everyone else."""
 
 ALIASES = {
-    "cmn": "zh", "in": "id", "iw": "he", "ji": "yi", "no": "nb", "tl": "fil",
+    "cmn": "zh",
+    "in": "id",
+    "iw": "he",
+    "ji": "yi",
+    "no": "nb",
+    "tl": "fil",
     "sh": "sr-latn",
     "zh-chs": "zh-hans",
     "zh-cht": "zh-hant",

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from pyroaring import BitMap
 
+from tocsin.conversation import Batch, Delivery
 from tocsin.domain.collapse import CollapseMark, collapse_id
 from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.message import LiveActivity, Message
@@ -27,7 +28,6 @@ from tocsin.domain.task import (
     closes,
     end,
 )
-from tocsin.ports import Batch, Delivery
 
 
 class Begun(Struct, frozen=True):

@@ -8,11 +8,12 @@ import contextlib
 import structlog
 from msgspec import Struct
 
+from tocsin.conversation import ANY_WAY
 from tocsin.domain.task import Job, Lane
 from tocsin.errors import Stale, StoreError
 from tocsin.pipeline.accept import WORK
 from tocsin.pipeline.work import Tools, Worker, channel_of
-from tocsin.ports import ANY_WAY, Bus
+from tocsin.ports import Bus
 from tocsin.store import Head
 
 URGENT_SHARE = 8

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tocsin.clock import Clock
+from tocsin.conversation import Batch
 from tocsin.domain.outcome import Outcome
 from tocsin.domain.task import RECALL_WINDOW_S
 from tocsin.errors import StoreError
-from tocsin.ports import Batch
 from tocsin.store import Store
 
 COPY_MAX_S = 0.8

@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tocsin.clock import Clock
+from tocsin.conversation import LateReceipt, Posted, Response
 from tocsin.domain.device import Device, Route, drop_dead_token
 from tocsin.domain.outcome import POLICIES, Outcome
 from tocsin.domain.task import Stage
@@ -23,7 +24,7 @@ from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import split_batch_correlation
 from tocsin.pipeline.reported import Known, ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Channels, LateReceipt, NormalRoute, Posted, Response
+from tocsin.ports import Channels, NormalRoute
 from tocsin.store import Store
 
 CLOCKS_DIFFER_S = 300.0

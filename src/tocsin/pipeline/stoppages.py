@@ -7,9 +7,10 @@ from math import isfinite
 import structlog
 
 from tocsin.clock import Clock
+from tocsin.conversation import Stoppage
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
-from tocsin.ports import Channels, Stoppage
+from tocsin.ports import Channels
 from tocsin.store import Store
 
 LOOK_EVERY_S = 2.0

@@ -20,7 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.clock import Clock
-from tocsin.ports import Fault, Http, Request
+from tocsin.conversation import Fault, Request
+from tocsin.ports import Http
 from tocsin.sandbox.devices import Device, DeviceBook
 from tocsin.sandbox.exchange import Target, Vendor, Verdict
 from tocsin.sandbox.faults import Faults, Rule

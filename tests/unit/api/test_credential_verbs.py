@@ -12,9 +12,9 @@ from tocsin.api.admin import create
 from tocsin.channels import huawei
 from tocsin.channels.credentials import open_settings
 from tocsin.channels.proxied import open_proxy
+from tocsin.conversation import Stoppage
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
-from tocsin.ports import Stoppage
 
 HUAWEI: dict[str, Any] = {
     "channel": "huawei",

@@ -13,6 +13,7 @@ from tests.unit.api.world import ADMIN, APP, World, ask
 from tocsin.api import pages
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.v1 import Books, by_bearer
+from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import State
 from tocsin.domain.task import (
     WITH_DEVICES,
@@ -26,7 +27,6 @@ from tocsin.domain.task import (
     WaitBody,
 )
 from tocsin.errors import StoreError
-from tocsin.ports import Stoppage
 
 HERE = f"/v1/apps/{APP}"
 INFO = {"Title": "Hello", "Desc": "World"}

@@ -12,7 +12,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, bearer
 from tocsin.channels.credentials import driver_of
-from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.driver import Driver
 from tocsin.channels.registry import (
     VENDORS,
     ListVendor,
@@ -21,21 +21,14 @@ from tocsin.channels.registry import (
     takes_lists,
     takes_one,
 )
+from tocsin.channels.turn import Tools
 from tocsin.clock import Chance, Clock, ManualClock
+from tocsin.conversation import Authority, Batch, Delivery, Denied, Fault, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
-from tocsin.ports import (
-    Authority,
-    Batch,
-    Delivery,
-    Denied,
-    Fault,
-    Http,
-    Request,
-    Response,
-)
+from tocsin.ports import Http
 
 NOW = 1_767_225_600.0
 CORRELATION = "0a1b2c3d-0000-4000-8000-{:012x}"

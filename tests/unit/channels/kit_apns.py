@@ -9,7 +9,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, ec_key
 from tocsin.channels import apns
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 DIED_AT_MS = 1_767_225_600_000
 

@@ -9,7 +9,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, bearer, rsa_key, spaced
 from tocsin.channels import fcm
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 
 @functools.cache

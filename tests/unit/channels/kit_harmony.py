@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, rsa_key, spaced
 from tocsin.channels.harmony import Settings
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 TOKEN = f"{5:064x}"
 """The token of the kit's fifth delivery, which the tests of single rows deliver to."""

@@ -8,7 +8,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.honor import Settings
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 TOKEN = f"{5:064x}"
 """The token of the kit's fifth delivery, which the tests of single rows deliver to."""

@@ -9,7 +9,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import huawei
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 JSON = {"content-type": "application/json"}
 TOKEN = f"{1:064x}"

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import meizu
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 JSON = {"content-type": "application/json;charset=UTF-8"}
 OF_VALUE = ("201", "501", "513", "518", "519", "520", "110002", "110003", "110005", "110011")

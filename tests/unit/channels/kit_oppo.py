@@ -9,7 +9,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.oppo import Settings
-from tocsin.ports import Request, Response
+from tocsin.conversation import Request, Response
 from tocsin.sandbox.oppo import OppoSettings
 
 SAVED = "58ad47319e8d725350a5afd5"

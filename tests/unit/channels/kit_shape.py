@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec import Struct
 
-from tocsin.ports import Response
+from tocsin.conversation import Response
 from tocsin.sandbox.devices import State
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels.vivo import Settings
-from tocsin.ports import Response
+from tocsin.conversation import Response
 from tocsin.sandbox.vivo import VivoSettings
 
 TOKEN = f"{5:064x}"

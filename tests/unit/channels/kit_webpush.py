@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.channels.kit_shape import VendorKit
 from tocsin.channels import webpush
+from tocsin.conversation import Response
 from tocsin.domain.webpush import Subscription, base64url
-from tocsin.ports import Response
 from tocsin.sandbox.webpush_browser import open_sealed
 
 VAPID_PRIVATE = "IQ9Ur0ykXoHS9gzfYX0BJZ0E2iWUyAXDz2SZ4WyuHpM"

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
 from tocsin.channels import xiaomi
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 JSON = {"content-type": "application/json;charset=utf-8"}
 

@@ -12,9 +12,9 @@ from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, messag
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tocsin.channels import apns
+from tocsin.conversation import Authority, Delivery, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Delivery, Request, Response, StaleCredential
 
 
 def request(given: Delivery, **settings: str) -> Request | Receipt:

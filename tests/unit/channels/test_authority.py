@@ -15,8 +15,8 @@ from tocsin.channels.authority import (
     Keeper,
 )
 from tocsin.clock import Chance, ManualClock, settle_loop
+from tocsin.conversation import Authority, Denied
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Authority, Denied
 
 LIFE_S = 1000.0
 DENIED = Denied(Outcome.SERVER_ERROR, "503", "not now")

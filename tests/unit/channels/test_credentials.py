@@ -23,14 +23,15 @@ from tocsin.channels.credentials import (
     open_settings,
     seal_settings,
 )
-from tocsin.channels.driver import Driver, Tools
+from tocsin.channels.driver import Driver
 from tocsin.channels.proxied import seal_proxy
+from tocsin.channels.turn import Tools
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome
 from tocsin.domain.plan import ChannelFacts
 from tocsin.metrics import Metrics
-from tocsin.ports import Fault, Request, Response
 
 OLD_S = 3500.0
 """A token that lives an hour is renewed by now, and still good."""

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.channels.kit import addressed_by, delivery, message, settings_of
 from tocsin.channels import oppo, vivo, webpush
 from tocsin.channels.discretion import Discretion
+from tocsin.conversation import Denied
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Denied
 
 TOKEN = "3f9a2c71e05b84d6c1f07e3"
 """As short as vivo's."""

@@ -13,9 +13,9 @@ from tests.unit.channels.kit import AUTHORITY, IDS, NOW, authorized, delivery, m
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer, ec_key, rsa_key
 from tocsin.channels import fcm
+from tocsin.conversation import Authority, Delivery, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import AndroidPart, Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Delivery, Denied, Request, Response, StaleCredential
 
 
 def sent(given: Delivery, **settings: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery, message, refusal
 from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.channels import fcm
+from tocsin.conversation import Delivery, Request, Response
 from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Delivery, Request, Response
 
 FID = "cIwAg3ZDQ5Ge2mPbK7Yx_-"
 TOKEN = FID + ":APA91b" + "x" * 134

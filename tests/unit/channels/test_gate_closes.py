@@ -7,8 +7,8 @@ import asyncio
 from tests.unit.channels.kit import OpenGate, ScriptedHttp, batch, driver
 from tocsin.channels import apns
 from tocsin.clock import ManualClock
+from tocsin.conversation import Batch, Request, Response
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Batch, Request, Response
 
 OK = Response(200)
 

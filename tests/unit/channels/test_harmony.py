@@ -12,9 +12,9 @@ from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, IDS, NOW, auth
 from tests.unit.channels.kit_harmony import answer, harmony_settings, parts, private_key
 from tocsin.channels import harmony
 from tocsin.channels.shared import json_text
+from tocsin.conversation import Authority, Batch, Request, Response, StaleCredential
 from tocsin.domain.message import HarmonyPart, Message, Translation, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Batch, Request, Response, StaleCredential
 
 
 def begun(given: Batch, **settings: Any) -> Request:

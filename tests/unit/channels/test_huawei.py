@@ -16,9 +16,9 @@ from tests.unit.channels.kit import (
 )
 from tests.unit.channels.kit_huawei import answer, huawei_settings, partial
 from tocsin.channels import huawei
+from tocsin.conversation import Authority, Denied, Response
 from tocsin.domain.message import Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Denied, Response
 
 DEVICES = batch(10).deliveries
 

@@ -35,8 +35,8 @@ from tocsin.channels.shared import (
     is_signed_by_huawei,
     read_receipts,
 )
+from tocsin.conversation import LateReceipt, Posted, Response
 from tocsin.domain.outcome import POLICIES, POSTED, Outcome
-from tocsin.ports import LateReceipt, Posted, Response
 
 AnyVendor = SingleVendor | ListVendor
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tocsin.channels import harmony
+from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import LateReceipt, Posted
 
 STATUS: dict[str, Any] = {
     "token": "MAMzLg********lPW",

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tocsin.channels import honor
+from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import LateReceipt, Posted
 
 STATUS: dict[str, Any] = {
     "token": "BAEAAAAAB.jk",

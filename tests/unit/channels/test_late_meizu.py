@@ -10,8 +10,8 @@ import pytest
 
 from tocsin.channels import meizu
 from tocsin.channels.shared import UNREADABLE
+from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import POSTED, Outcome
-from tocsin.ports import LateReceipt, Posted
 
 ENTRY: dict[str, Any] = {"param": "7-2-00", "type": 1, "targets": ["pushId3", "pushId2"]}
 CLICKED: dict[str, Any] = {"param": "7-1-00", "type": 2, "targets": ["pushId1"]}

@@ -9,8 +9,8 @@ import pytest
 
 from tocsin.channels import oppo
 from tocsin.channels.shared import UNREADABLE
+from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import LateReceipt, Posted
 
 ENTRY: dict[str, Any] = {
     "messageId": "58ad47319e8d725350a5afd5",

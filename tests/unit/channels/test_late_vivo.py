@@ -10,8 +10,8 @@ import pytest
 from tests.unit.channels.kit_vivo import vivo_settings
 from tocsin.channels import vivo
 from tocsin.channels.shared import UNREADABLE
+from tocsin.conversation import Posted
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Posted
 
 AT = 1_700_000_000.123
 ENTRY: dict[str, Any] = {

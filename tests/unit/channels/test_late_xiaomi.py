@@ -10,8 +10,8 @@ import pytest
 
 from tocsin.channels import xiaomi
 from tocsin.channels.shared import UNREADABLE
+from tocsin.conversation import Posted
 from tocsin.domain.outcome import POSTED, Outcome
-from tocsin.ports import Posted
 
 AT = 1_700_000_000.123
 ENTRY: dict[str, Any] = {

@@ -25,9 +25,7 @@ from tocsin.channels.lists import PREPARED_LIFE_S, PREPARED_MAX, ListDriver
 from tocsin.channels.pace import OPEN_S
 from tocsin.channels.way import MAIN
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.metrics import Metrics
-from tocsin.ports import (
+from tocsin.conversation import (
     ANY_WAY,
     Authority,
     Batch,
@@ -37,6 +35,8 @@ from tocsin.ports import (
     Response,
     Unanswered,
 )
+from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.metrics import Metrics
 
 OK = kit_huawei.KIT.accepted
 STALE = answer(401, "80200003", "OAuth token expired")

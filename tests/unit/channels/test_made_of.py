@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.channels.kit import NOW, settings_of
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, made_of_of
-from tocsin.ports import Response
+from tocsin.conversation import Response
 
 AnyVendor = SingleVendor | ListVendor
 PLACE = "https://token.example"

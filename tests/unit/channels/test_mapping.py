@@ -15,6 +15,7 @@ from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.channels import apns, fcm
+from tocsin.conversation import Request
 from tocsin.domain.message import (
     AndroidPart,
     ApplePart,
@@ -23,7 +24,6 @@ from tocsin.domain.message import (
     Message,
     Translation,
 )
-from tocsin.ports import Request
 
 BASE = Message(title="Hello", desc="A word to all", ext='{"entity":{"id":"77"}}')
 ACTIVITY = LiveActivity(id="order-77", event="update", content_state={"minutes": 4})

@@ -11,8 +11,8 @@ from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import harmony
+from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
-from tocsin.ports import Request
 
 DRAWN = "payload.notification."
 

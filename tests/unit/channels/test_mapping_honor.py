@@ -12,8 +12,8 @@ from tests.unit.channels.kit_honor import honor_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import honor
 from tocsin.channels.shared import json_text
+from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
-from tocsin.ports import Request
 
 DRAWN = "android.notification."
 LEFT_OUT: dict[str, Any] = {}

@@ -12,8 +12,8 @@ from tests.unit.channels.kit_huawei import huawei_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import huawei
 from tocsin.channels.shared import json_text
+from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, Message, notify_id
-from tocsin.ports import Request
 
 DRAWN = "message.android.notification."
 CLASS = "com.example.app.MainActivity"

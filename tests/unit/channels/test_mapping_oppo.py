@@ -12,8 +12,8 @@ from tests.unit.channels.kit_oppo import SAVED, form_of, oppo_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
 from tocsin.channels import oppo
 from tocsin.channels.shared import json_text
+from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, Message, notify_id
-from tocsin.ports import Request
 
 LEFT_OUT: dict[str, Any] = {}
 

@@ -11,8 +11,8 @@ from tests.unit.channels.kit import AUTHORITY, NOW, batch
 from tests.unit.channels.kit_vivo import SAVED, vivo_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
 from tocsin.channels import vivo
+from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
-from tocsin.ports import Request
 
 LEFT_OUT: dict[str, Any] = {}
 

@@ -10,8 +10,8 @@ from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_webpush import opened, settings, token
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
 from tocsin.channels import webpush
+from tocsin.conversation import Request
 from tocsin.domain.message import Message
-from tocsin.ports import Request
 
 PLACES: dict[str, dict[str, Any]] = {
     "Title": {"title": "News"},

@@ -12,8 +12,8 @@ from tests.unit.channels.kit import AUTHORITY, NOW, batch
 from tests.unit.channels.kit_xiaomi import xiaomi_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
 from tocsin.channels import xiaomi
+from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
-from tocsin.ports import Request
 
 LEFT_OUT: dict[str, str] = {}
 

@@ -20,9 +20,9 @@ from tests.unit.channels.kit import (
 from tests.unit.channels.kit_meizu import meizu_answer, meizu_settings
 from tocsin.channels import meizu
 from tocsin.channels.shared import FORM
+from tocsin.conversation import Authority, Batch, Request, Response
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Authority, Batch, Request, Response
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signatures.json"
 

@@ -21,16 +21,10 @@ from tocsin.channels import oppo
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import check_settings
 from tocsin.channels.shared import FORM, json_text
+from tocsin.conversation import Authority, Batch, Denied, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import (
-    Authority,
-    Batch,
-    Denied,
-    Request,
-    Response,
-)
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signatures.json"
 DAY_S = 86_400

@@ -21,9 +21,9 @@ from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_setti
 from tests.unit.channels.test_oppo import IM_TEMPLATE, android, step, told
 from tocsin.channels import oppo
 from tocsin.channels.shared import json_text
+from tocsin.conversation import Batch, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import notify_id
 from tocsin.domain.outcome import Outcome
-from tocsin.ports import Batch, Denied, Request, Response, StaleCredential
 
 HOUR_S = 3600.0
 """`NOW` is midnight UTC: eight o'clock in the morning in China."""

@@ -21,9 +21,9 @@ from tests.unit.channels.kit import (
 from tocsin.channels import huawei, meizu, vivo, xiaomi
 from tocsin.channels.registry import VENDORS, takes_lists
 from tocsin.clock import ManualClock
+from tocsin.conversation import Batch, Request, Response
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, until_hour_s
-from tocsin.ports import Batch, Request, Response
 
 HOUR_S = 3600.0
 MIDNIGHT_S = 16 * HOUR_S

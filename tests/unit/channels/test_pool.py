@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tocsin.channels import apns
-from tocsin.ports import Request
+from tocsin.conversation import Request
 
 
 def test_two_teams_never_share_a_connection() -> None:

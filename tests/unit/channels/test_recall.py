@@ -21,10 +21,10 @@ from tests.unit.channels.kit import (
     message,
 )
 from tocsin.channels import harmony, huawei, webpush
+from tocsin.conversation import Batch, Delivery, Fault, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, Message, notify_id
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.metrics import Metrics
-from tocsin.ports import Batch, Delivery, Fault, Request, Response, StaleCredential
 
 GONE = message(title="Withdrawn", desc="Ignore it")
 NOTHING = Message(is_online_only=True)

@@ -25,9 +25,9 @@ from tests.unit.channels.kit_xiaomi import xiaomi_settings
 from tocsin.channels import apns, fcm, huawei, xiaomi
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
 from tocsin.channels.shared_texts import fitted, packed_within
+from tocsin.conversation import Delivery, Fault, Request, Response
 from tocsin.domain.message import AndroidPart, ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Delivery, Fault, Request, Response
 
 AnyVendor = SingleVendor | ListVendor
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)

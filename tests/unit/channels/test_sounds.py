@@ -12,8 +12,8 @@ from tests.unit.channels.kit import addressed_by, delivery, first_step, message,
 from tests.unit.channels.kit_webpush import opened
 from tocsin.channels import apns, fcm, harmony, huawei, oppo, vivo
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
+from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart, Message
-from tocsin.ports import Request
 
 AnyVendor = SingleVendor | ListVendor
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)

@@ -13,8 +13,8 @@ from tocsin.channels import fcm, huawei
 from tocsin.channels.authority import DENIED_WAIT_S
 from tocsin.channels.registry import ListVendor, SingleVendor
 from tocsin.clock import ManualClock
+from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import Fault, Request, Response
 
 AnyVendor = SingleVendor | ListVendor
 

@@ -19,15 +19,9 @@ from tests.unit.channels.kit import (
 from tests.unit.channels.kit_vivo import answer, vivo_settings
 from tocsin.channels import vivo
 from tocsin.channels.credentials import check_settings
+from tocsin.conversation import Authority, Batch, Denied, Request, Response
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.ports import (
-    Authority,
-    Batch,
-    Denied,
-    Request,
-    Response,
-)
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signatures.json"
 SAVED = "542984793123"

@@ -33,10 +33,10 @@ from tests.unit.channels.kit_webpush import (
     token,
 )
 from tocsin.channels import webpush
+from tocsin.conversation import Authority, Delivery, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, Translation
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.webpush import base64url, public_bytes, to_base64url
-from tocsin.ports import Authority, Delivery, Denied, Request, Response, StaleCredential
 
 GOOGLE = "https://fcm.googleapis.com/fcm/send/"
 STRANGER = "https://push.example.com/"

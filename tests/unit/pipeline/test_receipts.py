@@ -13,6 +13,7 @@ from tocsin.adapters.memory import MemoryStore
 from tocsin.channels import huawei
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import Posted, Response
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App
 from tocsin.domain.device import Device, Registration, Route, drop_dead_token, register
@@ -33,7 +34,6 @@ from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import batch_correlation
 from tocsin.pipeline.receipts import Receiving
-from tocsin.ports import Posted, Response
 
 APP, KEY = 7, b"k" * 32
 PHONES = range(1, 21)

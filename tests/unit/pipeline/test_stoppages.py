@@ -11,9 +11,9 @@ from tests.contract.rows import add_app
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.memory import MemoryStore
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import Stoppage
 from tocsin.metrics import Metrics
 from tocsin.pipeline.stoppages import StoppageWatch
-from tocsin.ports import Stoppage
 
 
 class Desk:

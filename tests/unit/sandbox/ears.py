@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tocsin.channels.registry import find, report_of
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.ports import Fault, LateReceipt, Request, Response
+from tocsin.conversation import Fault, LateReceipt, Request, Response
 from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Vendor, Verdict

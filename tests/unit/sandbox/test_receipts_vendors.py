@@ -22,9 +22,9 @@ from tocsin.channels.registry import (
     report_of,
 )
 from tocsin.clock import Chance, ManualClock
+from tocsin.conversation import LateReceipt
 from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
-from tocsin.ports import LateReceipt
 from tocsin.sandbox.devices import Device, DeviceBook, State
 from tocsin.sandbox.receipts import Event, Post, Reporter, Sorter
 from tocsin.sandbox.registry import COUNTERS, MANNERS, Grounds, make_counters

@@ -1,0 +1,229 @@
+"""The driver while the way to a vendor fails: breaker, pushes to nobody, repeats, steps."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import msgspec
+import pytest
+
+from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver
+from tests.unit.channels.test_driver import OK, outcomes, proven
+from tocsin.channels import apns
+from tocsin.channels.driver import BEGUN_MIN, Driver
+from tocsin.channels.pace import OPEN_S
+from tocsin.channels.tokens_told import SERVING_S
+from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
+from tocsin.clock import ManualClock, settle_loop
+from tocsin.conversation import ANY_WAY, Fault, Request, Response
+from tocsin.domain.outcome import Outcome
+from tocsin.metrics import Metrics
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+async def test_a_way_that_is_new_is_used_in_steps() -> None:
+    """What has waited through an outage does not arrive all at once where it has ended."""
+    door = asyncio.Event()
+
+    async def slow() -> Response:
+        await door.wait()
+        return OK
+
+    http = ScriptedHttp(lambda _: slow())
+    one = driver(apns, http)
+    assert one.room(NOW) == PLACES_MIN
+    work = asyncio.create_task(one.deliver(batch(100), OpenGate()))
+    await settle_loop()
+    assert http.under_way == PLACES_MIN
+    door.set()
+    assert outcomes(await work) == {Outcome.ACCEPTED: 100}
+    assert one.room(NOW) == PLACES_MIN + 100
+
+
+async def test_what_may_be_begun_follows_what_is_on_the_wire(clock: ManualClock) -> None:
+    """What waits behind the requests under way is not begun: a crash would leave it in doubt."""
+    http = ScriptedHttp(lambda _: OK)
+    slow = asyncio.Event()
+
+    async def wait() -> Response:
+        await slow.wait()
+        return OK
+
+    one = await proven(http, clock=clock)
+    http._answer = lambda _: wait()
+    for count, expected in ((60, BEGUN_MIN), (150, 300), (500, 1000), (1, BEGUN_MIN)):
+        await clock.advance(60)
+        slow.clear()
+        work = asyncio.create_task(one.deliver(batch(count), OpenGate()))
+        await settle_loop()
+        assert http.under_way == count
+        slow.set()
+        await work
+        assert one.begun_max == expected
+
+
+async def tended(one: Driver, clock: ManualClock, span_s: float) -> list[str]:
+    """The ways that prove themselves while so much time passes."""
+    proofs = []
+    for _ in range(round(span_s * 4)):
+        await clock.advance(0.25)
+        proofs += one.tend(clock.now())
+    await settle_loop()
+    return proofs + one.tend(clock.now())
+
+
+async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
+    clock: ManualClock,
+) -> None:
+    is_down = True
+
+    def answer(_: Request) -> Response:
+        return Response(503) if is_down else OK
+
+    http, metrics = ScriptedHttp(answer), Metrics()
+    one = driver(apns, http, clock=clock, metrics=metrics)
+    assert one.tend(clock.now()) == [ANY_WAY]
+    for _ in range(3):
+        await one.deliver(batch(10), OpenGate())
+        await clock.advance(1)
+    assert 20 < len(http.requests) <= 30
+    assert metrics.value("breaker_state", credential="7:11") == 2
+    receipts = await one.deliver(batch(10), OpenGate())
+    assert outcomes(receipts) == {Outcome.HELD: 10}
+    assert {(it.way, it.retry_after_s) for it in receipts} == {(MAIN, OPEN_S - 1)}
+    assert one.room(clock.now()) == 0
+
+    http.requests.clear()
+    assert await tended(one, clock, OPEN_S) == []
+    # Whoever was refused last is not asked for: a probe costs no device anything.
+    assert [request.path for request in http.requests] == [f"/3/device/{apns.NOBODY}"]
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert (stoppage.state, "503" in stoppage.reason) == ("down", True)
+
+    is_down = False
+    assert await tended(one, clock, 2 * OPEN_S) == [MAIN]
+    assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.ACCEPTED: 10}
+    assert metrics.value("breaker_state", credential="7:11") == 0
+    assert one.stoppage(clock.now()) is None
+
+
+async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:
+    """Too few failures for the breaker: still the end of the outage is noticed in 30 seconds."""
+    is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    receipts = await one.deliver(batch(1), OpenGate())
+    assert [it.way for it in receipts] == [MAIN]
+    assert await tended(one, clock, 3600) == []
+    assert len(http.requests) == pytest.approx(3600 / PROBE_MAX_S, abs=10)
+    assert one.room(clock.now()) > 0
+    is_down = False
+    assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+
+
+async def test_what_fails_now_and_then_wakes_nobody_early(clock: ManualClock) -> None:
+    """Half of the requests fail: each device's own wait stands, or all would be tried at once."""
+    answers = itertools.cycle([Response(503), OK])
+    one = driver(apns, ScriptedHttp(lambda _: next(answers)), clock=clock)
+    one.tend(clock.now())
+    for _ in range(100):
+        await one.deliver(batch(2), OpenGate())
+        await clock.advance(0.1)
+        assert one.tend(clock.now()) == []
+
+
+async def test_a_repeat_waits_until_the_way_has_proved_itself(clock: ManualClock) -> None:
+    fault, http = True, ScriptedHttp(lambda _: Fault("maybe_sent", "reset") if fault else OK)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
+    doubted = msgspec.structs.replace(batch(1), doubted_at=clock.now())
+    (receipt,) = await one.deliver(doubted, OpenGate())
+    assert (receipt.outcome, receipt.way, len(http.requests)) == (Outcome.HELD, MAIN, 1)
+    assert await tended(one, clock, 60) == []
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 1}
+    fault = False
+    assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
+
+
+async def test_after_a_restart_a_repeat_is_begun_by_one_push_to_nobody(clock: ManualClock) -> None:
+    http = ScriptedHttp(lambda _: OK)
+    one = driver(apns, http, clock=clock)
+    doubted = msgspec.structs.replace(batch(1), doubted_at=clock.now() - 5)
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 1}
+    await tended(one, clock, 0.25)
+    assert [request.path for request in http.requests] == [f"/3/device/{apns.NOBODY}"]
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
+
+
+async def test_repeats_stop_where_most_of_them_get_no_answer(clock: ManualClock) -> None:
+    """Somebody takes every push and loses every answer, but answers for nobody."""
+
+    def answer(request: Request) -> Response | Fault:
+        is_nobody = request.path.endswith(apns.NOBODY)
+        return OK if is_nobody else Fault("maybe_sent", "no answer")
+
+    http = ScriptedHttp(answer)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    for _ in range(3):
+        doubted = msgspec.structs.replace(batch(10), doubted_at=clock.now())
+        await one.deliver(doubted, OpenGate())
+        await tended(one, clock, 35)
+        await one.deliver(doubted, OpenGate())
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert stoppage.state == "doubtful"
+    doubted = msgspec.structs.replace(batch(10), doubted_at=clock.now())
+    await tended(one, clock, 35)
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.HELD: 10}
+    # What is sent for the first time still is.
+    assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
+
+
+async def test_what_is_refused_here_is_final_and_says_nothing_of_the_vendor() -> None:
+    fault = Fault("refused", "the name leads to an address that is not public")
+    one = driver(apns, ScriptedHttp(lambda _: fault))
+    for _ in range(5):
+        receipts = await one.deliver(batch(40), OpenGate())
+        assert {(it.outcome, it.code, it.info) for it in receipts} == {
+            (Outcome.NOT_ALLOWED, "-17", fault.reason)
+        }
+    assert one.room(NOW) > 0
+    assert one.stoppage(NOW) is None
+
+
+async def test_a_credential_is_not_stopped_while_others_are_accepted(clock: ManualClock) -> None:
+    metrics = Metrics()
+    one = driver(apns, ScriptedHttp(lambda _: OK), clock=clock, metrics=metrics)
+    await one.deliver(batch(1), OpenGate())
+    await clock.advance(SERVING_S - 1)
+    one.accuse("most tokens of a batch look dead")
+    assert one.room(clock.now()) > 0
+    await clock.advance(1)
+    one.accuse("most tokens of a batch look dead")
+    assert one.room(clock.now()) == 0
+    assert metrics.value("alarms", credential="7:11") == 2
+
+
+async def test_a_probe_that_is_cut_short_does_not_outlive_its_driver(clock: ManualClock) -> None:
+    never = asyncio.Event()
+
+    async def hang() -> Response:
+        await never.wait()
+        return OK
+
+    http = ScriptedHttp(lambda _: hang())
+    one = driver(apns, http, clock=clock)
+    one.trip("a test")
+    await tended(one, clock, OPEN_S)
+    assert http.under_way == 1
+    await one.close()
+    assert http.under_way == 0

@@ -16,8 +16,8 @@ Rule = Callable[[Path], list[Breach]]
 LONG_FUNCTION = "def long() -> int:\n" + "    x = 1\n" * 70 + "    return x\n"
 VENDOR = '''"""Bell push. https://push.example.org/doc, read 2026-11; nothing special."""
 
-from tocsin.domain.outcome import Outcome
 from tocsin.conversation import Limits
+from tocsin.domain.outcome import Outcome
 
 NAME = "bell"
 NOBODY = ""
@@ -243,7 +243,7 @@ VENDORS = (
     ),
     changed("(settings, now)", "(settings)", 28, rules_shapes.vendors_take_the_same_parameters),
     changed("def request", "async def request", 31, rules_shapes.vendors_are_pure),
-    changed("tocsin.ports import", "tocsin.metrics import", 4, rules_shapes.vendors_are_pure),
+    changed("conversation import", "metrics import", 3, rules_shapes.vendors_are_pure),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,7 +22,17 @@ from tests.contract.rows import (
     write,
 )
 from tocsin.clock import ManualClock
-from tocsin.domain.task import FanoutBody, Job, Lane, OpenBatch, StepEdit, StepWant
+from tocsin.domain.task import (
+    FanoutBody,
+    Job,
+    Lane,
+    NewJob,
+    OpenBatch,
+    RecallEdit,
+    StepEdit,
+    StepWant,
+    Task,
+)
 from tocsin.errors import Stale
 from tocsin.store import Head, Store
 
@@ -268,3 +279,83 @@ async def test_depth_counts_every_job_row(store: Store) -> None:
     await add_task(store, 2, jobs=[new_job])
     await lease(store, limit=1)
     assert await store.depth() == {(1, "apns:1"): 2, (1, "fcm:1"): 1, (2, "apns:1"): 1}
+
+
+async def parked(store: Store, *ways: str, queue: str = "apns:1", text: str = "") -> None:
+    """Jobs that wait an hour, each for a way or (an empty text) for its time alone."""
+
+    def made(way: str) -> Callable[[int], NewJob]:
+        return lambda n: msgspec.structs.replace(new_job(n, queue, not_before=NOW + 3600), way=way)
+
+    await add_task(store, 1, jobs=[made(way) for way in ways], text=text)
+
+
+async def test_a_way_that_has_proved_itself_wakes_only_who_waits_for_it(store: Store) -> None:
+    await parked(store, "main", "other", "", "main")
+    await parked(store, "main", queue="fcm:2", text="two")
+    assert await store.wake(1, "apns:1", "main", 10) == 2
+    assert numbers(await lease(store)) == [1, 4]
+    assert await store.wake(1, "apns:1", "main", 10) == 0
+    assert await lease(store, queue="fcm:2") == []
+
+
+async def test_a_new_channel_wakes_whatever_way_is_waited_for(store: Store) -> None:
+    await parked(store, "main", "", "other", "third")
+    assert await store.wake(1, "apns:1", None, 2) == 2
+    assert await store.wake(1, "apns:1", None, 2) == 1
+    assert numbers(await lease(store)) == [1, 3, 4]
+
+
+async def test_those_that_wait_are_woken_in_steps_the_longest_first(
+    store: Store, clock: ManualClock
+) -> None:
+    await parked(store, "main", "main")
+    await clock.advance(10)
+    await add_task(
+        store,
+        1,
+        jobs=[lambda n: msgspec.structs.replace(new_job(n, not_before=NOW + 60), way="main")],
+        text="two",
+    )
+    assert await store.wake(1, "apns:1", "main", 1) == 1
+    assert numbers(await lease(store)) == [3]
+    assert await store.wake(1, "apns:1", "main", 5) == 2
+
+
+async def test_a_leased_job_is_not_woken(store: Store, clock: ManualClock) -> None:
+    await add_task(store, 1, jobs=[lambda n: msgspec.structs.replace(new_job(n), way="main")])
+    await lease(store)
+    assert await store.wake(1, "apns:1", "main", 10) == 0
+    await clock.advance(29)
+    assert await lease(store, holder="other") == []
+
+
+async def test_what_is_over_is_leased_though_nothing_else_may_be(
+    store: Store, clock: ManualClock
+) -> None:
+    """While a credential is held back, its recalled and expired jobs are settled all the same."""
+    task = await add_task(store, 1, jobs=[new_job, lambda n: new_job(n, not_before=NOW + 3600)])
+    await add_task(store, 1, jobs=[new_job], text="lives on")
+    assert await ended(store) == []
+    await recall_task(store, task)
+    assert numbers(await ended(store)) == [1, 2]
+    await clock.advance(task.expires_at - NOW)
+    assert numbers(await ended(store)) == [3]
+
+
+async def ended(store: Store) -> list[Job]:
+    return await store.lease(1, "apns:1", BULK, holder="me", limit=10, lease_s=30, ended=True)
+
+
+async def recall_task(store: Store, task: Task) -> None:
+    recalled = msgspec.structs.replace(task, recalled_at=NOW)
+    await store.recall(1, task.task_id, lambda _: RecallEdit(task=recalled, wakes_jobs=True))
+
+
+async def test_the_follow_up_of_a_recalled_task_is_over_at_once(store: Store) -> None:
+    task = await add_task(store, 1, jobs=[new_job])
+    (job,) = await lease(store)
+    await recall_task(store, task)
+    later = new_job(1, not_before=NOW + 60)
+    await write(store, job, StepEdit(is_done=True, jobs=[later]))
+    assert numbers(await ended(store)) == [2]

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tocsin.clock import settle_loop
+from tocsin.domain.task import Lane
+from tocsin.pipeline.window import Window
+
+PLACE = (1, 1)
+
+
+class Jobs:
+    """Jobs that stay in the window until they are told to leave."""
+
+    def __init__(self) -> None:
+        self.window = Window()
+        self.begun: list[str] = []
+        self.most = 400
+        self._doors: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self, name: str, count: int = 200, lane: Lane = Lane.BULK) -> None:
+        self._doors[name] = asyncio.Event()
+        self.tasks[name] = asyncio.create_task(self._work(name, count, lane))
+        await settle_loop()
+
+    async def _work(self, name: str, count: int, lane: Lane) -> None:
+        async with self.window.of(PLACE, lane, count, lambda: self.most):
+            self.begun.append(name)
+            await self._doors[name].wait()
+
+    async def end(self, name: str) -> None:
+        self._doors[name].set()
+        await settle_loop()
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+async def test_no_more_is_begun_than_the_channel_keeps_busy(jobs: Jobs) -> None:
+    for name in ("a", "b", "c", "d"):
+        await jobs.start(name)
+    assert jobs.begun == ["a", "b"]
+    await jobs.end("a")
+    assert jobs.begun == ["a", "b", "c"]
+    jobs.most = 800
+    await jobs.end("b")
+    assert jobs.begun == ["a", "b", "c", "d"]
+
+
+async def test_a_job_longer_than_the_window_begins_alone(jobs: Jobs) -> None:
+    await jobs.start("long", 5000)
+    await jobs.start("short", 1)
+    assert jobs.begun == ["long"]
+    await jobs.end("long")
+    assert jobs.begun == ["long", "short"]
+
+
+async def test_urgent_work_overtakes_bulk_and_keeps_it_not_out(jobs: Jobs) -> None:
+    await jobs.start("bulk 1", 400)
+    await jobs.start("bulk 2", 400)
+    await jobs.start("urgent 1", 1, Lane.URGENT)
+    await jobs.start("urgent 2", 1, Lane.URGENT)
+    assert jobs.begun == ["bulk 1", "urgent 1"]
+    await jobs.end("bulk 1")
+    assert jobs.begun == ["bulk 1", "urgent 1", "urgent 2", "bulk 2"]
+
+
+async def test_whoever_gives_up_waiting_leaves_no_place_taken(jobs: Jobs) -> None:
+    for name in ("a", "b", "c", "d"):
+        await jobs.start(name)
+    jobs.tasks["c"].cancel()
+    await settle_loop()
+    await jobs.end("a")
+    assert jobs.begun == ["a", "b", "d"]
+    for name in ("b", "d"):
+        await jobs.end(name)
+    assert not jobs.window._lines
+
+
+async def test_whoever_gives_up_just_as_it_is_let_in_leaves_its_place(jobs: Jobs) -> None:
+    for name in ("a", "b", "c", "d"):
+        await jobs.start(name)
+    jobs._doors["a"].set()
+    await asyncio.sleep(0)
+    jobs.tasks["c"].cancel()
+    await settle_loop()
+    assert "d" in jobs.begun or "c" in jobs.begun
+    for name in ("b", "d"):
+        await jobs.end(name)
+    assert not jobs.window._lines

@@ -280,7 +280,9 @@ def without_route(device: Device) -> Device:
 
 def without_tokens(device: Device) -> Device:
     """The device after its token has been registered by another: all its tokens are that one's."""
-    return msgspec.structs.replace(without_route(device), voip_token="", live_tokens={})
+    return msgspec.structs.replace(
+        without_route(device), voip_token="", live_tokens={}, live_start_tokens={}
+    )
 
 
 def _checked(device: Device | None, secret: str) -> Device:

@@ -254,15 +254,17 @@ class Registering:
     def _with_normal_tokens(self, hello: Hello) -> Hello:
         """The hello with its tokens in their one spelling; a device is one however it spells."""
         route, voip = hello.route, hello.voip_token
-        live = hello.live_tokens
         return msgspec.structs.replace(
             hello,
             route=route and self._normal(route),
             voip_token=voip and self._normal_side_token(voip),
-            live_tokens={
-                name: token and self._normal_side_token(token) for name, token in live.items()
-            },
+            live_tokens=self._normal_side_tokens(hello.live_tokens),
+            live_start_tokens=self._normal_side_tokens(hello.live_start_tokens),
         )
+
+    def _normal_side_tokens(self, told: dict[str, str]) -> dict[str, str]:
+        """An empty one takes a token away."""
+        return {name: token and self._normal_side_token(token) for name, token in told.items()}
 
     def _normal_side_token(self, token: str) -> str:
         return self._normal(Route(SIDE_TOKENS_CHANNEL, 0, token)).token

@@ -32,6 +32,8 @@ def ext(**features: Any) -> str:
 def test_the_assertion_is_what_google_asks_for() -> None:
     made = next(fcm.authorize(fcm_settings(token_uri="https://auth.example/token"), NOW))
     assert (made.method, made.origin, made.path) == ("POST", "https://auth.example", "/token")
+    kind = "application/x-www-form-urlencoded;charset=UTF-8"
+    assert dict(made.headers)["content-type"] == kind
     form = parse_qs(made.body.decode())
     assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
     public = load_pem_private_key(rsa_key().encode(), None).public_key()

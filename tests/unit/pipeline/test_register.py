@@ -156,29 +156,30 @@ async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
 
 async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> None:
     rig = await Rig().open()
-    told = {"live_tokens": {"a": "1"}, "live_start_tokens": {"Order": "2", "Game": "3"}}
-    first = await rig.registrar.register(by_appkey(registration_id="R", **told))
-    proof = {"registration_id": "R", "secret": first.secret}
+    one, two, three = "11" * 32, "22" * 32, "33" * 80
+    told = {"live_tokens": {"a": one}, "live_start_tokens": {"Order": two, "Game": three}}
+    first = await rig.registrar.register(by_appkey(registration_id="own-R", **told))
+    proof = {"registration_id": "own-R", "secret": first.secret}
     rig.written.clear()
-    again = {"live_start_tokens": {"Order": "2"}, "live_tokens": {"b": ""}}
+    again = {"live_start_tokens": {"Order": two}, "live_tokens": {"b": ""}}
     back = await rig.registrar.register(by_appkey(**proof, **again))
     assert (rig.written, back.device) == ([], first.device)
-    more = {"live_start_tokens": {"Order": "4", "Game": ""}, "live_tokens": {"a": "", "b": "5"}}
+    more = {"live_start_tokens": {"Order": three, "Game": ""}, "live_tokens": {"a": "", "b": two}}
     changed = await rig.registrar.register(by_appkey(**proof, **more))
-    assert changed.device.live_start_tokens == {"Order": "4"}
-    assert changed.device.live_tokens == {"b": "5"}
-    assert await rig.store.device(APP, "R") == changed.device
-    await rig.registrar.unregister(APP, "R", first.secret)
-    gone = await rig.registrar.authenticate(APP, "R", first.secret)
+    assert changed.device.live_start_tokens == {"Order": three}
+    assert changed.device.live_tokens == {"b": two}
+    assert await rig.store.device(APP, "own-R") == changed.device
+    await rig.registrar.unregister(APP, "own-R", first.secret)
+    gone = await rig.registrar.authenticate(APP, "own-R", first.secret)
     assert (gone.live_tokens, gone.live_start_tokens) == ({}, {})
 
 
 async def test_of_live_activities_the_newest_are_kept() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
     for number in range(0, LIVE_TOKENS_MAX + 8, 8):
-        names = {f"a{it}": f"t{it}" for it in range(number, number + 8)}
-        hello = by_appkey(registration_id="R", secret=first.secret, live_tokens=names)
+        names = {f"a{it}": f"{it:064x}" for it in range(number, number + 8)}
+        hello = by_appkey(registration_id="own-R", secret=first.secret, live_tokens=names)
         device = (await rig.registrar.register(hello)).device
     assert len(device.live_tokens) == LIVE_TOKENS_MAX
     assert ("a7" in device.live_tokens, "a8" in device.live_tokens) == (False, True)
@@ -198,8 +199,10 @@ async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -
     rig = await Rig().open()
     told = "<971D256D " + "3f" * 28 + ">"
     normal = "971d256d" + "3f" * 28
-    first = await rig.registrar.register(by_appkey(voip_token=told, live_tokens={"ride": told}))
+    side = {"live_tokens": {"ride": told}, "live_start_tokens": {"Ride": told}}
+    first = await rig.registrar.register(by_appkey(voip_token=told, **side))
     assert (first.device.voip_token, first.device.live_tokens) == (normal, {"ride": normal})
+    assert first.device.live_start_tokens == {"Ride": normal}
     proof = {"registration_id": first.device.registration_id, "secret": first.secret}
     rig.written.clear()
     await rig.registrar.register(by_appkey(voip_token=told.lower(), **proof))
@@ -207,6 +210,7 @@ async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -
     for text in ("abc", "z" * 64):
         assert await code_of(rig, by_appkey(voip_token=text, **proof)) == 70402
         assert await code_of(rig, by_appkey(live_tokens={"ride": text}, **proof)) == 70402
+        assert await code_of(rig, by_appkey(live_start_tokens={"Ride": text}, **proof)) == 70402
     gone = await rig.registrar.register(by_appkey(voip_token="", **proof))
     assert gone.device.voip_token == ""
 
@@ -215,14 +219,15 @@ async def test_a_phone_that_changes_hands_takes_its_voip_token_along() -> None:
     """Else a call to its former user rings on it as soon as that one has another phone."""
     rig = await Rig().open("ann", "bob")
     voip = "ab" * 32
-    live = {"ride": "cd" * 32}
+    side = {"live_tokens": {"ride": "cd" * 32}, "live_start_tokens": {"Ride": "ef" * 32}}
     route = Route("fcm", 1, "t")
-    ask = by_usersig(rig, "ann", route=route, voip_token=voip, live_tokens=live)
+    ask = by_usersig(rig, "ann", route=route, voip_token=voip, **side)
     ann = await rig.registrar.register(ask)
     await rig.registrar.register(by_usersig(rig, "bob", route=route, voip_token=voip))
     left = await rig.store.device(APP, ann.device.registration_id)
     assert left is not None
     assert (left.route, left.voip_token, left.live_tokens) == (None, "", {})
+    assert left.live_start_tokens == {}
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a\nb", "é", "\x00"])

@@ -21,10 +21,6 @@ DAY_S, HOUR_S = 86_400, 3600
 MADE_UP = re.compile(r"https?://[\w.-]*\bexample\b")
 """An address that is nobody's: a source or a server is the vendor's own."""
 MIN_REASON_CHARS = len("none: ") + 20
-WITHOUT_SECOND_SOURCES = frozenset(
-    {"harmony", "honor", "huawei", "meizu", "oppo", "vivo", "xiaomi"}
-)
-"""Vendors whose golden conversations may still lack one. A new vendor may not."""
 READ = re.compile(r"\(read 20\d\d-\d\d")
 RANGE = re.compile(r"(\d+) to (\d+)")
 
@@ -214,8 +210,6 @@ def test_each_golden_conversation_has_a_second_source(vendor: AnyVendor) -> None
     folder = REPO / "tests" / "wire" / "golden" / vendor.NAME
     for path in sorted(folder.glob("*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
-        if vendor.NAME in WITHOUT_SECOND_SOURCES and "second_source" not in told:
-            continue
         fault = second_source_fault(told)
         assert not fault, f"{vendor.NAME}/{path.name} {fault}"
 

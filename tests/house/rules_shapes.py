@@ -27,6 +27,7 @@ NOT_VENDORS = (
     "proxied.py",
     "registry.py",
     "shared.py",
+    "shared_keys.py",
     "shared_texts.py",
     "singles.py",
     "teller.py",

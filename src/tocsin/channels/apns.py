@@ -41,6 +41,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     p256_key,
 )
+from tocsin.channels.shared_keys import why_unreadable
 from tocsin.channels.shared_texts import packed_within, too_large
 from tocsin.conversation import (
     Authority,
@@ -414,7 +415,10 @@ def _certificate(pem: str) -> Certificate:
         found = load_pem_x509_certificate(pem.encode())
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
-        raise ValueError("certificate is not the PEM text of a certificate and its key") from None
+        why = why_unreadable(pem)
+        raise ValueError(
+            f"certificate is not the PEM text of a certificate and its key: {why}"
+        ) from None
     if key.public_key() != found.public_key():
         raise ValueError("certificate and key do not belong together")
     return found
@@ -425,7 +429,8 @@ def _signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
         key = load_pem_private_key(pem.encode(), password=None)
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
-        raise ValueError("private_key is not the text of a .p8 file") from None
+        why = why_unreadable(pem)
+        raise ValueError(f"private_key is not the text of a .p8 file: {why}") from None
     return p256_key(key)
 
 

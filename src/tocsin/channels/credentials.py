@@ -30,6 +30,7 @@ from tocsin.channels.registry import (
     takes_lists,
     takes_one,
 )
+from tocsin.channels.shared_keys import plain_key
 from tocsin.channels.singles import SingleDriver
 from tocsin.channels.turn import Tools
 from tocsin.conversation import Posted, Stoppage
@@ -195,8 +196,9 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(f"{channel} has no setting {name}; did you mean {near}?")
+    plain = {name: plain_key(it) if isinstance(it, str) else it for name, it in values.items()}
     # Options of the command line are texts, also those that hold a number.
-    return msgspec.json.encode(msgspec.convert(dict(values), form, strict=False))
+    return msgspec.json.encode(msgspec.convert(plain, form, strict=False))
 
 
 def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any]) -> bytes:

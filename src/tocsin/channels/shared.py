@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tocsin.channels.shared_keys import why_unreadable
 from tocsin.conversation import (
     Authority,
     Batch,
@@ -471,7 +472,8 @@ def rsa_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
         )
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
-        raise ValueError("private_key is not a PEM private key") from None
+        why = why_unreadable(pem)
+        raise ValueError(f"private_key is not a PEM private key: {why}") from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("private_key is not an RSA key")  # noqa: TRY004 - a setting's fault
     return key

@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     outcome_by_status,
     p256_key,
 )
+from tocsin.channels.shared_keys import why_unreadable
 from tocsin.channels.shared_texts import packed_within, too_large
 from tocsin.conversation import (
     ACCEPTED,
@@ -483,11 +484,17 @@ def _signing_key(text: str) -> ec.EllipticCurvePrivateKey:
         if "-----BEGIN" in text:
             key: object = load_pem_private_key(text.encode(), password=None)
         else:
-            number = int.from_bytes(base64url(text.strip()))
+            raw = base64url(text.strip())
+            # A short text would be a key, too: one that anybody can guess. Some libraries leave out
+            # zeros at the beginning.
+            number = int.from_bytes(raw) if 30 <= len(raw) <= 32 else 0
             key = ec.derive_private_key(number, ec.SECP256R1())
     except (TypeError, ValueError):
         # The library's message may quote parts of the text, so it is not passed on.
-        raise ValueError("private_key is neither 43 characters of base64url nor PEM") from None
+        why = why_unreadable(text)
+        raise ValueError(
+            f"private_key is neither 43 characters of base64url nor PEM: {why}"
+        ) from None
     return p256_key(key)
 
 

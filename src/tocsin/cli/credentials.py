@@ -17,8 +17,9 @@ import msgspec
 import typer
 from rich.markup import escape
 
+from tocsin.channels.credentials import check_settings
 from tocsin.channels.registry import VENDORS, Vendor
-from tocsin.cli.credential_files import read_settings
+from tocsin.cli.credential_files import read_settings, read_value
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.client.sandbox import SandboxDoor, credential_facts
@@ -162,26 +163,21 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
     if told["origin"]:
         facts["origin"] = told["origin"]
     if told["ca"] is not None:
-        facts["ca"] = told["ca"].read_text()
+        facts["ca"] = read_value(told["ca"])
     if told["proxy"]:
         facts["proxy"] = _value(told["proxy"]).strip()
     if told["rate_per_s"]:
         facts["rate_per_s"] = told["rate_per_s"]
     try:
-        msgspec.convert(facts["settings"], vendor.Settings, strict=False)
-    except msgspec.ValidationError as fault:
+        check_settings(vendor.NAME, facts["settings"])
+    except ValueError as fault:
         advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
         raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
     return facts
 
 
 def _value(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text()
-    except OSError as fault:
-        raise Fault(f"{text[1:]}: {fault.strerror}", exit_code=EXIT_USAGE) from fault
+    return read_value(Path(text[1:])) if text.startswith("@") else text
 
 
 async def only_app(operator: Any) -> int:

@@ -43,7 +43,8 @@ PREPARED_LIFE_S = 60.0
 """How long a prepared text is used. It was saved with the life that its push had left then, so with
 an older one a phone that is off would be shown the push so much later than it may."""
 
-Key = tuple[int, int]
+Key = tuple[int, int, bool]
+"""Task, language, and whether it is the silent text of a repeat."""
 
 
 class Saved(Struct):
@@ -180,7 +181,8 @@ class ListDriver(Driver):
         """The text that the vendor's file wants in each batch of this task and language."""
         if self._prepare is None:
             return ""
-        saved = self._saved_of((course.turn.batch.task, course.turn.batch.language))
+        batch = course.turn.batch
+        saved = self._saved_of((batch.task, batch.language, batch.doubted_at is not None))
         if saved.until <= self._clock.now():
             course.is_cleared = course.is_cleared and not saved.lock.locked()
             async with saved.lock:

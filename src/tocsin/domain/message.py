@@ -128,6 +128,16 @@ class Message(Struct, frozen=True, kw_only=True):
         chosen = self.translations[language]
         return msgspec.structs.replace(self, title=chosen.title, desc=chosen.desc)
 
+    def silenced(self) -> Message:
+        """The message without sound and vibration, wherever a channel can say so."""
+        replace = msgspec.structs.replace
+        return replace(
+            self,
+            android=replace(self.android, sound=NO_SOUND),
+            apple=replace(self.apple, sound=NO_SOUND),
+            harmony=replace(self.harmony, sound=NO_SOUND),
+        )
+
 
 def is_empty(message: Message) -> bool:
     """Whether there is nothing in it for any screen and any app, whatever the channel.

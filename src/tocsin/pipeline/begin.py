@@ -259,6 +259,9 @@ def batch_of(
     """The deliveries of a begun job; `names_deliveries` is the channel's."""
     task, body = begun.task, begun.body
     message = task.message.translated(body.language)
+    if body.doubted:
+        # Whoever was shown the first copy is not to hear of it twice.
+        message = message.silenced()
     activity = message.apple.live_activity
     ttl_s = int(min(task.ttl_s, max(0.0, task.expires_at - now)))
     collapse = collapse_id(mark, task.app, task.collapse_task)

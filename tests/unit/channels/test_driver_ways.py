@@ -107,7 +107,9 @@ async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
     assert (stoppage.state, "503" in stoppage.reason) == ("down", True)
 
     is_down = False
+    one._ways.main._places = 500
     assert await tended(one, clock, 2 * OPEN_S) == [MAIN]
+    assert one.room(clock.now()) <= PLACES_MIN + 1, "let out in steps"
     assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.ACCEPTED: 10}
     assert metrics.value("breaker_state", credential="7:11") == 0
     assert one.stoppage(clock.now()) is None

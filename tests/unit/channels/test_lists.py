@@ -294,6 +294,17 @@ async def test_each_task_and_language_is_saved_by_itself_and_anew_when_it_is_old
     assert http.saves == 4
 
 
+async def test_the_silent_text_of_a_repeat_is_saved_by_itself(clock: ManualClock) -> None:
+    http = SavingHttp()
+    one = driver(Saving(), http, clock=clock)
+    await one.deliver(batch(2), OpenGate())
+    await clock.advance(1)
+    await one.deliver(batch(2), OpenGate())
+    repeat = msgspec.structs.replace(batch(2), doubted_at=NOW)
+    await one.deliver(repeat, OpenGate())
+    assert (http.saves, http.sends[-1]) == (2, b"saved-2:1")
+
+
 async def test_a_text_is_as_old_as_the_life_that_was_saved_with_it(clock: ManualClock) -> None:
     """A save that takes its time brings what was left when it began."""
     http = SavingHttp()

@@ -7,11 +7,12 @@ import pytest
 from pyroaring import BitMap
 
 from tocsin.domain.app import App
+from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, Route
-from tocsin.domain.message import Message
+from tocsin.domain.message import NO_SOUND, Message
 from tocsin.domain.outcome import Outcome, Past, Receipt, State
 from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task, WaitBody
-from tocsin.pipeline.begin import Begun, decide_begin
+from tocsin.pipeline.begin import Begun, batch_of, decide_begin
 from tocsin.pipeline.settle import decide_settle, judge_batch
 from tocsin.pipeline.waiting import WAIT_MAX_S, _next_look
 
@@ -160,6 +161,21 @@ def test_an_overwrite_looks_for_no_other_way(route: Route | None) -> None:
     assert [(block.state, members(block)) for block in edit.blocks] == [
         (State.UNREACHABLE, set(SENT.devices))
     ]
+
+
+@pytest.mark.parametrize("doubted", [(), SENT.devices])
+def test_a_repeat_of_what_may_have_been_shown_is_silent(doubted: tuple[int, ...]) -> None:
+    devices = tuple(
+        Device(number=number, registration_id=f"R{number}", account=number, route=ROUTE)
+        for number in SENT.devices
+    )
+    body = msgspec.structs.replace(SENT, doubted=doubted, past=Past(doubted_at=NOW))
+    given = Begun(view().task, body, devices)
+    batch = batch_of(given, 3, bytes(32), NOW, mark=CollapseMark(bytes(16)))
+    parts = [(it.message.android, it.message.apple, it.message.harmony) for it in batch.deliveries]
+    sounds = {part.sound for found in parts for part in found}
+    assert sounds == ({NO_SOUND} if doubted else {""})
+    assert batch.doubted_at == (NOW if doubted else None)
 
 
 def members(block: Block) -> set[int]:

@@ -54,7 +54,7 @@ TABLE: tuple[Metric, ...] = (
         "breaker_state",
         "gauge",
         ("credential",),
-        "0 closed (sending), 1 half open (trying), 2 open (waiting).",
+        "0 closed (sending), 2 open (only pushes to nobody are sent).",
     ),
     Metric(
         "call_seconds",

@@ -7,6 +7,9 @@ import signal
 import threading
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+TOGETHER_S = 0.5
+"""Signals within so long are one: whoever stands between, such as `timeout` or a package manager's
+runner, sends on what the whole group of processes has been sent, too."""
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -15,10 +18,13 @@ def stop_on_signals() -> asyncio.Event:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        stopped.set()
+        if not stopped.is_set():
+            stopped.set()
+            loop.call_later(TOGETHER_S, end_at_once)
+
+    def end_at_once() -> None:
         for number in ENDING:
             loop.remove_signal_handler(number)
-            # The kernel's own ending needs no event loop: the next signal works though ours hangs.
             signal.signal(number, signal.SIG_DFL)
 
     for number in ENDING:
@@ -33,4 +39,11 @@ def cancel_on_terminate() -> None:
         return
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    running = task
+
+    def end() -> None:
+        # Once: a second one would interrupt the closing of what is open.
+        if not running.cancelling():
+            running.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
 from msgspec import Struct
 
 from tocsin.conversation import ANY_WAY
 from tocsin.domain.task import Job, Lane
 from tocsin.errors import Stale, StoreError
+from tocsin.log import get_logger
 from tocsin.pipeline.accept import WORK
 from tocsin.pipeline.work import Tools, Worker, channel_of
 from tocsin.ports import Bus
@@ -66,7 +66,7 @@ class Dispatcher:
         """Set once the service stops: how long answers are awaited."""
         self.unsettled = 0
         """Jobs that `run` left begun and not settled when it ended."""
-        self._log = structlog.get_logger("dispatch")
+        self._log = get_logger(__name__)
 
     async def run(self) -> None:
         """Serve until told to `stop`; what is under way when cancelled is left to its lease."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from math import isfinite
 
-import structlog
-
 from tocsin.clock import Clock
 from tocsin.conversation import Stoppage
 from tocsin.errors import StoreError
+from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.ports import Channels
 from tocsin.store import Store
@@ -26,7 +25,7 @@ class StoppageWatch:
         self._clock = clock
         self._metrics = metrics
         self._known: dict[tuple[int, int], Stoppage] = {}
-        self._log = structlog.get_logger("stoppages")
+        self._log = get_logger(__name__)
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from msgspec import Struct
 
 from tocsin.clock import Clock
 from tocsin.domain.stats import merge_blocks
 from tocsin.errors import StoreError
+from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
 from tocsin.ports import Channels
@@ -56,7 +56,7 @@ class Ticker:
         self._positions: dict[int, list[tuple[float, int]]] = {}
         self._warned_at: dict[tuple[int, int], float] = {}
         self._merged: dict[int, set[int]] = {}
-        self._log = structlog.get_logger("tick")
+        self._log = get_logger(__name__)
 
     async def run(self) -> None:
         """Tick until cancelled."""

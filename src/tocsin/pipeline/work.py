@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
@@ -22,6 +21,7 @@ from tocsin.domain.task import (
     WaitBody,
 )
 from tocsin.errors import StoreError
+from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import Begun, batch_of, decide_begin
 from tocsin.pipeline.fanout import Audiences, Fanout
@@ -76,7 +76,7 @@ class Worker:
         self._window = Window()
         self._health = Health()
         self.gate = RecallGate(tools.store, tools.clock, self._health)
-        self._log = structlog.get_logger("work")
+        self._log = get_logger(__name__)
 
     async def run(self, job: Job) -> None:
         """Carry out one job. Raises `Stale` or `StoreError`; the lease then decides.

@@ -61,7 +61,7 @@ from tocsin.conversation import (
 from tocsin.domain.message import NO_SOUND, Message, notify_id, sound_file
 from tocsin.domain.outcome import POSTED, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
-from tocsin.domain.task import identity
+from tocsin.domain.task import push_ids
 
 NAME = "huawei"
 
@@ -337,7 +337,7 @@ def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     action: dict[str, Any] = {"type": CLICKS[settings.click]}
     if settings.click == "intent":
         is_whole = delivery.message.android.huawei_ext_as_intent
-        extras = custom_data(delivery) if is_whole else identity(delivery.task_id)
+        extras = custom_data(delivery) if is_whole else push_ids(delivery.task_id)
         action["intent"] = intent_with(settings.click_target, extras)
     elif settings.click != "app":
         action[settings.click] = settings.click_target

@@ -35,7 +35,7 @@ from tocsin.conversation import (
 from tocsin.domain.message import NOTHING_SHOWN, Message
 from tocsin.domain.outcome import POSTED, TOKEN_LOST, Outcome
 from tocsin.domain.retry import retry_after_s
-from tocsin.domain.task import identity
+from tocsin.domain.task import push_ids
 
 RENEW_SHARE = 0.8
 """The share of a token's life after which a new one is fetched or signed."""
@@ -388,7 +388,7 @@ def in_every_language(message: Message, holds: Callable[[Message], bool]) -> boo
 def custom_data(delivery: Delivery) -> dict[str, str]:
     """What the app is handed beside what is shown: Ext as it was given, and which push this is."""
     ext = delivery.message.ext
-    return ({"ext": ext} if ext else {}) | identity(delivery.task_id)
+    return ({"ext": ext} if ext else {}) | push_ids(delivery.task_id)
 
 
 def intent_with(intent: str, extras: Mapping[str, str]) -> str:

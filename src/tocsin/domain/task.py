@@ -336,7 +336,7 @@ OVERWRITE_SUFFIX = "_recall"
 """What the TaskId of an overwrite has more than that of the task which it takes back."""
 
 
-def identity(task_id: str) -> dict[str, str]:
+def push_ids(task_id: str) -> dict[str, str]:
     """What names a push to the app, online and through every vendor.
 
     `id` tells copies of one push; `task_id` is what a report names. They have the same text, in

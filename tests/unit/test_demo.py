@@ -280,6 +280,12 @@ def test_reports_that_were_not_booked_are_caught(
     assert any(says in text for text in found), found
 
 
+def test_a_report_that_was_refused_is_a_finding() -> None:
+    assert [it.what for it in check_reports(evidence(), (), evidence().clicked, ["D2"])] == [
+        "1 (D2) said it arrived, and was not believed"
+    ]
+
+
 @pytest.mark.parametrize(
     "spoil", [lambda tags: tags[::-1], lambda tags: tags[1:], lambda tags: [*tags, "z"]]
 )

@@ -13,7 +13,7 @@ from msgspec import Struct
 from tocsin.client.device import Address, DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.rest import Client
 from tocsin.client.sandbox import SandboxDoor
-from tocsin.client.wire import Wire
+from tocsin.client.wire import Refused, Wire
 from tocsin.clock import SystemClock
 from tocsin.demo.stage import StageFault
 from tocsin.demo.world import SLOTS, Gadget, World
@@ -49,6 +49,8 @@ class Seen(Struct):
     reached: dict[str, set[str]] = {}
     """Who told the service that it arrived: acks, clicks and reports."""
     clicked: dict[str, set[str]] = {}
+    refused: dict[str, set[str]] = {}
+    """Whose word that it arrived the service did not take."""
 
     def note(self, title: str, name: str, *, is_click: bool) -> None:
         """A device has told the service; a click says that it arrived, too."""
@@ -254,7 +256,11 @@ async def report_over_http(
             sdkappid=app.sdkappid, registration_id=gadget.registration_id, secret=gadget.secret
         )
         is_click = number % 2 == 0
-        await door.report(identity, on.task_id, "clicked" if is_click else "reached")
+        try:
+            await door.report(identity, on.task_id, "clicked" if is_click else "reached")
+        except Refused:
+            on.seen.refused.setdefault(on.title, set()).add(gadget.registration_id)
+            return
         on.seen.note(on.title, gadget.registration_id, is_click=is_click)
 
     await each(list(enumerate(gadgets)), REGISTRATIONS_AT_ONCE, one, moved)

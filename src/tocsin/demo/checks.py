@@ -135,10 +135,15 @@ def check_sockets(evidence: Evidence, shown: Mapping[str, int]) -> Iterable[Find
 
 
 def check_reports(
-    evidence: Evidence, reached: Collection[str], clicked: Collection[str]
+    evidence: Evidence,
+    reached: Collection[str],
+    clicked: Collection[str],
+    refused: Collection[str] = (),
 ) -> Iterable[Finding]:
     """Whoever said that the push arrived is booked as sent and reached, and no click is made up."""
     where = evidence.act.label
+    if refused:
+        yield Finding("reports", where, f"{some(refused)} said it arrived, and was not believed")
     for what, names in (
         ("sent", evidence.states.get("sent", set())),
         ("reached", evidence.reached),

@@ -84,7 +84,7 @@ def _judge_push(one: Evidence, world: World, seen: Seen) -> list[Finding]:
     findings = list(check_recall(one) if one.act.is_recalled else check_outcome(one, world))
     findings += check_sockets(one, seen.shown.get(label, {}))
     told = seen.reached.get(label, set()), seen.clicked.get(label, set())
-    findings += check_reports(one, *told)
+    findings += check_reports(one, *told, refused=seen.refused.get(label, set()))
     return findings
 
 

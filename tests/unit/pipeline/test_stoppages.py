@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.contract.rows import add_app
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
@@ -19,7 +18,8 @@ from tocsin.pipeline.stoppages import StoppageWatch
 class Desk:
     """One app with one credential, and whoever looks at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: pytest.LogCaptureFixture) -> None:
+        self.log = log
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.store = MemoryStore(self.clock)
@@ -30,9 +30,10 @@ class Desk:
     async def look(self, stoppage: Stoppage | None = None) -> list[dict[str, Any]]:
         """What is logged of one look."""
         self.channels.stopped = {} if stoppage is None else {1: stoppage}
-        with capture_logs() as lines:
-            await self.watch.turn()
-        return [dict(line) for line in lines]
+        self.log.clear()
+        await self.watch.turn()
+        events: list[Any] = [record.msg for record in self.log.records]
+        return [dict(event) for event in events]
 
     def figures(self) -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()
@@ -41,8 +42,9 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> Desk:
-    made = Desk()
+async def desk(caplog: pytest.LogCaptureFixture) -> Desk:
+    caplog.set_level("INFO")
+    made = Desk(caplog)
     await add_app(made.store, 1)
     return made
 
@@ -51,7 +53,7 @@ async def test_a_stoppage_and_its_end_are_told_once_each(desk: Desk) -> None:
     now = desk.clock.now()
     assert await desk.look() == []
     (line,) = await desk.look(Stoppage("down", "503 Shutdown", now + 12))
-    assert (line["event"], line["log_level"]) == ("credential stopped", "warning")
+    assert (line["event"], line["level"]) == ("credential stopped", "warning")
     assert (line["app"], line["certificate"], line["state"]) == (1, 1, "down")
     assert (line["reason"], line["seconds"]) == ("503 Shutdown", 12)
     # A trial that failed puts the time off.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from structlog.testing import capture_logs
+import pytest
 
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.memory import MemoryStore
@@ -99,7 +99,9 @@ async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
     assert len(await Indexer(store, snapshots).audience(1, Condition())) == 3
 
 
-async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month() -> None:
+async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = ManualClock()
     store = MemoryStore(clock)
     await store.update_app(1, lambda _: App(sdkappid=1, key=b"", appkey=b""))
@@ -109,9 +111,9 @@ async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month() -> N
     ticker = ticker_of(store, indexer, clock, channels=channels, metrics=metrics)
 
     async def warned() -> list[str]:
-        with capture_logs() as told:
-            await ticker.turn()
-        return [str(it) for it in told]
+        caplog.clear()
+        await ticker.turn()
+        return [str(record.msg) for record in caplog.records]
 
     assert await warned() == []
     assert metrics.value("credential_expires_seconds", credential="1:3") == 31 * DAY_S

@@ -73,7 +73,9 @@ class Way:
         """Take in what a push to nobody came to; answers why the breaker opens, or nothing."""
         self._is_probing = False
         if outcome in OURS:
+            # It was not sent: no word about the way, but no reason to ask at once again either.
             self._put_off_probe(now)
+            self.breaker.until = max(self.breaker.until, self._probe_at)
             return ""
         if outcome in FAILING or outcome in ACCUSING:
             self.hear(outcome, now, said)

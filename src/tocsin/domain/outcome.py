@@ -282,7 +282,10 @@ def judge(receipts: Sequence[Receipt], attempt: Attempt) -> Verdict:
             continue
         number = attempt.number if past.cause == attempt.past.cause else 0
         wait_s = _wait_s(receipt, policy, past, number, attempt)
-        if wait_s >= attempt.left_s:
+        if receipt.way and attempt.left_s > 0:
+            # The way may prove itself at any moment that is left.
+            wait_s = min(wait_s, attempt.left_s)
+        elif wait_s >= attempt.left_s:
             _settle_out_of_time(verdict, receipt, attempt)
             continue
         if receipt.outcome is not Outcome.HELD:

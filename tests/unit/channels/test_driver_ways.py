@@ -115,6 +115,17 @@ async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
     assert one.stoppage(clock.now()) is None
 
 
+async def test_a_probe_that_cannot_be_sent_is_put_off_like_one_that_fails(
+    clock: ManualClock,
+) -> None:
+    http = ScriptedHttp(lambda _: Fault("refused", "not a public address"))
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    one.trip("a test")
+    await tended(one, clock, 300)
+    assert 5 < len(http.requests) < 20
+
+
 async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:
     """Too few failures for the breaker: still the end of the outage is noticed in 30 seconds."""
     is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)

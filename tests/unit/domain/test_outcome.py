@@ -157,6 +157,16 @@ def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:
     assert judged(throttled, left_s=60).settled == {(State.EXPIRED, "0", ""): [1]}
 
 
+@pytest.mark.parametrize("outcome", [*WAY, Outcome.HELD])
+def test_what_waits_for_a_way_does_so_until_its_life_ends(outcome: Outcome) -> None:
+    """It may be woken at any moment, however late it would have been tried by itself."""
+    told = receipt(1, outcome, way="main", retry_after_s=30.0 if outcome is Outcome.HELD else None)
+    past = Past(cause=outcome)
+    (later,) = judged(told, left_s=5, number=20, past=past).again.values()
+    assert later.after_s == 5
+    assert next(iter(judged(told, left_s=0, past=past).settled))[0] is State.EXPIRED
+
+
 def test_an_unknown_outcome_is_repeated_only_where_the_repeat_replaces() -> None:
     unknown = receipt(1, Outcome.UNKNOWN, way="main")
     (later,) = judged(unknown).again.values()

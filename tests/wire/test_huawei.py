@@ -63,7 +63,7 @@ async def test_a_stale_bearer_is_renewed_and_nobody_is_served_twice() -> None:
         ({"kind": "html_page", "status": 200}, Outcome.UNKNOWN),
         ({"kind": "never", "accepted": False}, Outcome.UNKNOWN),
         ({"kind": "vendor_code", "code": "81000001"}, Outcome.SERVER_ERROR),
-        ({"kind": "vendor_code", "code": "80300007"}, Outcome.TOKEN_DEAD),
+        ({"kind": "vendor_code", "code": "80300007"}, Outcome.TOKEN_MISMATCH),
     ],
 )
 async def test_what_huawei_may_answer(rule: dict[str, Any], outcome: Outcome) -> None:

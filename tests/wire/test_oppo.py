@@ -68,7 +68,7 @@ async def test_each_device_has_its_own_fate(parts: dict[str, Any]) -> None:
             (Outcome.ACCEPTED, "0"),
         ]
         (alone,) = await it.receipts([1], **parts)
-        assert (alone.outcome, alone.code) == (Outcome.TOKEN_DEAD, "10000")
+        assert (alone.outcome, alone.code) == (Outcome.TOKEN_MISMATCH, "10000")
 
 
 async def test_a_stale_token_is_renewed_and_the_list_sent_once() -> None:

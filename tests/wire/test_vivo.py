@@ -37,7 +37,7 @@ async def test_each_device_has_its_own_fate() -> None:
             (Outcome.ACCEPTED, "0"),
         ]
         (alone,) = await it.receipts([1])
-        assert (alone.outcome, alone.code) == (Outcome.TOKEN_DEAD, "10302")
+        assert (alone.outcome, alone.code) == (Outcome.TOKEN_MISMATCH, "10302")
 
 
 async def test_a_stale_token_is_renewed_and_the_list_sent_once() -> None:

@@ -64,6 +64,10 @@ class Tunnel(Struct, frozen=True):
     """PEM text of the authorities that a proxy with TLS is trusted by; None: the system's."""
 
 
+_UNWRITABLE = (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL)
+"""Whatever the network does, libcurl will never send these."""
+
+
 class Pool:
     """Connections by the same way that trust the same authorities and show the same identity.
 
@@ -252,6 +256,8 @@ class Transfer:
 
     def fault(self, error: pycurl.error) -> Fault:
         code = error.args[0]
+        if code in _UNWRITABLE:
+            return Fault("refused", f"this request cannot be written (curl {code})")
         if code == pycurl.E_FILESIZE_EXCEEDED:
             reason = f"the answer is over {self._limits.body_max_bytes} bytes"
         elif self._sendings > 1 or self._is_refused:

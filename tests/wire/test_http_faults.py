@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -126,6 +127,45 @@ async def test_a_fault_after_sending_is_told_once_and_never_repeated(
             kind(await http.send(request_to(server, f"then-{n}"), PATIENCE_S)) for n in range(3)
         ]
         assert answers[1:] == ["200", "200"]
+
+
+@contextlib.asynccontextmanager
+async def refusing_server() -> AsyncIterator[FaultyServer]:
+    """One with a loop of its own, which answers while the client still writes; every third not."""
+    begun, ended = asyncio.get_running_loop().create_future(), threading.Event()
+    home = asyncio.get_running_loop()
+
+    def answer(server: FaultyServer, seen: Seen) -> None:
+        refuse = reset_with(REFUSED_STREAM)
+        (answer_ok if len(server.seen) % 3 else refuse)(server, seen)
+
+    async def serve() -> None:
+        async with faulty_server() as server:
+            server.answer = answer
+            home.call_soon_threadsafe(begun.set_result, server)
+            await asyncio.to_thread(ended.wait)
+
+    thread = asyncio.create_task(asyncio.to_thread(asyncio.run, serve()))
+    try:
+        yield await begun
+    finally:
+        ended.set()
+        await thread
+
+
+async def test_a_stream_refused_while_others_are_still_written_is_unsent() -> None:
+    """The refusal is read in the same step of libcurl in which the request was written."""
+    count, rounds = 60, 20
+    async with refusing_server() as server, contextlib.AsyncExitStack() as stack:
+        http = CurlHttp()
+        await http.start(stack)
+        told = Counter[str]()
+        for turn in range(rounds):
+            asked = [request_to(server, f"{turn}-{n}", http2=True) for n in range(count)]
+            answers = await asyncio.gather(*[http.send(it, PATIENCE_S) for it in asked])
+            told.update(map(kind, answers))
+        assert told == {"200": rounds * count * 2 // 3, "unsent": rounds * count // 3}
+        assert server.doubles() == []
 
 
 @pytest.mark.parametrize("is_closing", [False, True], ids=["stays", "closes"])

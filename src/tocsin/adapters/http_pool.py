@@ -21,6 +21,7 @@ from msgspec import Struct
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import Proxy
 
+_STREAM: Final = b"HTTP/2 stream "
 _REFUSED: Final = re.compile(rb"HTTP/2 stream \d+ refused by server")
 """How libcurl says that a server did not look at a stream: RST_STREAM with REFUSED_STREAM, or a
 GOAWAY with a lower stream id. Both are promises that the request was not acted on (RFC 9113, 8.7).
@@ -208,6 +209,9 @@ class Transfer:
         self._body: list[bytes] = []
         handle.setopt(pycurl.PREREQFUNCTION, self._before_sending)
         handle.setopt(pycurl.DEBUGFUNCTION, self._overhear)
+        # Whether a stream was refused stands only in libcurl's debug messages. They are on all the
+        # time: a refusal may be read in the same step in which the request was written.
+        handle.setopt(pycurl.VERBOSE, 1)
         handle.setopt(pycurl.SOCKOPTFUNCTION, self._set_socket)
         handle.setopt(pycurl.HEADERFUNCTION, self._head.append)
         handle.setopt(pycurl.WRITEFUNCTION, self._body.append)
@@ -215,6 +219,8 @@ class Transfer:
     def load(self, request: Request, deadline_s: float) -> None:
         """Make the handle ready to send `request`."""
         handle = self.handle
+        if not request.path.isprintable():
+            raise ValueError("the path holds a line break or another control character")
         handle.setopt(pycurl.URL, request.origin + request.path)
         if request.body or request.method in ("POST", "PUT"):
             handle.setopt(pycurl.POSTFIELDS, request.body)
@@ -237,7 +243,6 @@ class Transfer:
     def clear(self) -> None:
         self._address = ""
         self.may_begin = None
-        self.handle.setopt(pycurl.VERBOSE, 0)
         self._sendings = 0
         self._is_refused = False
         self._is_connecting = False
@@ -278,16 +283,13 @@ class Transfer:
         self._sendings += 1
         if self._sendings > 1:
             return pycurl.PREREQFUNC_ABORT
-        # Whether a stream was refused stands only in libcurl's debug messages. They are dear where
-        # they describe the request, so they are turned on when it has just been written.
-        self._loop.call_soon(self.handle.setopt, pycurl.VERBOSE, 1)
         if self._is_connecting:
             self._loop.call_soon(self._on_connected)
         return pycurl.PREREQFUNC_OK
 
     def _overhear(self, kind: int, text: bytes) -> None:
         """Note a refusal. The messages hold secrets: nothing else of them is kept."""
-        if kind == _TEXT and _REFUSED.match(text):
+        if kind == _TEXT and text.startswith(_STREAM) and _REFUSED.match(text):
             self._is_refused = True
 
     def _set_socket(self, number: int, _purpose: int) -> int:

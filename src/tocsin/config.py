@@ -118,6 +118,13 @@ class Http(Struct, frozen=True, kw_only=True):
     ] = 2
     connections: Annotated[Count, _says("Connections to any other vendor.")] = 32
     connect_max_s: Annotated[Seconds, _says("Seconds one connection may take to come up.")] = 10.0
+    answer_max_s: Annotated[
+        Seconds,
+        _says(
+            "Seconds a vendor's answer is waited for at most; each vendor's own time, 10 to 15 "
+            "seconds, where that is less. What has none by then may have been shown."
+        ),
+    ] = 30.0
     proxy: Annotated[
         str,
         _says(
@@ -162,6 +169,14 @@ class Dispatch(Struct, frozen=True, kw_only=True):
     poll_s: Annotated[
         Seconds, _says("Longest wait for work that no hint announced, in seconds.")
     ] = 0.25
+    wait_scale: Annotated[
+        float,
+        Meta(gt=0, le=1),
+        _says(
+            "Factor on every wait between attempts, on breakers and probes; below 1 for tests "
+            "only: vendors take requests in quick succession for an attack."
+        ),
+    ] = 1.0
 
 
 class Keep(Struct, frozen=True, kw_only=True):

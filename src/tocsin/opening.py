@@ -109,6 +109,7 @@ async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:
         http2_connections=told.http2_connections,
         connections=told.connections,
         connect_max_s=told.connect_max_s,
+        answer_max_s=told.answer_max_s,
     )
     proxies = Proxies(
         default=told.proxy, bypass=Bypass(told.no_proxy), ca=_proxy_authorities(told.proxy_ca)

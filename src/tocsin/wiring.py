@@ -141,8 +141,9 @@ class _Running:
         bus = LocalBus()
         hub, registrar = await self._open_online(bus)
         chance = Chance()
+        scale = config.dispatch.wait_scale
         tools = turn.Tools(
-            service.http, service.clock, chance, service.metrics, shelf=service.shelf
+            service.http, service.clock, chance, service.metrics, scale, service.shelf
         )
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
@@ -172,6 +173,7 @@ class _Running:
                 indexer=indexer,
                 metrics=service.metrics,
                 correlation_key=derived_key(service.secret, "correlation"),
+                wait_scale=scale,
             ),
             bus,
             Pace(

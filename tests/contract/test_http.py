@@ -162,6 +162,12 @@ async def test_a_body_over_the_bound_is_cut_off_and_in_doubt(alpn: tuple[str, ..
         assert kind(await http.send(request_to(server, "3", path="/5"), PATIENCE_S)) == "200"
 
 
+async def test_no_answer_is_waited_for_longer_than_the_limit() -> None:
+    async with faulty_server() as server, open_http(HttpLimits(answer_max_s=0.2)) as http:
+        server.answer = answer_never
+        assert kind(await http.send(request_to(server, "1"), PATIENCE_S)) == "maybe_sent"
+
+
 async def test_a_request_that_cannot_be_written_is_refused_here() -> None:
     async with faulty_server() as server, open_http() as http:
         for broken in (

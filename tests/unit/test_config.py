@@ -48,6 +48,12 @@ def test_the_environment_is_read_by_type() -> None:
     assert (config.keep.every_s, config.log.level) == (1.5, "debug")
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5"])
+def test_waits_are_never_made_longer_or_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"dispatch\.wait_scale"):
+        load(environment={"TOCSIN_DISPATCH_WAIT_SCALE": text})
+
+
 @pytest.mark.parametrize(
     ("text", "faults"),
     [

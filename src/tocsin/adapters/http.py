@@ -76,6 +76,7 @@ class CurlHttp:
     ) -> Response | Fault:
         if not self._is_open:
             return Fault("unsent", "the HTTP client is not open")
+        deadline_s = min(deadline_s, self._limits.answer_max_s)
         if deadline_s <= 0:
             return Fault("unsent", "the deadline had passed before sending")
         address: str | None = None

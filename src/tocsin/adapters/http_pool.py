@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import re
 import socket
@@ -47,6 +48,8 @@ class HttpLimits(Struct, frozen=True, kw_only=True):
     """Requests under way on one connection; a lower limit of the server is obeyed."""
     connect_max_s: float = 10.0
     """Time for one connection to come up, within the request's deadline."""
+    answer_max_s: float = math.inf
+    """A request whose deadline is later ends after so long."""
     idle_max_s: int = 6 * 3_600
     """An idle connection is kept this long: vendors take frequent reconnects for an attack."""
     unacknowledged_max_s: float = 20.0

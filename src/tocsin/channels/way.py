@@ -149,7 +149,8 @@ class Way:
     def wait_s(self, now: float) -> float:
         """How long whoever waits for it should wait before looking again."""
         until = self.breaker.until if self.breaker.is_open else self._probe_at
-        return min(PROBE_MAX_S, max(1.0, until - now)) if until != float("inf") else 1.0
+        least_s = PROBE_S * self._scale
+        return min(PROBE_MAX_S, max(least_s, until - now)) if until != float("inf") else least_s
 
     def stoppage(self, now: float) -> Stoppage | None:
         """Why it carries nothing, or not for sure."""

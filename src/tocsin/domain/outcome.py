@@ -241,6 +241,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     past: Past = Past()
     doubted: Container[int] = ()
     """Devices that an earlier attempt may have reached: short of "sent" they end in doubt."""
+    scale: float = 1.0
+    """Factor on our own waits, for tests on real sockets; what a vendor names stands."""
 
 
 def backoff_s(attempt: int, fraction: float, life_s: float) -> float:
@@ -345,8 +347,9 @@ def _wait_s(receipt: Receipt, policy: Policy, past: Past, number: int, attempt: 
     if receipt.retry_after_s is not None:
         return receipt.retry_after_s
     if receipt.outcome is Outcome.UNKNOWN:
-        return REPEAT_WAITS_S[past.doubts - 1]
-    return policy.wait_s + backoff_s(number, attempt.fraction, attempt.life_s)
+        return REPEAT_WAITS_S[past.doubts - 1] * attempt.scale
+    wait_s = policy.wait_s + backoff_s(number, attempt.fraction, attempt.life_s)
+    return wait_s * attempt.scale
 
 
 def _settle_out_of_time(verdict: Verdict, receipt: Receipt, attempt: Attempt) -> None:

@@ -29,6 +29,7 @@ def judge_batch(
     now: float,
     fraction: float,
     repeat_replaces: bool,
+    scale: float = 1.0,
 ) -> Verdict:
     """Judges what a begun job's deliveries came to; `number` is the job's attempt."""
     task, body = begun.task, begun.body
@@ -42,6 +43,7 @@ def judge_batch(
         number=number,
         past=body.past,
         doubted=frozenset(body.doubted),
+        scale=scale,
     )
     verdict = judge(receipts, attempt)
     verdict.shortened = [it.device for it in receipts if it.is_shortened]

@@ -52,6 +52,8 @@ class Tools(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     correlation_key: bytes
     """Proves that a vendor's correlation id was made here."""
+    wait_scale: float = 1.0
+    """Factor on the waits between attempts; below 1 only for tests on real sockets."""
 
 
 class Worker:
@@ -153,6 +155,7 @@ class Worker:
             now=now,
             fraction=self._tools.chance.fraction(),
             repeat_replaces=channel.repeat_replaces(begun.task.message),
+            scale=self._tools.wait_scale,
         )
         if verdict.breaker:
             channel.trip(verdict.breaker)

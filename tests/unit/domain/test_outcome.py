@@ -32,6 +32,7 @@ def judged(
     replaces: bool = True,
     doubted: frozenset[int] = frozenset(),
     past: Past = FRESH,
+    scale: float = 1.0,
 ) -> Verdict:
     attempt = Attempt(
         now=NOW,
@@ -42,6 +43,7 @@ def judged(
         number=number,
         past=past,
         doubted=doubted,
+        scale=scale,
     )
     return judge(receipts, attempt)
 
@@ -195,6 +197,18 @@ def test_four_repeats_at_growing_waits_and_then_in_doubt_for_good() -> None:
     # Only the first one is due as soon as the way has proved itself.
     assert ways == ["main", "", "", ""]
     assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.AUTH_EXPIRED, Outcome.UNKNOWN])
+def test_our_own_waits_are_scaled_and_what_a_vendor_names_is_not(outcome: Outcome) -> None:
+    def wait_s(scale: float, **facts: object) -> float:
+        told = receipt(1, outcome, **facts)
+        verdict = judged(told, past=Past(doubts=1), doubted=frozenset({1}), scale=scale)
+        (later,) = verdict.again.values()
+        return later.after_s
+
+    assert wait_s(0.1) == pytest.approx(wait_s(1.0) / 10)
+    assert wait_s(0.1, retry_after_s=7.0) == 7.0
 
 
 def test_no_repeat_comes_after_the_pushs_life() -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from tests.patience import PATIENCE_S
 from tocsin.client.rest import Client
+from tocsin.client.sandbox import credential_facts
 from tocsin.config import Config
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import DeviceFacts, Registration, Route, register
@@ -133,6 +134,29 @@ async def _device(service: Service, number: int, now: float) -> None:
     )
     decide = register(ask, now)
     await service.store.update_device(APP, ask.registration_id, ask.user, route, decide)
+
+
+async def phones_of(
+    service: Service, sandbox: Sandbox, vendor: str, count: int, **record: object
+) -> None:
+    """A credential of a vendor, and accounts `<vendor>-0`… with one phone each that it reaches."""
+    facts = credential_facts(vendor, sandbox.describe())
+    added = await service.operator.credential_add(APP, {**facts, **record})
+    names = [f"{vendor}-{number}" for number in range(count)]
+    now = service.clock.now()
+
+    async def put(name: str, token: str) -> None:
+        route = Route(vendor, added["number"], token)
+        ask = Registration(registration_id=f"R-{name}", fresh_secret="s", user=name, route=route)
+        await service.store.update_device(APP, f"R-{name}", name, route, register(ask, now))
+
+    phones = list(zip(names, sandbox.tokens(vendor, 0, count), strict=True))
+    for start_at in range(0, count, 500):
+        page = phones[start_at : start_at + 500]
+        accounts = [name for name, _ in page]
+        decide = import_accounts([Profile(name) for name in accounts], now)
+        await service.store.update_accounts(APP, accounts, [], decide)
+        await asyncio.gather(*(put(name, token) for name, token in page))
 
 
 @asynccontextmanager

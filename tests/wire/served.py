@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from typer.testing import CliRunner
 
 from tests.patience import PATIENCE_S
+from tocsin.cli.main import build
 from tocsin.client.rest import Client
 from tocsin.client.sandbox import credential_facts
 from tocsin.config import Config
@@ -157,6 +159,19 @@ async def phones_of(
         decide = import_accounts([Profile(name) for name in accounts], now)
         await service.store.update_accounts(APP, accounts, [], decide)
         await asyncio.gather(*(put(name, token) for name, token in page))
+
+
+class LocalCommand:
+    """Commands of the command line about one folder, also while it is served."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def __call__(self, *words: str) -> None:
+        told = (*words, "--data", str(self._folder))
+        # On a thread of its own: it has an event loop of its own, too.
+        result = await asyncio.to_thread(CliRunner().invoke, build(), told, prog_name="tocsin")
+        assert result.exit_code == 0, result.output
 
 
 @asynccontextmanager

@@ -93,7 +93,7 @@ class Driver(ABC):
         self._discretion = Discretion(settings)
         self._way_of = way_of(vendor)
         self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale)
-        self._repeats = Repeats()
+        self._repeats = Repeats(tools.scale)
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()

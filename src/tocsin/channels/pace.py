@@ -174,7 +174,9 @@ def _longest_s(cause: Outcome) -> float:
 class Repeats:
     """Whether pushes that may have been shown are repeated: not while most repeats stay so, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
+        """`scale` is a factor on its waits, for tests on real sockets."""
+        self._window_s = REPEATS_S * scale
         self._recent: deque[tuple[float, int, int]] = deque()
         """(time, repeats, those without an answer) of the window, oldest first."""
 
@@ -189,13 +191,13 @@ class Repeats:
 
     def stopped_until(self, now: float) -> float | None:
         """When they go on, Unix seconds; None: they are not stopped."""
-        while self._recent and self._recent[0][0] <= now - REPEATS_S:
+        while self._recent and self._recent[0][0] <= now - self._window_s:
             self._recent.popleft()
         count = sum(row[1] for row in self._recent)
         unanswered = sum(row[2] for row in self._recent)
         if count < REPEATS_MIN or unanswered <= REPEATS_SHARE_MAX * count:
             return None
-        return self._recent[0][0] + REPEATS_S
+        return self._recent[0][0] + self._window_s
 
 
 class Peak:

@@ -116,7 +116,8 @@ APNS_HEADERS: dict[str, dict[str, tuple[Any, Any]]] = {
     # 10 is Apple's default, and that SDK leaves it out.
     "apns2": {"apns-id": (SOME, None), "apns-priority": ("10", None)},
 }
-APNS_BODY: dict[str, tuple[Any, Any]] = {}
+# The ids by which an app tells copies and reports them: theirs to add, and always in ours.
+APNS_BODY: dict[str, tuple[Any, Any]] = {"id": (SOME, None), "task_id": (SOME, None)}
 
 
 # FCM

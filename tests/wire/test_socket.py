@@ -368,7 +368,8 @@ async def test_the_same_over_plain_http() -> None:
         answer = await wire.ask("POST", "/v1/devices/poll", proof)
         assert [frame["id"] for frame in answer["frames"]] == [task.task_id]
         report = {**proof, "task_id": task.task_id, "stage": "reached", "channel": "huawei"}
-        for body, code in ((report, 70402), ({**report, "task_id": "nonsense"}, 90001)):
+        unreadable = [{**report, "task_id": text} for text in ("nonsense", "", "1" * 161)]
+        for body, code in ((report, 70402), *((body, 90001) for body in unreadable)):
             with pytest.raises(Refused) as refused:
                 await wire.ask("POST", "/v1/devices/report", body)
             assert refused.value.code == code

@@ -48,7 +48,8 @@ class Proof(Struct, frozen=True, kw_only=True):
 class ReportAsk(Proof, frozen=True, kw_only=True):
     """A push arrived at this device, or somebody opened it."""
 
-    task_id: PushId
+    task_id: str
+    """Of any length, as a body is: what is no TaskId has a code of its own, 90001."""
     stage: Literal["reached", "clicked"]
     channel: str = ""
     """By which channel it came; empty: by the device's vendor, else by whichever it did."""

@@ -176,6 +176,8 @@ class Registering:
 
     async def _is_old(self, app: int, name: TaskName) -> bool:
         """Whether a task that we do not have may be one that was kept as long as tasks are."""
+        if name.number < 1:
+            return False
         if name.accepted_at is None:
             return await self._tasks.is_gone(app, name.number)
         return name.accepted_at < self._clock.now() - self._settings.tasks_kept_s

@@ -186,9 +186,11 @@ async def test_a_task_that_is_not_ours_is_refused(phone: Phone, kind: str) -> No
         made(phone, kind),
         made(phone, kind) + "_recall",
         made(phone, kind, age_s=-DAY_S),
+        made(phone, kind, age_s=30 * DAY_S, number=0),
+        made(phone, kind, age_s=30 * DAY_S, number=-1),
     ):
         assert await phone.code(task_id) == 70402
-    assert phone.count("unknown_task") == 4
+    assert phone.count("unknown_task") == 6
 
 
 async def test_a_task_that_is_too_old_to_be_kept_is_taken_and_changes_nothing(

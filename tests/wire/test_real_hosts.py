@@ -269,6 +269,20 @@ async def test_an_address_that_is_not_to_be_had_is_said_with_what_to_do() -> Non
     assert "--connect-proxy" in told.value.advice
 
 
+@pytest.mark.parametrize("which", ["admin_port", "proxy_port", "ports"])
+async def test_a_port_in_use_is_said_so(which: str) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SetupError) as told:
+            async with sandbox(**{which: {"apns": port} if which == "ports" else port}):
+                pass
+    assert told.value.what == f"cannot listen on {LOOPBACK}:{port}"
+    assert told.value.advice.startswith("end what listens there")
+    assert "--connect-proxy" not in told.value.advice
+
+
 def test_a_refused_low_port_says_how_to_be_allowed() -> None:
     assert "root" in advice_of(OSError(errno.EACCES, "Permission denied"))
     assert "loopback" in advice_of(OSError(errno.EADDRNOTAVAIL, "no"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from msgspec import Struct
@@ -102,7 +102,8 @@ class RealHosts:
             except OSError as fault:
                 if not port:
                     raise
-                raise SetupError(f"cannot listen on {address}:{port}", advice_of(fault)) from fault
+                advice = f"{advice_of(fault)}; {NO_ROOT}"
+                raise SetupError(f"cannot listen on {address}:{port}", advice) from fault
             stack.push_async_callback(listener.stop)
         if port:
             self._addresses = addresses
@@ -145,7 +146,14 @@ class _Shared:
         return self._desks[self._main](call)
 
 
+async def listen_on(port: int, start: Awaitable[None]) -> None:
+    """Await what opens a port of 127.0.0.1. Raises `SetupError` where it cannot be had."""
+    try:
+        await start
+    except OSError as fault:
+        raise SetupError(f"cannot listen on {LOOPBACK}:{port}", advice_of(fault)) from fault
+
+
 def advice_of(fault: OSError) -> str:
-    """What to do about a place that cannot be opened."""
-    what = ADVICE.get(fault.errno or 0, fault.strerror or str(fault))
-    return f"{what}; {NO_ROOT}"
+    """What to do about an address that cannot be listened on."""
+    return ADVICE.get(fault.errno or 0, fault.strerror or str(fault))

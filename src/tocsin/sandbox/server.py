@@ -28,7 +28,7 @@ from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
 from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
-from tocsin.sandbox.real_hosts import FIRST_ADDRESS, LOOPBACK, RealHosts
+from tocsin.sandbox.real_hosts import FIRST_ADDRESS, LOOPBACK, RealHosts, listen_on
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
 from tocsin.sandbox.registry import MANNERS, Grounds, make_counters
 from tocsin.sandbox.trust import (
@@ -166,10 +166,12 @@ class Sandbox:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             for name, listener in self.listeners.items():
-                await listener.start(LOOPBACK, self.settings.ports.get(name, 0))
+                port = self.settings.ports.get(name, 0)
+                await listen_on(port, listener.start(LOOPBACK, port))
                 stack.push_async_callback(listener.stop)
             await self._start_hosts(stack)
-            await self._admin.start(LOOPBACK, self.settings.admin_port)
+            port = self.settings.admin_port
+            await listen_on(port, self._admin.start(LOOPBACK, port))
             stack.push_async_callback(self._admin.stop)
             self.stand_at(self.url)
             if self._http is not None:
@@ -184,7 +186,7 @@ class Sandbox:
         if told.hosts_port or told.proxy_port is not None:
             await self.hosts.start(stack, port=told.hosts_port, first_address=told.hosts_first)
         if told.proxy_port is not None:
-            await self.proxy.start(told.proxy_port)
+            await listen_on(told.proxy_port, self.proxy.start(told.proxy_port))
             stack.push_async_callback(self.proxy.stop)
 
     def stand_at(self, url: Callable[[str], str]) -> None:

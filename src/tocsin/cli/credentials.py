@@ -21,8 +21,17 @@ from tocsin.channels.credentials import check_settings
 from tocsin.channels.registry import VENDORS, Vendor
 from tocsin.cli.credential_files import read_settings, read_value
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import (
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    START_SANDBOX,
+    Fault,
+    Json,
+    Screen,
+    run,
+)
 from tocsin.client.sandbox import SandboxDoor, credential_facts
+from tocsin.client.wire import Unreachable
 
 AppOption = Annotated[
     int,
@@ -154,8 +163,7 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
     """The facts of a credential: the sandbox's, then the file's, then the options'."""
     facts: dict[str, Any] = {"channel": vendor.NAME, "settings": {}}
     if told["sandbox"]:
-        async with SandboxDoor(told["sandbox"]) as door:
-            facts = credential_facts(vendor.NAME, await door.describe())
+        facts = credential_facts(vendor.NAME, await _described(told["sandbox"]))
     names = {field.name for field in msgspec.structs.fields(vendor.Settings)}
     if told["file"] is not None:
         facts["settings"].update(read_settings(told["file"], names, told["password"]))
@@ -174,6 +182,16 @@ async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
         advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
         raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
     return facts
+
+
+async def _described(url: str) -> dict[str, Any]:
+    """What the sandbox says of itself. The command's other address is the service's."""
+    try:
+        async with SandboxDoor(url) as door:
+            return await door.describe()
+    except Unreachable as fault:
+        what = f"no answer from {fault}"
+        raise Fault(what, START_SANDBOX, exit_code=EXIT_UNREACHABLE) from fault
 
 
 def _value(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The README's lines of curl work as printed."""
+"""The README's lines work as printed, one block after the other in one terminal."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def block(heading: str, language: str) -> str:
     return found.group(1)
 
 
-async def test_the_lines_of_curl_answer_what_the_readme_says(tmp_path: Path) -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+async def test_the_lines_of_curl_and_for_phones_answer_what_the_readme_says(tmp_path: Path) -> None:
     tocsin = tmp_path / ".venv/bin/tocsin"
     tocsin.parent.mkdir(parents=True)
     tocsin.write_text(f'#!/bin/sh\nexec {sys.executable} -m tocsin.cli.main "$@"\n')
     tocsin.chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    lines = block("Ten lines of curl", "sh").replace("8080", str(port))
+    lines = block("Ten lines of curl", "sh")
     assert len(lines.splitlines()) == 10
-    # Whatever goes wrong, the service that the lines started ends with them.
+    lines += block("Phones", "sh").replace("tocsin sandbox ", "tocsin sandbox --port 8090 ")
+    lines = lines.replace("8080", str(free_port())).replace("8090", str(free_port()))
+    # Whatever goes wrong, the servers that the lines started end with them.
     lines = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n" + lines
     environment = {name: it for name, it in os.environ.items() if not name.startswith("TOCSIN_")}
     process = await asyncio.create_subprocess_exec(
@@ -51,3 +57,4 @@ async def test_the_lines_of_curl_answer_what_the_readme_says(tmp_path: Path) -> 
     assert block("Ten lines of curl", "json").strip() in printed
     assert re.search(r'"ErrorCode":0,"TaskId":"[0-9a-f_]+"', printed)
     assert re.search(r"^[0-9a-f_]+ +push +", printed, re.MULTILINE)
+    assert re.findall(r"^ +[12] +(apns|huawei) +good ", printed, re.MULTILINE) == ["apns", "huawei"]

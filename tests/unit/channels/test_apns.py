@@ -153,6 +153,16 @@ def test_a_call_is_not_kept_for_longer_than_a_phone_rings(
     assert dict(plain.headers)["apns-expiration"] == str(int(NOW) + 3600)
 
 
+@pytest.mark.parametrize("kind", ["alert", "background", "voip"])
+def test_the_app_is_told_which_push_it_has_in_each_kind(kind: str) -> None:
+    apple = ApplePart(is_silent=kind == "background", is_voip=kind == "voip")
+    given = delivery(message=message(ext="{}", apple=apple), voip_token="cd", task_id="67a_1_2_3_4")
+    made = sent(given)
+    assert dict(made.headers)["apns-push-type"] == kind
+    told = {"ext": "{}", "id": "67a_1_2_3_4", "task_id": "67a_1_2_3_4"}
+    assert told.items() <= msgspec.json.decode(made.body).items()
+
+
 def padded(size: int, given: Delivery) -> Delivery:
     """The delivery with an Ext that makes its payload exactly so long."""
     left = size - len(sent(given).body)

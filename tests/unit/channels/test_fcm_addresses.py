@@ -66,6 +66,15 @@ def test_an_installation_id_that_google_finds_badly_written_stays() -> None:
     assert gone.outcome is Outcome.TOKEN_DEAD
 
 
+@pytest.mark.parametrize("is_silent", [False, True])
+@pytest.mark.parametrize("mode", ["notification", "data"])
+def test_an_iphone_is_told_which_push_it_has(is_silent: bool, mode: str) -> None:
+    told = message(ext="{}", apple=ApplePart(is_silent=is_silent))
+    given = delivery(platform="iPhone", message=told, task_id="67a_1_2_3_4")
+    named = {"ext": "{}", "id": "67a_1_2_3_4", "task_id": "67a_1_2_3_4"}
+    assert named.items() <= sent(given, mode=mode)["data"].items()
+
+
 @pytest.mark.parametrize("platform", ["", "Android", "Web", "PC", "harmony"])
 def test_whoever_is_no_apple_device_gets_no_part_of_apples(platform: str) -> None:
     assert sent(delivery(platform=platform)) == sent(delivery())

@@ -284,9 +284,9 @@ def judge(receipts: Sequence[Receipt], attempt: Attempt) -> Verdict:
             continue
         number = attempt.number if past.cause == attempt.past.cause else 0
         wait_s = _wait_s(receipt, policy, past, number, attempt)
-        if receipt.way and attempt.left_s > 0:
-            # The way may prove itself at any moment that is left.
-            wait_s = min(wait_s, attempt.left_s)
+        if wait_s >= attempt.left_s > 0 and receipt.way and receipt.outcome is not Outcome.UNKNOWN:
+            # The way may prove itself sooner, so its life is waited out.
+            wait_s = attempt.left_s
         elif wait_s >= attempt.left_s:
             _settle_out_of_time(verdict, receipt, attempt)
             continue
@@ -319,7 +319,9 @@ def _past_after(receipt: Receipt, attempt: Attempt) -> Past:
     past = attempt.past
     doubts = max(1, past.doubts) if receipt.device in attempt.doubted else 0
     if receipt.outcome is Outcome.HELD:
-        return msgspec.structs.replace(past, doubts=doubts)
+        if past.cause:
+            return msgspec.structs.replace(past, doubts=doubts)
+        return msgspec.structs.replace(past, doubts=doubts, code=receipt.code, info=receipt.info)
     is_doubt = receipt.outcome is Outcome.UNKNOWN
     return Past(
         cause=receipt.outcome,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tocsin.domain.outcome import (
@@ -150,6 +151,16 @@ def test_what_expires_while_it_is_held_tells_the_last_reason() -> None:
     told = receipt(1, Outcome.HELD, code="-10", info="held back", retry_after_s=60.0)
     assert judged(told, past=past, left_s=10).settled == {(State.EXPIRED, "503", "busy"): [1]}
     assert judged(told, left_s=10).settled == {(State.EXPIRED, "-10", "held back"): [1]}
+
+
+def test_who_waits_for_the_way_is_given_up_when_its_life_ends_and_not_before() -> None:
+    """The way may prove itself sooner than the wait is over, and wakes who is still there."""
+    for outcome in (*WAY, Outcome.CREDENTIALS_WRONG, Outcome.HELD):
+        told = receipt(1, outcome, code="503", info="busy", way="main")
+        told = msgspec.structs.replace(told, retry_after_s=60.0)
+        (later,) = judged(told, left_s=10).again.values()
+        assert (later.devices, later.after_s, later.way) == ([1], 10, "main")
+        assert (later.past.code, later.past.info) == ("503", "busy"), "what it expires with"
 
 
 def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:

@@ -29,7 +29,7 @@ from tocsin.channels.denials import (
 )
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
-from tocsin.channels.pace import ACCUSING, Peak, Repeats
+from tocsin.channels.pace import ACCUSING, FAILING, Peak, Repeats
 from tocsin.channels.placing import placed
 from tocsin.channels.registry import (
     Vendor,
@@ -259,12 +259,16 @@ class Driver(ABC):
     async def _ask_nobody(self, way: Way) -> Receipt:
         """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""
         nobody = nobody_of(self._vendor)(way.name)
-        turn = Turn(batch_to_nobody(nobody, self._clock.now()), OpenGate(), is_probe=True)
+        gate = OpenGate()
+        turn = Turn(batch_to_nobody(nobody, self._clock.now()), gate, is_probe=True)
         try:
             (receipt,) = await self._carry_out(turn)
         except Exception as error:  # noqa: BLE001 - the way must not stay shut for it
             self._tell.error(turn.batch, error)
             receipt = Receipt(device=0, outcome=Outcome.HELD)
+        if not gate.was_asked and receipt.outcome not in FAILING | ACCUSING:
+            # What we ourselves made of it is no answer of the vendor's.
+            receipt = msgspec.structs.replace(receipt, outcome=Outcome.HELD)
         return receipt
 
     # leave to begin

@@ -31,12 +31,17 @@ def batch_to_nobody(token: str, now: float) -> Batch:
 class OpenGate:
     """Lets everything through: nobody recalls a push to nobody."""
 
+    def __init__(self) -> None:
+        self.was_asked = False
+        """Whether a request has gone to the vendor."""
+
     async def may_begin(self, batch: Batch) -> Outcome | None:
         del batch
         return None
 
     def still_may(self, batch: Batch) -> bool:
         del batch
+        self.was_asked = True
         return True
 
     @property

@@ -126,6 +126,10 @@ class Breaker:
             self._closed_at = now
         return was_open
 
+    def put_off(self, until: float) -> None:
+        """The next probe is not due before that."""
+        self.until = max(self.until, until)
+
     def trip(self, now: float, reason: str) -> bool:
         """Open it from outside; False if it was open."""
         if self.is_open:

@@ -72,10 +72,16 @@ class Way:
     ) -> str:
         """Take in what a push to nobody came to; answers why the breaker opens, or nothing."""
         self._is_probing = False
+        if outcome is Outcome.NOT_ALLOWED:
+            # Our own guard refuses the address: each device is to be told so.
+            self.breaker.close(now)
+            self._stop_failing()
+            self._open_up()
+            return ""
         if outcome in OURS:
             # It was not sent: no word about the way, but no reason to ask at once again either.
             self._put_off_probe(now)
-            self.breaker.until = max(self.breaker.until, self._probe_at)
+            self.breaker.put_off(self._probe_at)
             return ""
         if outcome in FAILING or outcome in ACCUSING:
             self.hear(outcome, now, said)
@@ -102,12 +108,15 @@ class Way:
             return
         if self.is_down(now):
             self._open_up()
-        self._failing_since = None
-        self._failed_probes = 0
-        self._probe_at = float("inf")
+        self._stop_failing()
         if self._places < self._places_max:
             self._places += 1
             self._let_in()
+
+    def _stop_failing(self) -> None:
+        self._failing_since = None
+        self._failed_probes = 0
+        self._probe_at = float("inf")
 
     def _open_up(self) -> None:
         """It carries again: whoever waits is let out, in steps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from tocsin.channels.pace import OPEN_S
 from tocsin.channels.tokens_told import SERVING_S
 from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.conversation import ANY_WAY, Fault, Request, Response
+from tocsin.conversation import ANY_WAY, Delivery, Fault, Request, Response
 from tocsin.domain.outcome import Outcome
 from tocsin.metrics import Metrics
 
@@ -115,15 +116,47 @@ async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
     assert one.stoppage(clock.now()) is None
 
 
-async def test_a_probe_that_cannot_be_sent_is_put_off_like_one_that_fails(
+async def test_a_push_to_nobody_that_we_could_not_make_proves_nothing(clock: ManualClock) -> None:
+    """Nothing was asked, so nothing was answered; and it is not tried at every look."""
+    http, made = ScriptedHttp(lambda _: Response(503)), []
+
+    class Broken:
+        """Fails where it is to make the push to nobody."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(apns, name)
+
+        def request(self, settings: Any, authority: Any, one: Delivery, now: float) -> Any:
+            if one.token == apns.NOBODY:
+                made.append(now)
+                raise KeyError
+            return apns.request(settings, authority, one, now)
+
+    driven = driver(apns, http, clock=clock)
+    driven._file = Broken()  # type: ignore[attr-defined]
+    driven.tend(clock.now())
+    for _ in range(3):
+        await driven.deliver(batch(10), OpenGate())
+        await clock.advance(1)
+    assert await tended(driven, clock, 5 * PROBE_MAX_S) == []
+    assert driven.room(clock.now()) == 0
+    assert 0 < len(made) < 15
+
+
+async def test_a_server_that_moved_to_an_address_of_ours_holds_nobody_back(
     clock: ManualClock,
 ) -> None:
-    http = ScriptedHttp(lambda _: Fault("refused", "not a public address"))
+    """Whoever names it is told so at once, and does not wait for a proof that cannot come."""
+    answer: Response | Fault = Response(503)
+    http = ScriptedHttp(lambda _: answer)
     one = driver(apns, http, clock=clock)
     one.tend(clock.now())
-    one.trip("a test")
-    await tended(one, clock, 300)
-    assert 5 < len(http.requests) < 20
+    for _ in range(3):
+        await one.deliver(batch(10), OpenGate())
+        await clock.advance(1)
+    answer = Fault("refused", "the name leads to an address that is not public")
+    assert await tended(one, clock, OPEN_S) == [MAIN]
+    assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.NOT_ALLOWED: 10}
 
 
 async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:

@@ -171,7 +171,8 @@ class Driver(ABC):
     def trip(self, reason: str) -> None:
         self._tell.alarm()
         way, now = self._ways.main, self._clock.now()
-        if way.breaker.trip(now, reason):
+        # Where a credential has many ways, the one that it was said on has heard it.
+        if self._way_of is None and way.breaker.trip(now, reason):
             self._tell.breaker(way, reason, now)
 
     def accuse(self, reason: str) -> None:
@@ -469,11 +470,13 @@ class Driver(ABC):
 
     # what the ways are told
 
-    def _weigh(self, found: Denied | Receipt, way: Way, *, is_probe: bool) -> None:
-        """Tell the way what a request came to."""
+    def _weigh(
+        self, found: Denied | Receipt, way: Way, *, is_probe: bool, device: int | None = None
+    ) -> None:
+        """Tell the way what a request came to; `device` is whom it was for alone."""
         now, asked_s = self._clock.now(), found.retry_after_s or 0.0
         was_open = way.breaker.is_open
-        record = way.record_probe if is_probe else way.record
+        record = way.record_probe if is_probe else partial(way.record, device=device)
         reason = record(found.outcome, now, asked_s, f"{found.code} {found.info}".strip())
         if reason and found.outcome in ACCUSING:
             self._tell.refused(found)

@@ -262,7 +262,8 @@ class ListDriver(Driver):
         if accused or (counted and course.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
             first = next(receipt for receipt in receipts if receipt.outcome is main)
-            self._weigh(first, course.begun.way, is_probe=False)
+            device = first.device if len(receipts) == 1 else None
+            self._weigh(first, course.begun.way, is_probe=False, device=device)
         return [stamped(receipt, course.begun.way) for receipt in receipts]
 
     def _discreet(self, receipts: list[Receipt], course: Course) -> list[Receipt]:

@@ -21,6 +21,9 @@ COUNT_MIN = 20
 SECONDS_MIN = 3
 """Failures must have come in so many different seconds: one connection that dies or is told to go
 away takes everything on it along, all at once, and the next connection works."""
+DEVICES_MIN = 5
+"""Failures must have come of so many different devices: what one device yields, however often it
+is sent to, says nothing of the others. Where fewer wait, the pushes to nobody do without it."""
 OPEN_S = 15.0
 """How long the breaker stays open at first; each failed probe doubles it."""
 OPEN_MAX_S = 30.0
@@ -59,6 +62,10 @@ class Second(Struct):
     failures: int = 0
     asked_until: float = 0.0
     """The latest time that the vendor named when it asked us to wait."""
+    failed: set[int] = set()
+    """Devices of the failures, as many as count."""
+    is_of_many: bool = False
+    """Whether a failure was that of a whole list."""
 
 
 class Breaker:
@@ -88,9 +95,18 @@ class Breaker:
         """Where it stands."""
         return "open" if self.is_open else "closed"
 
-    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = "") -> str:
+    def record(
+        self,
+        outcome: Outcome,
+        now: float,
+        asked_s: float = 0.0,
+        said: str = "",
+        *,
+        device: int | None = None,
+    ) -> str:
         """Take in what a request came to; answers why that opened it, or nothing.
 
+        `device` is whom the request was for; None: for many.
         `asked_s` is how long the vendor wants us to wait. It may mean one device only, so it is
         no reason to open; but if the breaker opens, it stays open so long.
         """
@@ -100,6 +116,8 @@ class Breaker:
         if outcome in ACCUSING:
             return self._open(now, outcome, f"the vendor answers {said or outcome}")
         self._add(int(now), is_bad=outcome in FAILING)
+        if outcome in FAILING:
+            self._blame(self._seconds[-1], device)
         if outcome in PAUSING:
             last = self._seconds[-1]
             last.asked_until = max(last.asked_until, now + asked_s)
@@ -140,7 +158,17 @@ class Breaker:
     def _is_failing(self) -> bool:
         if self._count < COUNT_MIN or self._failures <= SHARE_MAX * self._count:
             return False
-        return sum(1 for second in self._seconds if second.failures) >= SECONDS_MIN
+        bad = [second for second in self._seconds if second.failures]
+        if len(bad) < SECONDS_MIN:
+            return False
+        devices = set().union(*(second.failed for second in bad))
+        return len(devices) >= DEVICES_MIN or any(second.is_of_many for second in bad)
+
+    def _blame(self, second: Second, device: int | None) -> None:
+        if device is None:
+            second.is_of_many = True
+        elif len(second.failed) < DEVICES_MIN:
+            second.failed.add(device)
 
     def _open(self, now: float, cause: Outcome, reason: str, asked_until: float = 0.0) -> str:
         if not self.is_open and now - self._closed_at > CALM_S:

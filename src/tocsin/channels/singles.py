@@ -161,5 +161,5 @@ class SingleDriver(Driver):
             receipt = words.cleaned(receipt)
         if not begun.is_probe:
             # The probe itself is weighed by who sent it.
-            self._weigh(receipt, begun.way, is_probe=False)
+            self._weigh(receipt, begun.way, is_probe=False, device=delivery.device)
         return stamped(receipt, begun.way)

@@ -11,10 +11,10 @@ from collections import deque
 
 from msgspec import Struct
 
-from tocsin.channels.pace import ACCUSING, FAILING, Breaker
+from tocsin.channels.pace import ACCUSING, FAILING, PAUSING, Breaker
 from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import OURS, Outcome
-from tocsin.domain.retry import grown_s
+from tocsin.domain.retry import RETRY_AFTER_MAX_S, grown_s
 
 MAIN = "main"
 """Name of the one way of a credential whose vendor has one address."""
@@ -50,6 +50,8 @@ class Way:
         self._failing_since: float | None = None
         self._last_fault = ""
         self._probe_at = float("inf")
+        self._obeyed_until = float("-inf")
+        """The vendor wants to be asked no earlier."""
         self._failed_probes = 0
         self._is_probing = False
         self._has_proved = False
@@ -60,12 +62,26 @@ class Way:
 
     # what has been heard
 
-    def record(self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = "") -> str:
-        """Take in what a request came to; answers why that opened the breaker, or nothing."""
+    def record(
+        self,
+        outcome: Outcome,
+        now: float,
+        asked_s: float = 0.0,
+        said: str = "",
+        *,
+        device: int | None = None,
+    ) -> str:
+        """Take in what a request came to; answers why that opened the breaker, or nothing.
+
+        `device` is whom it was for, where it was for one alone.
+        """
         if outcome in OURS:
             return ""
         self.hear(outcome, now, said)
-        return self.breaker.record(outcome, now, asked_s, said)
+        if outcome is Outcome.SERVER_ERROR:
+            # Throttling may mean one device alone.
+            self._obey(asked_s, now)
+        return self.breaker.record(outcome, now, asked_s, said, device=device)
 
     def record_probe(
         self, outcome: Outcome, now: float, asked_s: float = 0.0, said: str = ""
@@ -86,6 +102,8 @@ class Way:
         if outcome in FAILING or outcome in ACCUSING:
             self.hear(outcome, now, said)
             self._put_off_probe(now)
+            if outcome in PAUSING:
+                self._obey(asked_s, now)
             return self.breaker.record_probe(outcome, now, asked_s, said)
         if self.breaker.close(now):
             self._open_up()
@@ -117,6 +135,7 @@ class Way:
         self._failing_since = None
         self._failed_probes = 0
         self._probe_at = float("inf")
+        self._obeyed_until = float("-inf")
 
     def _open_up(self) -> None:
         """It carries again: whoever waits is let out, in steps."""
@@ -139,7 +158,18 @@ class Way:
         """Whether to ask with a push to nobody now."""
         if self._is_probing or (self.pause is not None and now < self.pause.until):
             return False
-        return now >= (self.breaker.until if self.breaker.is_open else self._probe_at)
+        return now >= self._asked_at
+
+    @property
+    def _asked_at(self) -> float:
+        """When it is asked with a push to nobody."""
+        if self.breaker.is_open:
+            return self.breaker.until
+        return max(self._probe_at, self._obeyed_until)
+
+    def _obey(self, asked_s: float, now: float) -> None:
+        """Ask no earlier than the vendor wants."""
+        self._obeyed_until = max(self._obeyed_until, now + min(asked_s, RETRY_AFTER_MAX_S))
 
     def begin_probe(self) -> None:
         """One is on its way: `record_probe` has to follow."""
@@ -157,7 +187,7 @@ class Way:
 
     def wait_s(self, now: float) -> float:
         """How long whoever waits for it should wait before looking again."""
-        until = self.breaker.until if self.breaker.is_open else self._probe_at
+        until = self._asked_at
         least_s = PROBE_S * self._scale
         return min(PROBE_MAX_S, max(least_s, until - now)) if until != float("inf") else least_s
 
@@ -173,7 +203,7 @@ class Way:
             reason = f"{self.pause.code} {self.pause.info}".strip()
             return Stoppage("paused", reason, self.pause.until, part)
         if self.is_down(now):
-            return Stoppage("down", self._last_fault, self._probe_at, part)
+            return Stoppage("down", self._last_fault, self._asked_at, part)
         return None
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver
 from tests.unit.channels.test_driver import OK, outcomes, proven
-from tocsin.channels import apns
+from tocsin.channels import apns, webpush
 from tocsin.channels.driver import BEGUN_MIN, Driver
 from tocsin.channels.pace import OPEN_S
 from tocsin.channels.tokens_told import SERVING_S
@@ -20,6 +20,9 @@ from tocsin.clock import ManualClock, settle_loop
 from tocsin.conversation import ANY_WAY, Delivery, Fault, Request, Response
 from tocsin.domain.outcome import Outcome
 from tocsin.metrics import Metrics
+
+ORIGIN = "https://push.example.com"
+SUBSCRIPTION = webpush.nobody(ORIGIN).replace("nobody", "somebody")
 
 
 @pytest.fixture
@@ -171,6 +174,39 @@ async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> No
     assert one.room(clock.now()) > 0
     is_down = False
     assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+
+
+async def test_a_retry_after_is_obeyed_by_pushes_to_nobody_too(clock: ManualClock) -> None:
+    answer = Response(503, {"retry-after": "600"})
+    http = ScriptedHttp(lambda _: answer)
+    one = driver(webpush, http, clock=clock)
+    one.tend(clock.now())
+    await one.deliver(batch(1, token=SUBSCRIPTION), OpenGate())
+    await tended(one, clock, 595)
+    assert len(http.requests) == 1
+    await tended(one, clock, 600)
+    assert len(http.requests) == 2, "its own answer is obeyed likewise"
+    answer = Response(404)
+    assert await tended(one, clock, 10) == [ORIGIN]
+
+
+async def test_one_device_that_is_throttled_keeps_nobody_waiting(clock: ManualClock) -> None:
+    """However often it is sent to: what it yields says nothing of the others."""
+    http = ScriptedHttp(lambda it: Response(429) if it.path.endswith(f"{1:064x}") else OK)
+    one = driver(apns, http, clock=clock)
+    for _ in range(60):
+        await one.deliver(batch(1), OpenGate())
+        await clock.advance(0.25)
+    assert one.room(clock.now()) > 0
+    others = msgspec.structs.replace(batch(3), deliveries=batch(3).deliveries[1:])
+    assert outcomes(await one.deliver(others, OpenGate())) == {Outcome.ACCEPTED: 2}
+
+
+async def test_a_key_that_one_push_service_refuses_stops_no_other(clock: ManualClock) -> None:
+    one = driver(webpush, ScriptedHttp(lambda _: OK), clock=clock)
+    one.trip("403 BadJwtToken")
+    assert one.stoppage(clock.now()) is None
+    assert await tended(one, clock, 2 * OPEN_S) == [ANY_WAY]
 
 
 async def test_what_fails_now_and_then_wakes_nobody_early(clock: ManualClock) -> None:

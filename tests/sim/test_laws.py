@@ -61,7 +61,8 @@ async def test_a_job_that_breaks_every_worker_becomes_a_dead_letter() -> None:
     world.channels.plain = BrokenChannel(world.vendor, replaces=True)
     world.hire()
     task = await world.push()
-    await world.run(120, step_s=0.25)
+    # The last repeat comes ten minutes after the one before.
+    await world.run(1200, step_s=0.5)
     assert await has_ended(world, task) == []
     assert await books_add_up(world, task) == []
     assert (await world.ledger(task)).states["in_doubt"] == 3

@@ -144,6 +144,11 @@ def decide_begin(
         ):
             books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
             return books.done()
+        if lapsed_at is not None and body.past.doubts > 1:
+            due_at = lapsed_at + REPEAT_WAITS_S[body.past.doubts - 1]
+            if due_at > now:
+                books.requeue(_put_off(view, body, due_at))
+                return books.done()
         rest = _Sorting(view, body, audience, now).sort(books)
         if repeat_replaces is None:
             books.settle(State.IN_DOUBT, rest.doubted, code="-1", info="no such certificate")
@@ -167,6 +172,15 @@ def _interrupted(past: Past, begun_at: float) -> Past:
         info="interrupted",
         doubts=past.doubts + 1,
         doubted_at=begun_at,
+    )
+
+
+def _put_off(view: StepView, body: SendBody, due_at: float) -> NewJob:
+    """A repeat that was interrupted, as the next one: no earlier than that is due."""
+    job = view.job
+    doubted = msgspec.structs.replace(body, doubted=body.devices)
+    return NewJob(
+        task=view.task.number, queue=job.queue, lane=job.lane, body=doubted, not_before=due_at
     )
 
 

@@ -106,7 +106,7 @@ def test_a_job_that_lapsed_too_often_is_in_doubt() -> None:
     ]
     decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True)
     for doubts, is_over in ((3, False), (4, True)):
-        seen = view(*devices)
+        seen = view(*devices, begun_at=NOW - 600)
         body = msgspec.structs.replace(SENT, past=Past(doubts=doubts))
         seen = msgspec.structs.replace(seen, job=msgspec.structs.replace(seen.job, body=body))
         edit = decide(seen)
@@ -114,7 +114,27 @@ def test_a_job_that_lapsed_too_often_is_in_doubt() -> None:
         if not is_over:
             assert isinstance(edit.body, SendBody)
             assert (edit.body.doubted, edit.body.past.doubts) == (SENT.devices, doubts + 1)
-            assert edit.body.past.doubted_at == NOW - 60
+            assert edit.body.past.doubted_at == NOW - 600
+
+
+def test_a_repeat_that_a_crash_interrupted_is_followed_by_one_in_its_time() -> None:
+    """Two crashes within a second are no reason to show the push three times within a second."""
+    devices = [
+        Device(number=number, registration_id=f"R{number}", account=number, route=ROUTE)
+        for number in SENT.devices
+    ]
+    decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True)
+    for doubts, wait_s in ((0, 0), (1, 30), (2, 120), (3, 600)):
+        seen = view(*devices, begun_at=NOW - 1)
+        body = msgspec.structs.replace(SENT, past=Past(doubts=doubts))
+        seen = msgspec.structs.replace(seen, job=msgspec.structs.replace(seen.job, body=body))
+        edit = decide(seen)
+        assert edit.is_done is (wait_s > 0)
+        for job in edit.jobs:
+            assert isinstance(job.body, SendBody)
+            assert job.not_before == NOW - 1 + wait_s
+            assert (job.body.doubted, job.body.past.doubts) == (SENT.devices, doubts + 1)
+        assert len(edit.jobs) == (wait_s > 0)
 
 
 def test_who_may_have_been_reached_stands_in_the_books_while_the_repeat_waits() -> None:

@@ -125,9 +125,21 @@ def vendors_have_one_shape(root: Path) -> list[Breach]:
         if pair not in (set(), {"request", "read"}) or bool(pair) == ("deliver" in names):
             breaches.append(source.breach(1, "either request and read, or deliver"))
         breaches += _out_of_order(source, named)
+        breaches += _imported(source)
         if not SOURCED.match(ast.get_docstring(source.tree) or ""):
             breaches.append(source.breach(1, "the docstring links the pages used, with their date"))
     return breaches
+
+
+def _imported(source: Source) -> list[Breach]:
+    """Common names that a vendor's file imports: the registry would take them for its own."""
+    found = (node for node in source.tree.body if isinstance(node, ast.ImportFrom))
+    return [
+        source.breach(node, f"{alias.asname or alias.name} is imported, and is no member of this")
+        for node in found
+        for alias in node.names
+        if (alias.asname or alias.name) in ORDER
+    ]
 
 
 def vendors_take_the_same_parameters(root: Path) -> list[Breach]:

@@ -229,6 +229,7 @@ VENDORS = (
         22,
         rules_shapes.vendors_take_the_same_parameters,
     ),
+    changed("import Outcome", "import Outcome, identity", 4),
     changed("def read", "def _read", 1),
     changed("def request", "def deliver", 1),
     changed('NAME = "bell"', 'LIMITS = 1\n\nNAME = "bell"', 8),

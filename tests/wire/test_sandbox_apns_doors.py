@@ -6,14 +6,18 @@ import asyncio
 import base64
 import json
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from tests.patience import PATIENCE_S
 from tests.wire.sandbox_kit import Answer, H2Client, address, provider_token, trusting
-from tocsin.clock import ManualClock
+from tocsin.clock import ManualClock, SystemClock
+from tocsin.demo.stage import COMMAND
 from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.listener import PREFACE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
@@ -131,6 +135,24 @@ async def test_a_signature_in_der_is_taken_where_the_sandbox_says_so(
                 "reason": "InvalidProviderToken"
             }
         client.close()
+
+
+async def test_the_command_takes_signatures_in_der_where_it_is_told_to() -> None:
+    words = ("sandbox", "--der-signatures", "--port", "0", "--json")
+    process = await asyncio.create_subprocess_exec(*COMMAND, *words, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            told = json.loads(await process.stdout.readline())
+        proof = told["apns"]["credential"]
+        claims = {"iss": proof["team_id"], "iat": int(SystemClock().now())}
+        token = jwt.encode(claims, proof["private_key"], "ES256", {"kid": proof["key_id"]})
+        client = await H2Client.connect(told["apns"]["url"], told["ca_pem"])
+        assert (await push(client, der_signed(token))).status == 200
+        client.close()
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 @pytest.mark.parametrize(

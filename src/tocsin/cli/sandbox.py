@@ -14,6 +14,7 @@ from tocsin.channels.registry import find, real_hosts
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
 from tocsin.client.sandbox import SandboxDoor
+from tocsin.sandbox.apns import ApnsSettings
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
 from tocsin.sandbox.real_hosts import HTTPS_PORT
@@ -75,6 +76,13 @@ VendorPorts = Annotated[
 StrictDevices = Annotated[
     bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
 ]
+DerSignatures = Annotated[
+    bool,
+    typer.Option(
+        "--der-signatures",
+        help="Let Apple take provider tokens signed in DER form too, as pushy signs them.",
+    ),
+]
 AdminPort = Annotated[int, typer.Option("--port", help="Port of the admin door; 0: any free one.")]
 
 
@@ -92,6 +100,7 @@ def sandbox(
     seed: Annotated[int | None, typer.Option(help="Make faults repeatable.")] = None,
     knows_all: StrictDevices = False,
     project: Annotated[str, typer.Option(help="FCM project id.")] = FcmSettings().project_id,
+    der_signatures: DerSignatures = False,
     receipts: ReceiptsTo = "",
     receipt_delay_s: ReceiptDelay = 0.0,
     hosts: Hosts = False,
@@ -116,6 +125,7 @@ def sandbox(
         log_path="" if log is None else str(log),
         seed=seed,
         knows_all_devices=knows_all,
+        apns=ApnsSettings(takes_der_signatures=der_signatures),
         fcm=FcmSettings(project_id=project),
         hosts=real_hosts(),
         hosts_port=HTTPS_PORT if hosts else 0,

@@ -209,12 +209,15 @@ HINTS = {
 }
 
 
+_WITHOUT_BRACKETS = str.maketrans("", "", "<>[](){}")
+
+
 def normal_token(token: str) -> str | None:
-    """Hex text in small letters: case, white space and angle brackets are no part of a token.
+    """Hex text in small letters: case, white space and brackets are no part of a token.
 
     Apple says not to rely on a length; none has ever been under 32 bytes, nor half a byte longer.
     """
-    bare = "".join(token.split()).replace("<", "").replace(">", "").lower()
+    bare = "".join(token.split()).translate(_WITHOUT_BRACKETS).lower()
     return bare if _TOKEN.fullmatch(bare) else None
 
 

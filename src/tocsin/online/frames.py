@@ -82,13 +82,14 @@ class HelloFrame(Struct, frozen=True, kw_only=True, tag="hello"):
 class AckFrame(Struct, frozen=True, tag="ack"):
     """A push has arrived."""
 
-    id: PushId
+    id: str
+    """Of any length: what is no TaskId is answered so, and the client stops repeating it."""
 
 
 class ClickFrame(Struct, frozen=True, tag="click"):
     """Somebody has opened a push."""
 
-    id: PushId
+    id: str
 
 
 class PingFrame(Struct, frozen=True, tag="ping"):

@@ -56,6 +56,7 @@ KIT = VendorKit(
         PHONE_TOKEN,
         PHONE_TOKEN.upper(),
         f"<{' '.join(PHONE_TOKEN[at : at + 8] for at in range(0, 64, 8))}>",
+        f"[{PHONE_TOKEN}]",
         f"{PHONE_TOKEN[:32]}\r\n{PHONE_TOKEN[32:].upper()}\n",
     ),
     others=(PHONE_TOKEN[::-1], PHONE_TOKEN + "00"),

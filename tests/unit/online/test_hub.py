@@ -57,19 +57,21 @@ async def test_a_click_is_booked_and_what_does_not_count_is_told_so_for_good() -
     await rig.hub.push(task, -1, [number])
     await rig.say(line, type="click", id=task.task_id)
     await rig.say(line, type="ack", id=other.task_id)
-    await rig.say(line, type="ack", id="nonsense")
+    unreadable = ("nonsense", "", "x" * 4000)
+    for name in unreadable:
+        await rig.say(line, type="ack", id=name)
     frames = client.of("acked")
     assert [(it["id"], it["stage"], it.get("code")) for it in frames] == [
         (task.task_id, 3, None),
         (other.task_id, 2, 70402),
-        ("nonsense", 2, 90001),
+        *((name, 2, 90001) for name in unreadable),
     ]
     assert all(it["info"] for it in frames[1:])
     assert await rig.booked(task, Stage.CLICKED) == {number}
     assert await rig.booked(other, Stage.REACHED) == set()
     # It stays connected: the answer is about the push alone.
     await rig.say(line, type="click", id=task.task_id)
-    assert len(client.of("acked")) == 4
+    assert len(client.of("acked")) == 6
 
 
 async def test_only_those_in_the_audience_are_written_to() -> None:

@@ -102,6 +102,8 @@ class Driver(ABC):
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
         self._on_wire = Peak()
+        self._waits_no_more = 0
+        """Devices of batches under way that wait for no answer any more."""
         self._batches = 0
         self._is_retired = False
         self._tell = Teller(vendor, record, tools.metrics)
@@ -115,7 +117,10 @@ class Driver(ABC):
         # Twice what was lately on the wire at once keeps it busy, and lets it grow; what a crash
         # leaves in doubt is hardly more than was under way.
         devices_max = self._limits.devices_max
-        return max(BEGUN_MIN, 2 * self._on_wire.most * devices_max)
+        if self._way_of is None:
+            return max(BEGUN_MIN, 2 * self._on_wire.most * devices_max)
+        # Where a server answers nobody, the rest of its batch waits for it and keeps nobody busy.
+        return max(2 * BEGUN_MIN, 2 * self._on_wire.most) + self._waits_no_more
 
     def room(self, now: float) -> int:
         if self._keeper.is_denied(now):
@@ -279,7 +284,12 @@ class Driver(ABC):
 
         `units` are the targets of the request.
         """
-        await way.enter()
+        now = self._clock.now()
+        if turn.is_probe:
+            # It is to tell whether those who hold the places wait in vain.
+            way.enter_at_once(now)
+        elif (self._way_of is not None and way.is_stuck(now)) or not await way.enter(now):
+            return held(way.wait_s(now), way)
         begun: Begun | Denied | None = None
         try:
             await self._slots.acquire()
@@ -292,13 +302,13 @@ class Driver(ABC):
                     self._slots.release()
         finally:
             if not isinstance(begun, Begun):
-                way.leave()
+                way.leave(self._clock.now())
         return begun
 
     def _give_up_place(self, way: Way) -> None:
         self._taken -= 1
         self._slots.release()
-        way.leave()
+        way.leave(self._clock.now())
 
     async def _ask(self, turn: Turn, way: Way, units: int) -> Begun | Denied:
         refusal = self._why_held(turn, way)

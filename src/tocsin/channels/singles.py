@@ -46,9 +46,11 @@ class SingleDriver(Driver):
             receipts[index] = await self._within(
                 turn, begun, work, lambda: Denied(Outcome.UNKNOWN, *OUR_FAULT).receipt(delivery)
             )
+            self._waits_no_more += 1
 
         under_way: set[asyncio.Task[None]] = set()
-        watch = asyncio.create_task(self._watch(turn, under_way))
+        ways = self._by_way(deliveries)
+        watch = asyncio.create_task(self._watch(turn, ways, under_way))
         try:
             async with asyncio.TaskGroup() as group:
 
@@ -57,17 +59,18 @@ class SingleDriver(Driver):
                         begun = await self._begin(turn, way)
                         if isinstance(begun, Denied):
                             receipts[index] = begun.receipt(deliveries[index])
+                            self._waits_no_more += 1
                             continue
                         task = group.create_task(send(index, deliveries[index], begun))
                         under_way.add(task)
                         task.add_done_callback(under_way.discard)
 
-                ways = self._by_way(deliveries)
                 for way, indexes in ways[1:]:
                     group.create_task(stream(way, indexes))
                 await stream(*ways[0])
         finally:
             watch.cancel()
+            self._waits_no_more -= sum(receipt is not None for receipt in receipts)
         no_answer = Denied(Outcome.UNKNOWN, *NO_ANSWER)
         return [
             receipt or no_answer.receipt(delivery)
@@ -83,14 +86,25 @@ class SingleDriver(Driver):
             places.setdefault(self._way_of(delivery.token), []).append(index)
         return [(self._ways.of(name), indexes) for name, indexes in places.items()]
 
-    async def _watch(self, turn: Turn, under_way: set[asyncio.Task[None]]) -> None:
+    async def _watch(
+        self,
+        turn: Turn,
+        ways: Sequence[tuple[Way, Sequence[int]]],
+        under_way: set[asyncio.Task[None]],
+    ) -> None:
         """Give up what has no answer yet once the gate has closed, unless it awaits answers.
 
+        Where a credential has many ways, nobody waits for one that answers nobody: its job would
+        keep the others' from their places.
         Behind a stream limit the client's library may hold requests that it has taken, and begin
         them seconds later; which of them it holds it does not tell, so all end in doubt.
         """
         while True:
             await self._clock.sleep(WATCH_S)
+            if self._way_of is not None:
+                now = self._clock.now()
+                for way, _ in ways:
+                    way.turn_away(now)
             if turn.gate.awaits_answers:
                 continue
             if under_way and await turn.gate.may_begin(turn.batch) is not None:

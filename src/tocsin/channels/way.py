@@ -58,7 +58,11 @@ class Way:
         self._places_max = places_max
         self._places = min(places_max, PLACES_MIN)
         self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._moved_at = float("-inf")
+        """When a request last began or ended."""
+        self._is_silent = False
+        """Whether its last fault was no answer at all."""
+        self._waiting: deque[asyncio.Future[bool]] = deque()
 
     # what has been heard
 
@@ -116,6 +120,7 @@ class Way:
             return
         if outcome in FAILING:
             self._last_fault = said or outcome
+            self._is_silent = outcome not in PAUSING
             if self._failing_since is None:
                 self._failing_since = now
                 self._probe_at = now + PROBE_S * self._scale
@@ -224,28 +229,52 @@ class Way:
         """Requests that may begin at once."""
         return max(0, self._places - self._taken)
 
-    async def enter(self) -> None:
-        """Wait for a place; `leave` gives it up."""
+    def is_stuck(self, now: float) -> bool:
+        """Whether whoever comes now would wait for a server that answers nobody.
+
+        One that answers with errors is still asked by one device at a time: its word to nobody may
+        differ.
+        """
+        if self.is_down(now):
+            return self._taken > 0 or self._is_silent
+        return self._taken >= self._places and now - self._moved_at >= TROUBLE_S * self._scale
+
+    async def enter(self, now: float) -> bool:
+        """Wait for a place, which `leave` gives up; False: turned away."""
         if self._taken < self._places and not self._waiting:
-            self._taken += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+            self.enter_at_once(now)
+            return True
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
         try:
-            await turn
+            return await place
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
+            if place.done() and not place.cancelled() and place.result():
+                self.leave(now)
             raise
 
-    def leave(self) -> None:
+    def enter_at_once(self, now: float) -> None:
+        """Take a place, whether or not there is one free."""
+        self._taken += 1
+        self._moved_at = now
+
+    def leave(self, now: float) -> None:
         """Give a place up."""
         self._taken -= 1
+        self._moved_at = now
         self._let_in()
+
+    def turn_away(self, now: float) -> None:
+        """Let those who wait for a place wait no longer where it is stuck."""
+        if self.is_stuck(now):
+            while self._waiting:
+                place = self._waiting.popleft()
+                if not place.done():
+                    place.set_result(False)
 
     def _let_in(self) -> None:
         while self._waiting and self._taken < self._places:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            place = self._waiting.popleft()
+            if not place.done():
                 self._taken += 1
-                turn.set_result(None)
+                place.set_result(True)

@@ -104,6 +104,7 @@ class Dispatcher:
         if self._held and now - self._extended_at >= self._pace.extend_every_s:
             await self.extend()
         await self._keep_gate_fresh()
+        self._worker.look()
         wait_s = self._pace.poll_s
         heads = await self._store.heads(now)
         await self._tend(heads)

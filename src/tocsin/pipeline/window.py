@@ -43,6 +43,11 @@ class Window:
             if line.is_empty:
                 self._lines.pop(place, None)
 
+    def look(self) -> None:
+        """Let in who fits by now: how many may be begun changes by itself, too."""
+        for line in list(self._lines.values()):
+            line.let_in()
+
 
 class _Line:
     """One credential's window, and who waits for it."""
@@ -67,14 +72,15 @@ class _Line:
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self._begun[lane] -= count
-            self._let_in()
+            self.let_in()
             raise
 
     def leave(self, lane: Lane, count: int) -> None:
         self._begun[lane] -= count
-        self._let_in()
+        self.let_in()
 
-    def _let_in(self) -> None:
+    def let_in(self) -> None:
+        """Let in those who fit, the oldest of each lane first."""
         for lane in sorted(Lane):
             waiting = self._waiting[lane]
             while waiting:

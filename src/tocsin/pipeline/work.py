@@ -104,6 +104,10 @@ class Worker:
             case _:
                 await self._fanout.run(job)
 
+    def look(self) -> None:
+        """Begin what waits for the window of its credential and fits by now."""
+        self._window.look()
+
     async def _send(self, job: Job, body: SendBody) -> None:
         channel = await self._channels.channel(job.app, body.credential)
         place = (job.app, body.credential)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -29,7 +29,7 @@ from tocsin.channels.denials import (
 )
 from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
-from tocsin.channels.pace import ACCUSING, FAILING, Peak, Repeats
+from tocsin.channels.pace import ACCUSING, FAILING, Peak
 from tocsin.channels.placing import placed
 from tocsin.channels.registry import (
     Vendor,
@@ -50,6 +50,7 @@ from tocsin.conversation import (
     ANY_WAY,
     Authority,
     Batch,
+    Delivery,
     Denied,
     Fault,
     Request,
@@ -70,7 +71,6 @@ Got = TypeVar("Got")
 Ask = Callable[[Request], Awaitable[Response | Denied]]
 """Sends one request of a conversation, or says why it got no answer."""
 
-MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
 BEGUN_MIN = 200
 """Devices that may always be begun at once: those of one job of single sends."""
 
@@ -93,7 +93,6 @@ class Driver(ABC):
         self._discretion = Discretion(settings)
         self._way_of = way_of(vendor)
         self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale)
-        self._repeats = Repeats(tools.scale)
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()
@@ -156,8 +155,7 @@ class Driver(ABC):
             reason = f"no authority: {denied.code} {denied.info}".strip()
             told = Stoppage(state, reason, now + (denied.retry_after_s or 0.0))
             return self._explained(told)
-        until = self._repeats.stopped_until(now)
-        return None if until is None else Stoppage("doubtful", MOSTLY_UNANSWERED, until)
+        return self._ways.doubtful(now)
 
     def _explained(self, stoppage: Stoppage) -> Stoppage:
         """With what the client said of the last request that got no answer, if that is why.
@@ -224,8 +222,7 @@ class Driver(ABC):
         self._tell.deliveries(counted)
         now = self._clock.now()
         if batch.doubted_at is not None:
-            tried = sum(times for outcome, times in counted.items() if outcome not in OURS)
-            self._repeats.record(tried, counted[Outcome.UNKNOWN], now)
+            self._count_repeats(batch, receipts, now)
         self._tokens.record(receipts, counted, now)
         return receipts
 
@@ -261,6 +258,21 @@ class Driver(ABC):
         """Send the batch; one receipt per delivery, in order."""
 
     # ways
+
+    def _by_way(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
+        """Places in the batch by way."""
+        if self._way_of is None:
+            return [(self._ways.main, range(len(deliveries)))]
+        places: dict[str, list[int]] = {}
+        for index, delivery in enumerate(deliveries):
+            places.setdefault(self._way_of(delivery.token), []).append(index)
+        return [(self._ways.of(name), indexes) for name, indexes in places.items()]
+
+    def _count_repeats(self, batch: Batch, receipts: Sequence[Receipt], now: float) -> None:
+        for way, places in self._by_way(batch.deliveries):
+            outcomes = [receipts[place].outcome for place in places]
+            tried = sum(outcome not in OURS for outcome in outcomes)
+            way.repeats.record(tried, outcomes.count(Outcome.UNKNOWN), now)
 
     async def _ask_nobody(self, way: Way) -> Receipt:
         """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""
@@ -338,7 +350,7 @@ class Driver(ABC):
         doubted_at = turn.batch.doubted_at
         if doubted_at is None:
             return None
-        until = self._repeats.stopped_until(now)
+        until = way.repeats.stopped_until(now)
         if until is not None:
             return held(max(1.0, until - now))
         if way.proved_at <= doubted_at:

@@ -77,15 +77,6 @@ class SingleDriver(Driver):
             for receipt, delivery in zip(receipts, deliveries, strict=True)
         ]
 
-    def _by_way(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
-        """Places in the batch by way."""
-        if self._way_of is None:
-            return [(self._ways.main, range(len(deliveries)))]
-        places: dict[str, list[int]] = {}
-        for index, delivery in enumerate(deliveries):
-            places.setdefault(self._way_of(delivery.token), []).append(index)
-        return [(self._ways.of(name), indexes) for name, indexes in places.items()]
-
     async def _watch(
         self,
         turn: Turn,

@@ -11,13 +11,14 @@ from collections import deque
 
 from msgspec import Struct
 
-from tocsin.channels.pace import ACCUSING, FAILING, PAUSING, Breaker
+from tocsin.channels.pace import ACCUSING, FAILING, PAUSING, Breaker, Repeats
 from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import OURS, Outcome
 from tocsin.domain.retry import RETRY_AFTER_MAX_S, grown_s
 
 MAIN = "main"
 """Name of the one way of a credential whose vendor has one address."""
+MOSTLY_UNANSWERED = "most repeats got no answer, as the first attempts did not"
 TROUBLE_S = 1.0
 """After so long without an answer to rely on a way is down. Shorter gaps between faults and answers
 are those of a vendor that fails now and then, and nothing is let out early for them."""
@@ -46,6 +47,8 @@ class Way:
         self.proved_at = float("-inf")
         """When the vendor last gave an answer that only a way that works can bring."""
         self.pause: Pause | None = None
+        self.repeats = Repeats(scale)
+        """What repeats on it came to of late."""
         self._scale = scale
         self._failing_since: float | None = None
         self._last_fault = ""
@@ -210,6 +213,12 @@ class Way:
         if self.is_down(now):
             return Stoppage("down", self._last_fault, self._asked_at, part)
         return None
+
+    def doubtful(self, now: float) -> Stoppage | None:
+        """Why it repeats nothing that may have been shown."""
+        until = self.repeats.stopped_until(now)
+        part = "" if self.name == MAIN else self.name
+        return None if until is None else Stoppage("doubtful", MOSTLY_UNANSWERED, until, part)
 
     @property
     def is_idle(self) -> bool:

@@ -64,6 +64,11 @@ class Ways:
         found = (way.stoppage(now) for way in self._ways.values())
         return next((stoppage for stoppage in found if stoppage is not None), None)
 
+    def doubtful(self, now: float) -> Stoppage | None:
+        """Why one of them repeats nothing that may have been shown."""
+        found = (way.doubtful(now) for way in self._ways.values())
+        return next((stoppage for stoppage in found if stoppage is not None), None)
+
     async def close(self) -> None:
         """Stop asking."""
         for probe in self._probes:

@@ -270,6 +270,30 @@ async def test_repeats_stop_where_most_of_them_get_no_answer(clock: ManualClock)
     assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
 
 
+async def test_a_server_that_loses_its_answers_stops_no_others_repeats(clock: ManualClock) -> None:
+    """It answers for nobody, so that its way seems to work."""
+    strange = SUBSCRIPTION.replace("push.example.com", "strange.example.org")
+
+    def answer(request: Request) -> Response | Fault:
+        is_lost = "strange" in request.origin and "somebody" in request.path
+        return Fault("maybe_sent", "no answer") if is_lost else OK
+
+    one = driver(webpush, ScriptedHttp(answer), clock=clock)
+    one.tend(clock.now())
+    for _ in range(4):
+        doubted = msgspec.structs.replace(batch(8, token=strange), doubted_at=clock.now())
+        await one.deliver(doubted, OpenGate())
+        await tended(one, clock, 35)
+        await one.deliver(doubted, OpenGate())
+    stoppage = one.stoppage(clock.now())
+    assert stoppage is not None
+    assert stoppage.part == "https://strange.example.org"
+    doubted = msgspec.structs.replace(batch(1, token=SUBSCRIPTION), doubted_at=clock.now())
+    await one.deliver(doubted, OpenGate())
+    await tended(one, clock, 35)
+    assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
+
+
 async def test_what_is_refused_here_is_final_and_says_nothing_of_the_vendor() -> None:
     fault = Fault("refused", "the name leads to an address that is not public")
     one = driver(apns, ScriptedHttp(lambda _: fault))

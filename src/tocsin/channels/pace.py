@@ -148,6 +148,14 @@ class Breaker:
         """The next probe is not due before that."""
         self.until = max(self.until, until)
 
+    def put_back(self, by_s: float) -> None:
+        """The clock was put back by so much."""
+        self.until -= by_s
+        self._closed_at -= by_s
+        for second in self._seconds:
+            second.at -= round(by_s)
+            second.asked_until -= by_s
+
     def trip(self, now: float, reason: str) -> bool:
         """Open it from outside; False if it was open."""
         if self.is_open:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.channels.pace import ACCUSING, FAILING, PAUSING, Breaker, Repeats
 from tocsin.conversation import Stoppage
@@ -55,6 +56,7 @@ class Way:
         self._probe_at = float("inf")
         self._obeyed_until = float("-inf")
         """The vendor wants to be asked no earlier."""
+        self._looked_at = float("-inf")
         self._failed_probes = 0
         self._is_probing = False
         self._has_proved = False
@@ -164,9 +166,24 @@ class Way:
 
     def probe_is_due(self, now: float) -> bool:
         """Whether to ask with a push to nobody now."""
+        if now < self._looked_at:
+            self._put_back(self._looked_at - now)
+        self._looked_at = now
         if self._is_probing or (self.pause is not None and now < self.pause.until):
             return False
         return now >= self._asked_at
+
+    def _put_back(self, by_s: float) -> None:
+        """The clock was put back: what was to be in a minute is in a minute still."""
+        self.breaker.put_back(by_s)
+        self._probe_at -= by_s
+        self._obeyed_until -= by_s
+        self._moved_at -= by_s
+        self.proved_at -= by_s
+        if self._failing_since is not None:
+            self._failing_since -= by_s
+        if self.pause is not None:
+            self.pause = replace(self.pause, until=self.pause.until - by_s)
 
     @property
     def _asked_at(self) -> float:

@@ -162,6 +162,21 @@ async def test_a_server_that_moved_to_an_address_of_ours_holds_nobody_back(
     assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.NOT_ALLOWED: 10}
 
 
+async def test_a_clock_that_is_put_back_shuts_no_way(clock: ManualClock) -> None:
+    """The end of an outage is noticed in 30 seconds, whatever time it is said to be."""
+    is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)
+    one = driver(apns, http, clock=clock)
+    one.tend(clock.now())
+    for _ in range(3):
+        await one.deliver(batch(10), OpenGate())
+        await clock.advance(1)
+    assert await tended(one, clock, 60) == []
+    is_down = False
+    clock._now -= 3600
+    assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
+    assert one.room(clock.now()) > 0
+
+
 async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:
     """Too few failures for the breaker: still the end of the outage is noticed in 30 seconds."""
     is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)

@@ -63,6 +63,9 @@ async def test_a_push_expires_when_its_life_ends(trouble: dict[str, Any]) -> Non
     number = await works.push(ttl_s=60)
     await works.go_on(60 + SOON_S, step_s=0.5)
     assert (await works.ledger(number)).states["expired"] == COUNT
+    blocks = (await works.books(number)).blocks
+    told = {(it.code, bool(it.info)) for it in blocks if it.kind == "device"}
+    assert told == {("-10", True)}, "nobody was tried, and the books say why"
 
 
 async def test_a_credential_that_was_put_right_sends_at_once() -> None:

@@ -113,11 +113,16 @@ class Settlement:
 
 
 def decide_begin(
-    now: float, audience: BitMap, *, repeat_replaces: Callable[[Message], bool] | None
+    now: float,
+    audience: BitMap,
+    *,
+    repeat_replaces: Callable[[Message], bool] | None,
+    stopped: str = "",
 ) -> Callable[[StepView], StepEdit]:
     """The decision that lets a send job begin: its `result` is a `Begun`, or None.
 
-    `repeat_replaces` is the channel's; None: there is no such credential any more.
+    `repeat_replaces` is the channel's; None: there is no such credential any more. `stopped` is why
+    the channel sends nothing: the reason of what expires without having been tried.
 
     Devices that acked online, moved to another account, lost their route or changed vendor are
     taken out here, under the same transaction that reads them.
@@ -135,6 +140,8 @@ def decide_begin(
             )
         over = closes(view.task, now)
         if over is not None:
+            if stopped and not body.past.cause:
+                body = msgspec.structs.replace(body, past=Past(code="-10", info=stopped))
             _settle_over(books, body, over)
             return books.done()
         if lapsed_at is not None and not (

@@ -142,7 +142,10 @@ class Worker:
     async def _begin(self, job: Job, body: SendBody, channel: Channel | None) -> Begun | None:
         audience = await self._audiences.of(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
-        decide = decide_begin(self._clock.now(), audience, repeat_replaces=replaces)
+        now = self._clock.now()
+        stoppage = channel.stoppage(now) if channel is not None else None
+        stopped = stoppage.reason if stoppage is not None and not stoppage.part else ""
+        decide = decide_begin(now, audience, repeat_replaces=replaces, stopped=stopped)
         want = StepWant(devices=body.devices, with_acked=body.waits_for_ack, with_handles=True)
         begun = await self._write(job, want, decide)
         assert begun is None or isinstance(begun, Begun)

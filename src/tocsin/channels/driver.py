@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -50,7 +50,6 @@ from tocsin.conversation import (
     ANY_WAY,
     Authority,
     Batch,
-    Delivery,
     Denied,
     Fault,
     Request,
@@ -60,7 +59,7 @@ from tocsin.conversation import (
 )
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import OURS, Outcome, Receipt
+from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.quota import Bucket
 from tocsin.ports import Channel, Gate
 
@@ -92,7 +91,7 @@ class Driver(ABC):
         self._says_something = says_something_of(vendor)
         self._discretion = Discretion(settings)
         self._way_of = way_of(vendor)
-        self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale)
+        self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale, self._way_of)
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
         self._tokens = TokensTold()
@@ -222,7 +221,7 @@ class Driver(ABC):
         self._tell.deliveries(counted)
         now = self._clock.now()
         if batch.doubted_at is not None:
-            self._count_repeats(batch, receipts, now)
+            self._ways.count_repeats(batch.deliveries, receipts, now)
         self._tokens.record(receipts, counted, now)
         return receipts
 
@@ -258,21 +257,6 @@ class Driver(ABC):
         """Send the batch; one receipt per delivery, in order."""
 
     # ways
-
-    def _by_way(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
-        """Places in the batch by way."""
-        if self._way_of is None:
-            return [(self._ways.main, range(len(deliveries)))]
-        places: dict[str, list[int]] = {}
-        for index, delivery in enumerate(deliveries):
-            places.setdefault(self._way_of(delivery.token), []).append(index)
-        return [(self._ways.of(name), indexes) for name, indexes in places.items()]
-
-    def _count_repeats(self, batch: Batch, receipts: Sequence[Receipt], now: float) -> None:
-        for way, places in self._by_way(batch.deliveries):
-            outcomes = [receipts[place].outcome for place in places]
-            tried = sum(outcome not in OURS for outcome in outcomes)
-            way.repeats.record(tried, outcomes.count(Outcome.UNKNOWN), now)
 
     async def _ask_nobody(self, way: Way) -> Receipt:
         """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""

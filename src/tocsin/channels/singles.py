@@ -49,7 +49,7 @@ class SingleDriver(Driver):
             self._waits_no_more += 1
 
         under_way: set[asyncio.Task[None]] = set()
-        ways = self._by_way(deliveries)
+        ways = self._ways.parts(deliveries)
         watch = asyncio.create_task(self._watch(turn, ways, under_way))
         try:
             async with asyncio.TaskGroup() as group:

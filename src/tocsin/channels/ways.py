@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tocsin.channels.way import MAIN, Way
-from tocsin.conversation import Stoppage
-from tocsin.domain.outcome import Receipt
+from tocsin.conversation import Delivery, Stoppage
+from tocsin.domain.outcome import OURS, Outcome, Receipt
 
 WAYS_MAX = 1024
 """Ways remembered; anybody can name another push service, so the oldest without trouble goes."""
@@ -21,7 +21,11 @@ Weigh = Callable[[Receipt, Way], None]
 class Ways:
     """Finds ways by name, and asks those that fail whether they carry again."""
 
-    def __init__(self, places_max: int, scale: float) -> None:
+    def __init__(
+        self, places_max: int, scale: float, way_of: Callable[[str], str] | None = None
+    ) -> None:
+        """`way_of` names the way of a token; None: all tokens have the same."""
+        self._way_of = way_of
         self._places_max = places_max
         self._scale = scale
         self._ways: dict[str, Way] = {}
@@ -40,6 +44,24 @@ class Ways:
                 self._forget()
             way = self._ways[name] = Way(name, self._places_max, self._scale)
         return way
+
+    def parts(self, deliveries: Sequence[Delivery]) -> list[tuple[Way, Sequence[int]]]:
+        """Places in the batch by way."""
+        if self._way_of is None:
+            return [(self.main, range(len(deliveries)))]
+        places: dict[str, list[int]] = {}
+        for index, delivery in enumerate(deliveries):
+            places.setdefault(self._way_of(delivery.token), []).append(index)
+        return [(self.of(name), indexes) for name, indexes in places.items()]
+
+    def count_repeats(
+        self, deliveries: Sequence[Delivery], receipts: Sequence[Receipt], now: float
+    ) -> None:
+        """Tell each way what the repeats on it came to."""
+        for way, places in self.parts(deliveries):
+            outcomes = [receipts[place].outcome for place in places]
+            tried = sum(outcome not in OURS for outcome in outcomes)
+            way.repeats.record(tried, outcomes.count(Outcome.UNKNOWN), now)
 
     def _forget(self) -> None:
         oldest = next(iter(self._ways))

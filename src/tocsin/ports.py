@@ -89,7 +89,10 @@ class Channel(Protocol):
 
     @property
     def begun_max(self) -> int:
-        """Devices that may be begun and not settled: enough to keep every request place busy."""
+        """Devices that may be begun and not settled: enough to keep every request place busy.
+
+        What does not fit begins in parts. Never fewer than a request names.
+        """
         ...
 
     def tend(self, now: float) -> Collection[str]:

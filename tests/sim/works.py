@@ -75,12 +75,13 @@ class Works:
         pace: Pace = PACE,
         clock: ManualClock | None = None,
         sandbox: Sandbox | None = None,
+        http: type[DirectHttp] = DirectHttp,
     ) -> None:
         """`sandbox`, which works by `clock`, is shared: to make its keys takes half a second."""
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.sandbox = sandbox or Sandbox(SandboxSettings(seed=1), self.clock)
-        self.http = DirectHttp(self.sandbox, self.clock, latency_s)
+        self.http = http(self.sandbox, self.clock, latency_s)
         self.metrics, chance, bus = Metrics(), Chance(1), LocalBus()
         self.vault = AesVault(KEY)
         self.operator = Operator(self.store, self.vault, self.clock)
@@ -131,8 +132,12 @@ class Works:
         rates: Mapping[str, float] | None = None,
         changed: Mapping[str, dict[str, Any]] | None = None,
         with_receipts: bool = False,
+        is_placed: bool = True,
     ) -> Works:
-        """Devices by vendor; `rates` of credentials by vendor, and `changed` settings of theirs."""
+        """Devices by vendor; `rates` of credentials by vendor, and `changed` settings of theirs.
+
+        With `is_placed` each credential says where its vendor is; else it is where tokens lead.
+        """
         if with_receipts:
             self.sandbox.receipts.settings = ReceiptSettings(url=URL)
         await self.operator.app_add(APP, {"profile": "unlimited", "ttl_s": 3600})
@@ -140,6 +145,8 @@ class Works:
             told = facts_of(name, self.sandbox, **(changed or {}).get(name, {}))
             if with_receipts:
                 told["settings"] |= _callback(name)
+            if not is_placed:
+                told["origin"] = ""
             if rates is not None:
                 told["rate_per_s"] = rates[name]
             added = await self.operator.credential_add(APP, told)

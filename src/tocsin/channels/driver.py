@@ -70,8 +70,10 @@ Got = TypeVar("Got")
 Ask = Callable[[Request], Awaitable[Response | Denied]]
 """Sends one request of a conversation, or says why it got no answer."""
 
-BEGUN_MIN = 200
-"""Devices that may always be begun at once: those of one job of single sends."""
+BEGUN_MIN = 32
+"""Devices that may always be begun at once; each answer to them shows room for more."""
+BEGUN_MIN_OF_WAYS = 400
+"""The same of a credential with many ways, any of which may answer nobody."""
 
 
 class Driver(ABC):
@@ -113,12 +115,15 @@ class Driver(ABC):
     @property
     def begun_max(self) -> int:
         # Twice what was lately on the wire at once keeps it busy, and lets it grow; what a crash
-        # leaves in doubt is hardly more than was under way.
-        devices_max = self._limits.devices_max
-        if self._way_of is None:
-            return max(BEGUN_MIN, 2 * self._on_wire.most * devices_max)
+        # leaves in doubt is hardly more than was under way. No more than the pace lets out waits.
+        devices_max, rate = self._limits.devices_max, self._bucket.rate
+        carried = max(1, self._on_wire.most) * devices_max
+        paced = max(devices_max, int(rate * WINDOW_S)) if rate else carried
+        least = min(BEGUN_MIN, 2 * paced) if rate else BEGUN_MIN
+        if self._way_of is not None:
+            least = BEGUN_MIN_OF_WAYS
         # Where a server answers nobody, the rest of its batch waits for it and keeps nobody busy.
-        return max(2 * BEGUN_MIN, 2 * self._on_wire.most) + self._waits_no_more
+        return max(least, carried + min(carried, paced)) + self._waits_no_more
 
     def room(self, now: float) -> int:
         if self._keeper.is_denied(now):

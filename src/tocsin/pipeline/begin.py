@@ -118,11 +118,14 @@ def decide_begin(
     *,
     repeat_replaces: Callable[[Message], bool] | None,
     stopped: str = "",
+    count_max: int | None = None,
+    scale: float = 1.0,
 ) -> Callable[[StepView], StepEdit]:
     """The decision that lets a send job begin: its `result` is a `Begun`, or None.
 
     `repeat_replaces` is the channel's; None: there is no such credential any more. `stopped` is why
-    the channel sends nothing: the reason of what expires without having been tried.
+    the channel sends nothing: the reason of what expires without having been tried. Devices over
+    `count_max` do not begin, and go on in a job of their own. `scale` is that of `Attempt`.
 
     Devices that acked online, moved to another account, lost their route or changed vendor are
     taken out here, under the same transaction that reads them.
@@ -152,7 +155,7 @@ def decide_begin(
             books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
             return books.done()
         if lapsed_at is not None and body.past.doubts > 1:
-            due_at = lapsed_at + REPEAT_WAITS_S[body.past.doubts - 1]
+            due_at = lapsed_at + REPEAT_WAITS_S[body.past.doubts - 1] * scale
             if due_at > now:
                 books.requeue(_put_off(view, body, due_at))
                 return books.done()
@@ -164,6 +167,9 @@ def decide_begin(
             return books.done()
         if not rest.devices:
             return books.done()
+        if count_max is not None and len(rest.devices) > count_max:
+            books.requeue(_rest_of(view, rest, count_max))
+            rest = narrowed(rest, range(count_max))
         devices = tuple(view.devices[number] for number in rest.devices)
         return books.begun(Begun(view.task, rest, devices, view.handles))
 
@@ -188,6 +194,18 @@ def _put_off(view: StepView, body: SendBody, due_at: float) -> NewJob:
     doubted = msgspec.structs.replace(body, doubted=body.devices)
     return NewJob(
         task=view.task.number, queue=job.queue, lane=job.lane, body=doubted, not_before=due_at
+    )
+
+
+def _rest_of(view: StepView, body: SendBody, first: int) -> NewJob:
+    """The job of the devices from this place on, at the old job's place in its queue."""
+    return NewJob(
+        task=view.task.number,
+        queue=view.job.queue,
+        lane=view.job.lane,
+        body=narrowed(body, range(first, len(body.devices))),
+        not_before=view.job.not_before,
+        attempt=view.job.attempt,
     )
 
 

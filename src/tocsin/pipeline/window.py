@@ -17,8 +17,8 @@ Place = tuple[int, int]
 """App and certificate ID."""
 Most = Callable[[], int]
 """How many may be begun, asked anew each time."""
-_Waiter = tuple[int, Most, asyncio.Future[None]]
-"""Devices, how many may be begun, and what lets them in."""
+_Waiter = tuple[int, Most, asyncio.Future[int]]
+"""Devices, how many may be begun, and what lets so many of them in."""
 
 
 class Window:
@@ -28,18 +28,19 @@ class Window:
         self._lines: dict[Place, _Line] = {}
 
     @contextlib.asynccontextmanager
-    async def of(self, place: Place, lane: Lane, count: int, most: Most) -> AsyncIterator[None]:
-        """Holds `count` devices of the window, after waiting for those before it.
+    async def of(self, place: Place, lane: Lane, count: int, most: Most) -> AsyncIterator[int]:
+        """Holds places for `count` devices or the first of them, after those before; how many.
 
-        Urgent work overtakes bulk. A job is never refused for its length, and neither lane keeps
-        the other out: the only job of its lane may always begin.
+        Urgent work overtakes bulk. What does not fit as a whole begins in parts of half a window:
+        while one is answered, another is sent. Neither lane keeps the other out: the only job of
+        its lane may always begin.
         """
         line = self._lines.setdefault(place, _Line())
-        await line.enter(lane, count, most)
+        held = await line.enter(lane, count, most)
         try:
-            yield
+            yield held
         finally:
-            line.leave(lane, count)
+            line.leave(lane, held)
             if line.is_empty:
                 self._lines.pop(place, None)
 
@@ -61,17 +62,18 @@ class _Line:
     def is_empty(self) -> bool:
         return not any(self._begun.values()) and not any(self._waiting.values())
 
-    async def enter(self, lane: Lane, count: int, most: Most) -> None:
-        if not self._waiting[lane] and self._fits(lane, count, most):
-            self._begun[lane] += count
-            return
-        place = asyncio.get_running_loop().create_future()
+    async def enter(self, lane: Lane, count: int, most: Most) -> int:
+        """Wait for places; answers how many there are."""
+        if not self._waiting[lane] and (fitting := self._fitting(lane, count, most)):
+            self._begun[lane] += fitting
+            return fitting
+        place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[lane].append((count, most, place))
         try:
-            await place
+            return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._begun[lane] -= count
+                self._begun[lane] -= place.result()
             self.let_in()
             raise
 
@@ -86,11 +88,18 @@ class _Line:
             while waiting:
                 count, most, place = waiting[0]
                 if not place.done():
-                    if not self._fits(lane, count, most):
+                    fitting = self._fitting(lane, count, most)
+                    if not fitting:
                         break
-                    self._begun[lane] += count
-                    place.set_result(None)
+                    self._begun[lane] += fitting
+                    place.set_result(fitting)
                 waiting.popleft()
 
-    def _fits(self, lane: Lane, count: int, most: Most) -> bool:
-        return not self._begun[lane] or sum(self._begun.values()) + count <= most()
+    def _fitting(self, lane: Lane, count: int, most: Most) -> int:
+        """How many of so many devices may begin now: all, a part, or none."""
+        begun_max = most()
+        free = begun_max - sum(self._begun.values())
+        if count <= free:
+            return count
+        part = min(count, max(1, begun_max // 2))
+        return part if part <= free or not self._begun[lane] else 0

@@ -115,15 +115,17 @@ class Worker:
         def begun_max() -> int:
             return channel.begun_max if channel is not None else 0
 
-        async with self._window.of(place, job.lane, len(body.devices), begun_max):
+        async with self._window.of(place, job.lane, len(body.devices), begun_max) as count:
             if self.gate.is_closed:
                 # The stop came while the job waited for its place in the window.
                 await self._write(job, StepWant(), decide_give_back)
             else:
-                await self._send_begun(job, body, channel)
+                await self._send_begun(job, body, channel, count)
 
-    async def _send_begun(self, job: Job, body: SendBody, channel: Channel | None) -> None:
-        begun = await self._begin(job, body, channel)
+    async def _send_begun(
+        self, job: Job, body: SendBody, channel: Channel | None, count: int
+    ) -> None:
+        begun = await self._begin(job, body, channel, count)
         if begun is None:
             return
         self._tools.metrics.count("jobs_begun", channel=channel_of(job))
@@ -139,13 +141,22 @@ class Worker:
         receipts = await channel.deliver(batch, self.gate)
         await self._settle(job, begun, channel, receipts)
 
-    async def _begin(self, job: Job, body: SendBody, channel: Channel | None) -> Begun | None:
+    async def _begin(
+        self, job: Job, body: SendBody, channel: Channel | None, count: int
+    ) -> Begun | None:
         audience = await self._audiences.of(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
         now = self._clock.now()
         stoppage = channel.stoppage(now) if channel is not None else None
         stopped = stoppage.reason if stoppage is not None and not stoppage.part else ""
-        decide = decide_begin(now, audience, repeat_replaces=replaces, stopped=stopped)
+        decide = decide_begin(
+            now,
+            audience,
+            repeat_replaces=replaces,
+            stopped=stopped,
+            count_max=count,
+            scale=self._tools.wait_scale,
+        )
         want = StepWant(devices=body.devices, with_acked=body.waits_for_ack, with_handles=True)
         begun = await self._write(job, want, decide)
         assert begun is None or isinstance(begun, Begun)

@@ -46,6 +46,7 @@ from tocsin.domain.outcome import State
 from tocsin.domain.stats import fold
 from tocsin.domain.task import Phase
 from tocsin.opening import Service
+from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 IS_WHOLE = "TOCSIN_TROUBLE" in os.environ
@@ -158,6 +159,29 @@ async def test_when_the_trouble_ends_everybody_gets_the_push(
         async with opened(tmp_path) as service:
             for row, each in tasks.items():
                 await check(service, it.sandbox, row, each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vendor", ["apns", "fcm"])
+async def test_refused_streams_are_sent_again_and_nobody_is_in_doubt(
+    vendor: str, tmp_path: Path
+) -> None:
+    """Also where the refusal comes while the service still writes: they are two processes."""
+    count = 300
+    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+        async with opened(tmp_path) as service:
+            await make_app(service)
+            await phones_of(service, sandbox, vendor, count)
+        sandbox.faults.add(Rule(kind="rst_stream", reset_code=7, every=3, vendor=vendor))
+        async with process_of(tmp_path) as process, client_of(process) as client:
+            names = [f"{vendor}-{number}" for number in range(count)]
+            pushed = await client.batch(names, notice("Title", "Text"))
+            await ended(client, pushed.task_id)
+            books = (await client.task(pushed.task_id))["ledger"]
+        assert books["states"]["sent"] == count
+        assert books["repeated"] == 0
+        assert set(sandbox.log.accepted_by("token").values()) == {1}
+        assert len(sandbox.log.accepted_by("token")) == count
 
 
 async def check(service: Service, sandbox: Sandbox, row: Row, tasks: Sequence[str]) -> None:

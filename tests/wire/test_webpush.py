@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.unit.channels.kit import delivery
+from tests.unit.channels import kit_webpush
+from tests.unit.channels.kit import OpenGate, delivery, driver
 from tests.wire.scene import scene
-from tocsin.client.sandbox import SandboxDoor
-from tocsin.clock import ManualClock, settle_loop
+from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http_guard import is_public
+from tocsin.channels import webpush
+from tocsin.client.sandbox import SandboxDoor, credential_facts
+from tocsin.clock import ManualClock, SystemClock, settle_loop
+from tocsin.conversation import Batch
 from tocsin.domain.outcome import Outcome
 from tocsin.sandbox.devices import State
+from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.sandbox.webpush import WebPushSettings
 
 MANY = range(40)
@@ -66,6 +73,33 @@ async def test_the_sandbox_is_not_reached_unless_the_operator_named_it() -> None
         assert await it.send(range(5)) == {Outcome.NOT_ALLOWED: 5}
         assert len(it.sandbox.log) == 0
         assert it.sandbox.listeners["webpush"].connections_open == 0
+
+
+async def test_addresses_that_are_refused_hold_up_no_honest_browser() -> None:
+    """Three pushes at once to both; the guard allows this machine's sandbox and no other."""
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox(SandboxSettings(seed=7)))
+        http = CurlHttp(is_allowed=lambda address: address == "127.0.0.1" or is_public(address))
+        await http.start(stack)
+        facts = credential_facts("webpush", sandbox.describe())
+        settings = msgspec.convert(facts["settings"], webpush.Settings)
+        one = driver(webpush, http, clock=SystemClock(), settings=settings, ca=facts["ca"])
+        stack.push_async_callback(one.close)
+        hostile = [kit_webpush.token(f"{number}", "https://10.0.0.1/x") for number in range(40)]
+        tokens = (*hostile, *sandbox.tokens("webpush", 0, 20))
+        now = sandbox.clock.now()
+        given = tuple(
+            delivery(number, token=token, ttl_s=60, expires_at=now + 60)
+            for number, token in enumerate(tokens)
+        )
+        batches = [
+            Batch(app=7, task=task, job=task, deliveries=given, correlation=f"7-{task}-0011")
+            for task in range(1, 4)
+        ]
+        for receipts in await asyncio.gather(*[one.deliver(it, OpenGate()) for it in batches]):
+            assert {(it.outcome, it.code) for it in receipts[:40]} == {(Outcome.NOT_ALLOWED, "-17")}
+            assert {it.outcome for it in receipts[40:]} == {Outcome.ACCEPTED}
+        assert set(sandbox.log.accepted_by("token").values()) == {3}
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,17 @@ async def test_what_may_be_begun_follows_what_is_on_the_wire(clock: ManualClock)
         assert one.begun_max == expected
 
 
+async def test_no_more_is_begun_than_the_pace_lets_out(clock: ManualClock) -> None:
+    http = ScriptedHttp(lambda _: OK)
+    one = driver(apns, http, clock=clock, rate_per_s=100.0)
+    # Many are on the wire where answers are slow, and the pace lets out no more for that.
+    for _ in range(200):
+        one._on_wire.rise(clock.now())
+    assert one.begun_max == 200 + 25
+    slow = driver(apns, http, clock=clock, rate_per_s=4.0)
+    assert slow.begun_max == 2
+
+
 async def tended(one: Driver, clock: ManualClock, span_s: float) -> list[str]:
     """The ways that prove themselves while so much time passes."""
     proofs = []

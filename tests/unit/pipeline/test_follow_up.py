@@ -81,6 +81,29 @@ def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
     assert [it.past.doubts for it in bodies] == [1, 1, 0]
 
 
+def test_what_has_no_place_to_begin_goes_on_in_a_job_of_its_own() -> None:
+    """At the old place in its queue, and knowing whom an earlier attempt may have reached."""
+    devices = [
+        Device(number=number, registration_id=f"R{number}", account=number, route=ROUTE)
+        for number in SENT.devices
+    ]
+    body = msgspec.structs.replace(SENT, doubted=(2, 3), past=Past(doubts=1), badges=(7, 8, 9))
+    seen = view(*devices, begun_at=None, attempt=2)
+    seen = msgspec.structs.replace(
+        seen, job=msgspec.structs.replace(seen.job, body=body, not_before=NOW - 5)
+    )
+    decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True, count_max=2)
+    edit = decide(seen)
+    assert isinstance(edit.result, Begun)
+    assert (edit.result.body.devices, edit.result.body.doubted) == ((1, 2), (2,))
+    assert [device.number for device in edit.result.devices] == [1, 2]
+    (job,) = edit.jobs
+    assert isinstance(job.body, SendBody)
+    assert (job.body.devices, job.body.doubted, job.body.badges) == ((3,), (3,), (9,))
+    assert (job.body.past, job.not_before, job.attempt) == (Past(doubts=1), NOW - 5, 2)
+    assert (job.queue, job.lane) == (seen.job.queue, seen.job.lane)
+
+
 def test_what_has_expired_tells_the_last_reason_and_what_was_recalled_none() -> None:
     past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
     late = msgspec.structs.replace(SENT, past=past)

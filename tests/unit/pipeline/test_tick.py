@@ -102,6 +102,8 @@ async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
 async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # Whichever level an earlier test has left.
+    caplog.set_level("WARNING")
     clock = ManualClock()
     store = MemoryStore(clock)
     await store.update_app(1, lambda _: App(sdkappid=1, key=b"", appkey=b""))

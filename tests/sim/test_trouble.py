@@ -114,7 +114,6 @@ def quiet() -> Iterator[None]:
     """Ten vendors in trouble have much to tell."""
     configure("critical", json=False, stream=io.StringIO())
     yield
-    configure("info", json=False, stream=io.StringIO())
 
 
 def cases() -> list[Any]:

@@ -43,7 +43,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(caplog: pytest.LogCaptureFixture) -> Desk:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="tocsin")
     made = Desk(caplog)
     await add_app(made.store, 1)
     return made

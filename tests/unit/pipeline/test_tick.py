@@ -103,7 +103,7 @@ async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Whichever level an earlier test has left.
-    caplog.set_level("WARNING")
+    caplog.set_level("WARNING", logger="tocsin")
     clock = ManualClock()
     store = MemoryStore(clock)
     await store.update_app(1, lambda _: App(sdkappid=1, key=b"", appkey=b""))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -110,10 +109,9 @@ def sandbox(keys: str) -> Sandbox:
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
+def quiet() -> None:
     """Ten vendors in trouble have much to tell."""
     configure("critical", json=False, stream=io.StringIO())
-    return
 
 
 def cases() -> list[Any]:

@@ -163,6 +163,8 @@ async def test_a_body_over_the_bound_is_cut_off_and_in_doubt(alpn: tuple[str, ..
 
 
 async def test_no_answer_is_waited_for_longer_than_the_limit() -> None:
+    async with faulty_server() as server, open_http(HttpLimits(answer_max_s=0)) as http:
+        assert kind(await http.send(request_to(server, "1"), PATIENCE_S)) == "unsent"
     async with faulty_server() as server, open_http(HttpLimits(answer_max_s=0.2)) as http:
         server.answer = answer_never
         assert kind(await http.send(request_to(server, "1"), PATIENCE_S)) == "maybe_sent"

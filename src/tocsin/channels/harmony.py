@@ -46,7 +46,7 @@ from tocsin.channels.shared import (
     rsa_key,
     text_of,
 )
-from tocsin.channels.shared_texts import fitted, too_large
+from tocsin.channels.shared_texts import fitted_json, too_large
 from tocsin.conversation import (
     ACCEPTED,
     Authority,
@@ -250,11 +250,7 @@ def deliver(
 ) -> Generator[Request, Response, list[Receipt]]:
     del now
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
-
-    def size(delivery: Delivery) -> int:
-        return len(msgspec.json.encode(_content(settings, delivery, batch.correlation)))
-
-    fits = fitted(first, size, limit)
+    fits = fitted_json(first, lambda it: _content(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     content = _content(settings, fits, batch.correlation)

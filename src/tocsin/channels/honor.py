@@ -41,7 +41,7 @@ from tocsin.channels.shared import (
     text_of,
     told_by_status,
 )
-from tocsin.channels.shared_texts import fitted, texts_within, too_large
+from tocsin.channels.shared_texts import fitted_json, texts_within, too_large
 from tocsin.conversation import (
     ACCEPTED,
     Authority,
@@ -237,11 +237,7 @@ def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
 ) -> Generator[Request, Response, list[Receipt]]:
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
-
-    def size(delivery: Delivery) -> int:
-        return len(msgspec.json.encode(_content(settings, delivery, batch.correlation)))
-
-    fits = fitted(first, size, limit)
+    fits = fitted_json(first, lambda it: _content(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     content = _content(settings, fits, batch.correlation)

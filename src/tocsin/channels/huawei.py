@@ -45,7 +45,7 @@ from tocsin.channels.shared import (
     text_of,
     told_by_status,
 )
-from tocsin.channels.shared_texts import fitted, texts_within, too_large
+from tocsin.channels.shared_texts import fitted_json, texts_within, too_large
 from tocsin.conversation import (
     ACCEPTED,
     Authority,
@@ -236,11 +236,7 @@ def deliver(
 ) -> Generator[Request, Response, list[Receipt]]:
     del now
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
-
-    def size(delivery: Delivery) -> int:
-        return len(msgspec.json.encode(_message(settings, delivery, batch.correlation)))
-
-    fits = fitted(first, size, limit)
+    fits = fitted_json(first, lambda it: _message(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     message = _message(settings, fits, batch.correlation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -56,6 +57,13 @@ def fitted(delivery: Delivery, size: Callable[[Delivery], int], size_max: int) -
                 end = middle
         return replace(delivery, message=write(message, cut_at(text, fits)))
     return None
+
+
+def fitted_json(
+    delivery: Delivery, content: Callable[[Delivery], object], size_max: int
+) -> Delivery | None:
+    """`fitted`, where the vendor counts the bytes of the JSON that `content` makes of it."""
+    return fitted(delivery, lambda it: len(msgspec.json.encode(content(it))), size_max)
 
 
 class Packed(Struct, frozen=True):

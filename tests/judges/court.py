@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +23,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from tests.loopback import may_use_https_port, own_address
 from tests.unit.channels.kit import OpenGate, delivery, driver
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public, look_up
@@ -35,6 +35,7 @@ from tocsin.domain.outcome import Receipt
 from tocsin.sandbox.exchange import Call, Reply, Serve
 from tocsin.sandbox.huawei import HuaweiSettings
 from tocsin.sandbox.listener import Listener
+from tocsin.sandbox.real_hosts import HTTPS_PORT
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 REPO = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ SENDERS = Path(__file__).with_name("senders")
 INSTALLED = REPO / ".venv" / "judges"
 DEADLINE_S = 60.0
 """Only against a sender that hangs; nothing is judged by it."""
-HTTPS_PORT = 443
+NET = 65
 TITLE, BODY, TTL_S, COLLAPSE = "Game Request", "Five Card Draw", 3600, "t7-1"
 DATA = {"order": "17"}
 
@@ -190,7 +191,7 @@ async def court(folder: Path, judge: Judge) -> AsyncIterator[Court]:
     vendors = (HuaweiSettings(allows_high=True),)
     told: dict[str, Any] = {"hosts": real_hosts(), "vendors": vendors, "seed": 7, "proxy_port": 0}
     if judge.by == "hosts":
-        told |= {"hosts_port": HTTPS_PORT, "hosts_first": own_address(), "proxy_port": None}
+        told |= {"hosts_port": HTTPS_PORT, "hosts_first": own_address(NET), "proxy_port": None}
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox(SandboxSettings(**told)))
         ca_file = folder / "ca.pem"
@@ -200,12 +201,6 @@ async def court(folder: Path, judge: Judge) -> AsyncIterator[Court]:
         yield Court(sandbox, ca_file, http)
 
 
-def own_address() -> str:
-    """Where this process may put its places without meeting those of another one."""
-    number = os.getpid() % 60_000
-    return f"127.65.{number // 250}.{number % 250 + 1}"
-
-
 def may_have_own_hosts() -> bool:
     """Whether a process may be given port 443 and a hosts file that only it sees."""
     if shutil.which("unshare") is None or sys.platform != "linux":
@@ -213,12 +208,7 @@ def may_have_own_hosts() -> bool:
     words = _with_own_hosts(["true"], Path("/etc/hosts"))
     if subprocess.run(words, check=False, capture_output=True).returncode:
         return False
-    with socket.socket() as tried:
-        try:
-            tried.bind((own_address(), HTTPS_PORT))
-        except OSError:
-            return False
-    return True
+    return may_use_https_port(own_address(NET))
 
 
 def _with_own_hosts(words: list[str], hosts: Path) -> list[str]:

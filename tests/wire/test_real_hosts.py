@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.loopback import may_use_https_port, own_address
 from tests.patience import PATIENCE_S
 from tests.wire.sandbox_kit import assertion, trusting
 from tocsin.channels.registry import VENDORS, real_hosts
@@ -32,13 +32,8 @@ from tocsin.sandbox.real_hosts import HTTPS_PORT, advice_of, places_of
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 LOOPBACK = "127.0.0.1"
+NET = 64
 WILD = "wns2-par02p.notify.windows.com"
-
-
-def own_address() -> str:
-    """Where this process may put its places without meeting those of another one."""
-    number = os.getpid() % 60_000
-    return f"127.64.{number // 250}.{number % 250 + 1}"
 
 
 @asynccontextmanager
@@ -225,23 +220,17 @@ def vapid(here: Sandbox, audience: str) -> str:
 # port 443
 
 
-def may_use_low_ports() -> bool:
-    with socket.socket() as tried:
-        try:
-            tried.bind((own_address(), HTTPS_PORT))
-        except OSError:
-            return False
-    return True
-
-
 low_ports = pytest.mark.skipif(
-    not may_use_low_ports(), reason="port 443 of a loopback address is not allowed here"
+    not may_use_https_port(own_address(NET)),
+    reason="port 443 of a loopback address is not allowed here",
 )
 
 
 @low_ports
 async def test_several_vendors_are_on_443_at_addresses_of_their_own() -> None:
-    async with sandbox(hosts_port=HTTPS_PORT, hosts_first=own_address(), proxy_port=None) as here:
+    async with sandbox(
+        hosts_port=HTTPS_PORT, hosts_first=own_address(NET), proxy_port=None
+    ) as here:
         lines = here.hosts.lines()
         named = {line.name for line in lines}
         names = {name for hosts in real_hosts().values() for name in hosts}
@@ -256,7 +245,7 @@ async def test_several_vendors_are_on_443_at_addresses_of_their_own() -> None:
 
 
 async def test_an_address_that_is_not_to_be_had_is_said_with_what_to_do() -> None:
-    first = own_address()
+    first = own_address(NET)
     with socket.socket() as taken:
         taken.bind((first, 0))
         taken.listen()
@@ -304,7 +293,7 @@ async def test_kept_keys_get_a_certificate_for_the_names(tmp_path: Path) -> None
 
 @low_ports
 async def test_what_the_command_prints_is_a_hosts_file(capsys: pytest.CaptureFixture[str]) -> None:
-    async with sandbox(hosts_port=HTTPS_PORT, hosts_first=own_address()) as here:
+    async with sandbox(hosts_port=HTTPS_PORT, hosts_first=own_address(NET)) as here:
         started(Screen(is_json=False), here.describe())
         lines = [line for line in capsys.readouterr().out.splitlines() if line[:1] != "#"]
         told = {name: address for address, name in (line.split() for line in lines)}

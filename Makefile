@@ -47,7 +47,7 @@ contract: setup  ## run the suite that every adapter must pass
 sim: setup  ## run the simulator; SEED=n repeats one run
 	@TOCSIN_SEED=$(SEED) $(BIN)/pytest tests/sim $(ARGS)
 
-trouble: setup  ## try every trouble of every length with up to 2,000 devices (half an hour)
+trouble: setup  ## try every trouble of every length with up to 2,000 devices (long: 520 cases, up to a minute each)
 	@TOCSIN_TROUBLE=1 $(BIN)/pytest tests/sim/test_trouble.py tests/wire/test_trouble.py --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: setup  ## print the figures, each as a ratio against something run beside it

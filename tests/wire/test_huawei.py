@@ -114,7 +114,10 @@ async def test_a_push_to_everyone_goes_out_in_full_lists(tmp_path: Path) -> None
         async with process_of(tmp_path) as process, client_of(process) as client:
             pushed = await client.push({"Title": "t", "Desc": "d"})
             await until_done(client, pushed.task_id)
-        lists = Counter(it.digest for it in sandbox.log.entries() if it.fault == "")
+        # After the 503 a slow machine may ask with a push to nobody: that is no list.
+        known = {Huawei.token(number) for number in range(DEVICES)}
+        sent = [it for it in sandbox.log.entries() if it.fault == "" and it.token in known]
+        lists = Counter(it.digest for it in sent)
         assert sorted(lists.values()) == [800, 1000, 1000]
         assert sum(lists.values()) / (1000 * len(lists)) >= 0.9
         assert len([it for it in sandbox.log.entries() if it.fault]) == 1

@@ -46,6 +46,8 @@ class AdminPages:
             Route(app, self.app_add, methods=["POST"]),
             Route(f"{app}/names", self.app_names),
             Route(f"{app}/usersig", self.usersig, methods=["POST"]),
+            Route(f"{app}/key/rotate", self.app_key_rotate, methods=["POST"]),
+            Route(f"{app}/key/drop_former", self.app_key_drop_former, methods=["POST"]),
             Route(f"{app}/credentials", self.credential_list),
             Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
             Route(f"{app}/credentials/{{number:int}}", self.credential_set, methods=["POST"]),
@@ -80,6 +82,15 @@ class AdminPages:
         if not isinstance(name, str) or not isinstance(expire_s, int):
             raise CallError(70402, "name and expire_s are needed")
         return answer({"usersig": await self._operator.usersig(_app(request), name, expire_s)})
+
+    async def app_key_rotate(self, request: Request) -> Response:
+        key = (await read_json(request)).get("key", "")
+        if not isinstance(key, str):
+            raise CallError(70402, "key is a text")
+        return answer(await self._operator.app_key_rotate(_app(request), key))
+
+    async def app_key_drop_former(self, request: Request) -> Response:
+        return answer(await self._operator.app_key_drop_former(_app(request)))
 
     async def credential_list(self, request: Request) -> Response:
         return answer({"credentials": await self._operator.credential_list(_app(request))})

@@ -131,8 +131,8 @@ class Doorkeeper:
     def _verify(self, app: App, identifier: str, token: str, account: Account | None) -> None:
         now = self._clock.now()
         valid_after = 0 if account is None else account.sig_valid_after
-        # The sealed key is part of the name, so a changed key voids what it had proven.
-        name = (app.sdkappid, app.key, identifier, token)
+        # The sealed keys are part of the name, so a changed key voids what it had proven.
+        name = (app.sdkappid, app.key + app.former_key, identifier, token)
         known = self._verified.get(name)
         if known is not None and int(now) <= known.expires_at and known.issued_at >= valid_after:
             self._verified.move_to_end(name)
@@ -141,20 +141,21 @@ class Doorkeeper:
             token,
             sdkappid=app.sdkappid,
             identifier=identifier,
-            key=self._key(app) if token else "",
+            key=self._open_key(app.sdkappid, app.key) if token else "",
+            former_key=self._open_key(app.sdkappid, app.former_key) if app.former_key else "",
             now=now,
             valid_after=valid_after,
         )
         self._verified[name] = proven
         _bound(self._verified, VERIFIED_MAX)
 
-    def _key(self, app: App) -> str:
-        if not app.key:
+    def _open_key(self, sdkappid: int, sealed: bytes) -> str:
+        if not sealed:
             raise CallError(70016)
-        name = (app.sdkappid, app.key)
+        name = (sdkappid, sealed)
         key = self._keys.get(name)
         if key is None:
-            key = self._vault.open(app.key, f"{app.sdkappid}/key").decode()
+            key = self._vault.open(sealed, f"{sdkappid}/key").decode()
             self._keys[name] = key
             _bound(self._keys, KEYS_MAX)
         return key

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.app_keys import drop_former_key, rotate_key
 from tocsin.api.app_names import find_names
 from tocsin.api.credentials import CredentialVerbs, Prove, convert
 from tocsin.api.wire_accounts import is_user_id
@@ -124,7 +125,8 @@ class Operator(CredentialVerbs):
             if app is None:
                 app = App(sdkappid=sdkappid, key=key, appkey=appkey)
             elif told.key is not None:
-                said["key"] = key
+                # Told outright it counts at once, and what it replaces proves nothing any more.
+                said.update(key=key, former_key=b"")
             return msgspec.structs.replace(app, **said)
 
         return change
@@ -170,6 +172,20 @@ class Operator(CredentialVerbs):
         key = self._vault.open(app.key, f"{sdkappid}/key").decode()
         return usersig.sign(sdkappid, key, name, expire_s, self._clock.now())
 
+    async def app_key_rotate(self, sdkappid: int, key: str = "") -> dict[str, Any]:
+        """Give an app a new key, or the told one; the former one verifies until it is dropped.
+
+        The new key is in the answer, this once.
+        """
+        return {
+            "sdkappid": sdkappid,
+            "key": await rotate_key(self._store, self._vault, sdkappid, key),
+        }
+
+    async def app_key_drop_former(self, sdkappid: int) -> dict[str, Any]:
+        """End the overlap: UserSigs that the former key signed are refused from now on."""
+        return {"sdkappid": sdkappid, "dropped": await drop_former_key(self._store, sdkappid)}
+
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets, and seal every one anew.
 
@@ -190,13 +206,16 @@ class Operator(CredentialVerbs):
         """One app's keys and credentials; what was changed meanwhile is sealed anew already."""
         row = await self._app(sdkappid)
         fresh = {}
-        for name in ("key", "appkey"):
-            sealed, context = getattr(row, name), f"{sdkappid}/{name}"
-            fresh[name] = self._vault.seal(self._vault.open(sealed, context), context)
+        for name, purpose in (("key", "key"), ("former_key", "key"), ("appkey", "appkey")):
+            sealed, context = getattr(row, name), f"{sdkappid}/{purpose}"
+            if sealed:
+                fresh[sealed] = self._vault.seal(self._vault.open(sealed, context), context)
 
         def change(app: App | None) -> App:
             assert app is not None
-            same = {it: fresh[it] for it in fresh if getattr(app, it) == getattr(row, it)}
+            # By what is there, not where: a key may have become the former one meanwhile.
+            told = {name: getattr(app, name) for name in ("key", "former_key", "appkey")}
+            same = {name: fresh[sealed] for name, sealed in told.items() if sealed in fresh}
             return msgspec.structs.replace(app, **same)
 
         await self._store.update_app(sdkappid, change)
@@ -221,6 +240,7 @@ class Operator(CredentialVerbs):
 def shown_app(app: App) -> dict[str, Any]:
     """An app as it is shown, without its keys."""
     shown = {name: getattr(app, name) for name in SHOWN}
+    shown["has_former_key"] = bool(app.former_key)
     # Through JSON, so that it is the same whether it was asked in this process or over the socket.
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(shown))
     return plain

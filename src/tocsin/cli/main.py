@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tocsin.channels.registry import VENDORS
 from tocsin.cli import (
+    app_keys,
     apps,
     certificates,
     credential_check,
@@ -37,6 +38,7 @@ FIRST_STEPS = (
 
 GROUPS: dict[str, str] = {
     "app": "Apps: who may call, and what they sign with.",
+    "app key": "The key that signs an app's UserSigs, changed with an overlap.",
     "credential": "Credentials: what proves us to a vendor.",
     "credential add": "Add a credential; one command per vendor.",
     "task": "Pushes, and what became of them.",
@@ -83,6 +85,19 @@ ROWS: tuple[Row, ...] = (
             "tocsin app names 1400000001 --data data",
             "tocsin app names 1400000001 --prefix dev- --data data",
         ),
+    ),
+    Row(
+        "app key rotate",
+        app_keys.app_key_rotate,
+        (
+            "tocsin app key rotate 1400000001 --data data",
+            "tocsin app key rotate 1400000001 --key-file new-key.txt --data data",
+        ),
+    ),
+    Row(
+        "app key drop-former",
+        app_keys.app_key_drop_former,
+        ("tocsin app key drop-former 1400000001 --data data",),
     ),
     Row("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
     Row(

@@ -60,6 +60,14 @@ class Operator(Protocol):
         """A UserSig for any name of the app."""
         ...
 
+    async def app_key_rotate(self, sdkappid: int, key: str = "") -> dict[str, Any]:
+        """Give an app a new key; the former one verifies until it is dropped."""
+        ...
+
+    async def app_key_drop_former(self, sdkappid: int) -> dict[str, Any]:
+        """End the overlap: the former key verifies nothing any more."""
+        ...
+
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor credential; answers it with its certificate ID, without its secrets."""
         ...

@@ -82,6 +82,14 @@ class AdminSocket:
         body = {"name": name, "expire_s": expire_s}
         return str((await self._wire.ask("POST", f"/v1/apps/{sdkappid}/usersig", body))["usersig"])
 
+    async def app_key_rotate(self, sdkappid: int, key: str = "") -> dict[str, Any]:
+        """Give an app a new key; the former one verifies until it is dropped."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/key/rotate", {"key": key})
+
+    async def app_key_drop_former(self, sdkappid: int) -> dict[str, Any]:
+        """End the overlap: the former key verifies nothing any more."""
+        return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/key/drop_former", {})
+
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor credential; answers it with its certificate ID, without its secrets."""
         return await self._wire.ask("POST", f"/v1/apps/{sdkappid}/credentials", facts)

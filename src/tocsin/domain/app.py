@@ -22,6 +22,8 @@ class App(Struct, frozen=True, kw_only=True):
     """Sealed SDKSecretKey that signs UserSigs."""
     appkey: bytes
     """Sealed client key that devices register with."""
+    former_key: bytes = b""
+    """Sealed key that `key` has replaced; it proves UserSigs until it is dropped."""
     admins: tuple[str, ...] = ()
     is_enabled: bool = True
     is_push_enabled: bool = True

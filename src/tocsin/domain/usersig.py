@@ -96,12 +96,20 @@ def decode(usersig: str) -> UserSig:
 
 
 def verify(
-    usersig: str, *, sdkappid: int, identifier: str, key: str, now: float, valid_after: int = 0
+    usersig: str,
+    *,
+    sdkappid: int,
+    identifier: str,
+    key: str,
+    former_key: str = "",
+    now: float,
+    valid_after: int = 0,
 ) -> UserSig:
     """The token, if it proves `identifier` in `sdkappid`; else `CallError` 70001 to 70052.
 
     The order of checks is that of the official Go verifier, so that each fault gets the code
-    callers know. `valid_after` is the second of the account's last kick.
+    callers know. Either key may have signed it: while an app's key is changed there are two.
+    `valid_after` is the second of the account's last kick.
     """
     token = decode(usersig)
     if token.sdkappid != sdkappid:
@@ -110,7 +118,9 @@ def verify(
         raise CallError(70013)
     if int(now) > token.expires_at:
         raise CallError(70001)
-    if not hmac.compare_digest(_mac(token, key), token.sig.encode()):
+    signed = token.sig.encode()
+    keys = (key, former_key) if former_key else (key,)
+    if not any(hmac.compare_digest(_mac(token, it), signed) for it in keys):
         raise CallError(70009)
     if token.issued_at < valid_after:
         raise CallError(70052)

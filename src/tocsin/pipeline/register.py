@@ -212,7 +212,8 @@ class Registering:
             raise CallError(70402, "UserID is empty or longer than 32 bytes")
         if not hello.user.isprintable() or not hello.user.isascii():
             raise CallError(70402, "UserID is not printable ASCII")
-        key = self._open(app.key, f"{app.sdkappid}/key")
+        context = f"{app.sdkappid}/key"
+        key = self._open(app.key, context)
         if not key:
             raise CallError(70016)
         (account,) = await self._store.accounts(app.sdkappid, [hello.user])
@@ -221,6 +222,7 @@ class Registering:
             sdkappid=app.sdkappid,
             identifier=hello.user,
             key=key,
+            former_key=self._open(app.former_key, context),
             now=self._clock.now(),
             valid_after=account.sig_valid_after if account is not None else 0,
         )

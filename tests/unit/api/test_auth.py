@@ -251,6 +251,28 @@ async def test_a_remembered_usersig_still_expires_and_dies_with_its_key(world: W
     assert (await world.call(GET, {}, usersig=token))["ErrorCode"] == 70009
 
 
+async def test_both_keys_verify_until_the_former_is_dropped(world: World) -> None:
+    former = world.usersig()
+    assert await world.call(GET, {}, usersig=former) == FINE
+    made = await world.operator.app_key_rotate(APP)
+    fresh = world.usersig(key=made["key"])
+    assert await world.call(GET, {}, usersig=former) == FINE
+    assert await world.call(GET, {}, usersig=fresh) == FINE
+    assert (await world.call(GET, {}, usersig=world.usersig(key="a third")))["ErrorCode"] == 70009
+    assert (await world.operator.app_key_drop_former(APP))["dropped"]
+    assert (await world.call(GET, {}, usersig=former))["ErrorCode"] == 70009
+    assert await world.call(GET, {}, usersig=fresh) == FINE
+    assert not (await world.operator.app_key_drop_former(APP))["dropped"]
+
+
+async def test_a_key_that_is_told_outright_has_no_overlap(world: World) -> None:
+    former = world.usersig()
+    await world.operator.app_key_rotate(APP)
+    await world.operator.app_add(APP, {"key": "told outright"})
+    assert (await world.call(GET, {}, usersig=former))["ErrorCode"] == 70009
+    assert await world.call(GET, {}, usersig=world.usersig(key="told outright")) == FINE
+
+
 async def test_an_administrator_removed_is_refused_at_once(world: World) -> None:
     assert await world.call(GET, {}) == FINE
     await world.operator.app_add(APP, {"admins": ["boss"]})

@@ -180,6 +180,41 @@ async def test_usersigs_are_made_for_names_only(world: World) -> None:
         await world.operator.usersig(NEW, ADMIN, 60)
 
 
+async def test_a_usersig_is_signed_with_the_new_key(world: World) -> None:
+    made = await world.operator.app_key_rotate(APP)
+    token = await world.operator.usersig(APP, ADMIN, 60)
+    verify(token, sdkappid=APP, identifier=ADMIN, key=made["key"], now=world.clock.now())
+    assert (await world.operator.app_show(APP))["has_former_key"]
+
+
+@pytest.mark.parametrize(
+    ("sdkappid", "key", "says"),
+    [
+        (NEW, "", "70020"),
+        (APP, "short", "8 to 256"),
+        (APP, "x" * 257, "8 to 256"),
+        (APP, KEY, "the present key"),
+    ],
+)
+async def test_a_key_that_cannot_be_the_next_changes_nothing(
+    world: World, sdkappid: int, key: str, says: str
+) -> None:
+    before = await world.dump()
+    with pytest.raises(CallError) as caught:
+        await world.operator.app_key_rotate(sdkappid, key)
+    assert says in f"{caught.value.code} {caught.value.info}"
+    assert await world.dump() == before
+
+
+async def test_two_keys_overlap_and_never_three(world: World) -> None:
+    await world.operator.app_key_rotate(APP)
+    with pytest.raises(CallError, match="tocsin app key drop-former") as caught:
+        await world.operator.app_key_rotate(APP)
+    assert caught.value.code == 70402
+    await world.operator.app_key_drop_former(APP)
+    await world.operator.app_key_rotate(APP, "chosen by the operator")
+
+
 async def test_the_admin_socket_speaks_every_verb(world: World) -> None:
     status = {"url": "http://127.0.0.1:1", "pid": 1, "version": "0"}
     pages = create(world.operator, world.store, world.presence, lambda: status)
@@ -197,6 +232,8 @@ async def test_the_admin_socket_speaks_every_verb(world: World) -> None:
     assert (await told("GET", f"/v1/apps/{NEW}"))["appkey"]
     said = {"name": "boss", "expire_s": 60}
     assert (await told("POST", f"/v1/apps/{NEW}/usersig", said))["usersig"]
+    assert (await told("POST", f"/v1/apps/{NEW}/key/rotate", {}))["key"]
+    assert (await told("POST", f"/v1/apps/{NEW}/key/drop_former", {}))["dropped"]
     facts = {"channel": "apns", "settings": apns_settings()}
     made = await told("POST", f"/v1/apps/{NEW}/credentials", facts)
     assert (await told("GET", f"/v1/apps/{NEW}/credentials"))["credentials"] == [made]

@@ -120,6 +120,36 @@ async def test_a_secret_that_does_not_open_keeps_both_keys(safe: Safe) -> None:
     assert len(load_keys(safe.path, {})) == 2
 
 
+async def test_a_former_app_key_is_sealed_anew_too(safe: Safe) -> None:
+    operator = safe.operator()
+    await operator.app_key_rotate(APP)
+    await operator.secret_rotate()
+    assert await former_key(safe) == KEY.encode()
+
+
+async def test_a_key_that_becomes_the_former_one_meanwhile_still_opens(safe: Safe) -> None:
+    operator = safe.operator()
+    update, is_first = safe.store.update_app, True
+
+    async def slow(app: int, change: object) -> object:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await operator.app_key_rotate(APP)
+        return await update(app, change)  # type: ignore[arg-type]
+
+    safe.store.update_app = slow  # type: ignore[method-assign, assignment]
+    await operator.secret_rotate()
+    assert await former_key(safe) == KEY.encode()
+
+
+async def former_key(safe: Safe) -> bytes:
+    """The former key, opened with what the key file says now."""
+    app = await safe.store.app(APP)
+    assert app is not None
+    return AesVault(*load_keys(safe.path, {})).open(app.former_key, f"{APP}/key")
+
+
 async def test_what_is_changed_meanwhile_stays_changed(safe: Safe) -> None:
     """A new app key comes in between the look and the write."""
     operator = safe.operator()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.channels.kit_webpush import token
 from tests.unit.online.rig import APP, APPKEY, KEY, Rig
+from tocsin.api.operator import Operator
 from tocsin.clock import settle_loop
 from tocsin.domain.account import kick_account
 from tocsin.domain.app import Credential
@@ -48,6 +49,18 @@ async def test_a_new_device_gets_an_id_and_a_secret() -> None:
     assert (await rig.store.device(APP, name)) == registered.device
     again = await rig.registrar.register(by_appkey())
     assert again.device.registration_id != name
+
+
+async def test_a_device_logs_in_by_either_key_while_an_app_key_is_changed() -> None:
+    rig = await Rig().open()
+    operator = Operator(rig.store, rig.vault, rig.clock)
+    before = by_usersig(rig, "ann")
+    made = await operator.app_key_rotate(APP)
+    await rig.registrar.register(before)
+    after = sign(APP, made["key"], "ann", 60, rig.clock.now())
+    await rig.registrar.register(by_appkey(user="ann", usersig=after))
+    await operator.app_key_drop_former(APP)
+    assert await code_of(rig, before) == 70009
 
 
 async def test_a_usersig_binds_its_user_and_makes_the_account() -> None:

@@ -1,0 +1,58 @@
+"""An app's key is changed with an overlap: the former one verifies until it is dropped.
+
+Back ends that sign UserSigs are many and change one after the other. So the present key signs, and
+whichever of the two has signed a UserSig proves it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tocsin.clock import secret_bytes
+from tocsin.domain.app import App
+from tocsin.errors import CallError
+from tocsin.ports import Vault
+from tocsin.store import Store
+
+KEY_MIN, KEY_MAX = 8, 256
+"""Characters of a key."""
+
+
+async def rotate_key(store: Store, vault: Vault, sdkappid: int, told: str = "") -> str:
+    """Make a new key, or take the told one; the present one becomes the former.
+
+    Answers the new key. Raises `CallError` 70020 for an unknown app, and 70402 for a key of the
+    wrong length, for the present key, and while a former one still verifies.
+    """
+    if told and not KEY_MIN <= len(told) <= KEY_MAX:
+        raise CallError(70402, f"the new key must have {KEY_MIN} to {KEY_MAX} characters")
+    key = told or secret_bytes(32).hex()
+    context = f"{sdkappid}/key"
+    sealed = vault.seal(key.encode(), context)
+
+    def change(app: App | None) -> App:
+        if app is None:
+            raise CallError(70020)
+        if app.former_key:
+            drop = f"tocsin app key drop-former {sdkappid}"
+            raise CallError(70402, f"a former key still verifies; end that first: {drop}")
+        if app.key and vault.open(app.key, context).decode() == key:
+            raise CallError(70402, "that is the present key already: name another one, or none")
+        return msgspec.structs.replace(app, key=sealed, former_key=app.key)
+
+    await store.update_app(sdkappid, change)
+    return key
+
+
+async def drop_former_key(store: Store, sdkappid: int) -> bool:
+    """Let the former key verify nothing any more; answers whether there was one."""
+    had: list[bool] = []
+
+    def change(app: App | None) -> App:
+        if app is None:
+            raise CallError(70020)
+        had.append(bool(app.former_key))
+        return msgspec.structs.replace(app, former_key=b"")
+
+    await store.update_app(sdkappid, change)
+    return had[-1]

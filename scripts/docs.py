@@ -70,8 +70,8 @@ PAGES = (
     Page("docs/commands.md", "tocsin.api.commands.table", "page", made_there),
     Page("docs/errors.md", "tocsin.errors", "CODES", errors_page),
     Page("docs/metrics.md", "tocsin.metrics", "TABLE", metrics_page),
-    Page("docs/settings.md", "tocsin.config", "page", made_there),
-    Page("tocsin.example.toml", "tocsin.config", "example", made_there),
+    Page("docs/settings.md", "tocsin.cli.settings_page", "page", made_there),
+    Page("tocsin.example.toml", "tocsin.cli.settings_page", "example", made_there),
     Page("docs/cli.md", "tocsin.cli.page", "page", made_there),
 )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "errors", "log", "metrics"),
+    ("clock", "errors", "log", "metrics", "settings"),
     ("domain",),
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),

@@ -92,8 +92,8 @@ def test_a_command_that_opens_the_folder_says_what_is_wrong_with_its_key(
 ) -> None:
     monkeypatch.setenv("TOCSIN_SECRET_KEY", key)
     result = call("app", "list", "--data", str(tmp_path / "data"))
-    assert (result.exit_code, result.stdout) == (EXIT_REFUSED, "")
-    assert result.stderr.startswith("error: the secret key cannot be used: ")
+    assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
+    assert result.stderr.startswith("error: secret.key (TOCSIN_SECRET_KEY): *** is wrong: 64 hex")
     assert "\ntry:" in result.stderr
 
 
@@ -129,7 +129,8 @@ def test_check_config_names_the_setting_and_its_neighbour(tmp_path: Path) -> Non
     file.write_text("[server]\nprot = 1\n")
     result = call("check-config", str(file), "--json")
     assert result.exit_code == EXIT_REFUSED
-    assert "server.port" in msgspec.json.decode(result.stdout)["faults"][0]
+    (fault,) = msgspec.json.decode(result.stdout)["faults"]
+    assert (fault["path"], fault["near"]) == ("server.prot", "server.port")
     file.write_text("[server]\nport = 1\n")
     assert call("check-config", str(file)).exit_code == 0
 

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from tocsin.cli.settings_page import example, page
 from tocsin.config import (
     Config,
     ConfigError,
     check,
-    example,
     load,
-    page,
     settings,
     show,
     unused_proxies,
+)
+
+LEVELS = "one of debug, info, warning, error; did you mean warning?"
+NETWORKS = (
+    "addresses and networks such as 10.0.0.1 or 10.0.0.0/8, or * alone "
+    "(10.0.0.1/8 has host bits set)"
 )
 
 
@@ -24,6 +29,64 @@ def file_of(folder: Path, text: str) -> Path:
     path = folder / "tocsin.toml"
     path.write_text(text)
     return path
+
+
+def told(file: Path | None, environment: dict[str, str]) -> list[str]:
+    return [str(fault) for fault in check(file, environment)]
+
+
+EVERYTHING_WRONG = """
+[server]
+port = "eighty"
+prot = 80
+tls_cert = "chain.pem"
+[log]
+level = "loud"
+[secret]
+key = "hush-hush"
+[http]
+proxy = "http://me:hush@proxy"
+no_proxy = ["bad:80"]
+[lgo]
+level = "info"
+"""
+
+
+def test_everything_wrong_is_told_in_one_run(tmp_path: Path) -> None:
+    variables = {
+        "TOCSIN_SERVER_TRUSTED_PROXIES": "nonsense/99",
+        "TOCSIN_KEEP_EVERY_S": "-1",
+        "TOCSIN_LOG_FORMT": "json",
+    }
+    faults = {fault.path: fault for fault in check(file_of(tmp_path, EVERYTHING_WRONG), variables)}
+    assert set(faults) == {
+        "TOCSIN_LOG_FORMT",
+        "http.no_proxy",
+        "http.proxy",
+        "keep.every_s",
+        "lgo.level",
+        "log.level",
+        "secret.key",
+        "server.port",
+        "server.prot",
+        "server.tls_key",
+        "server.trusted_proxies",
+    }
+    proxies = faults["server.trusted_proxies"]
+    assert proxies.value == '"nonsense/99"'
+    assert proxies.source == "TOCSIN_SERVER_TRUSTED_PROXIES"
+    assert "10.0.0.0/8" in proxies.allowed
+    assert "'nonsense/99' does not appear to be an IPv4 or IPv6 network" in proxies.allowed
+    assert faults["TOCSIN_LOG_FORMT"].near == "TOCSIN_LOG_FORMAT"
+    assert faults["secret.key"].value == faults["http.proxy"].value == "***"
+    assert "hush" not in "".join(map(str, faults.values()))
+
+
+def test_a_start_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(file=file_of(tmp_path, EVERYTHING_WRONG), told={"server.port": 70_000})
+    assert len(caught.value.faults) == 8
+    assert "server.port: 70000 is wrong" in str(caught.value)
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -67,19 +130,31 @@ def test_waits_are_never_made_longer_or_none(text: str) -> None:
             ],
         ),
         ("server = 1", ["server: is a section: write [server]"]),
-        ('[server]\nport = "x"', ["server.port: Expected `int`, got `str`"]),
-        ("[server]\nport = 65536", ["server.port: Expected `int` <= 65535"]),
-        ('[log]\nlevel = "loud"', ["log.level: Invalid enum value 'loud'"]),
-        ("[dispatch]\njobs_max = 0", ["dispatch.jobs_max: Expected `int` >= 1"]),
-        ('[server]\ntls_cert = "x"', ["server.tls_cert and server.tls_key go together"]),
+        ('[server]\nport = "x"', ['server.port: "x" is wrong: a whole number from 0 to 65535']),
+        ("[server]\nport = 65536", ["server.port: 65536 is wrong: a whole number from 0 to 65535"]),
+        ('[log]\nlevel = "warn"', ['log.level: "warn" is wrong: ' + LEVELS]),
+        ("[dispatch]\njobs_max = 0", ["dispatch.jobs_max: 0 is wrong: a whole number from 1"]),
+        ("[keep]\nevery_s = inf", ["keep.every_s: inf is wrong: a number above 0"]),
+        (
+            "[dispatch]\nwait_scale = 1.5",
+            ["dispatch.wait_scale: 1.5 is wrong: a number above 0 up to 1"],
+        ),
+        (
+            '[server]\ntls_cert = "x"',
+            ["server.tls_key: goes together with server.tls_cert: name both or neither"],
+        ),
+        (
+            '[server]\ntrusted_proxies = ["10.0.0.1/8"]',
+            ['server.trusted_proxies: ["10.0.0.1/8"] is wrong: ' + NETWORKS],
+        ),
     ],
 )
 def test_faults_are_told_by_path(tmp_path: Path, text: str, faults: list[str]) -> None:
-    assert check(file_of(tmp_path, text), {}) == faults
+    assert told(file_of(tmp_path, text), {}) == faults
 
 
 def test_a_file_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
-    (fault,) = check(file_of(tmp_path, "[server"), {})
+    (fault,) = told(file_of(tmp_path, "[server"), {})
     assert fault.startswith(str(tmp_path))
     assert len(check(tmp_path / "nope.toml", {})) == 1
 
@@ -88,7 +163,7 @@ def test_an_unknown_variable_of_a_room_stops_the_start() -> None:
     with pytest.raises(ConfigError) as caught:
         load(environment={"TOCSIN_SERVER_PROT": "1"})
     (fault,) = caught.value.faults
-    assert fault == "TOCSIN_SERVER_PROT: unknown setting; did you mean TOCSIN_SERVER_PORT?"
+    assert str(fault) == "TOCSIN_SERVER_PROT: unknown setting; did you mean TOCSIN_SERVER_PORT?"
 
 
 def test_secrets_are_masked() -> None:
@@ -110,9 +185,18 @@ def test_of_a_proxys_url_the_password_alone_is_masked() -> None:
 @pytest.mark.parametrize(
     ("variables", "fault"),
     [
-        ({"TOCSIN_HTTP_PROXY": "http://me:hush@proxy"}, "http.proxy: a proxy's URL names its port"),
-        ({"TOCSIN_HTTP_PROXY": "none"}, "http.proxy: a proxy's URL begins with http://"),
-        ({"TOCSIN_HTTP_NO_PROXY": "good.corp, bad:80"}, "http.no_proxy: 'bad:80' is neither"),
+        (
+            {"TOCSIN_HTTP_PROXY": "http://me:hush@proxy"},
+            "http.proxy (TOCSIN_HTTP_PROXY): *** is wrong: a proxy's URL names its port",
+        ),
+        (
+            {"TOCSIN_HTTP_PROXY": "none"},
+            "http.proxy (TOCSIN_HTTP_PROXY): *** is wrong: a proxy's URL begins with http://",
+        ),
+        (
+            {"TOCSIN_HTTP_NO_PROXY": "good.corp, bad:80"},
+            "http.no_proxy (TOCSIN_HTTP_NO_PROXY): \"good.corp, bad:80\" is wrong: 'bad:80' is",
+        ),
         (
             {"TOCSIN_OUTGOING_CONNECTIONS": "3"},
             "TOCSIN_OUTGOING_CONNECTIONS: unknown setting; it is called TOCSIN_HTTP_CONNECTIONS",
@@ -120,14 +204,14 @@ def test_of_a_proxys_url_the_password_alone_is_masked() -> None:
     ],
 )
 def test_a_bad_proxy_stops_the_start(variables: dict[str, str], fault: str) -> None:
-    (told,) = check(None, variables)
-    assert told.startswith(fault)
-    assert "hush" not in told
+    (said,) = told(None, variables)
+    assert said.startswith(fault)
+    assert "hush" not in said
 
 
 def test_a_section_under_its_former_name_is_told_with_its_present_one(tmp_path: Path) -> None:
-    (told,) = check(file_of(tmp_path, "[outgoing]\nconnections = 3\n"), {})
-    assert told == "outgoing.connections: unknown setting; it is called http.connections now"
+    (said,) = told(file_of(tmp_path, "[outgoing]\nconnections = 3\n"), {})
+    assert said == "outgoing.connections: unknown setting; it is called http.connections now"
 
 
 def test_a_proxy_in_the_environment_that_is_not_used_is_named_and_not_quoted() -> None:

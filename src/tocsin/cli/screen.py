@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from tocsin.cli.signals import cancel_on_terminate
 from tocsin.client.wire import Refused, Unreachable
+from tocsin.config import ConfigError
 from tocsin.errors import CODES, CallError, SetupError, StoreError
 
 EXIT_REFUSED = 1
@@ -117,6 +118,7 @@ def _cell(value: object) -> str:
 
 CHECK_FOLDER = "is its disk full or damaged, its owner another? Else name another --data folder"
 START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
+READ_SETTINGS = "docs/settings.md and tocsin.example.toml list every setting"
 START_SANDBOX = "is the sandbox running there? Start one: tocsin sandbox"
 
 
@@ -140,6 +142,8 @@ def run(
         screen.fail(Fault(str(fault), _help_of(fault.code)))
     except CallError as fault:
         screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
+    except ConfigError as fault:
+        screen.fail(Fault(str(fault), READ_SETTINGS, exit_code=EXIT_USAGE))
     except SetupError as fault:
         screen.fail(Fault(fault.what, fault.advice))
     except StoreError as fault:

@@ -10,14 +10,16 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
-from tocsin.config import Config, ConfigError, check, load
+from tocsin.config import Config, check, load
 from tocsin.config import show as show_tree
+from tocsin.settings import WrongSetting
 from tocsin.wiring import serve as serve_config
 
 ConfigFile = Annotated[
@@ -127,22 +129,27 @@ def check_config(
     *,
     is_json: Json = False,
 ) -> None:
-    """Say what is wrong with a configuration, setting by setting.
+    """Say everything that is wrong with a configuration, setting by setting.
 
-    Exit code 0 means that nothing is. The environment (TOCSIN_…) is taken in as `serve` would.
+    Each with its value (secrets masked), what is allowed and the nearest name that there is. Exit
+    code 0 means that nothing is wrong. The environment (TOCSIN_…) is taken in as `serve` would.
     """
     screen = Screen(is_json=is_json)
     faults = check(file, os.environ)
 
     def show() -> None:
         for fault in faults:
-            screen.line(f"[red]wrong[/]  {escape(fault)}")
+            screen.line(f"[red]wrong[/]  {escape(str(fault))}")
         if not faults:
             screen.line("nothing wrong")
 
-    screen.result({"faults": faults}, show)
+    screen.result({"faults": [_told(fault) for fault in faults]}, show)
     if faults:
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _told(fault: WrongSetting) -> dict[str, str]:
+    return {"text": str(fault), **msgspec.to_builtins(fault)}
 
 
 def show_config(
@@ -170,13 +177,9 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def load_config(file: Path | None, data: Path | None, told: Mapping[str, object]) -> Config:
-    """The settings from defaults, file, environment and options, or what is wrong with them."""
+    """The settings from defaults, file, environment and options; raises `ConfigError`."""
     said = {path: value for path, value in told.items() if value is not None}
-    try:
-        return load(data=data, file=file, environment=os.environ, told=said)
-    except ConfigError as fault:
-        advice = "docs/settings.md and tocsin.example.toml list every setting"
-        raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
+    return load(data=data, file=file, environment=os.environ, told=said)
 
 
 def version(*, is_json: Json = False) -> None:

@@ -1,0 +1,49 @@
+"""docs/settings.md and tocsin.example.toml, made from the tree of settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tocsin.config import settings
+
+ABOUT = """# Settings
+
+<!-- Made by `make docs` from `src/tocsin/config.py`. Edit that instead. -->
+
+Sources in order: defaults, the file given with `--config`, the environment, the command line. In
+the environment a list has commas between.
+
+`tocsin check-config tocsin.toml` says everything that is wrong in one run, `tocsin show-config`
+what is in force.
+
+| Setting | Environment | Default | What it does |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """docs/settings.md."""
+    lines = []
+    for each in settings():
+        default = _toml(each.default)
+        lines.append(f"| `{each.path}` | `{each.variable}` | `{default}` | {each.sentence} |\n")
+    return ABOUT + "".join(lines)
+
+
+def example() -> str:
+    """tocsin.example.toml: every setting with its default, commented out."""
+    lines = ["# Every setting with its default. Take out the # of what you change.", ""]
+    section = ""
+    for each in settings():
+        head, _, name = each.path.rpartition(".")
+        if head != section:
+            section = head
+            lines += [f"[{section}]", ""]
+        lines += [f"# {each.sentence} ({each.kind})", f"#{name} = {_toml(each.default)}", ""]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

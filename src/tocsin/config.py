@@ -110,11 +110,35 @@ class Log(Struct, frozen=True, kw_only=True):
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        says("From which level on events are written; secrets are masked at every level."),
+        says(
+            "From which level on events are written; secrets are masked at every level.",
+            is_reloadable=True,
+        ),
     ] = "info"
     format: Annotated[
-        Literal["text", "json"], says("Lines for people, or one JSON object a line.")
+        Literal["text", "json"],
+        says("Lines for people, or one JSON object a line.", is_reloadable=True),
     ] = "text"
+    file: Annotated[
+        str,
+        says(
+            "File to log to instead of standard error; only its owner may read it.",
+            is_reloadable=True,
+        ),
+    ] = ""
+    file_max_bytes: Annotated[
+        int,
+        Meta(ge=0),
+        says(
+            "Size from which on `log.file` is renamed to `….1` and begun anew; 0: never, where "
+            "another program rotates it and sends a reload.",
+            is_reloadable=True,
+        ),
+    ] = 50_000_000
+    files_kept: Annotated[
+        Count,
+        says("Renamed files `….1`, `….2` and so on that are kept.", is_reloadable=True),
+    ] = 5
 
 
 class Storage(Struct, frozen=True, kw_only=True):

@@ -3,25 +3,31 @@
 Whatever is logged, by us or by a library, passes one chain: values are masked by the name of
 their key, texts are scrubbed of query strings and of anything that looks like a key or a token,
 and an exception is told by its frames and a message without quoted values. There is no other way
-out: libraries get no handler of their own, and what they say below INFO (frames, headers,
-payloads) is dropped.
+out: libraries get no handler of their own, what they say below INFO (frames, headers, payloads) is
+dropped, and the rest is said in our own words (`library_log.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
+from msgspec import Struct
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from tocsin.library_log import in_our_words
 
 Logger = BoundLogger
 """What `get_logger` answers: `.debug("event", name=value)` and so on, `.bind(name=value)`."""
@@ -86,27 +92,70 @@ _LONG = re.compile(r"[A-Za-z0-9_:*+=-]{64,}|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[\"'].*", re.DOTALL)
 
 
-class _MaskedHandler(logging.StreamHandler[TextIO]):
+class LogFile(Struct, frozen=True, kw_only=True):
+    """A file to log to, and when it gives way to a new one."""
+
+    path: str
+    max_bytes: int
+    """Size from which on it is renamed to `path.1` before the next line; 0: never."""
+    kept: int
+    """Renamed ones that stay, at least one; the oldest goes when one more comes."""
+
+
+class _Masked(logging.Handler):
     """Writes rendered events; one that cannot be rendered is not dumped as it came.
 
     Nobody who logs is told that it could not be written: the reader at the other end of a pipe may
     be gone, and an event loop that fails while it complains ends with all that it was doing.
     """
 
+    def handle(self, record: logging.LogRecord) -> Any:
+        said = in_our_words(record)
+        return super().handle(said) if said is not None else False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        stream = getattr(self, "stream", None) or sys.stderr
         with contextlib.suppress(OSError, ValueError):
-            self.stream.write(f"an event of {record.name} could not be written\n")
+            stream.write(f"an event of {record.name} could not be written\n")
 
 
-def configure(level: str, *, json: bool, stream: TextIO) -> None:
-    """Send everything that is logged in this process to `stream`, masked.
+class _MaskedStream(_Masked, logging.StreamHandler[TextIO]):
+    """To a stream that is open already."""
 
-    `level` holds for Tocsin's own loggers; libraries are heard from INFO on. Calling it again
-    replaces what was configured before. A server library must be started without a log
+
+class _MaskedFile(_Masked, RotatingFileHandler):
+    """To a file of our own, which only its owner may read: it names accounts and addresses."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_for_its_owner)
+
+    def shouldRollover(self, _: logging.LogRecord) -> bool:  # noqa: N802 (the library's name)
+        # The library renders each event once more to know its size; it is one line more or less.
+        if self.stream is None:
+            self.stream = self._open()
+        is_full = 0 < self.maxBytes <= self.stream.tell()
+        return is_full and Path(self.baseFilename).is_file()
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def configure(level: str, *, json: bool, stream: TextIO, file: LogFile | None = None) -> None:
+    """Send everything that is logged in this process to `stream`, or to `file`, masked.
+
+    `level` holds for Tocsin's own loggers. Calling it again replaces what was configured before and
+    opens the file anew, wherever the former was renamed to. Raises `OSError` where the file cannot
+    be opened, with everything as it was. A server library must be started without a log
     configuration of its own (uvicorn: `log_config=None`, `access_log=False`).
     """
+    handler = masked_handler(stream, json=json) if file is None else _file_handler(file, json=json)
     root = logging.getLogger()
-    root.handlers[:] = [masked_handler(stream, json=json)]
+    former = root.handlers[:]
+    root.handlers[:] = [handler]
+    for it in former:
+        if isinstance(it, _MaskedFile):
+            it.close()
     root.setLevel(logging.INFO)
     logging.getLogger("tocsin").setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio"):
@@ -117,20 +166,27 @@ def configure(level: str, *, json: bool, stream: TextIO) -> None:
 
 def masked_handler(stream: TextIO, *, json: bool) -> logging.Handler:
     """The one way out: a handler that renders events, masked, onto `stream`."""
-    handler = _MaskedHandler(stream)
-    handler.addFilter(_quiet_libraries)
-    handler.setFormatter(
-        ProcessorFormatter(
-            foreign_pre_chain=[*_STAMPS, _tell_exception, _hide_quoted, mask],
-            processors=[
-                ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_to_json)
-                if json
-                else structlog.dev.ConsoleRenderer(colors=stream.isatty()),
-            ],
-        )
-    )
+    handler = _MaskedStream(stream)
+    handler.setFormatter(_formatter(json=json, has_colours=stream.isatty()))
     return handler
+
+
+def _file_handler(file: LogFile, *, json: bool) -> logging.Handler:
+    handler = _MaskedFile(file.path, maxBytes=file.max_bytes, backupCount=file.kept)
+    handler.setFormatter(_formatter(json=json, has_colours=False))
+    return handler
+
+
+def _formatter(*, json: bool, has_colours: bool) -> logging.Formatter:
+    return ProcessorFormatter(
+        foreign_pre_chain=[*_STAMPS, _tell_exception, _hide_quoted, mask],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(serializer=_to_json)
+            if json
+            else structlog.dev.ConsoleRenderer(colors=has_colours),
+        ],
+    )
 
 
 def get_logger(name: str) -> Logger:
@@ -227,11 +283,6 @@ def _hide_quoted(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     """A library's sentence may quote what it was given; only the sentence is ours to show."""
     event["event"] = _QUOTED.sub(f"'{MASK}'", str(event["event"]))
     return event
-
-
-def _quiet_libraries(record: logging.LogRecord) -> bool:
-    ours = record.name == "tocsin" or record.name.startswith("tocsin.")
-    return ours or record.levelno >= logging.INFO
 
 
 def _to_json(event: EventDict, **_options: Any) -> str:

@@ -8,7 +8,6 @@ import gc
 import hashlib
 import hmac
 import os
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +29,7 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
 from tocsin.config import Config, unused_proxies
-from tocsin.log import configure, get_logger
+from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
 from tocsin.opening import Service, open_service
@@ -45,6 +44,7 @@ from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
+from tocsin.reloading import start_log
 from tocsin.serving import (
     Server,
     admin_socket,
@@ -73,7 +73,7 @@ async def serve(
 
     `progress` is told of devices that an earlier release stored, while they are looked through.
     """
-    configure(config.log.level, json=config.log.format == "json", stream=sys.stderr)
+    start_log(config)
     if unused := unused_proxies(config, os.environ):
         get_logger(__name__).warning(
             "a proxy in the environment is not used",
@@ -297,7 +297,7 @@ class _Running:
                     asyncio.create_task(private.is_open.wait()),
                 ],
             )
-            self._log.info("serving", url=url)
+            self._log.info("serving", address=url, version=status["version"], folder=config.data)
             started(url)
             stop = asyncio.create_task(ended.wait())
             running = {stop, dispatching, *doors_open, *others}

@@ -13,12 +13,12 @@ from pathlib import Path
 from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "errors", "log", "metrics", "settings"),
+    ("clock", "errors", "library_log", "log", "metrics", "settings"),
     ("domain",),
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("opening", "serving", "wiring"),
+    ("opening", "reloading", "serving", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -39,6 +39,7 @@ INSIDE = (
     "opening",
     "pipeline",
     "ports",
+    "reloading",
     "serving",
     "store",
     "wiring",

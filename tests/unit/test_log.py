@@ -176,7 +176,7 @@ def test_a_library_with_a_handler_of_its_own_is_brought_back() -> None:
     library.warning("GET /?usersig=%s", CANARY)
     assert aside.getvalue() == ""
     assert CANARY not in stream.getvalue()
-    assert "uvicorn.access" in stream.getvalue()
+    assert "tocsin.server" in stream.getvalue()
 
 
 async def test_the_event_loop_complains_without_quoting(out: io.StringIO) -> None:

@@ -165,7 +165,10 @@ async def test_no_secret_token_or_text_is_in_any_output(
         await _shout(served, canaries)
     out, err = capfd.readouterr()
     printed = out + err
-    assert "serving" in printed, "what is searched is really the output"
+    assert printed.count("serving") == 1, "what is searched is really the output"
+    assert served.url in printed, "where it listens is no secret"
+    assert not [it for it in ("uvicorn", "websockets", "ASGI", "server process") if it in printed]
+    assert "a socket was accepted from" in printed
     for name, canary in canaries.items():
         assert len(canary) > 8, name
         assert canary not in printed, name
@@ -203,6 +206,12 @@ async def _speak(served: Served, canaries: dict[str, str], registration_id: str)
         await told(served, command, body, sdkappid="x")
 
 
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
 async def _shout(served: Served, canaries: dict[str, str]) -> None:
     """What no client sends: requests that HTTP itself refuses, and numbers without end."""
     sig = canaries["usersig"]
@@ -213,6 +222,7 @@ async def _shout(served: Served, canaries: dict[str, str]) -> None:
         f"POST /v4/x HTTP/1.1\r\nContent-Length: {canaries['title']}\r\n\r\n",
         f"GET /v1/apps/{APP}/tasks HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {sig}x\r\n\r\n",
         f"GET /nope?usersig={sig} HTTP/1.1\r\nHost: t\r\n\r\n",
+        f"GET /v4/online?usersig={sig} HTTP/1.1\r\nHost: t\r\n{UPGRADE}\r\n",
     ):
         reader, writer = await served.connect()
         writer.write(raw.encode())

@@ -38,6 +38,7 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.erase import Erasing
 from tocsin.wiring import ease_collector
 
 Scope = MutableMapping[str, Any]
@@ -65,7 +66,12 @@ def service(opened: Opened) -> Application:
         metrics=opened.metrics,
     )
     desk = Desk(
-        store=opened.store, accepting=accepting, presence=presence, bus=bus, clock=opened.clock
+        store=opened.store,
+        accepting=accepting,
+        erasing=Erasing(opened.store, bus, opened.clock),
+        presence=presence,
+        bus=bus,
+        clock=opened.clock,
     )
     doorkeeper = Doorkeeper(opened.store, opened.vault, opened.clock)
     return RestApi(desk, doorkeeper, opened.metrics)

@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
+from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.planted import planted_http, planted_store
@@ -31,10 +32,11 @@ from tocsin.channels.authority import AuthorityShelf
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
 from tocsin.config import Config
+from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
-from tocsin.ports import Authorities, Http, Keyring, Snapshots, Vault
+from tocsin.ports import Authorities, Bus, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
 KEY_FILE = "secret.key"
@@ -60,6 +62,7 @@ class Service(Struct, frozen=True, kw_only=True):
     secret: bytes
     """Everything that this service proves to itself is derived from it."""
     store: Store
+    bus: Bus
     snapshots: Snapshots
     http: Http
     """To the vendors."""
@@ -89,6 +92,18 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         shelf = AuthorityShelf(authorities)
         prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
         keyring = _keyring(folder, config, keys, vault)
+        bus = LocalBus()
+        operator = Operator(
+            store,
+            vault,
+            clock,
+            keyring,
+            prove,
+            authorities=authorities,
+            bus=bus,
+            secret=keys[0],
+            kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
+        )
         yield Service(
             config=config,
             clock=clock,
@@ -96,10 +111,11 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
             vault=vault,
             secret=keys[0],
             store=planted_store(store, os.environ.get(BREAK, "")),
+            bus=bus,
             snapshots=snapshots,
             http=http,
             shelf=shelf,
-            operator=Operator(store, vault, clock, keyring, prove, authorities=authorities),
+            operator=operator,
         )
 
 

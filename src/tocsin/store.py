@@ -173,6 +173,10 @@ class Store(Protocol):
         """Every device bound to these accounts or registered under them."""
         ...
 
+    async def scan_devices(self, app: int, after: int, limit: int) -> list[Device]:
+        """Devices with numbers above `after`, in rising order, `limit` at most."""
+        ...
+
     async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         """Who owns each of these tokens, in the order asked; the credential does not matter."""
         ...

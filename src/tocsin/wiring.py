@@ -16,11 +16,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.adapters.bus import LocalBus
 from tocsin.api import admin, v1
 from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
-from tocsin.api.commands.call import KICKED, Desk
+from tocsin.api.commands.call import Desk
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.receipts import ReceiptDoors
@@ -35,6 +34,7 @@ from tocsin.online.socket import OnlineSocket
 from tocsin.opening import Service, open_service
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.dispatch import Dispatcher, Pace
+from tocsin.pipeline.erase import KICKED, Erasing
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
@@ -138,7 +138,7 @@ class _Running:
 
     async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> Left:
         service, config = self._service, self._service.config
-        bus = LocalBus()
+        bus = service.bus
         hub, registrar = await self._open_online(bus)
         chance = Chance()
         scale = config.dispatch.wait_scale
@@ -148,7 +148,7 @@ class _Running:
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
         self._channels = channels
-        service.operator.watch(channels)
+        service.operator.watch(channels, hub)
         indexer = Indexer(service.store, service.snapshots)
         accepting = Accepting(
             service.store,
@@ -187,6 +187,7 @@ class _Running:
         desk = Desk(
             store=service.store,
             accepting=accepting,
+            erasing=Erasing(service.store, bus, service.clock),
             presence=hub,
             bus=bus,
             clock=service.clock,

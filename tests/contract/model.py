@@ -316,6 +316,7 @@ class Player:
                 await store.last_change(app),
                 list((await store.devices(app, numbers)).items()),
                 await store.devices_of(app, numbers),
+                await store.scan_devices(app, 1, 3),
                 [await store.device(app, name) for name in NAMES],
                 [await store.task(app, f"task_{number}") for number in range(8)],
                 await store.tasks(app, before=6, limit=4),

@@ -28,6 +28,7 @@ from tocsin.domain.account import (
     Change,
     Profile,
     Term,
+    delete_accounts,
     import_accounts,
     kick_account,
     set_attrs,
@@ -270,3 +271,17 @@ async def test_calls_side_by_side_each_get_a_position_of_their_own(store: Store)
     assert born == list(range(1, 41))
     found = await store.accounts(1, names)
     assert sorted(each.number for each in found if each) == born
+
+
+async def test_a_name_that_shall_not_be_kept_is_not(store: Store) -> None:
+    await add_accounts(store, 1, "ann")
+    decide = delete_accounts(["ann"])
+
+    def forgetting(view: AccountsView) -> AccountsEdit:
+        edit = decide(view)
+        edit.keeps_names = False
+        return edit
+
+    await store.update_accounts(1, ["ann"], [], forgetting)
+    assert await store.accounts(1, ["ann"]) == [None]
+    assert dict((await peek(store, 1, ["ann"])).deleted_at) == {}

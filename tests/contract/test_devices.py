@@ -194,3 +194,11 @@ async def test_an_unregistered_device_stays_and_has_no_route(store: Store) -> No
     assert await store.device(1, "phone") == gone
     assert gone.route is None
     assert (await peek_device(store, 1, "x", route=ROUTE)).owners == []
+
+
+async def test_devices_are_walked_in_rising_order(store: Store) -> None:
+    made = [await add_device(store, 1, name) for name in ("a", "b", "c")]
+    await add_device(store, 2, "theirs")
+    assert await store.scan_devices(1, 0, 2) == made[:2]
+    assert await store.scan_devices(1, 2, 9) == made[2:]
+    assert await store.scan_devices(1, 3, 9) == []

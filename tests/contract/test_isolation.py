@@ -92,6 +92,7 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.device(OURS, "phone") is None
     assert await store.devices(OURS, everyone) == {}
     assert await store.devices_of(OURS, everyone) == []
+    assert await store.scan_devices(OURS, 0, 9) == []
     assert (await store.unchecked(OURS), await store.unchecked_devices(OURS, 9)) == (0, [])
     assert await store.task(OURS, "t") is None
     assert await store.tasks(OURS) == []

@@ -84,7 +84,7 @@ class Works:
         self.http = http(self.sandbox, self.clock, latency_s)
         self.metrics, chance, bus = Metrics(), Chance(1), LocalBus()
         self.vault = AesVault(KEY)
-        self.operator = Operator(self.store, self.vault, self.clock)
+        self.operator = Operator(self.store, self.vault, self.clock, bus=bus)
         self.numbers: dict[str, int] = {}
         """Certificate IDs by vendor."""
         self.devices: dict[str, list[Device]] = {}

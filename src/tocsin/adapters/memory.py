@@ -236,6 +236,10 @@ class MemoryStore:
         shelf = self._shelf(app)
         return [shelf.devices[number] for number in owned(shelf, accounts)]
 
+    async def scan_devices(self, app: int, after: int, limit: int) -> list[Device]:
+        rows = self._shelf(app).devices
+        return [rows[number] for number in sorted(it for it in rows if it > after)[:limit]]
+
     async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         shelf = self._shelf(app)
         return [shelf.devices.get(shelf.route_of.get(route.key(), 0)) for route in routes]

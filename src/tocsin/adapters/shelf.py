@@ -163,7 +163,8 @@ class Journal:
         for account in edit.deleted:
             self.drop(shelf.accounts, account.name)
             self.drop(shelf.names, account.number)
-            self.put(shelf.deleted_at, account.name, now)
+            if edit.keeps_names:
+                self.put(shelf.deleted_at, account.name, now)
             for number in sorted(shelf.owned.get(account.number, ())):
                 self._unlink(shelf.devices[number])
                 self.drop(shelf.devices, number)

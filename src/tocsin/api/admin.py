@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tocsin.api import pages
+from tocsin.api.account_verbs import LIST_MAX
 from tocsin.api.operator import Operator
-from tocsin.api.pages import answer, read_json
-from tocsin.api.v1 import Books
+from tocsin.api.pages import answer, number, read_json
+from tocsin.api.v1 import PAGE_DEFAULT, Books
 from tocsin.domain.app import App
 from tocsin.errors import CallError
 from tocsin.ports import Channels, Presence
@@ -54,6 +55,14 @@ class AdminPages:
             Route(f"{app}/credentials/{{number:int}}", self.credential_delete, methods=["DELETE"]),
             Route(f"{app}/credentials/{{number:int}}/check", self.check, methods=["POST"]),
             Route(f"{app}/client_config", self.client_config, methods=["POST"]),
+            # Names may hold any character, so they are parameters and no part of a path.
+            Route(f"{app}/accounts", self.account_list),
+            Route(f"{app}/account", self.account_show),
+            Route(f"{app}/account", self.account_delete, methods=["DELETE"]),
+            Route(f"{app}/account/export", self.account_export),
+            Route(f"{app}/devices", self.device_list),
+            Route(f"{app}/device", self.device_show),
+            Route(f"{app}/device/unregister", self.device_unregister, methods=["POST"]),
         ]
 
     async def status(self, _: Request) -> Response:
@@ -113,6 +122,29 @@ class AdminPages:
             raise CallError(70402, "numbers are certificate IDs")
         return answer({"config": await self._operator.client_config(_app(request), numbers)})
 
+    async def account_list(self, request: Request) -> Response:
+        return answer(await self._operator.account_list(_app(request), *_page(request)))
+
+    async def account_show(self, request: Request) -> Response:
+        return answer(await self._operator.account_show(_app(request), _name(request)))
+
+    async def account_export(self, request: Request) -> Response:
+        before = number(request.query_params, "before", 0, NUMBER_MAX)
+        found = await self._operator.account_export(_app(request), _name(request), before)
+        return answer(found)
+
+    async def account_delete(self, request: Request) -> Response:
+        return answer(await self._operator.account_delete(_app(request), _name(request)))
+
+    async def device_list(self, request: Request) -> Response:
+        return answer(await self._operator.device_list(_app(request), *_page(request)))
+
+    async def device_show(self, request: Request) -> Response:
+        return answer(await self._operator.device_show(_app(request), _name(request)))
+
+    async def device_unregister(self, request: Request) -> Response:
+        return answer(await self._operator.device_unregister(_app(request), _name(request)))
+
     async def credential_delete(self, request: Request) -> Response:
         await self._operator.credential_delete(_app(request), _number(request, "number"))
         return answer({})
@@ -140,6 +172,20 @@ def create(
 
 def _app(request: Request) -> int:
     return _number(request, "sdkappid")
+
+
+def _name(request: Request) -> str:
+    """The account or device that a call is about."""
+    name = request.query_params.get("name", "")
+    if not name:
+        raise CallError(70402, "name is needed")
+    return name
+
+
+def _page(request: Request) -> tuple[int, int]:
+    """What a list begins after, and how much it answers."""
+    after = number(request.query_params, "after", 0, NUMBER_MAX)
+    return after, number(request.query_params, "limit", PAGE_DEFAULT, LIST_MAX)
 
 
 def _number(request: Request, name: str) -> int:

@@ -62,10 +62,7 @@ class CredentialVerbs:
         self._vault = vault
         self._prove = prove
         self._channels: Channels | None = None
-
-    def watch(self, channels: Channels) -> None:
-        """Show what stops a credential: only where its channel is at work does anybody know."""
-        self._channels = channels
+        """Those at work: only where there are any does anybody know what stops a credential."""
 
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor's credential; answers it with its certificate ID, without its secrets."""

@@ -7,11 +7,13 @@ carries them out itself, or through the admin socket of the running service (`ap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.account_verbs import AccountVerbs
 from tocsin.api.app_keys import drop_former_key, rotate_key
 from tocsin.api.app_names import find_names
 from tocsin.api.credentials import CredentialVerbs, Prove, convert
@@ -21,10 +23,12 @@ from tocsin.clock import Clock, secret_bytes
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
+from tocsin.domain.erasure import Kept, keyed_name
 from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
-from tocsin.ports import Authorities, Keyring, Vault
+from tocsin.pipeline.erase import Erasing
+from tocsin.ports import Authorities, Bus, Channels, Keyring, Presence, Vault
 from tocsin.store import Store
 
 ADMINS_MAX = 10
@@ -71,7 +75,7 @@ SHOWN = (
 """What of an app is shown; its keys only where they are asked for."""
 
 
-class Operator(CredentialVerbs):
+class Operator(CredentialVerbs, AccountVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
     def __init__(
@@ -83,11 +87,24 @@ class Operator(CredentialVerbs):
         prove: Prove | None = None,
         *,
         authorities: Authorities | None = None,
+        bus: Bus,
+        kept: Kept | None = None,
+        secret: bytes = b"",
     ) -> None:
+        """`secret` is what names in receipts are hashed with."""
         super().__init__(store, vault, prove)
         self._clock = clock
+        self._bus = bus
+        self._erasing = Erasing(store, bus, clock)
+        self._kept = kept or Kept()
+        self._keyed = partial(keyed_name, secret)
         self._keyring = keyring
         self._authorities = authorities
+
+    def watch(self, channels: Channels, presence: Presence) -> None:
+        """Tell what only a running service knows: what stops a credential, and who is connected."""
+        self._channels = channels
+        self._presence = presence
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: what is not told stays. Answers it, and which it was.

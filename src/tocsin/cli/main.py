@@ -10,12 +10,14 @@ from msgspec import Struct
 
 from tocsin.channels.registry import VENDORS
 from tocsin.cli import (
+    accounts,
     app_keys,
     apps,
     certificates,
     credential_check,
     credentials,
     demo,
+    devices,
     listen,
     push,
     sandbox,
@@ -39,6 +41,8 @@ FIRST_STEPS = (
 GROUPS: dict[str, str] = {
     "app": "Apps: who may call, and what they sign with.",
     "app key": "The key that signs an app's UserSigs, changed with an overlap.",
+    "account": "Accounts: who is known, and what is kept of each.",
+    "device": "Devices: installations and their tokens.",
     "credential": "Credentials: what proves us to a vendor.",
     "credential add": "Add a credential; one command per vendor.",
     "task": "Pushes, and what became of them.",
@@ -107,6 +111,46 @@ ROWS: tuple[Row, ...] = (
             "tocsin usersig 1400000001 admin --data data",
             "SIG=$(tocsin usersig 1400000001 admin --expire-s 3600 --data data)",
         ),
+    ),
+    Row(
+        "account list",
+        accounts.account_list,
+        (
+            "tocsin account list --data data",
+            "tocsin account list --after 100 --limit 50 --json --data data",
+        ),
+    ),
+    Row("account show", accounts.account_show, ("tocsin account show ann --data data",)),
+    Row(
+        "account export",
+        accounts.account_export,
+        (
+            "tocsin account export ann --out ann.json --data data",
+            "tocsin account export ann --data data | jq .account.devices",
+        ),
+    ),
+    Row(
+        "account delete",
+        accounts.account_delete,
+        (
+            "tocsin account delete ann --receipt receipt.json --data data",
+            "tocsin account delete ann --yes --json --data data",
+        ),
+    ),
+    Row(
+        "device list",
+        devices.device_list,
+        ("tocsin device list --data data", "tocsin device list --user ann --json --data data"),
+    ),
+    Row(
+        "device show",
+        devices.device_show,
+        ("tocsin device show 6F9619FF-8B86-4011-B42D-00CF4FC964FF --data data",),
+    ),
+    Row(
+        "device unregister",
+        devices.device_unregister,
+        ("tocsin device unregister 6F9619FF-8B86-4011-B42D-00CF4FC964FF --data data",),
     ),
     *(
         Row(

@@ -94,6 +94,34 @@ class Operator(Protocol):
         """Delete a credential; its devices have no way to the vendor any more."""
         ...
 
+    async def account_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """A page of accounts, and what to ask for `after` next; null at the end."""
+        ...
+
+    async def account_show(self, sdkappid: int, name: str) -> dict[str, Any]:
+        """One account with its tags, attributes and devices."""
+        ...
+
+    async def account_export(self, sdkappid: int, name: str, before: int = 0) -> dict[str, Any]:
+        """A page of everything that is kept about an account, the newest pushes first."""
+        ...
+
+    async def account_delete(self, sdkappid: int, name: str) -> dict[str, Any]:
+        """Erase an account with its devices; answers the receipt."""
+        ...
+
+    async def device_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """A page of devices, and what to ask for `after` next; null at the end."""
+        ...
+
+    async def device_show(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
+        """One device with its tokens."""
+        ...
+
+    async def device_unregister(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
+        """Take a device's tokens and its user, and close its connection; answers it."""
+        ...
+
 
 @asynccontextmanager
 async def operator_of(data: Path) -> AsyncIterator[Operator]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tocsin.client.wire import Wire
+from tocsin.client.wire import Method, Wire
 
 SOCKET_NAME = "admin.sock"
 
@@ -118,3 +118,38 @@ class AdminSocket:
     async def credential_delete(self, sdkappid: int, number: int) -> None:
         """Delete a credential; its devices have no way to the vendor any more."""
         await self._wire.ask("DELETE", f"/v1/apps/{sdkappid}/credentials/{number}")
+
+    async def account_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """A page of accounts, and what to ask for `after` next; null at the end."""
+        asked = {"after": str(after), "limit": str(limit)}
+        return await self._wire.ask("GET", f"/v1/apps/{sdkappid}/accounts", params=asked)
+
+    async def account_show(self, sdkappid: int, name: str) -> dict[str, Any]:
+        """One account with its tags, attributes and devices."""
+        return await self._about("GET", sdkappid, "account", name=name)
+
+    async def account_export(self, sdkappid: int, name: str, before: int = 0) -> dict[str, Any]:
+        """A page of everything that is kept about an account, the newest pushes first."""
+        return await self._about("GET", sdkappid, "account/export", name=name, before=str(before))
+
+    async def account_delete(self, sdkappid: int, name: str) -> dict[str, Any]:
+        """Erase an account with its devices; answers the receipt."""
+        return await self._about("DELETE", sdkappid, "account", name=name)
+
+    async def device_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """A page of devices, and what to ask for `after` next; null at the end."""
+        asked = {"after": str(after), "limit": str(limit)}
+        return await self._wire.ask("GET", f"/v1/apps/{sdkappid}/devices", params=asked)
+
+    async def device_show(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
+        """One device with its tokens."""
+        return await self._about("GET", sdkappid, "device", name=registration_id)
+
+    async def device_unregister(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
+        """Take a device's tokens and its user, and close its connection; answers it."""
+        return await self._about("POST", sdkappid, "device/unregister", name=registration_id)
+
+    async def _about(
+        self, method: Method, sdkappid: int, path: str, **asked: str
+    ) -> dict[str, Any]:
+        return await self._wire.ask(method, f"/v1/apps/{sdkappid}/{path}", params=asked)

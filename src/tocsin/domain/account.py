@@ -101,6 +101,8 @@ class AccountsEdit(Struct):
     terms: list[Term] = []
     changes: list[Change] = []
     result: Any = None
+    keeps_names: bool = True
+    """Whether the names of deleted ones are kept with the time, for `AccountsView.deleted_at`."""
 
 
 Failure = tuple[str, int]

@@ -215,20 +215,34 @@ def unregister(secret: str, now: float) -> Callable[[DeviceView], DeviceEdit]:
     """A decision that stops all pushes to a device until it registers again."""
 
     def decide(view: DeviceView) -> DeviceEdit:
-        device = _checked(view.device, secret)
-        gone = msgspec.structs.replace(
-            without_route(device),
-            is_registered=False,
-            user=0,
-            user_name="",
-            voip_token="",
-            live_tokens={},
-            live_start_tokens={},
-            seen_at=now,
-        )
-        return DeviceEdit(Draft(view.books).edit([]), [gone], gone)
+        return _unregistered(view, _checked(view.device, secret), now)
 
     return decide
+
+
+def unregister_unasked(now: float) -> Callable[[DeviceView], DeviceEdit]:
+    """The same decision by the operator, who needs no secret; raises `CallError` 70107."""
+
+    def decide(view: DeviceView) -> DeviceEdit:
+        if view.device is None:
+            raise CallError(70107, "no device with this RegistrationID")
+        return _unregistered(view, view.device, now)
+
+    return decide
+
+
+def _unregistered(view: DeviceView, device: Device, now: float) -> DeviceEdit:
+    gone = msgspec.structs.replace(
+        without_route(device),
+        is_registered=False,
+        user=0,
+        user_name="",
+        voip_token="",
+        live_tokens={},
+        live_start_tokens={},
+        seen_at=now,
+    )
+    return DeviceEdit(Draft(view.books).edit([]), [gone], gone)
 
 
 def note_seen(now: float) -> Callable[[DeviceView], DeviceEdit]:

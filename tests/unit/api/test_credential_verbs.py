@@ -157,7 +157,7 @@ async def test_the_list_says_what_stops_a_credential_where_its_channel_is_at_wor
     for _ in range(2):
         await world.operator.credential_add(APP, HUAWEI)
     assert "stopped" not in (await world.operator.credential_list(APP))[0]
-    world.operator.watch(world.channels)
+    world.operator.watch(world.channels, world.presence)
     world.channels.stopped = {1: Stoppage("down", "503", float("inf"), detail="no way out")}
     one, two = await world.operator.credential_list(APP)
     told = {"state": "down", "reason": "503", "until": None, "part": "", "detail": "no way out"}

@@ -33,7 +33,7 @@ class Safe:
         keys = load_keys(self.path, {})
         vault = AesVault(*keys)
         ring = FileKeyring(self.path, keys, vault)
-        return Operator(self.store, vault, self.world.clock, ring)
+        return Operator(self.store, vault, self.world.clock, ring, bus=self.world.bus)
 
     async def opened(self, vault: AesVault) -> int:
         """How many secrets this vault opens; raises where it cannot."""

@@ -27,6 +27,7 @@ from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.erase import Erasing
 
 APP = 1_400_000_001
 OTHER_APP = 1_400_000_002
@@ -65,7 +66,7 @@ class World:
         self.bus = LocalBus()
         self.presence = Connected()
         self.metrics = Metrics()
-        self.operator = Operator(self.store, self.vault, self.clock)
+        self.operator = Operator(self.store, self.vault, self.clock, bus=self.bus)
         self.doorkeeper = Doorkeeper(self.store, self.vault, self.clock)
         plain = PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)
         self.channels = OneChannel(plain)
@@ -81,6 +82,7 @@ class World:
         self.desk = Desk(
             store=self.store,
             accepting=accepting,
+            erasing=Erasing(self.store, self.bus, self.clock),
             presence=self.presence,
             bus=self.bus,
             clock=self.clock,

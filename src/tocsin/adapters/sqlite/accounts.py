@@ -178,7 +178,10 @@ def view_accounts(
 def write_accounts(tables: Tables, app: int, edit: AccountsEdit, now: float) -> None:
     """Write what a decision about accounts says."""
     if edit.deleted:
-        _delete(tables, app, edit.deleted, now)
+        _delete(tables, app, edit.deleted)
+        if edit.keeps_names:
+            names = [account.name for account in edit.deleted]
+            tables.many(_SET_DELETED_AT, [(app, name, now) for name in names])
     if edit.accounts:
         _write(tables, app, edit.accounts)
     if edit.terms:
@@ -189,11 +192,10 @@ def write_accounts(tables: Tables, app: int, edit: AccountsEdit, now: float) -> 
         tables.run(_APPEND_CHANGE, app, tally.change, msgspec.msgpack.encode(edit.changes))
 
 
-def _delete(tables: Tables, app: int, accounts: Sequence[Account], now: float) -> None:
+def _delete(tables: Tables, app: int, accounts: Sequence[Account]) -> None:
     for account in accounts:
         assert tables.run(_DELETE, app, account.name, account.number) == 1, account.name
         tables.accounts[app, account.name] = None
-    tables.many(_SET_DELETED_AT, [(app, account.name, now) for account in accounts])
     tables.change_tally(app).accounts -= len(accounts)
     delete_devices_of(tables, app, [account.number for account in accounts])
 

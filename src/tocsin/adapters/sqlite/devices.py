@@ -29,6 +29,10 @@ ON d.app = ?1 AND d.user = asked.value AND d.user <> 0
 AND d.account NOT IN (SELECT value FROM carray(?2))
 """
 """Without those that `_BY_ACCOUNT` finds: in a push to everyone that would be every device."""
+_SCAN = """
+SELECT '[' || group_concat(doc) || ']' FROM (
+SELECT doc FROM device WHERE app = ? AND number > ? ORDER BY number LIMIT ?)
+"""
 _DELETE_BY_ACCOUNT = """
 DELETE FROM device WHERE app = ?1 AND account IN (SELECT value FROM carray(?2))
 """
@@ -87,6 +91,11 @@ def count_unchecked(tables: Tables, app: int) -> int:
 
 def unchecked_devices(tables: Tables, app: int, limit: int) -> list[Device]:
     docs = tables.value(_UNCHECKED, app, limit)
+    return msgspec.json.decode(docs, type=list[Device]) if docs else []
+
+
+def scan_devices(tables: Tables, app: int, after: int, limit: int) -> list[Device]:
+    docs = tables.value(_SCAN, app, after, limit)
     return msgspec.json.decode(docs, type=list[Device]) if docs else []
 
 

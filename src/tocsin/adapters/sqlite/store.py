@@ -273,6 +273,11 @@ class SqliteStore:
         )
         return list(found.values())
 
+    async def scan_devices(self, app: int, after: int, limit: int) -> list[Device]:
+        return await self._read_sized(
+            limit, lambda tables: devices.scan_devices(tables, app, after, limit)
+        )
+
     async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         return await self._read_sized(
             len(routes), lambda tables: devices.find_holders(tables, app, routes)

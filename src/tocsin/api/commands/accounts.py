@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import UNSET
 from pyroaring import BitMap
 
-from tocsin.api.commands.call import KICKED, Call, Desk, change_accounts
+from tocsin.api.commands.call import Call, Desk, change_accounts
 from tocsin.api.wire import Answer, FailedAccount
 from tocsin.api.wire_accounts import (
     NO_ACCOUNT_INFO,
@@ -28,7 +28,6 @@ from tocsin.api.wire_accounts import (
 )
 from tocsin.domain.account import (
     Account,
-    delete_accounts,
     import_accounts,
     kick_account,
     strictly,
@@ -37,6 +36,7 @@ from tocsin.domain.device import Device
 from tocsin.domain.names import refuse_reserved
 from tocsin.domain.presence import Status, account_status, device_status
 from tocsin.errors import TEXTS
+from tocsin.pipeline.erase import KICKED
 
 UNKNOWN_PLATFORM = "Unknown"
 
@@ -66,10 +66,7 @@ async def multiaccount_import(desk: Desk, call: Call) -> ImportAnswer:
 
 async def account_delete(desk: Desk, call: Call) -> ResultAnswer:
     names = read_items(call.body, "DeleteItem")
-    # Without its account an administrator could not call any more: none is deleted this way.
-    doomed = list(dict.fromkeys(name for name in names if name not in call.app.admins))
-    failures = await change_accounts(desk, call, doomed, delete_accounts(doomed))
-    codes = dict(failures) | dict.fromkeys(call.app.admins, 70402)
+    codes = dict((await desk.erasing.erase(call.app, names)).failures)
     return ResultAnswer(items=[_result(name, codes.get(name, 0)) for name in names])
 
 

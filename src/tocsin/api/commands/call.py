@@ -11,11 +11,9 @@ from tocsin.clock import Clock
 from tocsin.domain.account import AccountsEdit, AccountsView, Failure, TermKey
 from tocsin.domain.app import App
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.erase import Erasing
 from tocsin.ports import Bus, Presence
 from tocsin.store import Store
-
-KICKED = "kicked"
-"""Bus subject: a UserID's earlier logins are void. Payload: `<sdkappid>/<UserID>`."""
 
 
 class Call(Struct, frozen=True):
@@ -31,6 +29,7 @@ class Desk(Struct, frozen=True, kw_only=True):
 
     store: Store
     accepting: Accepting
+    erasing: Erasing
     presence: Presence
     bus: Bus
     clock: Clock

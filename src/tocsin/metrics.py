@@ -132,6 +132,13 @@ TABLE: tuple[Metric, ...] = (
         ("channel", "fate"),
         "Receipts that vendors posted: booked (reached, clicked, undelivered), or why not.",
     ),
+    Metric(
+        "registrations_refused",
+        "counter",
+        ("app",),
+        "First registrations and failed hellos refused (800102): over devices.new_per_minute from "
+        "one address.",
+    ),
     Metric("slow_readers", "counter", (), "Sessions cut off because they did not read."),
     Metric(
         "store_commit_seconds",

@@ -1,7 +1,8 @@
 """The door under `/v4/`: a plain ASGI callable that takes a call through its checks in order.
 
 Every answer is HTTP 200 with the envelope, whatever happened (trtc.io/document/34620). The order
-of checks: path, method, app, contenttype, lock-out, UserSig, administrator, rate, body, fields.
+of checks: path, method, lengths, app, contenttype, UserSig with its lock-out, administrator, rate,
+body, fields.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
+from tocsin.domain.bounded import Bounded
 from tocsin.domain.quota import Bucket
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
@@ -39,12 +41,16 @@ class Gone(Exception):
     """The caller hung up before the body was whole: nobody waits for an answer."""
 
 
+RATES_MAX = 50_000
+"""Apps and commands whose calls are counted: those called last."""
+
+
 class Rates:
     """Calls a second, per app and command, of this process."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, entries_max: int = RATES_MAX) -> None:
         self._clock = clock
-        self._buckets: dict[tuple[int, str], Bucket] = {}
+        self._buckets: Bounded[tuple[int, str], Bucket] = Bounded(entries_max)
 
     def take(self, app: App, command: Command) -> None:
         """Count one call; 60007 when it is one too many."""
@@ -55,7 +61,8 @@ class Rates:
         name = (app.sdkappid, command.path)
         bucket = self._buckets.get(name)
         if bucket is None or bucket.rate != rate:
-            bucket = self._buckets[name] = Bucket(rate, max(rate, 1.0), now)
+            bucket = Bucket(rate, max(rate, 1.0), now)
+            self._buckets.put(name, bucket)
         if not bucket.take(now):
             raise CallError(60007)
 

@@ -1,21 +1,22 @@
 """Who calls: the URL's parameters and the UserSig, checked in the documented order.
 
 Sources: trtc.io/document/34348 and 34385 (read 2026-11); the order of checks is ours where the
-documents leave it open (docs/compatibility.md).
+documents leave it open (docs/compatibility.md). Nothing is kept of a caller whose UserSig is
+wrong but a count under a short key, and nothing is looked up for him but his app.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from array import array
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec import Struct
 
 from tocsin.clock import Clock
 from tocsin.domain import usersig
-from tocsin.domain.account import Account
+from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
+from tocsin.domain.bounded import Bounded, network_of, short_key
 from tocsin.errors import CallError
 from tocsin.ports import Vault
 from tocsin.store import Store
@@ -27,8 +28,10 @@ LOCKED_S = 60.0
 COUNTED = frozenset((70003, 70009, 70013, 70014))
 """Failed UserSig checks that count towards a lock-out; an expired or absent one is no attack."""
 VERIFIED_MAX = 10_000
+"""UserSigs that are remembered: a third of a kilobyte each."""
 KEYS_MAX = 1000
 CALLERS_MAX = 10_000
+"""Callers whose failures are counted, and as many that are locked out: half a kilobyte each."""
 
 
 class Caller(Struct, frozen=True):
@@ -38,46 +41,54 @@ class Caller(Struct, frozen=True):
     identifier: str
 
 
+class Proven(Struct, frozen=True, gc=False):
+    """What is remembered of a UserSig that was right."""
+
+    issued_at: int
+    expires_at: int
+
+
 class Locks:
     """Callers whose UserSigs failed too often.
 
-    A caller is an identifier of an app at one client address, so that nobody can lock an
-    administrator out from elsewhere.
+    A caller is an identifier of an app at one client address, so that nobody makes an
+    administrator elsewhere wait. A lock only hides by which check a UserSig failed: a right one
+    passes always, whoever tries wrong ones from the same address.
     """
 
-    def __init__(self) -> None:
-        self._failures: OrderedDict[tuple[int, str, str], list[float]] = OrderedDict()
-        self._until: OrderedDict[tuple[int, str, str], float] = OrderedDict()
+    def __init__(self, callers_max: int = CALLERS_MAX) -> None:
+        self._failures: Bounded[bytes, array[float]] = Bounded(callers_max)
+        self._until: Bounded[bytes, float] = Bounded(callers_max)
 
-    def is_locked(self, caller: tuple[int, str, str], now: float) -> bool:
-        """Whether this caller has to wait."""
+    def refuses(self, app: int, identifier: str, address: str, now: float) -> bool:
+        """Whether this caller is locked out; else one more failure of his is counted."""
+        caller = short_key(app, identifier, network_of(address))
         until = self._until.get(caller)
-        if until is not None and now >= until:
-            del self._until[caller]
-        return until is not None and now < until
-
-    def note(self, caller: tuple[int, str, str], now: float) -> None:
-        """Count a failed check; the last one allowed starts the lock."""
-        recent = [at for at in self._failures.pop(caller, ()) if now - at < FAILURES_WITHIN_S]
+        if until is not None and now < until:
+            return True
+        self._until.pop(caller)
+        earlier = self._failures.pop(caller) or ()
+        recent = array("d", [at for at in earlier if now - at < FAILURES_WITHIN_S])
         recent.append(now)
         if len(recent) < FAILURES_MAX:
-            self._failures[caller] = recent
-            _bound(self._failures, CALLERS_MAX)
+            self._failures.put(caller, recent)
         else:
-            self._until[caller] = now + LOCKED_S
-            _bound(self._until, CALLERS_MAX)
+            self._until.put(caller, now + LOCKED_S)
+        return False
 
 
 class Doorkeeper:
     """Checks who calls. What it has verified it remembers, so that a call costs microseconds."""
 
-    def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, clock: Clock, verified_max: int = VERIFIED_MAX
+    ) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
         self._locks = Locks()
-        self._keys: OrderedDict[tuple[int, bytes], str] = OrderedDict()
-        self._verified: OrderedDict[tuple[int, bytes, str, str], usersig.UserSig] = OrderedDict()
+        self._keys: Bounded[tuple[int, bytes], str] = Bounded(KEYS_MAX)
+        self._verified: Bounded[bytes, Proven] = Bounded(verified_max)
 
     async def admit(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
         """The administrator who calls under `/v4/`; else `CallError`."""
@@ -108,46 +119,52 @@ class Doorkeeper:
     async def check(
         self, app: App, identifier: str, token: str | None, address: str, not_admin: int
     ) -> Caller:
-        """Check lock-out, UserSig and administrator's rights, in this order."""
-        caller = (app.sdkappid, identifier, address)
-        now = self._clock.now()
-        if self._locks.is_locked(caller, now):
-            raise CallError(70050)
-        if token is None:
+        """Check lengths, UserSig with its lock-out, and administrator's rights, in this order.
+
+        The account is looked up last: before the UserSig is proven, the time that a look takes
+        would tell strangers which accounts there are.
+        """
+        if len(identifier.encode()) > NAME_MAX_BYTES or token is None:
             raise CallError(60025)
+        if len(token) > usersig.TOKEN_MAX_CHARS:
+            raise CallError(70003)
+        proven = self._prove(app, identifier, token, address)
         (account,) = await self._store.accounts(app.sdkappid, [identifier])
-        try:
-            self._verify(app, identifier, token, account)
-        except CallError as error:
-            if error.code in COUNTED:
-                self._locks.note(caller, now)
-            raise
+        if account is not None and proven.issued_at < account.sig_valid_after:
+            raise CallError(70052)
         if identifier not in app.admins:
             raise CallError(not_admin)
         if account is None:
             raise CallError(70107)
         return Caller(app, identifier)
 
-    def _verify(self, app: App, identifier: str, token: str, account: Account | None) -> None:
+    def _prove(self, app: App, identifier: str, token: str, address: str) -> Proven:
         now = self._clock.now()
-        valid_after = 0 if account is None else account.sig_valid_after
+        try:
+            return self._verify(app, identifier, token, now)
+        except CallError as error:
+            is_counted = error.code in COUNTED
+            if is_counted and self._locks.refuses(app.sdkappid, identifier, address, now):
+                raise CallError(70050) from error
+            raise
+
+    def _verify(self, app: App, identifier: str, token: str, now: float) -> Proven:
         # The sealed keys are part of the name, so a changed key voids what it had proven.
-        name = (app.sdkappid, app.key + app.former_key, identifier, token)
+        name = short_key(app.sdkappid, app.key, app.former_key, identifier, token, size=32)
         known = self._verified.get(name)
-        if known is not None and int(now) <= known.expires_at and known.issued_at >= valid_after:
-            self._verified.move_to_end(name)
-            return
-        proven = usersig.verify(
+        if known is not None and int(now) <= known.expires_at:
+            return known
+        found = usersig.verify(
             token,
             sdkappid=app.sdkappid,
             identifier=identifier,
             key=self._open_key(app.sdkappid, app.key) if token else "",
             former_key=self._open_key(app.sdkappid, app.former_key) if app.former_key else "",
             now=now,
-            valid_after=valid_after,
         )
-        self._verified[name] = proven
-        _bound(self._verified, VERIFIED_MAX)
+        proven = Proven(found.issued_at, found.expires_at)
+        self._verified.put(name, proven)
+        return proven
 
     def _open_key(self, sdkappid: int, sealed: bytes) -> str:
         if not sealed:
@@ -156,12 +173,5 @@ class Doorkeeper:
         key = self._keys.get(name)
         if key is None:
             key = self._vault.open(sealed, f"{sdkappid}/key").decode()
-            self._keys[name] = key
-            _bound(self._keys, KEYS_MAX)
+            self._keys.put(name, key)
         return key
-
-
-def _bound(entries: OrderedDict[Any, Any], most: int) -> None:
-    """Forget the oldest entries beyond `most`."""
-    while len(entries) > most:
-        entries.popitem(last=False)

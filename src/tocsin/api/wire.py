@@ -12,7 +12,8 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
-from tocsin.domain.account import Failure
+from tocsin.domain.account import NAME_MAX_BYTES, Failure
+from tocsin.domain.usersig import TOKEN_MAX_CHARS
 from tocsin.errors import CallError
 
 DEPTH_MAX = 32
@@ -60,17 +61,49 @@ def error_list(failures: list[Failure]) -> list[FailedAccount] | UnsetType:
 # --- the URL --------------------------------------------------------------------------------
 
 
+QUERY_MAX_BYTES = 32 * 1024
+"""A UserSig of 8 KiB with every asterisk escaped, and room for the rest."""
+PARAMETERS_MAX = 64
+PARAMETERS: dict[str, tuple[int, int]] = {
+    "sdkappid": (20, 60025),
+    "identifier": (NAME_MAX_BYTES, 60025),
+    "usersig": (TOKEN_MAX_CHARS, 70003),
+    "contenttype": (32, 60025),
+    "random": (64, 60025),
+}
+"""What a call's URL says: the most bytes of each, and the code of a longer one."""
+ESCAPED = 3
+"""Bytes of the URL that a byte of a parameter takes at most."""
+
+
 def read_query(query: bytes) -> dict[str, str]:
-    """The parameters of a URL; of one that is given twice, the first. Unknown ones are kept."""
+    """The parameters of a URL; of one that is given twice, the first. Unknown ones are left out.
+
+    Lengths are judged before anything else is done with a text: `CallError` 60002 for the whole
+    query, or the code of the parameter.
+    """
+    if len(query) > QUERY_MAX_BYTES:
+        raise CallError(60002, f"query string is over {QUERY_MAX_BYTES} bytes")
+    if query.count(b"&") >= PARAMETERS_MAX:
+        raise CallError(60002, f"query string has over {PARAMETERS_MAX} parameters")
     found: dict[str, str] = {}
     for pair in query.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
-        if name not in found:
-            # Nearly every call escapes the asterisks of its UserSig and nothing else.
-            value = value.replace("%2A", "*")
-            plain = "%" not in value and "+" not in value
-            found[name] = value if plain else unquote(value.replace("+", " "))
+        if name in PARAMETERS and name not in found:
+            found[name] = _read_parameter(name, value)
     return found
+
+
+def _read_parameter(name: str, value: str) -> str:
+    bytes_max, code = PARAMETERS[name]
+    if len(value) <= bytes_max * ESCAPED:
+        # Nearly every call escapes the asterisks of its UserSig and nothing else.
+        value = value.replace("%2A", "*")
+        if "%" in value or "+" in value:
+            value = unquote(value.replace("+", " "))
+        if is_within(value, bytes_max):
+            return value
+    raise CallError(code, f"{name} is over {bytes_max} bytes")
 
 
 # --- bodies ---------------------------------------------------------------------------------

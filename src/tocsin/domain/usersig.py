@@ -96,20 +96,13 @@ def decode(usersig: str) -> UserSig:
 
 
 def verify(
-    usersig: str,
-    *,
-    sdkappid: int,
-    identifier: str,
-    key: str,
-    former_key: str = "",
-    now: float,
-    valid_after: int = 0,
+    usersig: str, *, sdkappid: int, identifier: str, key: str, former_key: str = "", now: float
 ) -> UserSig:
-    """The token, if it proves `identifier` in `sdkappid`; else `CallError` 70001 to 70052.
+    """The token, if it proves `identifier` in `sdkappid`; else `CallError` 70001 to 70014.
 
     The order of checks is that of the official Go verifier, so that each fault gets the code
     callers know. Either key may have signed it: while an app's key is changed there are two.
-    `valid_after` is the second of the account's last kick.
+    Whether the account was kicked since is for those to ask who have the token proven.
     """
     token = decode(usersig)
     if token.sdkappid != sdkappid:
@@ -122,8 +115,6 @@ def verify(
     keys = (key, former_key) if former_key else (key,)
     if not any(hmac.compare_digest(_mac(token, it), signed) for it in keys):
         raise CallError(70009)
-    if token.issued_at < valid_after:
-        raise CallError(70052)
     return token
 
 

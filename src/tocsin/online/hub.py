@@ -76,7 +76,7 @@ class OnlineSettings(Struct, frozen=True, kw_only=True):
 class Line:
     """One connection: its session, the way out, and the device once it has registered."""
 
-    __slots__ = ("address", "app", "device", "link", "offering", "secret", "session")
+    __slots__ = ("address", "app", "device", "link", "offering", "secret", "session", "ticks_at")
 
     def __init__(self, link: Link, session: Session, address: str) -> None:
         self.link = link
@@ -86,6 +86,8 @@ class Line:
         self.device: Device | None = None
         self.secret = ""
         self.offering: asyncio.Task[None] | None = None
+        self.ticks_at = 0
+        """The second in which its session is looked at next."""
 
     @property
     def is_open(self) -> bool:
@@ -114,7 +116,8 @@ class Hub:
         self._lines: dict[tuple[int, int], Line] = {}
         self._open: set[Line] = set()
         self._here: dict[int, BitMap] = {}
-        self._wheel: dict[int, list[Line]] = {}
+        self._wheel: dict[int, dict[Line, None]] = {}
+        """Open lines by the second of their next tick; each stands there once."""
         self._recalled: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_draining = False
@@ -219,6 +222,7 @@ class Hub:
         """The connection has ended, whoever ended it."""
         line.session.end(GOING)
         self._open.discard(line)
+        self._unschedule(line)
         self._detach(line)
         if line.offering is not None:
             line.offering.cancel()
@@ -410,7 +414,16 @@ class Hub:
     def _schedule(self, line: Line) -> None:
         if line.is_open:
             at = max(line.session.next_tick(), self._clock.now())
-            self._wheel.setdefault(int(at) + 1, []).append(line)
+            line.ticks_at = int(at) + 1
+            self._wheel.setdefault(line.ticks_at, {})[line] = None
+
+    def _unschedule(self, line: Line) -> None:
+        # Who comes and goes leaves nothing behind, however often.
+        lines = self._wheel.get(line.ticks_at)
+        if lines is not None:
+            lines.pop(line, None)
+            if not lines:
+                del self._wheel[line.ticks_at]
 
     # steps
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from collections import OrderedDict
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +13,7 @@ from tocsin.domain import device as rules
 from tocsin.domain import usersig
 from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
+from tocsin.domain.bounded import Bounded
 from tocsin.domain.device import (
     REGISTRATION_ID_MAX_BYTES,
     SIDE_TOKENS_CHANNEL,
@@ -26,10 +26,10 @@ from tocsin.domain.device import (
     has_secret,
 )
 from tocsin.domain.legs import ONLINE
-from tocsin.domain.quota import Bucket
 from tocsin.domain.task import Stage, Task, TaskName, read_task_id
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.registration_limit import RegistrationLimit
 from tocsin.pipeline.reported import Known, ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Bus, Hello, NormalRoute, Registrar, Vault
@@ -39,7 +39,6 @@ DEVICE = "device"
 """Bus subject: a device changed hands or left. Payload: `DeviceHint` as JSON."""
 
 SECRET_BYTES = 32
-ADDRESSES_MAX = 10_000
 OPENED_MAX = 1024
 SEEN_EVERY_S = 3600.0
 """A device that comes back unchanged is written anew at most this often."""
@@ -88,10 +87,10 @@ class Registering:
         self._chance = chance
         self._metrics = metrics
         self._settings = settings or DoorSettings()
-        self._limit = _Limit(self._settings.new_per_minute)
+        self._limit = RegistrationLimit(self._settings.new_per_minute, clock, metrics)
         self._reports = Reports(store)
         self._tasks = tasks or ReportedTasks(store)
-        self._opened: OrderedDict[tuple[str, bytes], str] = OrderedDict()
+        self._opened: Bounded[tuple[str, bytes], str] = Bounded(OPENED_MAX)
 
     async def register(self, hello: Hello) -> Registered:
         """Check the proof, then write the device; a device that only came back is not written."""
@@ -99,7 +98,7 @@ class Registering:
         known = await self._known(app, hello)
         if known is None:
             # Who shows no device secret, or a wrong one, is new here or guessing.
-            self._limit.take(app.sdkappid, hello.address, self._clock.now())
+            self._limit.take(app.sdkappid, hello.address)
         await self._check_proof(app, hello, known)
         await self._check_words(app, hello)
         hello = self._with_normal_tokens(hello)
@@ -216,16 +215,18 @@ class Registering:
         key = self._open(app.key, context)
         if not key:
             raise CallError(70016)
-        (account,) = await self._store.accounts(app.sdkappid, [hello.user])
-        usersig.verify(
+        token = usersig.verify(
             hello.usersig,
             sdkappid=app.sdkappid,
             identifier=hello.user,
             key=key,
             former_key=self._open(app.former_key, context),
             now=self._clock.now(),
-            valid_after=account.sig_valid_after if account is not None else 0,
         )
+        # Only now: the time that a look takes would tell strangers which accounts there are.
+        (account,) = await self._store.accounts(app.sdkappid, [hello.user])
+        if account is not None and token.issued_at < account.sig_valid_after:
+            raise CallError(70052)
 
     def _open(self, sealed: bytes, context: str) -> str:
         """The plain secret; a changed one is sealed anew and so opened anew."""
@@ -234,9 +235,8 @@ class Registering:
         name = (context, sealed)
         plain = self._opened.get(name)
         if plain is None:
-            plain = self._opened[name] = self._vault.open(sealed, context).decode()
-            if len(self._opened) > OPENED_MAX:
-                self._opened.popitem(last=False)
+            plain = self._vault.open(sealed, context).decode()
+            self._opened.put(name, plain)
         return plain
 
     async def _check_words(self, app: App, hello: Hello) -> None:
@@ -331,28 +331,6 @@ class Registering:
             app.sdkappid, device.number, device.user, device.user_name, device.is_registered
         )
         self._bus.publish(DEVICE, msgspec.json.encode(hint))
-
-
-class _Limit:
-    """A bucket for each address of each app, the least recent forgotten first."""
-
-    def __init__(self, per_minute: float) -> None:
-        self._per_minute = per_minute
-        self._buckets: OrderedDict[tuple[int, str], Bucket] = OrderedDict()
-
-    def take(self, app: int, address: str, now: float) -> None:
-        """Count one; 800102 when it is one too many."""
-        if not self._per_minute or not address:
-            return
-        name = (app, address)
-        bucket = self._buckets.get(name)
-        if bucket is None:
-            bucket = self._buckets[name] = Bucket(self._per_minute / 60, self._per_minute, now)
-            if len(self._buckets) > ADDRESSES_MAX:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(name)
-        if not bucket.take(now):
-            raise CallError(800102)
 
 
 def _changes_nothing(device: Device, hello: Hello) -> bool:

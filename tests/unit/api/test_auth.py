@@ -7,6 +7,9 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.api.world import ADMIN, APP, KEY, World, ok
+from tests.watched import Watched
+from tocsin.api.app import RestApi
+from tocsin.api.auth import Doorkeeper
 from tocsin.domain.usersig import sign
 
 GET = "timpush/get_attr_name"
@@ -40,7 +43,8 @@ async def test_parameters_in_any_order_with_extra_ones_and_any_random(world: Wor
         ({"sdkappid": "-1"}, 60025),
         ({"sdkappid": "\uff11\uff14"}, 60025),
         ({"sdkappid": "1400009999"}, 70020),
-        ({"sdkappid": "9" * 5000}, 70020),
+        ({"sdkappid": "9" * 20}, 70020),
+        ({"sdkappid": "9" * 21}, 60025),
         ({"contenttype": None}, 60025),
         ({"contenttype": "JSON"}, 60025),
         ({"identifier": None}, 60025),
@@ -50,6 +54,14 @@ async def test_parameters_in_any_order_with_extra_ones_and_any_random(world: Wor
         ({"usersig": "garbage!"}, 70003),
         ({"usersig": "x" * 8193}, 70003),
         ({"identifier": "ann"}, 70013),
+        ({"identifier": "x" * 32}, 70013),
+        ({"identifier": "x" * 33}, 60025),
+        ({"identifier": "\u00e4" * 16}, 70013),
+        ({"identifier": "\u00e4" * 17}, 60025),
+        ({"contenttype": "json" * 9}, 60025),
+        ({"random": "9" * 64}, 0),
+        ({"random": "9" * 65}, 60025),
+        ({"extra": "x" * 33_000}, 60002),
     ],
 )
 async def test_a_fault_in_the_url_gets_its_code(
@@ -96,7 +108,9 @@ async def test_a_disabled_app_and_an_app_without_a_key(world: World) -> None:
     assert await world.call(GET, {}) == FINE
 
 
-async def test_the_order_is_path_method_app_contenttype_signature_rate_body(world: World) -> None:
+async def test_the_order_is_path_method_lengths_app_contenttype_signature_rate_body(
+    world: World,
+) -> None:
     """Each call has every fault from some check on; the first of them is answered."""
     await world.operator.app_add(APP, {"profile": "compatible"})
     bad_sig = world.query(usersig="x")
@@ -105,6 +119,7 @@ async def test_the_order_is_path_method_app_contenttype_signature_rate_body(worl
     calls: list[tuple[str, str, str, bytes, int]] = [
         ("timpush/nope", "GET", "", long, 60009),
         ("timpush/push", "GET", "", long, 60002),
+        ("timpush/push", "POST", f"identifier={'x' * 33}", long, 60025),
         ("timpush/push", "POST", "", long, 60012),
         ("timpush/push", "POST", "sdkappid=x", long, 60025),
         ("timpush/push", "POST", "sdkappid=5", long, 70020),
@@ -204,6 +219,47 @@ async def test_the_profile_unlimited_lifts_rates(world: World) -> None:
     assert 60007 not in codes
 
 
+# --- what strangers may learn ------------------------------------------------------------------
+
+
+async def test_no_account_is_looked_up_before_the_signature_is_proven(world: World) -> None:
+    """Else the time that a look takes tells which accounts there are."""
+    watched = Watched(world.store)
+    doorkeeper = Doorkeeper(watched.store, world.vault, world.clock)
+    world.api = RestApi(world.desk, doorkeeper, world.metrics)
+    for name in (ADMIN, "ann", "nobody", "x" * 33):
+        for token in (world.usersig(name, key="another key"), "x", "x" * 9000):
+            await world.call(GET, {}, identifier=name, usersig=token)
+    assert set(watched.asked) == {"app"}
+    # A name that is proven twice is looked up each time: what is remembered hides nothing.
+    for _ in range(2):
+        watched.asked.clear()
+        await world.call(GET, {})
+        assert watched.asked == ["app", "accounts"]
+
+
+async def test_lengths_are_judged_before_anything_is_looked_up(world: World) -> None:
+    watched = Watched(world.store)
+    doorkeeper = Doorkeeper(watched.store, world.vault, world.clock)
+    world.api = RestApi(world.desk, doorkeeper, world.metrics)
+    long = {
+        "identifier": "x" * 33,
+        "usersig": "x" * 8193,
+        "random": "9" * 65,
+        "extra": "x" * 33_000,
+    }
+    for name, text in long.items():
+        info = (await world.call(GET, {}, **{name: text}))["ErrorInfo"]
+        assert info.startswith(("query string" if name == "extra" else name) + " is over "), info
+    query = world.query() + "&a=" * 60
+    assert (await world.raw(GET, query=query))["ErrorCode"] == 60002
+    query = world.query() + "&a=" * 59
+    assert (await world.raw(GET, query=query))["ErrorCode"] == 0
+    assert watched.asked == ["app", "accounts"]
+    escaped = world.usersig().replace("*", "%2a")
+    assert await world.raw(GET, query=f"{world.query(usersig=None)}&usersig={escaped}") == FINE
+
+
 # --- lock-out --------------------------------------------------------------------------------
 
 
@@ -212,12 +268,53 @@ async def test_twenty_failed_signatures_lock_this_caller_only(world: World) -> N
     for _ in range(20):
         assert (await world.raw(GET, query=bad))["ErrorCode"] == 70009
     assert (await world.raw(GET, query=bad))["ErrorCode"] == 70050
-    assert (await world.raw(GET))["ErrorCode"] == 70050, "a right one has to wait as well"
-    assert await world.raw(GET, address="192.0.2.2") == FINE, "the administrator elsewhere"
+    assert (await world.raw(GET, query=bad, address="192.0.2.2"))["ErrorCode"] == 70009
     other = world.query(identifier="ann", usersig=world.usersig("ann"))
     assert (await world.raw(GET, query=other))["ErrorCode"] == 90009
+    other = world.query(identifier="ann", usersig=world.usersig("ann", key="another key"))
+    assert (await world.raw(GET, query=other))["ErrorCode"] == 70009
     await world.clock.advance(60)
-    assert await world.raw(GET) == FINE
+    assert (await world.raw(GET, query=bad))["ErrorCode"] == 70009
+
+
+async def test_a_right_signature_passes_whatever_failed_before(world: World) -> None:
+    """Known or new, from the very address of the attacker, and it opens no lock for him."""
+    known = world.query()
+    assert await world.raw(GET, query=known) == FINE
+    bad = world.query(usersig=world.usersig(key="another key"))
+    for _ in range(25):
+        await world.raw(GET, query=bad)
+    assert await world.raw(GET, query=known) == FINE
+    new = world.query(usersig=world.usersig(expire_s=77))
+    assert await world.raw(GET, query=new) == FINE
+    assert (await world.raw(GET, query=bad))["ErrorCode"] == 70050, "still locked out"
+
+
+async def test_while_locked_out_every_wrong_signature_looks_the_same(world: World) -> None:
+    now = world.clock.now()
+    wrong = [
+        "garbage!",
+        sign(APP, "another key", ADMIN, 10, now),
+        sign(APP + 1, KEY, ADMIN, 10, now),
+        sign(APP, KEY, "ann", 10, now),
+    ]
+    for _ in range(5):
+        for token in wrong:
+            assert (await world.call(GET, {}, usersig=token))["ErrorCode"] != 70050
+    for token in wrong:
+        assert (await world.call(GET, {}, usersig=token))["ErrorCode"] == 70050
+    # What is no attack keeps the code that says what to do.
+    expired = sign(APP, KEY, ADMIN, 1, now - 5)
+    assert (await world.call(GET, {}, usersig=expired))["ErrorCode"] == 70001
+    assert (await world.call(GET, {}, usersig=""))["ErrorCode"] == 70002
+
+
+async def test_one_subscriber_of_ipv6_is_one_address(world: World) -> None:
+    bad = world.query(usersig=world.usersig(key="another key"))
+    for number in range(20):
+        await world.raw(GET, query=bad, address=f"2001:db8:1:1::{number:x}")
+    assert (await world.raw(GET, query=bad, address="2001:db8:1:1:f::"))["ErrorCode"] == 70050
+    assert (await world.raw(GET, query=bad, address="2001:db8:1:2::1"))["ErrorCode"] == 70009
 
 
 async def test_failures_that_are_far_apart_or_no_attack_do_not_lock(world: World) -> None:

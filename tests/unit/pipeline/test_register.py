@@ -10,15 +10,18 @@ import pytest
 
 from tests.unit.channels.kit_webpush import token
 from tests.unit.online.rig import APP, APPKEY, KEY, Rig
+from tests.watched import Watched
 from tocsin.adapters.bus import LocalBus
 from tocsin.api.operator import Operator
-from tocsin.clock import settle_loop
+from tocsin.channels.registry import normal_route
+from tocsin.clock import Chance, settle_loop
 from tocsin.domain.account import kick_account
 from tocsin.domain.app import Credential
 from tocsin.domain.device import LIVE_TOKENS_MAX, DeviceFacts, Route
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
+from tocsin.pipeline.register import Registering
 from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Hello
 
@@ -99,6 +102,28 @@ async def test_a_kicked_users_old_usersig_is_void() -> None:
     await rig.store.update_accounts(APP, ["ann"], [], kick_account("ann", rig.clock.now()))
     assert await code_of(rig, by_appkey(user="ann", usersig=old)) == 70052
     await rig.registrar.register(by_usersig(rig, "ann"))
+
+
+async def test_no_account_is_looked_up_before_the_usersig_is_proven() -> None:
+    """Else the time that a look takes tells strangers which accounts there are."""
+    rig = await Rig().open("ann")
+    watched = Watched(rig.store)
+    registrar = Registering(
+        store=watched.store,
+        vault=rig.vault,
+        bus=rig.bus,
+        clock=rig.clock,
+        chance=Chance(1),
+        metrics=rig.metrics,
+        normal_route=normal_route,
+    )
+    for user in ("ann", "nobody"):
+        foreign = sign(APP, "0" * 64, user, 3600, rig.clock.now())
+        with pytest.raises(CallError):
+            await registrar.register(by_appkey(user=user, usersig=foreign))
+    assert set(watched.asked) <= {"app", "append_reports"}
+    await registrar.register(by_usersig(rig, "ann"))
+    assert "accounts" in watched.asked
 
 
 async def test_a_disabled_app_takes_no_devices() -> None:

@@ -10,6 +10,10 @@ from tocsin.domain.account import Account
 Key = tuple[int, str]
 
 
+ABSENT_MAX_CHARS = 64
+"""Of a name that is kept as not existing: no account has a longer one, and callers choose it."""
+
+
 class Missing:
     """Not cached; None means cached as not existing."""
 
@@ -57,7 +61,8 @@ class AccountCache:
         with self._lock:
             if version == self.version:
                 for name, account in read.items():
-                    self._put((app, name), account)
+                    if account is not None or len(name) <= ABSENT_MAX_CHARS:
+                        self._put((app, name), account)
 
     def commit(self, changed: Iterable[tuple[Key, Account | None]]) -> None:
         """Take what the writer has just committed."""

@@ -1,0 +1,71 @@
+"""Who calls, over real sockets: the address behind a proxy, and the origin of a web page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.patience import PATIENCE_S
+from tests.wire.api_kit import APP, Reply, Served, exchange, serving
+
+
+class Page:
+    """A client of `/v1/devices/` that says headers of its own, over one connection."""
+
+    def __init__(self, streams: Any) -> None:
+        self._streams = streams
+
+    async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        raw = b"" if body is None else msgspec.json.encode(body)
+        told = {"Host": "t", "Content-Length": str(len(raw))}
+        told |= {name.replace("_", "-"): text for name, text in headers.items()}
+        lines = "\r\n".join(f"{name}: {text}" for name, text in told.items())
+        return await exchange(self._streams, f"{method} {path} HTTP/1.1\r\n{lines}", raw)
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def page(served: Served) -> AsyncIterator[Page]:
+    streams = await served.connect()
+    yield Page(streams)
+    streams[1].close()
+    await streams[1].wait_closed()
+
+
+async def test_registrations_count_by_the_address_behind_the_proxy(
+    served: Served, page: Page
+) -> None:
+    """By plain HTTP and by socket alike: phones behind one proxy do not share a limit."""
+    appkey = (await served.admin.app_show(APP))["appkey"]
+    hello = {"type": "hello", "sdkappid": APP, "appkey": appkey}
+
+    async def code(address: str) -> int:
+        path = "/v1/devices/register"
+        reply = await page.send("POST", path, hello, X_Forwarded_For=address)
+        return int(reply.json()["ErrorCode"])
+
+    assert {await code("198.51.100.7") for _ in range(60)} == {0}
+    assert await code("198.51.100.7") == 800102
+    assert await code("198.51.100.8") == 0
+    url = served.url.replace("http", "ws") + "/v4/online"
+    forwarded = {"X-Forwarded-For": "198.51.100.7"}
+    async with connect(url, additional_headers=forwarded, open_timeout=PATIENCE_S) as phone:
+        await phone.send(msgspec.json.encode(hello))
+        assert msgspec.json.decode(await phone.recv())["code"] == 800102
+        with pytest.raises(ConnectionClosed):
+            await phone.recv()
+    forwarded = {"X-Forwarded-For": "198.51.100.9"}
+    async with connect(url, additional_headers=forwarded, open_timeout=PATIENCE_S) as phone:
+        await phone.send(msgspec.json.encode(hello))
+        assert msgspec.json.decode(await phone.recv())["type"] == "registered"

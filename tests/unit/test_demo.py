@@ -304,7 +304,7 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
     alone = msgspec.structs.replace(row, vendor="alone", sent=7, devices_max=1, reports=False)
     screen = io.StringIO()
     Show(Console(file=screen, width=112), ManualClock()).vendors(
-        [alone, row], OnlineRow(devices=200, sent=518, reached=489)
+        [alone, row], OnlineRow(devices=200, with_token=100, sent=518, reached=489)
     )
     told = {
         line.split()[0]: line.split()[1:] for line in screen.getvalue().splitlines() if line.strip()
@@ -315,3 +315,19 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
     assert told["online"] == ["200", "518", "·", "·", "·", "489", "·", "·", "\N{EN DASH}"]
     assert told["all"] == ["vendors", "2,400", "4,240", "24", "16", "·", "8,450", "2", "20"]
     assert "no receipts come from alone\n" in screen.getvalue()
+    assert "100 of the 200 online have a token, too" in screen.getvalue()
+    assert "as well: 2,500 in all\n" in screen.getvalue()
+
+
+def test_the_audience_counts_a_person_once_with_their_devices() -> None:
+    ledger = {
+        "audience": 944, "without_device": {"no device": 58, "reached as its UserID": 443},
+        "with_devices": 443, "planned": 443, "states": {}, "failures": {}, "undelivered": {},
+        "reached": 0, "clicked": 0, "repeated": 0,
+    }  # fmt: skip
+    screen = io.StringIO()
+    Show(Console(file=screen, width=112), ManualClock()).pushes([evidence(ledger=ledger)])
+    told = [line.split() for line in screen.getvalue().splitlines()]
+    for row in (["audience", "501"], ["without", "device", "58"], ["no", "device", "58"]):
+        assert row in told
+    assert "UserID" not in screen.getvalue()

@@ -24,18 +24,18 @@ def connected() -> tuple[Case, dict[str, dict[str, int]]]:
         for name in ("S1", "S2", "S3")
     ]
     case.world.gadgets[-3].channel, case.world.gadgets[-3].token = "alone", "tS1"
-    case.world.sizes = replace(SMALL, sockets=3)
+    case.world.sizes = replace(SMALL, sockets=3, sockets_with_token=1)
     return case, {"push 1": {"S1": 1, "S2": 1, "S3": 1}}
 
 
 def test_the_row_of_the_connected_devices_says_what_they_remember() -> None:
     case, shown = connected()
     row = make_online_row(case)
-    assert row == OnlineRow(devices=3, sent=3, reached=2)
+    assert row == OnlineRow(devices=3, with_token=1, sent=3, reached=2)
     assert list(check_online(row, case, shown)) == []
 
 
-@pytest.mark.parametrize("name", ["devices", "sent", "reached"])
+@pytest.mark.parametrize("name", ["devices", "with_token", "sent", "reached"])
 def test_a_wrong_figure_of_the_connected_devices_is_caught(name: str) -> None:
     case, shown = connected()
     row = make_online_row(case)

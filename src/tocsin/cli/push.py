@@ -18,7 +18,7 @@ from tocsin.cli.credentials import stopped_text
 from tocsin.cli.operator import DEFAULT_DATA, Data
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.cli.target import AppId, As, Ca, Sig, Target, Url, connect
-from tocsin.client.rest import Client, Pushed, condition, notice
+from tocsin.client.rest import Client, Pushed, audience_of, condition, notice, without_device
 from tocsin.clock import SystemClock
 
 POLL_S = 0.25
@@ -207,7 +207,7 @@ def _picture(task: Mapping[str, Any]) -> Group:
     funnel.add_column(justify="right")
     funnel.add_column()
     for name, count in _steps(books):
-        width = round(FUNNEL_COLUMNS * count / max(books["audience"], 1))
+        width = round(FUNNEL_COLUMNS * count / max(audience_of(books), 1))
         funnel.add_row(name, f"{count:,}", "[green]" + "▇" * width + "[/]")
     for name, count in losses_of(books):
         funnel.add_row(f"[dim]{escape(name)}[/]", f"[dim]{count:,}[/]", "")
@@ -222,7 +222,7 @@ def _picture(task: Mapping[str, Any]) -> Group:
 
 def _steps(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [
-        ("audience", books["audience"]),
+        ("audience", audience_of(books)),
         ("with devices", books["with_devices"]),
         ("sent", books["states"].get("sent", 0)),
         ("reached", books["reached"]),
@@ -232,7 +232,7 @@ def _steps(books: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 def losses_of(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     """What did not come through, and why, largest first within each kind."""
-    without = sorted(books["without_device"].items(), key=lambda pair: -pair[1])
+    without = sorted(without_device(books).items(), key=lambda pair: -pair[1])
     losses = [(f"without device: {reason}", count) for reason, count in without]
     for state, count in books["states"].items():
         if count and state not in ("sent", "failed"):

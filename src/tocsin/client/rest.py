@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from tocsin.client.wire import CONNECTIONS_MAX, Wire
 from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.domain.plan import AS_USER
 from tocsin.domain.usersig import sign
 
 Family = Literal["timpush", "all_member_push"]
@@ -73,6 +74,20 @@ def condition(
         "AttrsAnd": dict(attrs_and or {}),
     }
     return {name: value for name, value in members.items() if value}
+
+
+def audience_of(books: Mapping[str, Any]) -> int:
+    """A ledger's audience as people count it.
+
+    A RegistrationID whose user is in the audience as well is the same person once more: the books
+    keep both, and whoever asks how many were meant wants the one.
+    """
+    return int(books["audience"]) - int(books["without_device"].get(AS_USER, 0))
+
+
+def without_device(books: Mapping[str, Any]) -> dict[str, int]:
+    """How many of `audience_of` have no device, by reason."""
+    return {reason: count for reason, count in books["without_device"].items() if reason != AS_USER}
 
 
 def failures_of(answer: Mapping[str, Any]) -> list[AccountFault]:

@@ -74,6 +74,8 @@ class OnlineRow(Struct, frozen=True, kw_only=True):
     """What all pushes came to over the devices' own connections."""
 
     devices: int
+    with_token: int
+    """Those of them that stand in their vendor's row, too."""
     sent: int
     """Pushes written to a connection: a device counts once for each push."""
     reached: int
@@ -85,6 +87,7 @@ def make_online_row(case: Case) -> OnlineRow:
     connected = _connected(case)
     return OnlineRow(
         devices=len(connected),
+        with_token=sum(1 for gadget in case.world.on_sockets() if gadget.token),
         sent=sum(len(push.legs.get("online", ())) for push in case.pushes),
         reached=sum(len(push.reached & connected) for push in case.pushes),
     )
@@ -108,6 +111,7 @@ def check_online(row: OnlineRow, case: Case, shown: Mapping[str, Mapping[str, in
     )
     right = {
         "devices": case.world.sizes.sockets,
+        "with_token": case.world.sizes.sockets_with_token,
         "sent": sum(len(names) for names in shown.values()) + recalled,
         "reached": sum(len(names & connected) for names in case.said.values()),
     }

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tocsin.client.rest import audience_of, without_device
 from tocsin.clock import Clock
 from tocsin.demo.cast import Moved
 from tocsin.demo.evidence import Evidence, Finding
@@ -78,6 +79,7 @@ class Show:
             table.add_row(label, *map(_cell, counts))
         self.console.print()
         self.console.print(table)
+        self.say(f"  [dim]{AUDIENCE}[/]\n")
 
     def vendors(self, rows: Sequence[VendorRow], online: OnlineRow) -> None:
         """One row a vendor, their sums, and the row of the connected devices."""
@@ -102,8 +104,13 @@ class Show:
         table.add_row("online", *counts, "\N{EN DASH}")
         self.console.print(table)
         silent = ", ".join(row.vendor for row in rows if not row.reports)
+        facts = {
+            "silent": silent,
+            "both": f"{online.with_token:,} of the {online.devices:,}",
+            "all": f"{sum(row.devices for row in rows) + online.devices - online.with_token:,}",
+        }
         for title, meaning in LEGEND:
-            self.say(f"  [dim]{title}: {meaning.format(silent=silent)}[/]")
+            self.say(f"  [dim]{title}: {meaning.format_map(facts)}[/]")
 
     def verdict(self, findings: Sequence[Finding], compared: Mapping[str, int]) -> None:
         """Which checks held, and which did not and why."""
@@ -128,7 +135,7 @@ NEXT_STEPS = """
 
   tocsin sandbox & sleep 2
   tocsin serve --data data --port 8080 & sleep 2
-  tocsin app add 1400000001 --key demo-key --admin admin --profile unlimited --data data
+  tocsin app add 1400000001 --admin admin --profile unlimited --data data
   tocsin credential add apns --sandbox http://127.0.0.1:8090 --data data
   tocsin listen --data data --user ann & sleep 2
   tocsin send --all --title "Hello" --desc "from Tocsin" --watch --data data
@@ -149,14 +156,17 @@ COLUMNS = {
 }
 """Heading to the figure of a vendor's row."""
 
+AUDIENCE = "audience: accounts, the administrator's too; a device counts with whoever uses it"
+
 LEGEND = (
+    ("devices", "{both} online have a token, too, and stand at their vendor as well: {all} in all"),
     ("sent", "taken by the vendor; a device counts once for each push"),
     ("refused", "the vendor says that the token is dead; it is dropped"),
     ("app removed", "taken, and then a receipt told that the app is gone; the token is dropped"),
     ("in doubt", "asked for, and no answer came, or none was waited for once it was recalled"),
     ("reached", "told by receipts or the devices themselves; no receipts come from {silent}"),
     ("put off", 'calls that the vendor answered with "later"'),
-    ("online", "devices over their own connections; those with a token stand at their vendor too"),
+    ("online", "devices over their own connections"),
     ("devices a call", "of all pushes on average, small ones too, and how many the vendor takes"),
 )
 
@@ -184,10 +194,11 @@ def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]
     def names(member: str) -> list[str]:
         return sorted({name for ledger in ledgers for name in ledger[member]})
 
-    yield "[bold]audience[/]", plain("audience")
-    yield "  without device", [sum(ledger["without_device"].values()) for ledger in ledgers]
-    for reason in names("without_device"):
-        yield f"    {escape(reason)}", parts("without_device", reason)
+    yield "[bold]audience[/]", [audience_of(ledger) for ledger in ledgers]
+    without = [without_device(ledger) for ledger in ledgers]
+    yield "  without device", [sum(reasons.values()) for reasons in without]
+    for reason in sorted({reason for reasons in without for reason in reasons}):
+        yield f"    {escape(reason)}", [reasons.get(reason, 0) for reasons in without]
     yield "  with devices", plain("with_devices")
     yield "[bold]devices[/]", plain("planned")
     yield "  sent", parts("states", "sent")

@@ -70,6 +70,8 @@ def test_every_command_says_what_it_does_and_shows_how() -> None:
         (("send", "--title", "T", "--all", *NOWHERE), EXIT_UNREACHABLE, "tocsin serve"),
         (("sandbox", "faults", "list", "--sandbox", "http://127.0.0.1:9"), 3, "tocsin sandbox"),
         (("credential", "add", "apns", "--sandbox", "http://127.0.0.1:9"), 3, ": tocsin sandbox"),
+        (("task", "recall", "TASK", "--desc", "D"), EXIT_USAGE, "--title TEXT"),
+        (("account", "delete", "ann"), EXIT_USAGE, "--yes"),
         (("task", "list", "--data", "nowhere"), EXIT_REFUSED, "tocsin serve --data nowhere"),
         (("demo", "--break", "everything"), EXIT_USAGE, "lost-job"),
         (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "bundle_id"),

@@ -89,7 +89,8 @@ def account_delete(
     """Erase an account with its tags, attributes and devices, and cut their connections.
 
     It is what the REST call account_delete does; an administrator's account is refused. The receipt
-    names the person by a keyed hash only.
+    names the person by a keyed hash only. Whoever logs in with a UserSig that is still valid comes
+    back, as a new account.
     """
     screen = Screen(is_json=is_json)
     confirm(screen, f"Erase {name} and every device of it?", is_sure=is_sure)

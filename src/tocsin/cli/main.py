@@ -20,6 +20,7 @@ from tocsin.cli import (
     devices,
     listen,
     push,
+    recall,
     sandbox,
     secrets,
     serve,
@@ -215,6 +216,14 @@ ROWS: tuple[Row, ...] = (
         (
             "tocsin task show 68d0a1c0_53724e01_2000000000000001_1f0c3a77_498c3b9",
             "tocsin task show TASKID --json | jq .ledger.states",
+        ),
+    ),
+    Row(
+        "task recall",
+        recall.task_recall,
+        (
+            "tocsin task recall 68d0a1c0_53724e01_2000000000000001_1f0c3a77_498c3b9",
+            'tocsin task recall TASKID --title "Correction" --desc "Tomorrow 23:00"',
         ),
     ),
     Row("task list", push.task_list, ("tocsin task list --limit 5",)),

@@ -42,7 +42,12 @@ def metrics_page(metrics: Sequence[Any]) -> str:
     return page(
         "Metrics",
         "What `GET /metrics` shows, in Prometheus' text format, beside the figures of the process "
-        "itself (`process_*`, `python_info`). Spans are in seconds, sizes in bytes.",
+        "itself (`process_*`, `python_info`). Spans are in seconds, sizes in bytes. It listens at "
+        "`metrics.listen` ([settings](settings.md)), by default on loopback: "
+        "`curl http://127.0.0.1:9464/metrics`. With `metrics.token` set, callers say "
+        "`Authorization: Bearer TOKEN`. What alerts look at (`alarms`, `breaker_state`, "
+        "`credential_stopped`, `data_free_bytes`, `loop_errors`) is there from the first look on, "
+        "with 0.",
         table(("Name", "Kind", "Labels", "Meaning"), rows),
     )
 

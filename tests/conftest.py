@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tocsin")
+# Services of this run serve side by side, so none may insist on the default port.
+os.environ["TOCSIN_METRICS_LISTEN"] = "127.0.0.1:0"
 
 
 @pytest.fixture

@@ -8,17 +8,24 @@ made from this file.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from tocsin.domain.proxy import Bypass, masked_proxy, parse_proxy
+from tocsin.domain.allowed import (
+    PORT_MAX,
+    check_bearer,
+    check_hosts,
+    check_place,
+    check_plain_proxy,
+    check_secret_key,
+    check_trusted_proxies,
+)
+from tocsin.domain.proxy import Bypass, masked_proxy
 from tocsin.settings import (
     ENVIRONMENT,
     MASK,
@@ -39,41 +46,26 @@ PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 FILE_MAX_BYTES = 4 << 20
 """Of the file with settings."""
 
+DEFAULT_METRICS = "127.0.0.1:9464"
+"""Loopback, for the figures tell who pushes how much; the port that other exporters use, too."""
+
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-
-
-def _check_trusted(entries: tuple[str, ...]) -> None:
-    if entries == ("*",):
-        return
-    for entry in entries:
-        try:
-            # The server takes what is no address or network for a name that never matches.
-            ip_network(entry) if "/" in entry else ip_address(entry)
-        except ValueError as fault:
-            raise ValueError(
-                f"addresses and networks such as 10.0.0.1 or 10.0.0.0/8, or * alone ({fault})"
-            ) from None
-
-
-def _check_proxy(text: str) -> None:
-    if text:
-        parse_proxy(text)
-
-
-def _check_key(text: str) -> None:
-    if text and not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise ValueError("64 hexadecimal digits, such as `openssl rand -hex 32` prints")
 
 
 class Server(Struct, frozen=True, kw_only=True):
     """Where the service listens."""
 
-    host: Annotated[str, says("Address to listen on; `0.0.0.0` is every one of the machine.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        tuple[str, ...],
+        says(
+            "Addresses to listen on; `0.0.0.0` is every IPv4 one of the machine, `::` every one, "
+            "IPv4 and IPv6.",
+            check=check_hosts,
+        ),
+    ] = ("127.0.0.1",)
     port: Annotated[
-        int, Meta(ge=0, le=65535), says("Port to listen on; 0 takes a free one and says which.")
+        int, Meta(ge=0, le=PORT_MAX), says("Port to listen on; 0 takes a free one and says which.")
     ] = 8080
     tls_cert: Annotated[
         str, says("PEM file with the certificate chain; empty serves plain HTTP.")
@@ -83,7 +75,7 @@ class Server(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         says(
             "Addresses of proxies whose X-Forwarded-For is believed; the lock-out counts by it.",
-            check=_check_trusted,
+            check=check_trusted_proxies,
         ),
     ] = ("127.0.0.1",)
     keep_alive_s: Annotated[Count, says("Seconds an idle connection of a caller is kept open.")] = (
@@ -141,6 +133,29 @@ class Log(Struct, frozen=True, kw_only=True):
     ] = 5
 
 
+class MetricsListen(Struct, frozen=True, kw_only=True):
+    """Where the figures for Prometheus are."""
+
+    listen: Annotated[
+        str,
+        says(
+            "Address and port of `GET /metrics`, in plain HTTP; port 0 takes a free one, empty "
+            "serves none. Where the default port is taken the service goes on without.",
+            check=check_place,
+        ),
+    ] = DEFAULT_METRICS
+    token: Annotated[
+        str,
+        says(
+            "What `Authorization: Bearer` must say there, 16 characters or more; empty asks for "
+            "nothing.",
+            is_secret=True,
+            is_reloadable=True,
+            check=check_bearer,
+        ),
+    ] = ""
+
+
 class Storage(Struct, frozen=True, kw_only=True):
     """Where everything durable is kept."""
 
@@ -158,7 +173,7 @@ class Secret(Struct, frozen=True, kw_only=True):
         says(
             "64 hexadecimal digits; empty uses the file secret.key of the data folder.",
             is_secret=True,
-            check=_check_key,
+            check=check_secret_key,
         ),
     ] = ""
     former_key: Annotated[
@@ -166,7 +181,7 @@ class Secret(Struct, frozen=True, kw_only=True):
         says(
             "The key before it, until `tocsin secret rotate` has sealed everything anew.",
             is_secret=True,
-            check=_check_key,
+            check=check_secret_key,
         ),
     ] = ""
 
@@ -192,7 +207,7 @@ class Http(Struct, frozen=True, kw_only=True):
             "Proxy for all vendors, asked with CONNECT: `http://USER:PASSWORD@HOST:PORT`, or "
             "`https://` where it speaks TLS; empty goes direct. A credential may name its own.",
             is_proxy=True,
-            check=_check_proxy,
+            check=check_plain_proxy,
         ),
     ] = ""
     no_proxy: Annotated[
@@ -262,6 +277,7 @@ class Config(Struct, frozen=True, kw_only=True):
     )
     server: Server = Server()
     log: Log = Log()
+    metrics: MetricsListen = MetricsListen()
     store: Storage = Storage()
     secret: Secret = Secret()
     http: Http = Http()

@@ -82,6 +82,7 @@ TABLE: tuple[Metric, ...] = (
         "When a stopped credential is tried again at the latest, Unix seconds; 0: none is, or "
         "nobody has said.",
     ),
+    Metric("data_free_bytes", "gauge", (), "Bytes that the data folder's disk has left for us."),
     Metric(
         "deliveries",
         "counter",
@@ -111,6 +112,12 @@ TABLE: tuple[Metric, ...] = (
     Metric("jobs_begun", "counter", ("channel",), "Jobs whose first request was allowed to go."),
     Metric("jobs_given_up", "counter", ("channel",), "Dead letters: jobs that broke every worker."),
     Metric("jobs_leased", "counter", ("channel",), "Jobs taken by a worker."),
+    Metric(
+        "jobs_open",
+        "gauge",
+        ("app", "queue"),
+        "The backlog: jobs that wait or are under way, by app and queue.",
+    ),
     Metric("jobs_settled", "counter", ("channel",), "Jobs taken into the books."),
     Metric(
         "jobs_stale",

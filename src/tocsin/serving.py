@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -22,10 +21,8 @@ from tocsin.errors import SetupError
 from tocsin.online.frames import FRAME_MAX_BYTES
 
 SOCKET_NAME = "admin.sock"
-LISTEN_ADVICE = {
-    errno.EADDRINUSE: "another --port, or 0 for any free one",
-    errno.EACCES: "a --port above 1023, or 0 for any free one",
-}
+METRICS_CALLERS_MAX = 16
+METRICS_IDLE_S = 75
 
 
 class Server(uvicorn.Server):
@@ -100,28 +97,19 @@ def private_server(app: Any) -> uvicorn.Config:
     )
 
 
-def listen(config: Config) -> socket.socket:
-    """The listening socket; port 0 takes a free one. Raises `SetupError` if it cannot be had."""
-    server = config.server
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    try:
-        listening = socket.create_server((server.host, server.port), family=family, backlog=2048)
-    except OSError as fault:
-        raise SetupError(
-            f"cannot listen on {server.host}:{server.port}: {fault.strerror or fault}",
-            LISTEN_ADVICE.get(fault.errno or 0, "a --host that is an address of this machine"),
-        ) from fault
-    # An answer is written in two parts; without this the second waits for the caller's ack of the
-    # first, 40 ms. Accepted connections inherit it.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
-
-
-def url_of(config: Config, listening: socket.socket) -> str:
-    """The base URL of the public door."""
-    host, port = listening.getsockname()[:2]
-    scheme = "https" if config.server.tls_cert else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+def metrics_server(app: Any) -> uvicorn.Config:
+    """Plain HTTP for few callers: a scraper or two."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=METRICS_CALLERS_MAX,
+        timeout_keep_alive=METRICS_IDLE_S,
+    )
 
 
 @contextlib.contextmanager

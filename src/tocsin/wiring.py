@@ -8,7 +8,8 @@ import gc
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Coroutine, Sequence
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tocsin.api import admin, v1
+from tocsin.api import admin, metrics_page, v1
 from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
+from tocsin.api.metrics_page import Standing
 from tocsin.api.receipts import ReceiptDoors
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
 from tocsin.config import Config, unused_proxies
+from tocsin.listening import listen, listen_for_metrics, place, urls_of
 from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
@@ -48,12 +51,14 @@ from tocsin.reloading import start_log
 from tocsin.serving import (
     Server,
     admin_socket,
-    listen,
+    metrics_server,
     private_server,
     public_server,
-    url_of,
 )
 
+Started = Callable[[Mapping[str, Any]], None]
+"""Told once calls are answered: `url`, `urls`, `metrics`, `pid`, `version`."""
+OPEN_ADVICE = "set metrics.token (TOCSIN_METRICS_TOKEN), or let metrics.listen be on loopback"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
 HOLDER = "main"
@@ -65,11 +70,11 @@ CALLS_MIN_S = 1.0
 async def serve(
     config: Config,
     *,
-    started: Callable[[str], None],
+    started: Started,
     ended: asyncio.Event,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
-    """Serve until `ended`; `started` is told the base URL once calls are answered.
+    """Serve until `ended`; `started` is told where once calls are answered.
 
     `progress` is told of devices that an earlier release stored, while they are looked through.
     """
@@ -136,7 +141,7 @@ class _Running:
         self._log = get_logger(__name__)
         self._channels: VendorChannels
 
-    async def serve(self, started: Callable[[str], None], ended: asyncio.Event) -> Left:
+    async def serve(self, started: Started, ended: asyncio.Event) -> Left:
         service, config = self._service, self._service.config
         bus = service.bus
         hub, registrar = await self._open_online(bus)
@@ -228,7 +233,7 @@ class _Running:
         books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
         pages = DeviceDoors(registrar, hub)
         routes = [*books.routes(), *pages.routes(), *ReceiptDoors(receiving).routes()]
-        rooms = create_rooms(service.metrics, self._missing, routes)
+        rooms = create_rooms(self._missing, routes)
         rest = RestApi(desk, doorkeeper, service.metrics)
         return Doors(rest, rooms, OnlineSocket(hub))
 
@@ -272,38 +277,42 @@ class _Running:
         self,
         doors: Doors,
         workers: Workers,
-        started: Callable[[str], None],
+        started: Started,
         ended: asyncio.Event,
     ) -> Left:
         """Run doors and workers; whichever fails ends the service, in the same good order."""
         config, service = self._service.config, self._service
         public = Server(public_server(doors, config))
-        listening = listen(config)
-        url = url_of(config, listening)
-        status = {"url": url, "pid": os.getpid(), "version": version("tocsin")}
+        sockets = listen(config)
+        urls = urls_of(config, sockets)
+        figures, metrics_sockets = self._figures()
+        status = {
+            "url": urls[0],
+            "urls": urls,
+            "metrics": [f"http://{place(*it.getsockname()[:2])}/metrics" for it in metrics_sockets],
+            "pid": os.getpid(),
+            "version": version("tocsin"),
+        }
         own = admin.create(
             service.operator, service.store, workers.hub, lambda: status, self._channels
         )
         with admin_socket(Path(config.data)) as private_socket:
             private = Server(private_server(own))
+            servers = [public, private, *figures]
             doors_open = [
-                asyncio.create_task(public.serve([listening])),
+                asyncio.create_task(public.serve(sockets)),
                 asyncio.create_task(private.serve([private_socket])),
+                *(asyncio.create_task(it.serve(metrics_sockets)) for it in figures),
             ]
             dispatching = asyncio.create_task(workers.dispatcher.run())
             others = [asyncio.create_task(worker()) for worker in workers.others]
-            await asyncio.wait(
-                [
-                    asyncio.create_task(public.is_open.wait()),
-                    asyncio.create_task(private.is_open.wait()),
-                ],
-            )
-            self._log.info("serving", address=url, version=status["version"], folder=config.data)
-            started(url)
+            await asyncio.wait([asyncio.create_task(it.is_open.wait()) for it in servers])
+            self._log.info("serving", **_shown(status), folder=config.data)
+            started(status)
             stop = asyncio.create_task(ended.wait())
             running = {stop, dispatching, *doors_open, *others}
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            devices = await self._stop([public, private], workers)
+            devices = await self._stop(servers, workers)
             results = await asyncio.gather(*doors_open, dispatching, return_exceptions=True)
             for task in (stop, *others):
                 task.cancel()
@@ -316,6 +325,20 @@ class _Running:
             jobs_unsettled=workers.dispatcher.unsettled,
             devices_connected=devices,
         )
+
+    def _figures(self) -> tuple[list[Server], list[socket.socket]]:
+        """The server of the metrics with its socket, if they are served."""
+        service, config = self._service, self._service.config.metrics
+        listening = listen_for_metrics(service.config)
+        if listening is None:
+            return [], []
+        if not config.token and not listening.getsockname()[0].startswith(("127.", "::1")):
+            self._log.warning("metrics are open to whoever reaches them", advice=OPEN_ADVICE)
+        standing = Standing(
+            service.store, self._channels, service.metrics, Path(service.config.data)
+        )
+        page = metrics_page.create(service.metrics, standing.refresh, lambda: config.token)
+        return [Server(metrics_server(page))], [listening]
 
     async def _stop(self, servers: Sequence[Server], workers: Workers) -> int:
         """Begin nothing new, and let what is under way end; answers the devices cut off.
@@ -333,6 +356,12 @@ class _Running:
         for server in servers:
             server.finish(max(CALLS_MIN_S, left_s))
         return devices
+
+
+def _shown(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the service listens, under names that the log does not mask."""
+    told = {"addresses": status["urls"], "metrics": status["metrics"], "version": status["version"]}
+    return {name: value for name, value in told.items() if value}
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("opening", "reloading", "serving", "wiring"),
+    ("listening", "opening", "reloading", "serving", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -35,6 +35,7 @@ INSIDE = (
     "channels",
     "config",
     "conversation",
+    "listening",
     "online",
     "opening",
     "pipeline",

@@ -19,6 +19,9 @@ from tocsin.config import (
 )
 
 LEVELS = "one of debug, info, warning, error; did you mean warning?"
+PLACE = "an address with a port, such as 127.0.0.1:9464 or [::1]:9464"
+BEARER = "16 to 512 visible ASCII characters, or empty"
+HOST = "an address such as 127.0.0.1 or ::, or a name, without a port and brackets"
 NETWORKS = (
     "addresses and networks such as 10.0.0.1 or 10.0.0.0/8, or * alone "
     "(10.0.0.1/8 has host bits set)"
@@ -94,12 +97,13 @@ def test_later_sources_win(tmp_path: Path) -> None:
     environment = {"TOCSIN_SERVER_PORT": "2", "TOCSIN_SERVER_HOST": "e", "TOCSIN_DATA": "b"}
     config = load(data=tmp_path, file=file, environment=environment, told={"server.port": 3})
     assert config.data == str(tmp_path)
-    assert (config.server.port, config.server.host, config.server.keep_alive_s) == (3, "e", 5)
+    assert (config.server.port, config.server.host, config.server.keep_alive_s) == (3, ("e",), 5)
     assert load() == Config()
 
 
 def test_the_environment_is_read_by_type() -> None:
     environment = {
+        "TOCSIN_SERVER_HOST": "127.0.0.1, ::1",
         "TOCSIN_SERVER_TRUSTED_PROXIES": "10.0.0.1, 10.0.0.2",
         "TOCSIN_KEEP_EVERY_S": "1.5",
         "TOCSIN_LOG_LEVEL": "debug",
@@ -107,6 +111,7 @@ def test_the_environment_is_read_by_type() -> None:
         "PATH": "/bin",
     }
     config = load(environment=environment)
+    assert config.server.host == ("127.0.0.1", "::1")
     assert config.server.trusted_proxies == ("10.0.0.1", "10.0.0.2")
     assert (config.keep.every_s, config.log.level) == (1.5, "debug")
 
@@ -134,6 +139,14 @@ def test_waits_are_never_made_longer_or_none(text: str) -> None:
         ("[server]\nport = 65536", ["server.port: 65536 is wrong: a whole number from 0 to 65535"]),
         ('[log]\nlevel = "warn"', ['log.level: "warn" is wrong: ' + LEVELS]),
         ("[dispatch]\njobs_max = 0", ["dispatch.jobs_max: 0 is wrong: a whole number from 1"]),
+        ('[metrics]\nlisten = "9464"', ['metrics.listen: "9464" is wrong: ' + PLACE]),
+        ('[metrics]\nlisten = "::1:9464"', ['metrics.listen: "::1:9464" is wrong: ' + PLACE]),
+        ('[metrics]\ntoken = "short"', ["metrics.token: *** is wrong: " + BEARER]),
+        ('[server]\nhost = "127.0.0.1:80"', ['server.host: "127.0.0.1:80" is wrong: ' + HOST]),
+        (
+            "[server]\nhost = []",
+            ["server.host: [] is wrong: one address or several different ones"],
+        ),
         ("[keep]\nevery_s = inf", ["keep.every_s: inf is wrong: a number above 0"]),
         (
             "[dispatch]\nwait_scale = 1.5",

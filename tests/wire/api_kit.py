@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.client.operator import AdminSocket
-from tocsin.config import Config, Log, Server, Storage
+from tocsin.config import Config, Log, MetricsListen, Server, Storage
 from tocsin.serving import SOCKET_NAME
 from tocsin.wiring import serve
 
@@ -70,6 +70,7 @@ async def serving(folder: Path, kind: str = "sqlite") -> AsyncIterator[Served]:
     config = msgspec.structs.replace(
         Config(data=str(folder)),
         server=Server(port=0, drain_s=1),
+        metrics=MetricsListen(listen="127.0.0.1:0"),
         log=Log(level="debug"),
         store=msgspec.convert({"kind": kind}, Storage),
     )
@@ -81,7 +82,7 @@ async def serving(folder: Path, kind: str = "sqlite") -> AsyncIterator[Served]:
         async with AdminSocket(folder / SOCKET_NAME) as admin:
             facts = {"key": KEY, "admins": [ADMIN], "profile": "unlimited"}
             await admin.app_add(APP, facts)
-            yield Served(listening.result(), admin, await admin.usersig(APP, ADMIN, 3600))
+            yield Served(listening.result()["url"], admin, await admin.usersig(APP, ADMIN, 3600))
     finally:
         ended.set()
         await task

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from typer.testing import CliRunner
@@ -29,9 +30,11 @@ KEY = "a key for tests only"
 class Process:
     """`tocsin serve` on a folder; `kill` is kill -9."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, told: Mapping[str, Any]) -> None:
         self._process = process
-        self.url = url
+        self.told = told
+        """What it printed when it listened."""
+        self.url: str = told["url"]
 
     async def kill(self) -> None:
         if self._process.returncode is None:
@@ -89,7 +92,7 @@ async def start(folder: Path, settings: Mapping[str, str] = {}, log: Path | None
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_S):
         line = await process.stdout.readline()
-    return Process(process, msgspec.json.decode(line)["url"])
+    return Process(process, msgspec.json.decode(line))
 
 
 async def make_app(service: Service, sandbox: Sandbox | None = None, **facts: object) -> None:

@@ -17,7 +17,7 @@ from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, ser
 from tocsin.client.device import Address, DeviceDoor, Identity
 from tocsin.client.wire import Wire
 from tocsin.config import Config, Server
-from tocsin.serving import listen
+from tocsin.listening import listen
 
 SEED_REQUEST = b"""{
 "To_Account": [
@@ -237,7 +237,7 @@ async def _shout(served: Served, canaries: dict[str, str]) -> None:
 def test_answers_do_not_wait_for_acks() -> None:
     """An answer is two writes: with Nagle's algorithm each call would take 40 ms."""
     config = Config(server=Server(port=0))
-    with listen(config) as listening:
+    with listen(config)[0] as listening:
         assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -99,7 +99,7 @@ async def test_a_proxy_that_is_down_is_shown_wherever_one_looks(tmp_path: Path) 
                 return await stopped() is None
 
             async def is_counted() -> bool:
-                text = await metrics_of(process.url)
+                text = await metrics_of(process.told["metrics"][0])
                 return f'credential_stopped{{credential="{APP}:1",state="down"}} 1.0' in text
 
             await until(is_stopped, 0.1)
@@ -119,7 +119,7 @@ async def test_a_proxy_that_is_down_is_shown_wherever_one_looks(tmp_path: Path) 
 
 
 async def metrics_of(url: str) -> str:
-    async with Wire(url) as wire, wire.session.get(f"{url}/metrics") as answered:
+    async with Wire(url) as wire, wire.session.get(url) as answered:
         return await answered.text()
 
 

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.api import pages
 from tocsin.api.app import RestApi
-from tocsin.metrics import CONTENT_TYPE, Metrics
 
 ONLINE = "/v4/online"
 
@@ -38,8 +37,8 @@ class Doors:
             await self._rooms(scope, receive, send)
 
 
-def create_rooms(metrics: Metrics, ready: Ready, routes: Sequence[BaseRoute]) -> Starlette:
-    """Everything that is not under `/v4/`: health, metrics, and the given routes."""
+def create_rooms(ready: Ready, routes: Sequence[BaseRoute]) -> Starlette:
+    """Everything that is not under `/v4/`: health, and the given routes."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -48,12 +47,8 @@ def create_rooms(metrics: Metrics, ready: Ready, routes: Sequence[BaseRoute]) ->
         missing = await ready()
         return PlainTextResponse(f"{missing or 'ok'}\n", 503 if missing else 200)
 
-    async def show_metrics(_: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
     own = [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Route("/metrics", show_metrics),
     ]
     return pages.create([*own, *routes])

@@ -48,7 +48,11 @@ def serve(
         int | None, typer.Option(help="Port; 0: any free one. Default: 8080.", min=0, max=65535)
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")
+        list[str] | None,
+        typer.Option(
+            help="Address to listen on, more than once for several; :: is every one, IPv4 and "
+            "IPv6. Default: 127.0.0.1."
+        ),
     ] = None,
     tls_cert: Annotated[
         Path | None,
@@ -70,7 +74,7 @@ def serve(
     screen = Screen(is_json=is_json)
     told = {
         "server.port": port,
-        "server.host": host,
+        "server.host": host or None,
         "server.tls_cert": None if tls_cert is None else str(tls_cert),
         "server.tls_key": None if tls_key is None else str(tls_key),
     }
@@ -79,8 +83,8 @@ def serve(
         settings = load_config(config, data, told)
         ended = stop_on_signals()
 
-        def started(url: str) -> None:
-            _started(screen, url, settings)
+        def started(status: Mapping[str, Any]) -> None:
+            _started(screen, status, settings)
 
         with contextlib.ExitStack() as stack:
             bar = _UpgradeBar(screen, stack)
@@ -111,14 +115,15 @@ class _UpgradeBar:
             self._bar.stop()
 
 
-def _started(screen: Screen, url: str, settings: Config) -> None:
+def _started(screen: Screen, status: Mapping[str, Any], settings: Config) -> None:
     def show() -> None:
-        screen.line(f"listening on [bold]{escape(url)}[/]  [dim]data in {settings.data}[/]")
+        urls = " and ".join(f"[bold]{escape(url)}[/]" for url in status["urls"])
+        screen.line(f"listening on {urls}  [dim]data in {settings.data}[/]")
         screen.note(
             f"[dim]next:[/]  tocsin app add 1400000001 --admin admin --data {settings.data}"
         )
 
-    screen.result({"url": url, "pid": os.getpid(), "data": settings.data}, show)
+    screen.result({**status, "data": settings.data}, show)
 
 
 def check_config(

@@ -26,8 +26,9 @@ END_S = 60.0
 """How long a child may take to end before it is killed; a service in good order takes 10 s."""
 TAIL_LINES = 15
 BREAK = "TOCSIN_BREAK"
-SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0"}
-"""All devices of the demo come from one address, which would be suspicious elsewhere."""
+SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0", "TOCSIN_METRICS_LISTEN": "127.0.0.1:0"}
+"""All devices of the demo come from one address, which would be suspicious elsewhere; and a service
+may be running beside it."""
 NEW_DEVICES = "TOCSIN_DEVICES_NEW_PER_MINUTE"
 """All devices of the demo register from one address, so its limit is lifted."""
 

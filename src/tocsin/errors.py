@@ -52,6 +52,12 @@ CODES: tuple[Code, ...] = (
         "sdkappid, identifier, usersig or contenttype is wrong",
         "check the query string",
     ),
+    Code(
+        60027,
+        "NOT_SERVED",
+        "command is not served by this service",
+        "docs/compatibility.md begins with what is served; chat needs a chat service beside it",
+    ),
     Code(70001, "SIG_EXPIRED", "UserSig has expired", "issue a new UserSig"),
     Code(70002, "SIG_EMPTY", "UserSig is empty", "issue a UserSig for the identifier"),
     Code(

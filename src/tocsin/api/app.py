@@ -15,6 +15,7 @@ import msgspec
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Call, Desk
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
+from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
@@ -58,7 +59,7 @@ class Rates:
         if not rate:
             return
         now = self._clock.monotonic()
-        name = (app.sdkappid, command.path)
+        name = (app.sdkappid, command.counted_as or command.path)
         bucket = self._buckets.get(name)
         if bucket is None or bucket.rate != rate:
             bucket = Bucket(rate, max(rate, 1.0), now)
@@ -86,14 +87,14 @@ class RestApi:
             answer = await self._answer(command, scope, receive)
         except Gone:
             return
-        name = "unknown" if command is None else f"{command.service}/{command.name}"
+        name = name_of(command, scope["path"])
         self._metrics.count("calls", command=name, code=answer.code)
         self._metrics.observe("call_seconds", self._clock.monotonic() - began, command=name)
         await self._send(answer, send)
 
     async def _answer(self, command: Command | None, scope: Scope, receive: Receive) -> Answer:
         if command is None:
-            return refusal(Answer, CallError(60009))
+            return refusal(Answer, refuse_unserved(scope["path"]))
         try:
             return await self._carry_out(command, scope, receive)
         except CallError as error:
@@ -127,6 +128,13 @@ class RestApi:
         headers = [*HEADERS, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def name_of(command: Command | None, path: str) -> str:
+    """What a call is counted under: strangers choose paths, so not by those that nobody serves."""
+    if command is None:
+        return "unserved" if path in FAMILY_OF else "unknown"
+    return f"{command.service}/{command.name}"
 
 
 async def receive_body(scope: Scope, receive: Receive, most: int) -> bytes:

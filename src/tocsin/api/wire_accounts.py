@@ -85,10 +85,11 @@ def is_user_id(name: str) -> bool:
 
 
 def read_user_id(body: dict[str, Any]) -> str:
-    """UserID of a call about one account."""
-    if "UserID" not in body:
+    """UserID of a call about one account, which older pages and libraries call Identifier."""
+    told = body.get("UserID", body.get("Identifier"))
+    if told is None:
         raise CallError(70402, "UserID is missing")
-    name = read_account(body["UserID"])
+    name = read_account(told)
     if not is_user_id(name):
         raise CallError(70402, "UserID must be 1 to 32 printable ASCII characters")
     return name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from tests.unit.api.world import World, ok
+from tests.unit.api.world import APP, World, ok
 
 OLD = "all_member_push/"
 DEVICE = "5B1E0C44-7A0F-4D6B-9E21-0F3C2B7D9A10"
@@ -112,3 +113,36 @@ async def test_a_bad_call_gets_its_code_and_changes_nothing(
     before = await world.dump(["ann"])
     assert (await world.call(OLD + command, body))["ErrorCode"] == code
     assert await world.dump(["ann"]) == before
+
+
+async def test_the_older_paths_of_the_older_family(world: World) -> None:
+    """`openim/im_push` and its nine siblings: the same commands, answers, limits and TaskIds."""
+    assert await world.call("openim/im_set_attr_name", {"AttrNames": {"0": "city"}}) == ok()
+    assert await world.call("openim/im_get_attr_name", {}) == ok(AttrNames={"0": "city"})
+    assert await world.call("openim/im_set_attr", attrs(("ann", {"city": "Oslo"}))) == ok()
+    told = await world.call("openim/im_get_attr", {"To_Account": ["ann", "ghost"]})
+    assert told == ok(UserAttrs=[{"To_Account": "ann", "Attrs": {"city": "Oslo"}}])
+    assert await world.call("openim/im_add_tag", tags(("ann", ["a", "b"]))) == ok()
+    assert await world.call("openim/im_remove_tag", tags(("ann", ["a"]))) == ok()
+    told = await world.call("openim/im_get_tag", {"To_Account": ["ann"]})
+    assert told == ok(UserTags=[{"To_Account": "ann", "Tags": ["b"]}])
+    element = {"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}
+    body = {"MsgRandom": 7, "MsgBody": [element]}
+    pushed = await world.call("openim/im_push", body)
+    assert pushed == await world.call(OLD + "im_push", body), "the same push, by either path"
+    assert re.fullmatch(r"\d+(_\d+){3}", pushed["TaskId"])
+    assert await world.call("openim/im_remove_attr", attrs(("ann", ["city"]))) == ok()
+    assert await world.call("openim/im_remove_all_tags", {"To_Account": ["ann"]}) == ok()
+    told = await world.call(OLD + "im_get_tag", {"To_Account": ["ann"]})
+    assert told == ok(UserTags=[{"To_Account": "ann", "Tags": []}])
+    assert (await world.raw("openim/im_push", b"{"))["TaskId"] == ""
+
+
+async def test_both_paths_share_their_calls_a_second(world: World) -> None:
+    await world.operator.app_add(APP, {"profile": "compatible"})
+    paths = ("openim/im_get_tag", OLD + "im_get_tag")
+    for number in range(100):
+        answer = await world.call(paths[number % 2], {"To_Account": ["ann"]})
+        assert answer["ErrorCode"] == 0
+    for path in paths:
+        assert (await world.call(path, {"To_Account": ["ann"]}))["ErrorCode"] == 60007

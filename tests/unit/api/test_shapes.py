@@ -143,3 +143,21 @@ async def test_vivo_members_as_text(world: World) -> None:
 async def test_extra_members_are_ignored(world: World) -> None:
     body = {"To_Account": ["ann"], "SyncOtherMachine": 2, "": {"a": []}}
     assert (await world.call("timpush/get_tag", body))["ErrorCode"] == 0
+
+
+async def test_identifier_for_user_id(world: World) -> None:
+    assert await world.call("im_open_login_svc/account_import", {"Identifier": "eve"}) == ok()
+    both = {"UserID": "zoe", "Identifier": "not this one", "Nick": "n"}
+    assert await world.call("im_open_login_svc/account_import", both) == ok()
+    answer = await world.call("im_open_login_svc/kick", {"Identifier": "eve"})
+    assert answer == ok()
+    asked = {"CheckItem": [{"UserID": name} for name in ("eve", "zoe", "not this one")]}
+    answer = await world.call("im_open_login_svc/account_check", asked)
+    states = [item["AccountStatus"] for item in answer["ResultItem"]]
+    assert states == ["Imported", "Imported", "NotImported"]
+    for command in ("account_import", "kick"):
+        for body, code in (({"Identifier": 7}, 60015), ({"Identifier": ""}, 70402), ({}, 70402)):
+            answer = await world.call(f"im_open_login_svc/{command}", body)
+            assert answer["ErrorCode"] == code, (command, body)
+    answer = await world.call("im_open_login_svc/kick", {"Identifier": "nobody"})
+    assert answer["ErrorCode"] == 70107

@@ -14,7 +14,7 @@ OLD = {
     "im_remove_attr", "im_add_tag", "im_get_tag", "im_remove_tag", "im_remove_all_tags",
 }  # fmt: skip
 LOGIN = {"account_import", "multiaccount_import", "account_delete", "account_check", "kick"}
-OPENIM = {"query_online_status", "querystate"}
+OPENIM = {"query_online_status", "querystate"} | OLD
 
 
 def test_every_promised_command_is_there_once() -> None:

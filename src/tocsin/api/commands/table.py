@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from msgspec import Struct
 
 from tocsin.api.commands import accounts, attrs, old, push, tags
@@ -59,6 +60,8 @@ class Command(Struct, frozen=True, kw_only=True):
     answer: type[Answer] = Answer
     """The form that a refusal has."""
     is_fieldless: bool = False
+    counted_as: str = ""
+    """The path whose calls a second it shares; empty: its own."""
 
     @property
     def path(self) -> str:
@@ -69,6 +72,17 @@ class Command(Struct, frozen=True, kw_only=True):
     def not_admin(self) -> int:
         """What a caller without administrator's rights is answered."""
         return NOT_ADMIN[self.service]
+
+    @property
+    def family(self) -> str:
+        """What it belongs to, as docs/compatibility.md counts what is served."""
+        if self.service == "im_open_login_svc":
+            return "accounts"
+        if self.name in ("query_online_status", "querystate"):
+            return "online state"
+        if "_tag" in self.name:
+            return "user tags"
+        return "user attributes" if "_attr" in self.name else "push and recall"
 
 
 def _timpush(handle: Handler, summary: str, pages: str, *, is_fieldless: bool = False) -> Command:
@@ -124,7 +138,7 @@ def _openim(handle: Handler, summary: str, pages: str) -> Command:
 
 _PUSH_RATE = "more than 1 s apart (90024), 100 a day (90047)"
 
-COMMANDS: tuple[Command, ...] = (
+_PRESENT: tuple[Command, ...] = (
     Command(
         service="timpush",
         name="push",
@@ -188,6 +202,22 @@ COMMANDS: tuple[Command, ...] = (
     _login(accounts.kick, "Void every UserSig issued to an account so far.", "34957", 200),
     _openim(accounts.query_online_status, "Say who of up to 500 accounts is online.", "35477"),
     _openim(accounts.querystate, "The same under its retired name and member.", "35477"),
+)
+
+
+def _older_path(command: Command) -> Command:
+    """Where the older family was before it had a service name of its own."""
+    return msgspec.structs.replace(
+        command,
+        service="openim",
+        summary=f"Older path of `{command.path}`.",
+        counted_as=command.path,
+    )
+
+
+COMMANDS: tuple[Command, ...] = (
+    *_PRESENT,
+    *(_older_path(each) for each in _PRESENT if each.service == "all_member_push"),
 )
 
 BY_PATH: dict[str, Command] = {command.path: command for command in COMMANDS}

@@ -25,6 +25,7 @@ from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.metrics_page import Standing
 from tocsin.api.receipts import ReceiptDoors
+from tocsin.api.webpush_key import WebPushKey
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
@@ -232,7 +233,13 @@ class _Running:
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
         books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
         pages = DeviceDoors(registrar, hub)
-        routes = [*books.routes(), *pages.routes(), *ReceiptDoors(receiving).routes()]
+        key = WebPushKey(service.store, service.vault)
+        routes = [
+            *books.routes(),
+            *key.routes(),
+            *pages.routes(),
+            *ReceiptDoors(receiving).routes(),
+        ]
         rooms = create_rooms(self._missing, routes)
         rest = RestApi(desk, doorkeeper, service.metrics)
         return Doors(rest, rooms, OnlineSocket(hub))

@@ -51,6 +51,7 @@ class AdminPages:
             Route(f"{app}/key/drop_former", self.app_key_drop_former, methods=["POST"]),
             Route(f"{app}/credentials", self.credential_list),
             Route(f"{app}/credentials", self.credential_add, methods=["POST"]),
+            Route(f"{app}/credentials/{{number:int}}", self.credential_show),
             Route(f"{app}/credentials/{{number:int}}", self.credential_set, methods=["POST"]),
             Route(f"{app}/credentials/{{number:int}}", self.credential_delete, methods=["DELETE"]),
             Route(f"{app}/credentials/{{number:int}}/check", self.check, methods=["POST"]),
@@ -107,6 +108,10 @@ class AdminPages:
     async def credential_add(self, request: Request) -> Response:
         facts = await read_json(request)
         return answer(await self._operator.credential_add(_app(request), facts))
+
+    async def credential_show(self, request: Request) -> Response:
+        number = _number(request, "number")
+        return answer(await self._operator.credential_show(_app(request), number))
 
     async def credential_set(self, request: Request) -> Response:
         facts, number = await read_json(request), _number(request, "number")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin.api.shown_credential import shown_credential, state_of
 from tocsin.api.v1 import shown_stoppage
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import open_settings, seal_settings, vendor_of
-from tocsin.channels.discretion import is_secret
 from tocsin.channels.proxied import open_proxy, seal_proxy
-from tocsin.channels.registry import Vendor, expiry_of
+from tocsin.channels.registry import expiry_of
 from tocsin.channels.trial import Trial
+from tocsin.clock import Clock
 from tocsin.domain.app import App, Credential
-from tocsin.domain.proxy import masked_proxy
 from tocsin.errors import CallError
 from tocsin.ports import Channels, Vault
 from tocsin.store import Store
-
-MASK = "***"
 
 Facts = TypeVar("Facts")
 Rate = Annotated[float, Meta(ge=0)]
@@ -56,6 +53,8 @@ class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class CredentialVerbs:
     """Each verb is durable when it answers, and in force at once."""
+
+    _clock: Clock
 
     def __init__(self, store: Store, vault: Vault, prove: Prove | None = None) -> None:
         self._store = store
@@ -134,15 +133,23 @@ class CredentialVerbs:
         """The app's credentials, without their secrets.
 
         With the channels at work, `stopped` says of each why it does not send all that waits and
-        until when at the latest; null where it does.
+        until when at the latest; null where it does. `state` says it in a word.
         """
         await self._app(sdkappid)
         shown = [self._shown(each) for each in await self._store.credentials(sdkappid)]
-        if self._channels is None:
-            return shown
-        found = await self._channels.stoppages(sdkappid)
-        stopped = {number: shown_stoppage(stoppage) for number, stoppage in found.items()}
-        return [{**each, "stopped": stopped.get(each["number"])} for each in shown]
+        if self._channels is not None:
+            found = await self._channels.stoppages(sdkappid)
+            stopped = {number: shown_stoppage(stoppage) for number, stoppage in found.items()}
+            shown = [{**each, "stopped": stopped.get(each["number"])} for each in shown]
+        now = self._clock.now()
+        return [{**each, "state": state_of(each, now)} for each in shown]
+
+    async def credential_show(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """One credential as the list has it; raises `CallError` 70402 where there is none."""
+        for shown in await self.credential_list(sdkappid):
+            if shown["number"] == number:
+                return shown
+        raise CallError(70402, f"no credential {number}")
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:
         """Delete a credential; its devices have no way to the vendor any more."""
@@ -223,25 +230,7 @@ class CredentialVerbs:
             raise CallError(70402, str(fault)) from None
 
     def _shown(self, record: Credential) -> dict[str, Any]:
-        """A credential as it is shown: its secrets are masked, one that does not open is told."""
-        shown = {
-            "number": record.number,
-            "channel": record.channel,
-            "origin": record.origin,
-            "auth_origin": record.auth_origin,
-            "has_ca": record.ca is not None,
-            "rate_per_s": record.rate_per_s,
-            "is_enabled": record.is_enabled,
-            "version": record.version,
-        }
-        try:
-            vendor = vendor_of(record.channel)
-            settings = open_settings(self._vault, record, vendor)
-            shown["proxy"] = masked_proxy(open_proxy(self._vault, record))
-        except ValueError as fault:
-            return {**shown, "fault": str(fault)}
-        expires_at = expiry_of(vendor)(settings)
-        return {**shown, "expires_at": expires_at, "settings": _masked(vendor, settings)}
+        return shown_credential(self._vault, record)
 
 
 def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
@@ -250,14 +239,3 @@ def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
         return msgspec.convert(dict(facts), form)
     except msgspec.ValidationError as fault:
         raise CallError(70402, str(fault)) from None
-
-
-def _masked(vendor: Vendor, settings: Any) -> dict[str, Any]:
-    """The settings that say something, with a mask in place of secrets."""
-    hints = typing.get_type_hints(vendor.Settings, include_extras=True)
-    values = msgspec.to_builtins(settings)
-    return {
-        name: MASK if is_secret(hints[name]) else value
-        for name, value in values.items()
-        if value not in ("", None)
-    }

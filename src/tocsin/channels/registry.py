@@ -202,6 +202,12 @@ def expiry_of(vendor: Vendor) -> Callable[[Any], float | None]:
     return found
 
 
+def subscription_key_of(vendor: Vendor) -> Callable[[Any], str]:
+    """A vendor's `subscription_key`: the public key that devices subscribe with; else empty."""
+    found: Callable[[Any], str] = getattr(vendor, "subscription_key", lambda _: "")
+    return found
+
+
 def way_of(vendor: Vendor) -> Callable[[str], str] | None:
     """A vendor's `way`: which of many servers a token leads to; None where the vendor is one."""
     found: Callable[[str], str] | None = getattr(vendor, "way", None)

@@ -257,6 +257,11 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
     return _vapid(settings, now + TOKEN_RENEW_S, now + TOKEN_LIFE_S)
 
 
+def subscription_key(settings: Settings) -> str:
+    """The public half of the key pair, as `applicationServerKey` takes it."""
+    return to_base64url(public_bytes(_signing_key(settings.private_key)))
+
+
 def request(
     settings: Settings,
     credential: Authority,

@@ -153,6 +153,7 @@ def _add(vendor: Vendor, told: dict[str, Any]) -> None:
                 f"\n[dim]devices name it in their route:[/]  channel {vendor.NAME}, "
                 f"credential {added['number']}"
             )
+            _note_key(screen, added)
 
         screen.result(added, show)
 
@@ -226,6 +227,9 @@ def credential_list(
 ) -> None:
     """List an app's credentials, without their secrets.
 
+    STATE is ready where nothing is known against it; else disabled, unreadable, expired, expiring
+    within a month, or what STOPPED begins with. Of Web Push the public keys follow.
+
     With a service running, STOPPED says why one does not send all that waits for it: refused by the
     vendor, the vendor or the way to it down, paused at the vendor's word, or doubtful since most
     answers stay away; and when it is tried again at the latest.
@@ -241,17 +245,25 @@ def credential_list(
                 it["number"],
                 it["channel"],
                 it["origin"],
-                it["is_enabled"],
+                it["state"],
                 day_of(it.get("expires_at")),
                 stopped_text(it.get("stopped")),
                 it.get("fault", ""),
             )
             for it in listed
         ]
-        columns = ("NUMBER", "CHANNEL", "ORIGIN", "ENABLED", "EXPIRES", "STOPPED", "FAULT")
+        columns = ("NUMBER", "CHANNEL", "ORIGIN", "STATE", "EXPIRES", "STOPPED", "FAULT")
         screen.result(listed, lambda: screen.table(columns, rows))
+        for it in listed:
+            _note_key(screen, it)
 
     run(screen, work())
+
+
+def _note_key(screen: Screen, shown: Mapping[str, Any]) -> None:
+    if "public_key" in shown:
+        what = f"pages subscribe to {shown['number']} with (applicationServerKey):"
+        screen.note(f"[dim]{what}[/]  {shown['public_key']}")
 
 
 def day_of(at: float | None) -> str:

@@ -15,6 +15,7 @@ from tocsin.cli import (
     apps,
     certificates,
     credential_check,
+    credential_show,
     credentials,
     demo,
     devices,
@@ -168,6 +169,11 @@ ROWS: tuple[Row, ...] = (
         "credential list",
         credentials.credential_list,
         ("tocsin credential list --app 1400000001 --data data",),
+    ),
+    Row(
+        "credential show",
+        credential_show.credential_show,
+        ("tocsin credential show 2 --app 1400000001 --data data",),
     ),
     Row(
         "credential set",

@@ -76,6 +76,10 @@ class Operator(Protocol):
         """The app's credentials, without their secrets."""
         ...
 
+    async def credential_show(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """One credential, without its secrets, with its state and its public half."""
+        ...
+
     async def credential_set(
         self, sdkappid: int, number: int, facts: Mapping[str, Any]
     ) -> dict[str, Any]:

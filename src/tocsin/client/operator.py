@@ -99,6 +99,10 @@ class AdminSocket:
         answer = await self._wire.ask("GET", f"/v1/apps/{sdkappid}/credentials")
         return list(answer["credentials"])
 
+    async def credential_show(self, sdkappid: int, number: int) -> dict[str, Any]:
+        """One credential, without its secrets, with its state and its public half."""
+        return await self._wire.ask("GET", f"/v1/apps/{sdkappid}/credentials/{number}")
+
     async def credential_set(
         self, sdkappid: int, number: int, facts: Mapping[str, Any]
     ) -> dict[str, Any]:

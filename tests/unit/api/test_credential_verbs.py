@@ -9,6 +9,7 @@ import pytest
 from tests.unit.api.test_operator import apns_settings
 from tests.unit.api.world import APP, World, ask
 from tocsin.api.admin import create
+from tocsin.api.shown_credential import state_of
 from tocsin.channels import huawei
 from tocsin.channels.credentials import open_settings
 from tocsin.channels.proxied import open_proxy
@@ -210,3 +211,44 @@ async def test_the_admin_socket_carries_them(world: World) -> None:
     assert config["huaweiPushBussinessId"] == "1"
     bad = await ask(pages, "POST", f"/v1/apps/{APP}/client_config", {"numbers": ["x"]})
     assert bad.status == 400
+
+
+def webpush_settings(private_key: str) -> dict[str, Any]:
+    return {"private_key": private_key, "subject": "mailto:push@example.com"}
+
+
+PUBLIC = "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8"
+PRIVATE = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"
+"""Key pairs of RFC 8291, 5 (read 2026-11)."""
+OTHER_PRIVATE = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"
+
+
+async def test_the_public_half_is_shown_wherever_a_credential_is(world: World) -> None:
+    facts = {"channel": "webpush", "settings": webpush_settings(OTHER_PRIVATE)}
+    added = await world.operator.credential_add(APP, facts)
+    await world.operator.credential_add(APP, HUAWEI)
+    assert added["public_key"] == PUBLIC
+    assert OTHER_PRIVATE not in str(added)
+    listed = await world.operator.credential_list(APP)
+    assert [it.get("public_key") for it in listed] == [PUBLIC, None]
+    assert (await world.operator.credential_show(APP, 1))["public_key"] == PUBLIC
+    with pytest.raises(CallError, match="no credential 9"):
+        await world.operator.credential_show(APP, 9)
+
+
+async def test_a_credential_is_in_the_worst_of_its_states(world: World) -> None:
+    shown: dict[str, Any] = {"is_enabled": True, "expires_at": None}
+    day, now = 86_400.0, world.clock.now()
+    stopped = {"stopped": {"state": "down"}}
+    for told, state in (
+        ({}, "ready"),
+        ({"expires_at": now + 31 * day}, "ready"),
+        ({"expires_at": now + 29 * day}, "expiring"),
+        ({"expires_at": now + 29 * day, **stopped}, "down"),
+        ({"expires_at": now, **stopped}, "expired"),
+        ({"expires_at": now, "is_enabled": False}, "disabled"),
+        ({"fault": "wrong secret key", "is_enabled": False}, "unreadable"),
+    ):
+        assert state_of(shown | told, now) == state
+    await world.operator.credential_add(APP, HUAWEI)
+    assert (await world.operator.credential_show(APP, 1))["state"] == "ready"

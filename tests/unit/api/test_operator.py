@@ -236,7 +236,9 @@ async def test_the_admin_socket_speaks_every_verb(world: World) -> None:
     assert (await told("POST", f"/v1/apps/{NEW}/key/drop_former", {}))["dropped"]
     facts = {"channel": "apns", "settings": apns_settings()}
     made = await told("POST", f"/v1/apps/{NEW}/credentials", facts)
-    assert (await told("GET", f"/v1/apps/{NEW}/credentials"))["credentials"] == [made]
+    shown = {**made, "state": "ready"}
+    assert (await told("GET", f"/v1/apps/{NEW}/credentials"))["credentials"] == [shown]
+    assert await told("GET", f"/v1/apps/{NEW}/credentials/1") == shown
     assert await told("DELETE", f"/v1/apps/{NEW}/credentials/1") == {}
     assert await told("GET", f"/v1/apps/{NEW}/tasks") == {"tasks": [], "next": None}
 

@@ -1,0 +1,80 @@
+"""A credential as it is shown: without its secrets, and with the state that it is in."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tocsin.channels.credentials import open_settings, vendor_of
+from tocsin.channels.discretion import is_secret
+from tocsin.channels.proxied import open_proxy
+from tocsin.channels.registry import Vendor, expiry_of, subscription_key_of
+from tocsin.domain.app import Credential
+from tocsin.domain.proxy import masked_proxy
+from tocsin.ports import Vault
+
+MASK = "***"
+EXPIRES_SOON_S = 30 * 86_400
+"""How long before its end a credential is called `expiring`: a new one takes time to get."""
+
+
+def shown_credential(vault: Vault, record: Credential) -> dict[str, Any]:
+    """A credential with its secrets masked; one that does not open says so in `fault`.
+
+    `public_key` is what browsers subscribe with, of a Web Push credential alone.
+    """
+    shown = {
+        "number": record.number,
+        "channel": record.channel,
+        "origin": record.origin,
+        "auth_origin": record.auth_origin,
+        "has_ca": record.ca is not None,
+        "rate_per_s": record.rate_per_s,
+        "is_enabled": record.is_enabled,
+        "version": record.version,
+    }
+    try:
+        vendor = vendor_of(record.channel)
+        settings = open_settings(vault, record, vendor)
+        shown["proxy"] = masked_proxy(open_proxy(vault, record))
+    except ValueError as fault:
+        return {**shown, "fault": str(fault)}
+    if key := subscription_key_of(vendor)(settings):
+        shown["public_key"] = key
+    expires_at = expiry_of(vendor)(settings)
+    return {**shown, "expires_at": expires_at, "settings": _masked(vendor, settings)}
+
+
+def state_of(shown: Mapping[str, Any], now: float) -> str:
+    """What state a credential is in, in one word; the worst where there are several.
+
+    `unreadable`: it does not open, `fault` says why. `disabled`, `expired`, `expiring` (within a
+    month). `refused`, `down`, `paused`, `doubtful`: `stopped` says why, where a service is running.
+    `ready`: nothing is known against it.
+    """
+    if "fault" in shown:
+        return "unreadable"
+    if not shown["is_enabled"]:
+        return "disabled"
+    expires_at = shown["expires_at"]
+    if expires_at is not None and expires_at <= now:
+        return "expired"
+    if shown.get("stopped"):
+        return str(shown["stopped"]["state"])
+    if expires_at is not None and expires_at <= now + EXPIRES_SOON_S:
+        return "expiring"
+    return "ready"
+
+
+def _masked(vendor: Vendor, settings: Any) -> dict[str, Any]:
+    """The settings that say something, with a mask in place of secrets."""
+    hints = typing.get_type_hints(vendor.Settings, include_extras=True)
+    values = msgspec.to_builtins(settings)
+    return {
+        name: MASK if is_secret(hints[name]) else value
+        for name, value in values.items()
+        if value not in ("", None)
+    }

@@ -1,0 +1,81 @@
+"""`/v1/apps/<sdkappid>/webpush/public-key`: what a web page subscribes to pushes with.
+
+Anybody may ask: the key is public, and every browser that subscribes has it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tocsin.api import pages
+from tocsin.channels.credentials import open_settings, vendor_of
+from tocsin.channels.registry import subscription_key_of
+from tocsin.domain.app import App, Credential
+from tocsin.errors import CallError
+from tocsin.ports import Vault
+from tocsin.store import Store
+
+KNOWN_MAX = 256
+"""Keys that are remembered: to open a credential for everybody who asks would cost too much."""
+CACHE_S = 300
+"""How long a browser may keep the answer."""
+NUMBER_MAX = 2**32 - 1
+
+
+class WebPushKey:
+    """The public half of an app's VAPID key pair."""
+
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+        self._known: OrderedDict[tuple[int, int, int], str] = OrderedDict()
+
+    def routes(self) -> list[BaseRoute]:
+        """To be put into the service's router."""
+        return [Route("/v1/apps/{sdkappid}/webpush/public-key", self._show)]
+
+    async def _show(self, request: Request) -> Response:
+        app = await self._app(request.path_params["sdkappid"])
+        asked = pages.number(request.query_params, "credential", 0, NUMBER_MAX)
+        records = [
+            record
+            for record in await self._store.credentials(app.sdkappid)
+            if record.is_enabled and (record.number == asked or not asked)
+        ]
+        # The newest first: it is the one that pages shall subscribe with from now on.
+        for record in reversed(records):
+            if key := self._key(record):
+                answer = pages.answer({"credential": record.number, "public_key": key})
+                answer.headers["cache-control"] = f"public, max-age={CACHE_S}"
+                return answer
+        return pages.refused(CallError(70402, "the app has no such Web Push credential"), 404)
+
+    async def _app(self, text: str) -> App:
+        app = None
+        if text.isascii() and text.isdecimal() and len(text) <= len(str(NUMBER_MAX)):
+            app = await self._store.app(int(text))
+        if app is None:
+            raise CallError(70020)
+        if not app.is_enabled:
+            raise CallError(60016)
+        return app
+
+    def _key(self, record: Credential) -> str:
+        """The public key of a credential; empty where it has none, or does not open."""
+        name = (record.app, record.number, record.version)
+        if name not in self._known:
+            self._known[name] = self._read(record)
+            if len(self._known) > KNOWN_MAX:
+                self._known.popitem(last=False)
+        return self._known[name]
+
+    def _read(self, record: Credential) -> str:
+        try:
+            vendor = vendor_of(record.channel)
+            return subscription_key_of(vendor)(open_settings(self._vault, record, vendor))
+        except ValueError:
+            return ""

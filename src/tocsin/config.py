@@ -78,6 +78,15 @@ class Server(Struct, frozen=True, kw_only=True):
             check=check_trusted_proxies,
         ),
     ] = ("127.0.0.1",)
+    connections_per_address_max: Annotated[
+        int,
+        Meta(ge=0),
+        says(
+            "Connections of one client address at once; an IPv6 /64 counts as one, this machine is "
+            "not limited, and behind a named proxy the address that it names counts. 0: a quarter "
+            "of the devices that may be connected, because phones share addresses."
+        ),
+    ] = 0
     keep_alive_s: Annotated[Count, says("Seconds an idle connection of a caller is kept open.")] = (
         75
     )
@@ -233,8 +242,13 @@ class Devices(Struct, frozen=True, kw_only=True):
         says("First registrations a minute from one address to one app; 0 lifts the limit."),
     ] = 60
     connections_max: Annotated[
-        Count, says("Devices connected at once; more are asked to come back later.")
-    ] = 100_000
+        int,
+        Meta(ge=0),
+        says(
+            "Devices connected at once; more are asked to come back later. 0: what open files "
+            "allow, at most 100,000. More than they allow is refused at the start."
+        ),
+    ] = 0
 
 
 class Dispatch(Struct, frozen=True, kw_only=True):

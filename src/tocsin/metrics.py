@@ -63,6 +63,14 @@ TABLE: tuple[Metric, ...] = (
         "Time from a call's last byte to its answer.",
     ),
     Metric("calls", "counter", ("command", "code"), "Calls answered, by ErrorCode; 0 is OK."),
+    Metric("connections", "gauge", (), "Connections to the public address, devices and callers."),
+    Metric(
+        "connections_closed",
+        "counter",
+        ("reason",),
+        "Connections that we ended or refused: no place (files, busy, address), too slow or too "
+        "long (head_late, head_long, body_late), no HTTP (bad_request), no TLS (handshake).",
+    ),
     Metric(
         "credential_expires_seconds",
         "gauge",

@@ -5,7 +5,6 @@ The public door may speak TLS; the private one is a Unix socket in the data fold
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -15,51 +14,59 @@ from typing import Any
 
 import uvicorn
 
-from tocsin.api.doors import Doors
 from tocsin.config import Config
 from tocsin.errors import SetupError
+from tocsin.http_server.connections import Connections
+from tocsin.http_server.descriptors import DEVICES_MAX, FilePlan, plan_files, raise_limit
+from tocsin.http_server.forwarded import ForwardedClients, proxy_check
+from tocsin.http_server.server import Server
+from tocsin.http_server.web_socket import SocketProtocol
+from tocsin.log import Logger
+from tocsin.metrics import Metrics
 from tocsin.online.frames import FRAME_MAX_BYTES
+from tocsin.online.socket import PATH
 
 SOCKET_NAME = "admin.sock"
 METRICS_CALLERS_MAX = 16
 METRICS_IDLE_S = 75
 
 
-class Server(uvicorn.Server):
-    """uvicorn that says when it listens and leaves signals to whoever started it."""
+def plan_connections(config: Config) -> FilePlan:
+    """Raise this process's limit of open files, and divide it.
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_open = asyncio.Event()
-        # uvicorn makes it only at its start, which may fail.
-        self.servers = []
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def refuse(self) -> None:
-        """Take no more connections; those that are open stay."""
-        for listening in self.servers:
-            listening.close()
-
-    def finish(self, patience_s: float) -> None:
-        """End once the calls under way are answered, and without them after `patience_s`."""
-        # uvicorn hands it to `asyncio.wait_for`, which takes fractions.
-        self.config.timeout_graceful_shutdown = patience_s  # type: ignore[assignment]
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.is_open.set()
+    Raises `SetupError` if it does not suffice for `devices.connections_max`.
+    """
+    return plan_files(
+        raise_limit(),
+        devices_max=config.devices.connections_max,
+        vendor_connections=config.http.connections,
+    )
 
 
-def public_server(doors: Doors, config: Config) -> uvicorn.Config:
+def tell_plan(config: Config, plan: FilePlan, log: Logger) -> None:
+    """Log when open files allow fewer devices than there might be."""
+    if not config.devices.connections_max and plan.devices_max < DEVICES_MAX:
+        log.info(
+            "open files decide how many devices may be connected",
+            connections_max=plan.devices_max,
+            open_files=plan.limit,
+            advice="raise the hard limit (ulimit -Hn, LimitNOFILE=) for more",
+        )
+
+
+def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) -> Server:
+    """The server of calls and devices. Raises `SetupError` if its certificate is of no use."""
     server = config.server
+    connections = Connections(
+        plan.places,
+        metrics=metrics,
+        per_network_max=server.connections_per_address_max or max(1, plan.devices_max // 4),
+        is_proxy=proxy_check(server.trusted_proxies),
+    )
     settings = uvicorn.Config(
-        doors,
+        ForwardedClients(app, connections, server.trusted_proxies),
         http="httptools",
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=FRAME_MAX_BYTES,
         ws_ping_interval=None,
         # Compression would keep its windows, 50 KB and more, for every idle connection.
@@ -69,8 +76,8 @@ def public_server(doors: Doors, config: Config) -> uvicorn.Config:
         # Query strings carry UserSigs: the server's own access log stays off.
         access_log=False,
         server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips=list(server.trusted_proxies),
+        # `ForwardedClients` does it, because it counts too.
+        proxy_headers=False,
         timeout_keep_alive=server.keep_alive_s,
         ssl_certfile=server.tls_cert or None,
         ssl_keyfile=server.tls_key or None,
@@ -82,24 +89,28 @@ def public_server(doors: Doors, config: Config) -> uvicorn.Config:
             f"the TLS certificate {server.tls_cert} cannot be used: {fault.strerror or fault}",
             "name a PEM chain and its own key; `tocsin tls self-signed` makes both",
         ) from fault
-    return settings
+    return Server(settings, connections, socket_paths=frozenset((PATH.encode(),)))
 
 
-def private_server(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
+def private_server(app: Any) -> Server:
+    """The server of the operator's socket, bounded as the public one is."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
     )
 
 
-def metrics_server(app: Any) -> uvicorn.Config:
+def metrics_server(app: Any) -> Server:
     """Plain HTTP for few callers: a scraper or two."""
-    return uvicorn.Config(
+    settings = uvicorn.Config(
         app,
         http="httptools",
         ws="none",
@@ -107,9 +118,10 @@ def metrics_server(app: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=METRICS_CALLERS_MAX,
+        proxy_headers=False,
         timeout_keep_alive=METRICS_IDLE_S,
     )
+    return Server(settings, Connections(METRICS_CALLERS_MAX))
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
 from tocsin.config import Config, unused_proxies
+from tocsin.http_server.server import Server
 from tocsin.listening import listen, listen_for_metrics, place, urls_of
 from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
@@ -50,11 +51,12 @@ from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
 from tocsin.reloading import start_log
 from tocsin.serving import (
-    Server,
     admin_socket,
     metrics_server,
+    plan_connections,
     private_server,
     public_server,
+    tell_plan,
 )
 
 Started = Callable[[Mapping[str, Any]], None]
@@ -139,6 +141,7 @@ class _Running:
         self._service = service
         self._stack = stack
         self._reported = ReportedTasks(service.store)
+        self._files = plan_connections(service.config)
         self._log = get_logger(__name__)
         self._channels: VendorChannels
 
@@ -272,7 +275,7 @@ class _Running:
             clock=service.clock,
             metrics=service.metrics,
             settings=OnlineSettings(
-                connections_max=devices.connections_max,
+                connections_max=self._files.devices_max,
                 restart_s=service.config.server.restart_s,
             ),
         )
@@ -289,7 +292,7 @@ class _Running:
     ) -> Left:
         """Run doors and workers; whichever fails ends the service, in the same good order."""
         config, service = self._service.config, self._service
-        public = Server(public_server(doors, config))
+        public = public_server(doors, config, self._files, service.metrics)
         sockets = listen(config)
         urls = urls_of(config, sockets)
         figures, metrics_sockets = self._figures()
@@ -304,7 +307,7 @@ class _Running:
             service.operator, service.store, workers.hub, lambda: status, self._channels
         )
         with admin_socket(Path(config.data)) as private_socket:
-            private = Server(private_server(own))
+            private = private_server(own)
             servers = [public, private, *figures]
             doors_open = [
                 asyncio.create_task(public.serve(sockets)),
@@ -315,6 +318,7 @@ class _Running:
             others = [asyncio.create_task(worker()) for worker in workers.others]
             await asyncio.wait([asyncio.create_task(it.is_open.wait()) for it in servers])
             self._log.info("serving", **_shown(status), folder=config.data)
+            tell_plan(config, self._files, self._log)
             started(status)
             stop = asyncio.create_task(ended.wait())
             running = {stop, dispatching, *doors_open, *others}
@@ -345,7 +349,7 @@ class _Running:
             service.store, self._channels, service.metrics, Path(service.config.data)
         )
         page = metrics_page.create(service.metrics, standing.refresh, lambda: config.token)
-        return [Server(metrics_server(page))], [listening]
+        return [metrics_server(page)], [listening]
 
     async def _stop(self, servers: Sequence[Server], workers: Workers) -> int:
         """Begin nothing new, and let what is under way end; answers the devices cut off.

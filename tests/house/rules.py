@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("listening", "opening", "reloading", "serving", "wiring"),
+    ("http_server", "listening", "opening", "reloading", "serving", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -35,6 +35,7 @@ INSIDE = (
     "channels",
     "config",
     "conversation",
+    "http_server",
     "listening",
     "online",
     "opening",

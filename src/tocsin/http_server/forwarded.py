@@ -1,0 +1,64 @@
+"""Counts what comes through a proxy by the address that the proxy names.
+
+The proxy's own connections are not limited as those of one client, so each request and WebSocket is
+counted for its client while it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from tocsin.http_server.connections import Connections, network_of
+
+PEER = "tocsin.peer"
+TRY_LATER = {"type": "websocket.close", "code": 1013, "reason": "try again later"}
+TEXT = b"Too many connections from this address.\n"
+
+
+def proxy_check(proxies: Sequence[str]) -> Callable[[str], bool]:
+    """Whether an address is one of these proxies or networks."""
+
+    async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    return ProxyHeadersMiddleware(nothing, list(proxies)).trusted_hosts.__contains__
+
+
+class ForwardedClients:
+    """An ASGI application around another: `scope["client"]` is the client, not the proxy."""
+
+    def __init__(self, app: Any, connections: Connections, proxies: Sequence[str]) -> None:
+        self._app = app
+        self._connections = connections
+        self._proxied = ProxyHeadersMiddleware(self._counted, list(proxies))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[PEER] = scope.get("client")
+        await self._proxied(scope, receive, send)
+
+    async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
+        client = scope.get("client")
+        if client is None or client == scope[PEER]:
+            await self._app(scope, receive, send)
+            return
+        network = network_of(client[0])
+        if not self._connections.enter(network):
+            await _refuse(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._connections.exit(network)
+
+
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send(TRY_LATER)
+        return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(TEXT))]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": TEXT})

@@ -1,0 +1,41 @@
+"""Whether a request opens a WebSocket, judged before the WebSocket library sees it.
+
+What is no proper handshake is an ordinary request whose Upgrade header is ignored, as HTTP allows
+(RFC 9110, 7.8), so that it is answered like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+HEADERS_MAX = 128
+LINE_MAX_BYTES = 8_000
+"""The library's own limits are 128 and 8,192; it hangs up on more without a word."""
+KEY_BYTES = 16
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+def is_handshake(headers: Headers) -> bool:
+    """Whether these headers of a GET ask for a WebSocket as RFC 6455 (4.2.1) says."""
+    if len(headers) > HEADERS_MAX or any(len(n) + len(v) > LINE_MAX_BYTES for n, v in headers):
+        return False
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value.strip())
+    has_body = b"transfer-encoding" in values or values.get(b"content-length", [b"0"]) != [b"0"]
+    return (
+        not has_body
+        and [each.lower() for each in values.get(b"upgrade", [])] == [b"websocket"]
+        and values.get(b"sec-websocket-version") == [b"13"]
+        and _is_key(values.get(b"sec-websocket-key", []))
+    )
+
+
+def _is_key(given: list[bytes]) -> bool:
+    try:
+        return len(given) == 1 and len(base64.b64decode(given[0], validate=True)) == KEY_BYTES
+    except binascii.Error:
+        return False

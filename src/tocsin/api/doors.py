@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.api import pages
 from tocsin.api.app import RestApi
+from tocsin.api.paths import routed_path
 
 ONLINE = "/v4/online"
 
@@ -28,10 +29,11 @@ class Doors:
         self._online = online
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
+        path = routed_path(scope)
         if self._online is not None and path == ONLINE:
             await self._online(scope, receive, send)
-        elif scope["type"] == "http" and path.startswith("/v4/"):
+        elif scope["type"] == "http" and (path.startswith("/v4/") or path == "/v4"):
+            scope["path"] = path
             await self._rest(scope, receive, send)
         else:
             await self._rooms(scope, receive, send)

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
+from tocsin.api.paths import DecodedParts, routed_path
 from tocsin.api.wire import Answer, refusal
 from tocsin.errors import CallError, StoreError
 
@@ -41,15 +43,26 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def create(routes: Sequence[BaseRoute]) -> Starlette:
     """An application over these routes whose every fault is the envelope."""
-    return Starlette(
+    for route in routes:
+        if isinstance(route, Route):
+            route.app = DecodedParts(route.app)
+    return _Pages(
         routes=routes,
         exception_handlers={
             CallError: _refuse,
+            ClientDisconnect: _gone,
             StoreError: _store_failed,
             HTTPException: _no_page,
             Exception: _failed,
         },
     )
+
+
+class _Pages(Starlette):
+    """Matches paths with their encoded slashes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__({**scope, "path": routed_path(scope)}, receive, send)
 
 
 def answer(body: Any) -> Response:
@@ -95,6 +108,11 @@ def refused(error: CallError, status: int | None = None) -> Response:
 async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, CallError)
     return refused(error)
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    # The body never became whole: nobody waits for an answer.
+    return Response(status_code=400)
 
 
 async def _store_failed(_: Request, _error: Exception) -> Response:

@@ -67,9 +67,11 @@ async def _refuse_http(send: Send) -> None:
     """A plain request came to the socket's path: the envelope, as everywhere under `/v4/`."""
     fault = CallError(60002, "connect a WebSocket here")
     said = {"ActionStatus": "FAIL", "ErrorInfo": fault.info, "ErrorCode": fault.code}
-    headers = [(b"content-type", b"application/json")]
+    body = msgspec.json.encode(said)
+    length = b"%d" % len(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": msgspec.json.encode(said)})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _cut(receive: Receive) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pyroaring import BitMap
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 
 from tests.unit.api.world import ADMIN, APP, World, ask
@@ -213,8 +214,61 @@ async def test_the_doors_lead_to_their_rooms(world: World) -> None:
     assert (await ask(doors, "GET", "/metrics")).status == 404, "it has an address of its own"
     assert (await ask(doors, "GET", "/v4/online")).status == 204
     assert (await ask(doors, "GET", "/v4/online/x")).json()["ErrorCode"] == 60009
+    bare = await ask(doors, "POST", "/v4")
+    assert (bare.status, bare.json()["ErrorCode"]) == (200, 60009)
     assert (await ask(doors, "GET", "/nope")).json()["ErrorCode"] == 60009
     assert reached == ["/v4/online"]
+
+
+async def test_an_encoded_slash_is_part_of_a_name(world: World) -> None:
+    for name in ("a/b", "a%2Fb", "a%b", "ann"):
+        await world.call("im_open_login_svc/account_import", {"UserID": name})
+        await world.device(f"of {name}", name)
+    for path, name in [
+        ("a%2Fb", "a/b"),
+        ("a%2fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("a%25b", "a%b"),
+        ("%61nn", "ann"),
+        ("of%20a%2Fb", "a/b"),
+    ]:
+        (device,) = (await read(world, f"/devices/{path}"))["devices"]
+        assert device["user_name"] == name, path
+    asked = await ask(books_of(world), "GET", f"{HERE}/devices/a/b", bearer=world.usersig())
+    assert asked.status == 404
+
+
+@pytest.mark.parametrize("path", ["timpush%2Fget_attr_name", "timpush/get_attr_nam%65"])
+async def test_an_encoded_slash_leads_to_no_command(world: World, path: str) -> None:
+    async def ready() -> str:
+        return ""
+
+    doors = Doors(world.api, create_rooms(ready, []))
+    code = (await ask(doors, "POST", f"/v4/{path}?{world.query()}", {})).json()["ErrorCode"]
+    assert code == (60009 if "%2F" in path else 0)
+    asked = await ask(doors, "POST", f"/v4%2F{path}?{world.query()}", {})
+    assert (asked.status, asked.json()["ErrorCode"]) == (404, 60009)
+
+
+async def test_a_caller_who_hangs_up_is_no_fault_of_ours(world: World) -> None:
+    """Nothing is raised, so the server logs nothing."""
+
+    async def page(request: Request) -> Any:
+        await pages.read_json(request)
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/x", "headers": [], "query_string": b"",
+    }  # fmt: skip
+    await pages.create([Route("/x", page, methods=["POST"])])(scope, gone, send)
+    assert sent[0]["status"] == 400
 
 
 async def test_a_store_that_fails_is_503(world: World) -> None:

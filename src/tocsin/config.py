@@ -8,8 +8,7 @@ made from this file.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,24 +26,21 @@ from tocsin.domain.allowed import (
 )
 from tocsin.domain.proxy import Bypass, masked_proxy
 from tocsin.settings import (
-    ENVIRONMENT,
     MASK,
     Setting,
     WrongSetting,
     WrongValue,
     judge,
-    near,
     says,
     settings_of,
     shown,
 )
+from tocsin.settings_sources import from_file, put, take_environment, value_at
 
 FORMER_SECTIONS = {"outgoing": "http"}
 """Sections under the names that they had before, and what they are called now."""
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 """What other programs take a proxy from, in capitals or not; this one does not."""
-FILE_MAX_BYTES = 4 << 20
-"""Of the file with settings."""
 
 DEFAULT_METRICS = "127.0.0.1:9464"
 """Loopback, for the figures tell who pushes how much; the port that other exporters use, too."""
@@ -68,9 +64,12 @@ class Server(Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, le=PORT_MAX), says("Port to listen on; 0 takes a free one and says which.")
     ] = 8080
     tls_cert: Annotated[
-        str, says("PEM file with the certificate chain; empty serves plain HTTP.")
+        str,
+        says("PEM file with the certificate chain; empty serves plain HTTP.", is_reloadable=True),
     ] = ""
-    tls_key: Annotated[str, says("PEM file with the certificate's private key.")] = ""
+    tls_key: Annotated[
+        str, says("PEM file with the certificate's private key.", is_reloadable=True)
+    ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
         says(
@@ -94,7 +93,8 @@ class Server(Struct, frozen=True, kw_only=True):
         Seconds,
         says(
             "Seconds that calls, and requests to vendors, under way are awaited when the service "
-            "is told to stop. It ends within three seconds more: stay below what kills it."
+            "is told to stop. It ends within three seconds more: stay below what kills it.",
+            is_reloadable=True,
         ),
     ] = 6.0
     restart_s: Annotated[
@@ -239,7 +239,10 @@ class Devices(Struct, frozen=True, kw_only=True):
     new_per_minute: Annotated[
         int,
         Meta(ge=0),
-        says("First registrations a minute from one address to one app; 0 lifts the limit."),
+        says(
+            "First registrations a minute from one address to one app; 0 lifts the limit.",
+            is_reloadable=True,
+        ),
     ] = 60
     connections_max: Annotated[
         int,
@@ -274,12 +277,16 @@ class Dispatch(Struct, frozen=True, kw_only=True):
 class Keep(Struct, frozen=True, kw_only=True):
     """How long things are kept."""
 
-    every_s: Annotated[Seconds, says("Seconds between two rounds of housekeeping.")] = 60.0
-    tasks_s: Annotated[Seconds, says("Seconds that an ended push is kept with its books.")] = (
-        604_800.0
-    )
+    every_s: Annotated[
+        Seconds, says("Seconds between two rounds of housekeeping.", is_reloadable=True)
+    ] = 60.0
+    tasks_s: Annotated[
+        Seconds,
+        says("Seconds that an ended push is kept with its books.", is_reloadable=True),
+    ] = 604_800.0
     change_log_s: Annotated[
-        Seconds, says("Seconds that changes of tags and attributes are kept at least.")
+        Seconds,
+        says("Seconds that changes of tags and attributes are kept at least.", is_reloadable=True),
     ] = 604_800.0
 
 
@@ -342,14 +349,14 @@ def load(
     `told` is what the command line says, by dotted path; `data` is short for its data folder.
     """
     faults: list[WrongSetting] = []
-    tree = _from_file(file, faults) if file is not None else {}
-    sources = _take_environment(tree, environment or {}, faults)
+    tree = from_file(file, settings(), FORMER_SECTIONS, faults) if file is not None else {}
+    sources = take_environment(tree, environment or {}, settings(), FORMER_SECTIONS, faults)
     for path, value in {**(told or {}), **({} if data is None else {"data": str(data)})}.items():
-        _put(tree, path, value)
+        put(tree, path, value)
         sources.pop(path, None)
     right: dict[str, Any] = {}
     for setting in settings():
-        value = _get(tree, setting.path)
+        value = value_at(tree, setting.path)
         if value is not None:
             _take(setting, value, right, faults, source=sources.get(setting.path, ""))
     config = msgspec.convert(right, Config)
@@ -367,7 +374,7 @@ def _take(
 ) -> None:
     """Put a value into the tree of right ones, or tell what is wrong with it."""
     try:
-        _put(right, setting.path, judge(setting, value))
+        put(right, setting.path, judge(setting, value))
     except WrongValue as fault:
         faults.append(
             WrongSetting(
@@ -393,12 +400,26 @@ def show(config: Config) -> dict[str, Any]:
     """The effective values as a tree, secrets masked."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     for setting in settings():
-        value = _get(tree, setting.path)
+        value = value_at(tree, setting.path)
         if setting.is_secret and value:
-            _put(tree, setting.path, MASK)
+            put(tree, setting.path, MASK)
         elif setting.is_proxy:
-            _put(tree, setting.path, masked_proxy(value))
+            put(tree, setting.path, masked_proxy(value))
     return tree
+
+
+def changed_settings(config: Config, wanted: Config) -> list[Setting]:
+    """The settings in which two trees differ."""
+    old, new = msgspec.to_builtins(config), msgspec.to_builtins(wanted)
+    return [it for it in settings() if value_at(old, it.path) != value_at(new, it.path)]
+
+
+def with_settings(config: Config, wanted: Config, chosen: Sequence[Setting]) -> Config:
+    """A tree with these settings of another one."""
+    tree, new = msgspec.to_builtins(config), msgspec.to_builtins(wanted)
+    for setting in chosen:
+        put(tree, setting.path, value_at(new, setting.path))
+    return msgspec.convert(tree, Config)
 
 
 def unused_proxies(config: Config, environment: Mapping[str, str]) -> list[str]:
@@ -409,80 +430,3 @@ def unused_proxies(config: Config, environment: Mapping[str, str]) -> list[str]:
         for name, value in environment.items()
         if name in known and value and value != config.http.proxy
     )
-
-
-def _from_file(file: Path, faults: list[WrongSetting]) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(FILE_MAX_BYTES + 1)
-        if len(raw) > FILE_MAX_BYTES:
-            faults.append(WrongSetting(path=str(file), what="is over four mebibytes"))
-            return {}
-        tree = tomllib.loads(raw.decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        faults.append(WrongSetting(path=str(file), what=str(fault)))
-        return {}
-    known = [setting.path for setting in settings()]
-    sections = {path.rpartition(".")[0] for path in known} - {""}
-    for path, value in list(_leaves(tree, "", sections)):
-        if path in sections and not isinstance(value, dict):
-            faults.append(WrongSetting(path=path, what=f"is a section: write [{path}]"))
-            del tree[path]
-        elif path not in known and path not in sections:
-            faults.append(_unknown(path, known))
-    return tree
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str, sections: set[str]) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        path = prefix + name
-        if isinstance(value, dict) and (value or path in sections):
-            yield from _leaves(value, f"{path}.", sections)
-        else:
-            yield path, value
-
-
-def _take_environment(
-    tree: dict[str, Any], environment: Mapping[str, str], faults: list[WrongSetting]
-) -> dict[str, str]:
-    """Put the environment's values into the tree; answers by path which variable says it."""
-    known = {setting.variable: setting for setting in settings()}
-    heads = {setting.path.partition(".")[0] for setting in settings() if "." in setting.path}
-    sections = tuple(f"{ENVIRONMENT}{head.upper()}_" for head in (*heads, *FORMER_SECTIONS))
-    sources = {}
-    for name, text in environment.items():
-        setting = known.get(name)
-        if setting is not None:
-            _put(tree, setting.path, text)
-            sources[setting.path] = name
-        elif name.startswith(sections):
-            faults.append(_unknown(name, list(known)))
-    return sources
-
-
-def _unknown(name: str, known: list[str]) -> WrongSetting:
-    what = "unknown setting"
-    for former, present in FORMER_SECTIONS.items():
-        for written in (f"{former}.", f"{ENVIRONMENT}{former.upper()}_"):
-            now = written.replace(former, present).replace(former.upper(), present.upper())
-            now += name.removeprefix(written)
-            if name.startswith(written) and now in known:
-                return WrongSetting(path=name, what=f"{what}; it is called {now} now")
-    return WrongSetting(path=name, what=what, near=near(name, known))
-
-
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    *sections, name = path.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-    tree[name] = value
-
-
-def _get(tree: Mapping[str, Any], path: str) -> Any:
-    """The value at a path; None where there is none."""
-    value: Any = tree
-    for name in path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return None
-        value = value[name]
-    return value

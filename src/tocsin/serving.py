@@ -25,6 +25,7 @@ from tocsin.log import Logger
 from tocsin.metrics import Metrics
 from tocsin.online.frames import FRAME_MAX_BYTES
 from tocsin.online.socket import PATH
+from tocsin.tls import unusable
 
 SOCKET_NAME = "admin.sock"
 METRICS_CALLERS_MAX = 16
@@ -85,10 +86,7 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
     try:
         settings.load()
     except OSError as fault:
-        raise SetupError(
-            f"the TLS certificate {server.tls_cert} cannot be used: {fault.strerror or fault}",
-            "name a PEM chain and its own key; `tocsin tls self-signed` makes both",
-        ) from fault
+        raise unusable(Path(server.tls_cert), fault) from fault
     return Server(settings, connections, socket_paths=frozenset((PATH.encode(),)))
 
 

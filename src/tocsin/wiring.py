@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ from tocsin.api.webpush_key import WebPushKey
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
-from tocsin.clock import Chance
+from tocsin.clock import Chance, Clock
 from tocsin.config import Config, unused_proxies
 from tocsin.http_server.server import Server
 from tocsin.listening import listen, listen_for_metrics, place, urls_of
@@ -49,7 +50,7 @@ from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
-from tocsin.reloading import start_log
+from tocsin.reloading import TLS, Part, Reloading, start_log
 from tocsin.serving import (
     admin_socket,
     metrics_server,
@@ -58,6 +59,7 @@ from tocsin.serving import (
     public_server,
     tell_plan,
 )
+from tocsin.tls import Certificate
 
 Started = Callable[[Mapping[str, Any]], None]
 """Told once calls are answered: `url`, `urls`, `metrics`, `pid`, `version`."""
@@ -76,10 +78,14 @@ async def serve(
     started: Started,
     ended: asyncio.Event,
     progress: Progress = lambda _done, _total: None,
+    reread: Callable[[], Config] | None = None,
+    reload_asked: asyncio.Event | None = None,
 ) -> None:
     """Serve until `ended`; `started` is told where once calls are answered.
 
-    `progress` is told of devices that an earlier release stored, while they are looked through.
+    `reread` looks at the sources of the settings again, whenever `reload_asked` is set or the
+    operator's socket is told to. `progress` is told of devices that an earlier release stored,
+    while they are looked through.
     """
     start_log(config)
     if unused := unused_proxies(config, os.environ):
@@ -96,7 +102,13 @@ async def serve(
         )
         if ended.is_set():
             return
-        left = await _Running(service, stack).serve(started, ended)
+        reloading = Reloading(
+            config,
+            reread or (lambda: config),
+            reload_asked or asyncio.Event(),
+            service.metrics,
+        )
+        left = await _Running(service, stack, reloading).serve(started, ended)
     # Told when everything is closed, so that it is the last line and true.
     get_logger(__name__).info("stopped", **msgspec.structs.asdict(left))
 
@@ -137,9 +149,12 @@ class Workers(Struct, frozen=True):
 class _Running:
     """A service with its doors open and its workers at work."""
 
-    def __init__(self, service: Service, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self, service: Service, stack: contextlib.AsyncExitStack, reloading: Reloading
+    ) -> None:
         self._service = service
         self._stack = stack
+        self._reloading = reloading
         self._reported = ReportedTasks(service.store)
         self._files = plan_connections(service.config)
         self._log = get_logger(__name__)
@@ -203,20 +218,19 @@ class _Running:
         )
         doors = self._doors(desk, hub, registrar, self._receiving(channels))
         watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
-        workers = Workers(dispatcher, hub, [ticker.run, hub.run, watch.run])
+        workers = Workers(dispatcher, hub, [ticker.run, hub.run, watch.run, self._reloading.run])
+        self._reloading.add(limits_part(registrar, ticker))
         return await self._run(doors, workers, started, ended)
 
     def _ticker(self, indexer: Indexer, channels: Channels) -> Ticker:
-        service, keep = self._service, self._service.config.keep
+        service = self._service
         return Ticker(
             service.store,
             indexer,
             channels,
             clock=service.clock,
             metrics=service.metrics,
-            upkeep=Upkeep(
-                every_s=keep.every_s, log_kept_s=keep.change_log_s, tasks_kept_s=keep.tasks_s
-            ),
+            upkeep=upkeep_of(service.config),
         )
 
     def _receiving(self, channels: Channels) -> Receiving:
@@ -254,7 +268,6 @@ class _Running:
 
     async def _open_online(self, bus: Bus) -> tuple[Hub, Registering]:
         service = self._service
-        devices = service.config.devices
         registrar = Registering(
             store=service.store,
             vault=service.vault,
@@ -264,10 +277,7 @@ class _Running:
             metrics=service.metrics,
             normal_route=normal_route,
             tasks=self._reported,
-            settings=DoorSettings(
-                new_per_minute=devices.new_per_minute,
-                tasks_kept_s=service.config.keep.tasks_s,
-            ),
+            settings=door_settings_of(service.config),
         )
         hub = Hub(
             store=service.store,
@@ -293,6 +303,8 @@ class _Running:
         """Run doors and workers; whichever fails ends the service, in the same good order."""
         config, service = self._service.config, self._service
         public = public_server(doors, config, self._files, service.metrics)
+        if public.config.ssl is not None:
+            self._reloading.add(certificate_part(public.config.ssl, config, service.clock))
         sockets = listen(config)
         urls = urls_of(config, sockets)
         figures, metrics_sockets = self._figures()
@@ -304,7 +316,12 @@ class _Running:
             "version": version("tocsin"),
         }
         own = admin.create(
-            service.operator, service.store, workers.hub, lambda: status, self._channels
+            service.operator,
+            service.store,
+            workers.hub,
+            lambda: status,
+            self._channels,
+            reload=self._reloading.reload,
         )
         with admin_socket(Path(config.data)) as private_socket:
             private = private_server(own)
@@ -348,7 +365,9 @@ class _Running:
         standing = Standing(
             service.store, self._channels, service.metrics, Path(service.config.data)
         )
-        page = metrics_page.create(service.metrics, standing.refresh, lambda: config.token)
+        page = metrics_page.create(
+            service.metrics, standing.refresh, lambda: self._reloading.config.metrics.token
+        )
         return [metrics_server(page)], [listening]
 
     async def _stop(self, servers: Sequence[Server], workers: Workers) -> int:
@@ -356,7 +375,7 @@ class _Running:
 
         Jobs, devices and calls share the same seconds: each waits for none of the others.
         """
-        drain_s, clock = self._service.config.server.drain_s, self._service.clock
+        drain_s, clock = self._reloading.config.server.drain_s, self._service.clock
         self._log.info("stopping", drain_s=drain_s, devices_connected=workers.hub.count)
         began_at = clock.monotonic()
         for server in servers:
@@ -373,6 +392,43 @@ def _shown(status: Mapping[str, Any]) -> dict[str, Any]:
     """Where the service listens, under names that the log does not mask."""
     told = {"addresses": status["urls"], "metrics": status["metrics"], "version": status["version"]}
     return {name: value for name, value in told.items() if value}
+
+
+def limits_part(registrar: Registering, ticker: Ticker) -> Part:
+    """What takes changed limits and times of keeping."""
+
+    async def take(config: Config) -> list[str]:
+        registrar.change(door_settings_of(config))
+        ticker.change(upkeep_of(config))
+        return []
+
+    return Part(("devices.new_per_minute", "keep."), take)
+
+
+def certificate_part(context: ssl.SSLContext, config: Config, clock: Clock) -> Part:
+    """What takes a renewed certificate."""
+    server = config.server
+    certificate = Certificate(context, Path(server.tls_cert), Path(server.tls_key), clock)
+
+    async def take(config: Config) -> list[str]:
+        server = config.server
+        ends_on = certificate.renew(Path(server.tls_cert), Path(server.tls_key))
+        return [f"the TLS certificate, good until {ends_on}"] if ends_on else []
+
+    return Part((TLS,), take)
+
+
+def door_settings_of(config: Config) -> DoorSettings:
+    """How freely devices may register."""
+    return DoorSettings(
+        new_per_minute=config.devices.new_per_minute, tasks_kept_s=config.keep.tasks_s
+    )
+
+
+def upkeep_of(config: Config) -> Upkeep:
+    """How long things are kept."""
+    keep = config.keep
+    return Upkeep(every_s=keep.every_s, log_kept_s=keep.change_log_s, tasks_kept_s=keep.tasks_s)
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:

@@ -13,12 +13,12 @@ from pathlib import Path
 from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "errors", "library_log", "log", "metrics", "settings"),
+    ("clock", "errors", "library_log", "log", "metrics", "settings", "settings_sources"),
     ("domain",),
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("http_server", "listening", "opening", "reloading", "serving", "wiring"),
+    ("http_server", "listening", "opening", "reloading", "serving", "tls", "wiring"),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -44,6 +44,7 @@ INSIDE = (
     "reloading",
     "serving",
     "store",
+    "tls",
     "wiring",
 )
 

@@ -5,7 +5,7 @@ Whoever may open the socket is the operator. It is never served on a port.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,18 +29,24 @@ Status = Callable[[], dict[str, Any]]
 """Where the service listens (`url`), its `pid` and its `version`."""
 
 
+Reload = Callable[[], Awaitable[Any]]
+"""Reads settings, certificate and credentials of files anew; answers what became of it."""
+
+
 class AdminPages:
     """One page per verb."""
 
-    def __init__(self, operator: Operator, status: Status) -> None:
+    def __init__(self, operator: Operator, status: Status, reload: Reload | None = None) -> None:
         self._operator = operator
         self._status = status
+        self._reload = reload
 
     def routes(self) -> list[Route]:
         """Where the verbs are."""
         app = "/v1/apps/{sdkappid:int}"
         return [
             Route("/v1/status", self.status),
+            Route("/v1/reload", self.reload, methods=["POST"]),
             Route("/v1/secret/rotate", self.secret_rotate, methods=["POST"]),
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
@@ -68,6 +74,11 @@ class AdminPages:
 
     async def status(self, _: Request) -> Response:
         return answer(self._status())
+
+    async def reload(self, _: Request) -> Response:
+        if self._reload is None:
+            raise CallError(60009)
+        return answer(await self._reload())
 
     async def secret_rotate(self, _: Request) -> Response:
         return answer(await self._operator.secret_rotate())
@@ -161,6 +172,8 @@ def create(
     presence: Presence,
     status: Status,
     channels: Channels | None = None,
+    *,
+    reload: Reload | None = None,
 ) -> Starlette:
     """The application to serve on the admin socket, and nowhere else."""
 
@@ -172,7 +185,7 @@ def create(
         return app
 
     books = Books(store, presence, admit, channels)
-    return pages.create([*AdminPages(operator, status).routes(), *books.routes()])
+    return pages.create([*AdminPages(operator, status, reload).routes(), *books.routes()])
 
 
 def _app(request: Request) -> int:

@@ -18,7 +18,7 @@ from tocsin.metrics import CONTENT_TYPE, Metrics
 from tocsin.ports import Channels
 from tocsin.store import Store
 
-LOOPS = ("api", "channel", "dispatch", "online")
+LOOPS = ("api", "channel", "dispatch", "online", "reload")
 STATES = ("refused", "down", "paused", "doubtful")
 BEARER = "Bearer "
 

@@ -22,6 +22,7 @@ from tocsin.cli import (
     listen,
     push,
     recall,
+    reload,
     sandbox,
     secrets,
     serve,
@@ -205,6 +206,7 @@ ROWS: tuple[Row, ...] = (
         credentials.credential_delete,
         ("tocsin credential delete 2 --app 1400000001 --data data",),
     ),
+    Row("reload", reload.reload, ("tocsin reload --data data",)),
     Row("secret rotate", secrets.secret_rotate, ("tocsin secret rotate --data data",)),
     Row(
         "send",

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
-from tocsin.cli.signals import stop_on_signals
+from tocsin.cli.signals import Hangups, stop_on_signals
 from tocsin.config import Config, check, load
 from tocsin.config import show as show_tree
 from tocsin.settings import WrongSetting
@@ -69,6 +69,7 @@ def serve(
 
     It prints where it listens and runs until Ctrl-C or SIGTERM. Then it takes no more calls, awaits
     what vendors still owe for server.drain_s seconds, and ends; a second signal ends it at once.
+    SIGHUP is the same as `tocsin reload`: changed settings, a renewed certificate, a new log file.
     Options win over the environment (TOCSIN_SERVER_PORT, …), that over the file.
     """
     screen = Screen(is_json=is_json)
@@ -79,7 +80,10 @@ def serve(
         "server.tls_key": None if tls_key is None else str(tls_key),
     }
 
+    hangups = Hangups()
+
     async def work() -> None:
+        reload_asked = hangups.attach()
         settings = load_config(config, data, told)
         ended = stop_on_signals()
 
@@ -88,9 +92,19 @@ def serve(
 
         with contextlib.ExitStack() as stack:
             bar = _UpgradeBar(screen, stack)
-            await serve_config(settings, started=started, ended=ended, progress=bar.show)
+            await serve_config(
+                settings,
+                started=started,
+                ended=ended,
+                progress=bar.show,
+                reread=lambda: load_config(config, data, told),
+                reload_asked=reload_asked,
+            )
 
-    run(screen, work(), is_server=True)
+    try:
+        run(screen, work(), is_server=True)
+    finally:
+        hangups.ignore()
 
 
 class _UpgradeBar:

@@ -18,8 +18,12 @@ the environment a list has commas between.
 `tocsin check-config tocsin.toml` says everything that is wrong in one run, `tocsin show-config`
 what is in force.
 
-| Setting | Environment | Default | What it does |
-|---|---|---|---|
+What is marked with "yes" is taken by `tocsin reload` (and by SIGHUP) while the service runs; a
+change of anything else is named there and in the log, and waits for a restart. Variables are those
+of the process: they change with a restart alone.
+
+| Setting | Environment | Default | Reload | What it does |
+|---|---|---|---|---|
 """
 
 
@@ -28,7 +32,9 @@ def page() -> str:
     lines = []
     for each in settings():
         default = _toml(each.default)
-        lines.append(f"| `{each.path}` | `{each.variable}` | `{default}` | {each.sentence} |\n")
+        now = "yes" if each.is_reloadable else ""
+        names = f"`{each.path}` | `{each.variable}`"
+        lines.append(f"| {names} | `{default}` | {now} | {each.sentence} |\n")
     return ABOUT + "".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a command."""
+"""What SIGINT, SIGTERM and SIGHUP do to a command."""
 
 from __future__ import annotations
 
@@ -47,3 +47,34 @@ def cancel_on_terminate() -> None:
             running.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+
+
+class Hangups:
+    """SIGHUP asks a service to reload, from now on until the process has ended; it ends none.
+
+    The loop's own handlers would not do: there is none before it starts and after it has closed,
+    and the system ends a process that a signal without a handler comes to.
+    """
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_early = False
+        signal.signal(signal.SIGHUP, self._take)
+
+    def attach(self) -> asyncio.Event:
+        """The event that each further one sets on the running loop; set if one came before."""
+        self._asked, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        if self._is_early:
+            self._asked.set()
+        return self._asked
+
+    def ignore(self) -> None:
+        """The service has ended: what comes now, while the process does, asks for nothing."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _take(self, _number: int, _frame: object) -> None:
+        if self._loop is None or self._asked is None:
+            self._is_early = True
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._asked.set)

@@ -53,6 +53,13 @@ class AdminSocket:
         """Where the running service listens (`url`), its `pid` and `version`."""
         return await self._wire.ask("GET", "/v1/status")
 
+    async def reload(self) -> dict[str, Any]:
+        """Have settings, certificate and credentials of files read anew.
+
+        Answers what was `taken`, which settings are `needs_restart`, and what is `wrong`.
+        """
+        return await self._wire.ask("POST", "/v1/reload")
+
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets; answers how many were sealed anew."""
         return await self._wire.ask("POST", "/v1/secret/rotate")

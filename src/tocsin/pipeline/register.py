@@ -92,6 +92,11 @@ class Registering:
         self._tasks = tasks or ReportedTasks(store)
         self._opened: Bounded[tuple[str, bytes], str] = Bounded(OPENED_MAX)
 
+    def change(self, settings: DoorSettings) -> None:
+        """Go on with other settings."""
+        self._settings = settings
+        self._limit.change(settings.new_per_minute)
+
     async def register(self, hello: Hello) -> Registered:
         """Check the proof, then write the device; a device that only came back is not written."""
         app = await self._app(hello.sdkappid)

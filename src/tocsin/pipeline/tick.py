@@ -58,6 +58,10 @@ class Ticker:
         self._merged: dict[int, set[int]] = {}
         self._log = get_logger(__name__)
 
+    def change(self, upkeep: Upkeep) -> None:
+        """Go on so after the next round."""
+        self._upkeep = upkeep
+
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:

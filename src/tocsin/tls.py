@@ -1,0 +1,84 @@
+"""The certificate that we serve, renewed on a running service."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from tocsin.clock import Clock
+from tocsin.errors import SetupError
+
+TLS_ADVICE = "name a PEM chain and its own key; `tocsin tls self-signed` makes both"
+FILE_MAX_BYTES = 1 << 20
+
+
+class Certificate:
+    """The chain and key in a context that connections are accepted with.
+
+    Connections that are open keep what they were made with; new ones get what was loaded last.
+    """
+
+    def __init__(self, context: ssl.SSLContext, chain: Path, key: Path, clock: Clock) -> None:
+        self._context = context
+        self._clock = clock
+        self._loaded = _digest(chain, key)
+
+    def renew(self, chain: Path, key: Path) -> str:
+        """Load the files anew if they have changed; answers until when it is good, else nothing.
+
+        Raises `SetupError` for files that cannot be used, and for a certificate that has ended:
+        the former one stays.
+        """
+        try:
+            digest = _digest(chain, key)
+            if digest == self._loaded:
+                return ""
+            # Loaded into a context of its own first: a chain without its key would spoil ours.
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+            ends_at = _end_of(chain)
+            _refuse_ended(ends_at, self._clock.now())
+            _load(self._context, chain, key)
+        except (OSError, ValueError) as fault:
+            raise unusable(chain, fault) from fault
+        self._loaded = digest
+        return f"{ends_at:%Y-%m-%d}"
+
+
+def unusable(chain: Path, fault: Exception) -> SetupError:
+    """What is said of a certificate that cannot be served."""
+    why = getattr(fault, "strerror", None) or fault
+    return SetupError(f"the TLS certificate {chain} cannot be used: {why}", TLS_ADVICE)
+
+
+def _load(context: ssl.SSLContext, chain: Path, key: Path) -> None:
+    context.load_cert_chain(chain, key, password=_ask_nobody)
+
+
+def _refuse_ended(ends_at: datetime, now: float) -> None:
+    if ends_at.timestamp() <= now:
+        raise ValueError(f"it ended on {ends_at:%Y-%m-%d}")
+
+
+def _ask_nobody() -> str:
+    # The library would ask at the terminal, and the whole service would wait there.
+    raise ValueError("its key has a password: name one without")
+
+
+def _digest(*paths: Path) -> bytes:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            raw = file.read(FILE_MAX_BYTES + 1)
+        if len(raw) > FILE_MAX_BYTES:
+            raise ValueError(f"{path} is over a mebibyte")
+        digest.update(hashlib.sha256(raw).digest())
+    return digest.digest()
+
+
+def _end_of(chain: Path) -> datetime:
+    """When the certificate itself, the first of the chain, ends."""
+    return x509.load_pem_x509_certificates(chain.read_bytes())[0].not_valid_after_utc

@@ -1,0 +1,55 @@
+"""SIGHUP ends nothing, whenever it comes: before the loop runs, while it does, and after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from tests.patience import PATIENCE_S
+from tocsin.cli.signals import Hangups
+
+
+@pytest.fixture(autouse=True)
+def handler_put_back() -> Iterator[None]:
+    former = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
+def hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+async def reloads(hangups: Hangups, count: int) -> None:
+    asked = hangups.attach()
+    assert not asked.is_set()
+    for _ in range(count):
+        hang_up()
+        async with asyncio.timeout(PATIENCE_S):
+            await asked.wait()
+        asked.clear()
+
+
+@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_each_hangup_asks_a_running_service(factory: object) -> None:
+    hangups = Hangups()
+    with asyncio.Runner(loop_factory=factory) as runner:  # type: ignore[arg-type]
+        runner.run(reloads(hangups, 3))
+    hang_up()
+    hangups.ignore()
+    hang_up()
+
+
+def test_one_before_the_loop_runs_is_not_forgotten() -> None:
+    hangups = Hangups()
+    hang_up()
+
+    async def is_asked() -> bool:
+        return hangups.attach().is_set()
+
+    assert asyncio.run(is_asked())

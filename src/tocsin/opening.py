@@ -101,6 +101,7 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
             prove,
             authorities=authorities,
             bus=bus,
+            forget_index=snapshots.forget,
             secret=keys[0],
             kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
         )

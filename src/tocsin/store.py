@@ -37,6 +37,20 @@ PREFIXED_MAX = 5
 """UserIDs that `reserve_prefix` shows."""
 
 
+ROWS_REMOVED_MIN = 50
+"""The least limit of a step that removes rows: a row may count so much."""
+
+
+class RowsRemoved(Struct, frozen=True, kw_only=True):
+    """What one step of an app's removal has deleted."""
+
+    tasks: int
+    devices: int
+    accounts: int
+    is_empty: bool
+    """Whether the step found nothing to delete: only the app's own row is left."""
+
+
 class Head(Struct, frozen=True):
     """A queue with work that is ready, or the time when its next work will be."""
 
@@ -80,6 +94,21 @@ class Store(Protocol):
         """Change an app that shall keep names with this prefix for RegistrationIDs.
 
         `change` gets the app and the first few UserIDs that begin so, in the order of their names.
+        """
+        ...
+
+    async def remove_rows(self, app: int, limit: int) -> RowsRemoved:
+        """Delete some of what an app that `is_being_removed` has: jobs first, credentials last.
+
+        `limit`, 50 or more, bounds the step: a row counts 1, a push 5, and 50 where it may be
+        large. The numbers that the app gave stay given: nothing gets them again.
+        """
+        ...
+
+    async def remove_app(self, app: int) -> bool:
+        """Delete the row of an app that `is_being_removed`, if nothing else of it is left.
+
+        Answers whether it did.
         """
         ...
 

@@ -44,6 +44,7 @@ from tocsin.pipeline.erase import KICKED, Erasing
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
+from tocsin.pipeline.remove import APP_CLOSED
 from tocsin.pipeline.reported import ReportedTasks
 from tocsin.pipeline.stoppages import StoppageWatch
 from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
@@ -172,8 +173,8 @@ class _Running:
         channels = VendorChannels(service.store, service.vault, tools)
         await channels.start(self._stack)
         self._channels = channels
-        service.operator.watch(channels, hub)
         indexer = Indexer(service.store, service.snapshots)
+        service.operator.watch(channels, hub, indexer.forget)
         accepting = Accepting(
             service.store,
             bus,
@@ -289,7 +290,11 @@ class _Running:
                 restart_s=service.config.server.restart_s,
             ),
         )
-        for subject, listener in ((DEVICE, hub.take_device), (KICKED, hub.take_kick)):
+        for subject, listener in (
+            (DEVICE, hub.take_device),
+            (KICKED, hub.take_kick),
+            (APP_CLOSED, hub.take_closed_app),
+        ):
             self._stack.callback(bus.subscribe(subject, listener))
         return hub, registrar
 

@@ -31,7 +31,7 @@ from tocsin.domain.account import (
     with_tags_removed,
     with_tags_replaced,
 )
-from tocsin.domain.app import Credential
+from tocsin.domain.app import App, Credential, begin_removal
 from tocsin.domain.device import Registration, Route, register, unregister
 from tocsin.domain.outcome import State
 from tocsin.domain.quota import PushUse
@@ -108,6 +108,20 @@ class Player:
     ) -> Any:
         keys = [(TAG, tag) for tag in TAGS] + [("attr0", value) for value in "mf"]
         return await self.store.update_accounts(_app(rng), names, keys, self._look(decide))
+
+    async def _remove(self, rng: random.Random) -> Any:
+        """Remove an app, most of it in one go, and add it again."""
+        app = rng.choice(APPS)
+        if rng.random() < 0.5:
+            return await self.store.remove_rows(app, 50)
+        await self.store.update_app(app, _removal)
+        accounts = 0
+        while not (step := await self.store.remove_rows(app, 50)).is_empty:
+            accounts += step.accounts
+        gone = await self.store.remove_app(app)
+        left = await self.store.apps()
+        await add_app(self.store, app, attr_names={"0": "sex"}, attr_types={"0": 0})
+        return accounts, gone, left
 
     # accounts
 
@@ -336,9 +350,15 @@ OPERATIONS = (
     *("credential", "register", "register", "unregister"),
     *("accept", "accept", "accept", "recall", "reports", "merge", "forget"),
     *("lease", "lease", "lease", "extend", "release", "step", "step", "step", "step"),
-    *("advance", "advance"),
+    *("advance", "advance", "remove"),
 )
 """Names of operations; what is named twice comes twice as often."""
+
+
+def _removal(app: App | None) -> App:
+    if app is None:
+        raise CallError(70020)
+    return begin_removal(app)
 
 
 def _app(rng: random.Random) -> int:

@@ -14,11 +14,11 @@ from types import ModuleType
 import apsw
 import pytest
 
-from tocsin.adapters.sqlite import accounts, books, devices, queue, steps, tables, tasks
+from tocsin.adapters.sqlite import accounts, books, devices, queue, removal, steps, tables, tasks
 from tocsin.adapters.sqlite.cache import AccountCache
 from tocsin.adapters.sqlite.folder import open_writer
 
-MODULES = (accounts, books, devices, queue, steps, tables, tasks)
+MODULES = (accounts, books, devices, queue, removal, steps, tables, tasks)
 
 EVERY_APP = ("_APPS", "_RELEASE", "_NEXT_FREE", "_NEXT_HELD", "_DEPTH")
 """Statements of verbs that serve all apps at once; those that walk do so along an index."""

@@ -18,7 +18,7 @@ from tests.patience import PATIENCE_S
 from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import VENDORS
 from tocsin.cli.main import build
-from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
@@ -215,64 +215,6 @@ async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
     assert books["ledger"]["without_device"] == {"no device": 1}
     told = await ask("send", "--to", "ann", "--to", "ghost", "--title", "Hi", *data)
     assert told["failures"] == [{"account": "ghost", "code": 70107, "info": ""}]
-
-
-async def test_a_push_is_recalled(stage: Stage) -> None:
-    app = "1400000021"
-    await add_app(stage.data, app)
-    data = ("--app", app, "--data", str(stage.data))
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
-        await client.multiaccount_import(["ann"])
-        first = (await client.batch(["ann"], notice("Hello", ""))).task_id
-        second = (await client.batch(["ann"], notice("Hello", ""))).task_id
-        assert not (await ask("task", "recall", first, *data))["is_overwritten"]
-        assert (await client.task(first))["recalled_at"] is not None
-        again = await call("task", "recall", first, *data)
-        assert (again.exit_code, "900" in again.output) == (EXIT_REFUSED, True)
-        async with asyncio.timeout(PATIENCE_S):
-            # One recall a second is all that an app may have.
-            while (await call("task", "recall", second, "--title", "New", *data)).exit_code:
-                await SystemClock().sleep(0.2)
-        assert (await client.task(f"{second}_recall"))["title"] == "New"
-
-
-async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> None:
-    app = "1400000022"
-    await add_app(stage.data, app)
-    data = ("--app", app, "--data", str(stage.data))
-    sig = (await ask("usersig", app, "a/b", "--data", str(stage.data)))["usersig"]
-    shown: asyncio.Queue[Push] = asyncio.Queue()
-    async with (
-        Wire(stage.url) as wire,
-        Client(stage.url, int(app), "admin", key=KEY) as client,
-        AsyncExitStack() as exits,
-    ):
-        own = Identity(sdkappid=int(app), user="a/b", usersig=sig)
-        device = DeviceClient(wire, own, on_push=shown.put_nowait)
-        await exits.enter_async_context(device)
-        await device.registered()
-        pushed = (await client.batch(["a/b"], notice("Hello", ""))).task_id
-        await shown.get()
-        (row,) = (await ask("device", "list", "--user", "a/b", *data))["devices"]
-        assert (row["is_connected"], row["user_name"]) == (True, "a/b")
-        out, receipt = tmp_path / "person.json", tmp_path / "receipt.json"
-        assert (await ask("account", "export", "a/b", "--out", str(out), *data))["pushes"] == 1
-        person = msgspec.json.decode(out.read_bytes())
-        assert [it["task_id"] for it in person["pushes"]] == [pushed]
-        assert out.stat().st_mode & 0o777 == 0o600
-        delete = ("account", "delete", "a/b", "--yes", "--receipt")
-        erased = (await ask(*delete, str(receipt), *data))["erased"]
-        assert (erased["accounts"], erased["devices"]) == (2, 1)
-        assert msgspec.json.decode(receipt.read_bytes())["erased"] == erased
-        assert b"a/b" not in receipt.read_bytes()
-        with pytest.raises(Refused) as refused:
-            await device.ended()
-        assert refused.value.code == 70052
-    again = await call(*delete, str(tmp_path / "other.json"), *data)
-    assert again.exit_code == EXIT_REFUSED
-    assert not (tmp_path / "other.json").exists(), "a receipt of nothing"
-    over = await call(*delete, str(receipt), *data)
-    assert (over.exit_code, "exists" in over.output) == (EXIT_USAGE, True)
 
 
 async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from tocsin.adapters.removal import has_rows, remove_rows
 from tocsin.adapters.shelf import (
     Journal,
     Shelf,
@@ -23,10 +24,12 @@ from tocsin.adapters.shelf import (
     given_up,
     held,
     lease_jobs,
+    leg_lines,
     owned,
     owners,
     replace_task,
     step_view,
+    task_books,
     wake_jobs,
     wake_way,
     write_step,
@@ -56,7 +59,6 @@ from tocsin.domain.task import (
     RecallEdit,
     RecallView,
     Report,
-    Stage,
     StepEdit,
     StepView,
     StepWant,
@@ -64,10 +66,7 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import Stale
-from tocsin.store import PREFIXED_MAX, Head, Store
-
-PLAN_KINDS = ("account", "planned")
-"""Blocks that say nothing of a leg."""
+from tocsin.store import PREFIXED_MAX, ROWS_REMOVED_MIN, Head, RowsRemoved, Store
 
 DEDUP_S = 1.0
 """How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
@@ -111,7 +110,7 @@ class MemoryStore:
         return self._shelf(app).row.get("app")
 
     async def apps(self) -> list[int]:
-        return sorted(self._shelves)
+        return sorted(app for app, shelf in self._shelves.items() if "app" in shelf.row)
 
     async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
         with self._step("update_app", app) as step:
@@ -131,6 +130,21 @@ class MemoryStore:
             assert row.sdkappid == app, row.sdkappid
             step.put(step.shelf.row, "app", row)
         return row
+
+    async def remove_rows(self, app: int, limit: int) -> RowsRemoved:
+        assert limit >= ROWS_REMOVED_MIN, limit
+        with self._step("remove_rows", app) as step:
+            assert step.shelf.app.is_being_removed, app
+            return remove_rows(step, limit)
+
+    async def remove_app(self, app: int) -> bool:
+        with self._step("remove_app", app) as step:
+            assert step.shelf.app.is_being_removed, app
+            if has_rows(step.shelf):
+                return False
+            # The shelf stays for the numbers that were given.
+            step.drop(step.shelf.row, "app")
+        return True
 
     async def credentials(self, app: int) -> list[Credential]:
         rows = self._shelf(app).credentials
@@ -367,28 +381,10 @@ class MemoryStore:
         return audience(self._shelf(app), task)
 
     async def books(self, app: int, task: int) -> TaskBooks | None:
-        shelf = self._shelf(app)
-        row = shelf.tasks.get(task)
-        if row is None:
-            return None
-        jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
-        return TaskBooks(
-            task=row,
-            audience=audience(shelf, task),
-            blocks=list(shelf.blocks.get(task, ())),
-            reports=list(shelf.reports.get(task, ())),
-            jobs=jobs,
-        )
+        return task_books(self._shelf(app), task)
 
     async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
-        shelf = self._shelf(app)
-        jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
-        return LegLines(
-            position=position,
-            blocks=[it for it in shelf.blocks.get(task, ()) if it.kind not in PLAN_KINDS],
-            reports=[it for it in shelf.reports.get(task, ()) if it.stage is Stage.SENT],
-            jobs=[job for job in jobs if job.begun_at is not None],
-        )
+        return leg_lines(self._shelf(app), task, position)
 
     async def acked(self, app: int, task: int) -> BitMap:
         return acked(self._shelf(app), task)

@@ -14,7 +14,9 @@ from pyroaring import BitMap
 from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, Route
+from tocsin.domain.legs import LegLines
 from tocsin.domain.quota import PushUse
+from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     Block,
     Job,
@@ -28,6 +30,9 @@ from tocsin.domain.task import (
     Task,
 )
 from tocsin.errors import CallError
+
+PLAN_KINDS = ("account", "planned")
+"""Blocks that say nothing of a leg."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -166,8 +171,7 @@ class Journal:
             if edit.keeps_names:
                 self.put(shelf.deleted_at, account.name, now)
             for number in sorted(shelf.owned.get(account.number, ())):
-                self._unlink(shelf.devices[number])
-                self.drop(shelf.devices, number)
+                self.drop_device(shelf.devices[number])
         for account in sorted(edit.accounts, key=lambda account: account.number):
             known = shelf.accounts.get(account.name)
             if known is None:
@@ -213,6 +217,11 @@ class Journal:
                 self.put(shelf.owned, owner, owned | {device.number})
             self.put(shelf.devices, device.number, device)
 
+    def drop_device(self, device: Device) -> None:
+        """Delete a device, and what leads to it."""
+        self._unlink(device)
+        self.drop(self.shelf.devices, device.number)
+
     def _unlink(self, device: Device) -> None:
         shelf = self.shelf
         self.drop(shelf.device_of, device.registration_id)
@@ -246,6 +255,30 @@ def acked(shelf: Shelf, task: int) -> BitMap:
         if report.stage in (Stage.REACHED, Stage.CLICKED):
             members |= BitMap.deserialize(report.members)
     return members
+
+
+def task_books(shelf: Shelf, task: int) -> TaskBooks | None:
+    row = shelf.tasks.get(task)
+    if row is None:
+        return None
+    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
+    return TaskBooks(
+        task=row,
+        audience=audience(shelf, task),
+        blocks=list(shelf.blocks.get(task, ())),
+        reports=list(shelf.reports.get(task, ())),
+        jobs=jobs,
+    )
+
+
+def leg_lines(shelf: Shelf, task: int, position: int) -> LegLines:
+    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
+    return LegLines(
+        position=position,
+        blocks=[it for it in shelf.blocks.get(task, ()) if it.kind not in PLAN_KINDS],
+        reports=[it for it in shelf.reports.get(task, ()) if it.stage is Stage.SENT],
+        jobs=[job for job in jobs if job.begun_at is not None],
+    )
 
 
 def create_task(step: Journal, task: Task, audience: bytes | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -103,6 +104,8 @@ class FileSnapshots:
         if (folder / MANIFEST).exists():
             (folder / MANIFEST).unlink()
             _sync_folder(folder)
+        # Without their manifest they are nothing, but of somebody all the same.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class MemorySnapshots:

@@ -51,6 +51,7 @@ class AdminPages:
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
             Route(app, self.app_add, methods=["POST"]),
+            Route(app, self.app_remove, methods=["DELETE"]),
             Route(f"{app}/names", self.app_names),
             Route(f"{app}/usersig", self.usersig, methods=["POST"]),
             Route(f"{app}/key/rotate", self.app_key_rotate, methods=["POST"]),
@@ -92,6 +93,9 @@ class AdminPages:
     async def app_add(self, request: Request) -> Response:
         facts = await read_json(request)
         return answer(await self._operator.app_add(_app(request), facts))
+
+    async def app_remove(self, request: Request) -> Response:
+        return answer(await self._operator.app_remove(_app(request)))
 
     async def app_names(self, request: Request) -> Response:
         prefix = request.query_params.get("prefix", "")

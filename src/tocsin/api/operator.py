@@ -28,6 +28,7 @@ from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
 from tocsin.pipeline.erase import Erasing
+from tocsin.pipeline.remove import ForgetIndex, Removing, no_index
 from tocsin.ports import Authorities, Bus, Channels, Keyring, Presence, Vault
 from tocsin.store import Store
 
@@ -65,6 +66,7 @@ SHOWN = (
     "ack_s",
     "ttl_s",
     "is_enabled",
+    "is_being_removed",
     "is_push_enabled",
     "can_delete_accounts",
     "reimport_after_s",
@@ -88,23 +90,32 @@ class Operator(CredentialVerbs, AccountVerbs):
         *,
         authorities: Authorities | None = None,
         bus: Bus,
+        forget_index: ForgetIndex = no_index,
         kept: Kept | None = None,
         secret: bytes = b"",
     ) -> None:
-        """`secret` is what names in receipts are hashed with."""
+        """`secret` is what names in receipts are hashed with, `forget_index` drops an app's."""
         super().__init__(store, vault, prove)
         self._clock = clock
         self._bus = bus
         self._erasing = Erasing(store, bus, clock)
+        self._removing = Removing(store, bus, forget_index)
         self._kept = kept or Kept()
         self._keyed = partial(keyed_name, secret)
         self._keyring = keyring
         self._authorities = authorities
 
-    def watch(self, channels: Channels, presence: Presence) -> None:
-        """Tell what only a running service knows: what stops a credential, and who is connected."""
+    def watch(
+        self, channels: Channels, presence: Presence, forget_index: ForgetIndex | None = None
+    ) -> None:
+        """Tell what only a running service knows: what stops a credential, and who is connected.
+
+        `forget_index` drops the index that the running service works with.
+        """
         self._channels = channels
         self._presence = presence
+        if forget_index is not None:
+            self._removing.forget_index = forget_index
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Create an app, or change one: what is not told stays. Answers it, and which it was.
@@ -141,6 +152,9 @@ class Operator(CredentialVerbs, AccountVerbs):
             said.pop("key", None)
             if app is None:
                 app = App(sdkappid=sdkappid, key=key, appkey=appkey)
+            elif app.is_being_removed:
+                go_on = f"tocsin app remove {sdkappid} goes on; then it can be added again"
+                raise CallError(70402, f"app {sdkappid} is being removed: {go_on}")
             elif told.key is not None:
                 # Told outright it counts at once, and what it replaces proves nothing any more.
                 said.update(key=key, former_key=b"")
@@ -178,6 +192,13 @@ class Operator(CredentialVerbs, AccountVerbs):
         asked = prefix or app.own_registration_ids
         found = await find_names(self._store, sdkappid, asked)
         return {"own_registration_ids": app.own_registration_ids, "prefix": asked, **found}
+
+    async def app_remove(self, sdkappid: int) -> dict[str, Any]:
+        """Go on with the removal of an app and of all that it has, or begin it.
+
+        Answers what was removed, and in `is_gone` whether nothing is left; else ask again.
+        """
+        return msgspec.structs.asdict(await self._removing.remove(sdkappid))
 
     async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:
         """A UserSig for any name of the app."""

@@ -101,11 +101,15 @@ def app_list(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:
     async def work() -> None:
         async with operator_of(data) as operator:
             apps = await operator.app_list()
-        rows = [(it["sdkappid"], it["profile"], it["admins"], it["is_enabled"]) for it in apps]
+        rows = [(it["sdkappid"], it["profile"], it["admins"], _enabled(it)) for it in apps]
         columns = ("SDKAPPID", "PROFILE", "ADMINISTRATORS", "ENABLED")
         screen.result(apps, lambda: screen.table(columns, rows))
 
     run(screen, work())
+
+
+def _enabled(app: Mapping[str, Any]) -> object:
+    return "being removed" if app["is_being_removed"] else app["is_enabled"]
 
 
 def app_show(sdkappid: SdkAppId, *, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:

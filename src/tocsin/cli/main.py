@@ -12,6 +12,7 @@ from tocsin.channels.registry import VENDORS
 from tocsin.cli import (
     accounts,
     app_keys,
+    app_remove,
     apps,
     certificates,
     credential_check,
@@ -105,6 +106,14 @@ ROWS: tuple[Row, ...] = (
         "app key drop-former",
         app_keys.app_key_drop_former,
         ("tocsin app key drop-former 1400000001 --data data",),
+    ),
+    Row(
+        "app remove",
+        app_remove.app_remove,
+        (
+            "tocsin app remove 1400000001 --data data",
+            "tocsin app remove 1400000001 --yes --json --data data",
+        ),
     ),
     Row("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
     Row(

@@ -52,6 +52,10 @@ class Operator(Protocol):
         """One app, with its client key for devices."""
         ...
 
+    async def app_remove(self, sdkappid: int) -> dict[str, Any]:
+        """Go on with the removal of an app, or begin it; ask again until `is_gone`."""
+        ...
+
     async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
         """RegistrationIDs that devices chose, and the UserIDs that begin with a prefix."""
         ...

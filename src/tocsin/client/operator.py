@@ -79,6 +79,10 @@ class AdminSocket:
         """One app, with its client key for devices."""
         return await self._wire.ask("GET", f"/v1/apps/{sdkappid}")
 
+    async def app_remove(self, sdkappid: int) -> dict[str, Any]:
+        """Go on with the removal of an app, or begin it; ask again until `is_gone`."""
+        return await self._wire.ask("DELETE", f"/v1/apps/{sdkappid}")
+
     async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
         """RegistrationIDs that devices chose, and the UserIDs that begin with a prefix."""
         asked = {"prefix": prefix} if prefix else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.domain.quota import PROFILES, Limits
 
@@ -47,6 +48,9 @@ class App(Struct, frozen=True, kw_only=True):
     attr_types: dict[str, int] = {}
     """Slot to account type; fixed when the slot is first named."""
 
+    is_being_removed: bool = False
+    """Whether its removal has begun: it is never enabled again, and goes row by row."""
+
     @property
     def limits(self) -> Limits:
         """The limits in force."""
@@ -57,6 +61,11 @@ class App(Struct, frozen=True, kw_only=True):
     def slot_of(self, name: str) -> str | None:
         """The slot that bears this attribute name."""
         return next((slot for slot, known in self.attr_names.items() if known == name), None)
+
+
+def begin_removal(app: App) -> App:
+    """The app from the moment on when it is removed: nobody may call, and nothing is sent."""
+    return replace(app, is_enabled=False, is_push_enabled=False, is_being_removed=True)
 
 
 class Credential(Struct, frozen=True, kw_only=True):

@@ -360,6 +360,12 @@ class Hub:
             if line.device is not None and (str(line.app), line.device.user_name) == (app, user):
                 self._do(line, line.session.end(KICKED, 70052))
 
+    def take_closed_app(self, payload: bytes) -> None:
+        """Nobody may listen for an app any more: its sdkappid."""
+        for line in list(self._lines.values()):
+            if str(line.app).encode() == payload:
+                self._do(line, line.session.end(REFUSED, 60016))
+
     # time
 
     async def run(self) -> None:

@@ -86,6 +86,13 @@ class Indexer:
                 index.dirty.add(term)
             return len(retired)
 
+    async def forget(self, app: int) -> None:
+        """Drop an app's index, in memory and on disk."""
+        async with self._lock(app):
+            self._indexes.pop(app, None)
+            self._saved.pop(app, None)
+            await self._snapshots.forget(app)
+
     def position(self, app: int) -> int:
         """The log position of an app's index; 0 before its first use. For metrics."""
         index = self._indexes.get(app)

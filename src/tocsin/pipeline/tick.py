@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tocsin.clock import Clock
 from tocsin.domain.stats import merge_blocks
-from tocsin.errors import StoreError
+from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.index import Indexer
@@ -78,6 +78,9 @@ class Ticker:
                 await self._round(app)
             except (StoreError, OSError) as fault:
                 self._log.warning("tick put off", app=app, fault=str(fault))
+            except CallError as fault:
+                # The app was removed while we looked after it.
+                self._log.debug("tick put off", app=app, fault=str(fault))
             await asyncio.sleep(0)
 
     async def _round(self, app: int) -> None:

@@ -456,3 +456,12 @@ async def test_a_push_to_the_registration_id_reaches_it_whoever_is_logged_in() -
     task = await rig.task([device.account], jobs=[("online", OnlineBody(-1, (device.number,)))])
     assert set(await rig.hub.push(task, -1, [device.number])) == {device.number}
     assert client.shown == [task.task_id]
+
+
+async def test_a_removed_apps_connections_are_closed() -> None:
+    rig = await Rig().open("ann")
+    _, to_ann = await rig.connect("ann")
+    rig.hub.take_closed_app(str(APP + 1).encode())
+    assert not to_ann.end
+    rig.hub.take_closed_app(str(APP).encode())
+    assert (to_ann.end, to_ann.frames[-1]["code"]) == (REFUSED, 60016)

@@ -13,7 +13,7 @@ import apsw
 from msgspec import Struct
 from pyroaring import BitMap
 
-from tocsin.adapters.sqlite import accounts, books, devices, queue, steps, tasks
+from tocsin.adapters.sqlite import accounts, books, devices, queue, removal, steps, tasks
 from tocsin.adapters.sqlite.cache import AccountCache, Missing
 from tocsin.adapters.sqlite.folder import DATABASE, lock_folder, open_reader, open_writer
 from tocsin.adapters.sqlite.queue import lease_jobs, wake_way
@@ -42,7 +42,7 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.metrics import Metrics
-from tocsin.store import PREFIXED_MAX, Head, Store
+from tocsin.store import PREFIXED_MAX, Head, RowsRemoved, Store
 
 NEAR_MAX = 200
 """Rows read in the event loop's own thread; more are read in another."""
@@ -175,6 +175,18 @@ class SqliteStore:
             return row
 
         return await self._write(work)
+
+    async def remove_rows(self, app: int, limit: int) -> RowsRemoved:
+        return await self._write(lambda it: removal.remove_rows(it, app, limit), Rank.BULK, limit)
+
+    async def remove_app(self, app: int) -> bool:
+        def work(tables: Tables) -> bool:
+            is_gone = removal.remove_app(tables, app)
+            if is_gone:
+                tables.after_commit(lambda: self._apps.__delitem__(app))
+            return is_gone
+
+        return await self._write(work, Rank.BULK)
 
     async def credentials(self, app: int) -> list[Credential]:
         return self._read(lambda tables: steps.read_credentials(tables, app))

@@ -255,6 +255,16 @@ class Tables:
         self._apps.clear()
         self._tallies.clear()
 
+    def forget_rows(self, app: int) -> None:
+        """Rows of the app have been deleted: none is remembered any more."""
+        remembered: tuple[dict[Any, Any], ...] = (
+            *(self.terms, self.tasks, self.acked),
+            *(self.holders, self.holders_committing),
+        )
+        for rows in remembered:
+            for key in [key for key in rows if key[0] == app]:
+                del rows[key]
+
     def forget_app(self, app: int) -> None:
         """The app's row is about to change."""
         self._apps.pop(app, None)

@@ -1,0 +1,120 @@
+"""The operator's daily verbs against a real service: recall, export, erase, remove."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from tests.patience import PATIENCE_S
+from tests.wire.test_cli import KEY, add_app, ask, call
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE
+from tocsin.client.device import DeviceClient, Identity, Push
+from tocsin.client.rest import Client, notice
+from tocsin.client.wire import Refused, Wire
+from tocsin.clock import SystemClock
+from tocsin.demo.stage import Stage, set_stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with set_stage() as stage:
+        yield stage
+
+
+async def test_a_push_is_recalled(stage: Stage) -> None:
+    app = "1400000021"
+    await add_app(stage.data, app)
+    data = ("--app", app, "--data", str(stage.data))
+    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        await client.multiaccount_import(["ann"])
+        first = (await client.batch(["ann"], notice("Hello", ""))).task_id
+        second = (await client.batch(["ann"], notice("Hello", ""))).task_id
+        assert not (await ask("task", "recall", first, *data))["is_overwritten"]
+        assert (await client.task(first))["recalled_at"] is not None
+        again = await call("task", "recall", first, *data)
+        assert (again.exit_code, "900" in again.output) == (EXIT_REFUSED, True)
+        async with asyncio.timeout(PATIENCE_S):
+            # One recall a second is all that an app may have.
+            while (await call("task", "recall", second, "--title", "New", *data)).exit_code:
+                await SystemClock().sleep(0.2)
+        assert (await client.task(f"{second}_recall"))["title"] == "New"
+
+
+async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> None:
+    app = "1400000022"
+    await add_app(stage.data, app)
+    data = ("--app", app, "--data", str(stage.data))
+    sig = (await ask("usersig", app, "a/b", "--data", str(stage.data)))["usersig"]
+    shown: asyncio.Queue[Push] = asyncio.Queue()
+    async with (
+        Wire(stage.url) as wire,
+        Client(stage.url, int(app), "admin", key=KEY) as client,
+        AsyncExitStack() as exits,
+    ):
+        own = Identity(sdkappid=int(app), user="a/b", usersig=sig)
+        device = DeviceClient(wire, own, on_push=shown.put_nowait)
+        await exits.enter_async_context(device)
+        await device.registered()
+        pushed = (await client.batch(["a/b"], notice("Hello", ""))).task_id
+        await shown.get()
+        (row,) = (await ask("device", "list", "--user", "a/b", *data))["devices"]
+        assert (row["is_connected"], row["user_name"]) == (True, "a/b")
+        out, receipt = tmp_path / "person.json", tmp_path / "receipt.json"
+        assert (await ask("account", "export", "a/b", "--out", str(out), *data))["pushes"] == 1
+        person = msgspec.json.decode(out.read_bytes())
+        assert [it["task_id"] for it in person["pushes"]] == [pushed]
+        assert out.stat().st_mode & 0o777 == 0o600
+        delete = ("account", "delete", "a/b", "--yes", "--receipt")
+        erased = (await ask(*delete, str(receipt), *data))["erased"]
+        assert (erased["accounts"], erased["devices"]) == (2, 1)
+        assert msgspec.json.decode(receipt.read_bytes())["erased"] == erased
+        assert b"a/b" not in receipt.read_bytes()
+        with pytest.raises(Refused) as refused:
+            await device.ended()
+        assert refused.value.code == 70052
+    again = await call(*delete, str(tmp_path / "other.json"), *data)
+    assert again.exit_code == EXIT_REFUSED
+    assert not (tmp_path / "other.json").exists(), "a receipt of nothing"
+    over = await call(*delete, str(receipt), *data)
+    assert (over.exit_code, "exists" in over.output) == (EXIT_USAGE, True)
+
+
+async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: Stage) -> None:
+    app = "1400000023"
+    await add_app(stage.data, app)
+    data = ("--app", app, "--data", str(stage.data))
+    sandbox = ("--sandbox", stage.sandbox_url, *data)
+    assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 1
+    sig = (await ask("usersig", app, "ann", "--data", str(stage.data)))["usersig"]
+    async with Wire(stage.url) as wire, AsyncExitStack() as exits:
+        own = Identity(sdkappid=int(app), user="ann", usersig=sig)
+        device = DeviceClient(wire, own)
+        await exits.enter_async_context(device)
+        await device.registered()
+        async with Client(stage.url, int(app), "admin", key=KEY) as client:
+            await client.add_tag({"ann": ["red"]})
+            await client.push(notice("Hello", ""), {"TagsOr": ["red"]})
+            removed = await ask("app", "remove", app, "--yes", "--data", str(stage.data))
+            assert removed["removed"] == {"accounts": 3, "devices": 1, "tasks": 1}
+            with pytest.raises(Refused) as refused:
+                await client.get_tag(["ann"])
+            assert refused.value.code == 70020
+        with pytest.raises(Refused) as refused:
+            await device.ended()
+        assert refused.value.code in (60016, 70020)
+    again = await call("app", "remove", app, "--yes", "--data", str(stage.data))
+    assert again.exit_code == EXIT_REFUSED
+    await add_app(stage.data, app)
+    assert await ask("credential", "list", *data) == []
+    assert await ask("task", "list", *data) == []
+    assert [it["name"] for it in (await ask("account", "list", *data))["accounts"]] == ["admin"]
+    # Certificate IDs go on: an app on a phone that still names the first meets no other.
+    assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 2

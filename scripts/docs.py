@@ -74,6 +74,8 @@ def made_there(made: Callable[[], str]) -> str:
 PAGES = (
     Page("docs/commands.md", "tocsin.api.commands.table", "page", made_there),
     Page("docs/errors.md", "tocsin.errors", "CODES", errors_page),
+    Page("docs/frames.md", "tocsin.online.published", "page", made_there),
+    Page("docs/frames.schema.json", "tocsin.online.published", "schema_file", made_there),
     Page("docs/metrics.md", "tocsin.metrics", "TABLE", metrics_page),
     Page("docs/settings.md", "tocsin.cli.settings_page", "page", made_there),
     Page("tocsin.example.toml", "tocsin.cli.settings_page", "example", made_there),

@@ -82,7 +82,12 @@ PRAGMA = re.compile(r"\s*# (noqa|type: ignore|pragma)\b.*")
 
 LEFTOVER = re.compile(r"\b(FIXME|TODO|XXX|HACK)\b")
 
-ENTRANCES = ("tocsin.cli.main", "tocsin.cli.page", "tocsin.cli.settings_page")
+ENTRANCES = (
+    "tocsin.cli.main",
+    "tocsin.cli.page",
+    "tocsin.cli.settings_page",
+    "tocsin.online.published",
+)
 """Files reached from outside: by the console script, and by scripts/docs.py."""
 
 

@@ -77,9 +77,12 @@ async def logging_process(
         await process.kill()
 
 
-async def start(folder: Path, settings: Mapping[str, str] = {}, log: Path | None = None) -> Process:
+async def start(
+    folder: Path, settings: Mapping[str, str] = {}, log: Path | None = None, *, port: int = 0
+) -> Process:
     """Start a process and wait until it listens; it appends what it logs to `log`."""
-    command = ("-m", "tocsin.cli.main", "serve", "--data", str(folder), "--port", "0", "--json")
+    where = ("--data", str(folder), "--port", str(port))
+    command = ("-m", "tocsin.cli.main", "serve", *where, "--json")
     with (log or Path(os.devnull)).open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -12,10 +12,19 @@ import msgspec
 import pytest
 from aiohttp import WSMsgType, web
 
-from tocsin.client.device import DeviceClient, Identity, Push
+from tests.patience import PATIENCE_S
+from tocsin.client.device import (
+    FINAL_ENDS,
+    FORGOTTEN,
+    DeviceClient,
+    Identity,
+    Push,
+    longest_wait_s,
+)
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
 from tocsin.client.wire import Refused, Unreachable, Wire
+from tocsin.clock import Chance, ManualClock
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 OK = {"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0}
@@ -154,17 +163,23 @@ class Door:
         self.refusal: dict[str, Any] | None = None
         self.refusals = 99
         """How many hellos are refused."""
+        self.ends_with = 0
+        """The close code with which a connection ends at once, before the hello is read."""
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        if self.ends_with:
+            await socket.close(code=self.ends_with)
+            return socket
         hello = await socket.receive()
         self.hellos.append(msgspec.json.decode(hello.data))
         if self.refusal is not None and len(self.hellos) <= self.refusals:
             await socket.send_json(self.refusal)
             return socket
         secret = {} if "secret" in self.hellos[-1] else {"secret": "S"}
-        await socket.send_json({"type": "registered", "registration_id": "R", **secret})
+        told = {"type": "registered", "registration_id": "R", "idle_s": 60.0, **secret}
+        await socket.send_json(told)
         await self.sockets.put(socket)
         async for message in socket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -225,9 +240,10 @@ async def test_a_lost_connection_is_made_again_with_the_same_identity() -> None:
     assert door.hellos[1]["secret"] == "S"
 
 
-async def test_a_device_that_the_service_forgot_becomes_a_new_one() -> None:
+@pytest.mark.parametrize("code", sorted(FORGOTTEN))
+async def test_a_device_that_the_service_forgot_becomes_a_new_one(code: int) -> None:
     door = Door()
-    door.refusal = {"type": "error", "code": 800103, "info": "not registered here"}
+    door.refusal = {"type": "error", "code": code, "info": "not registered here"}
     door.refusals = 1
     async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
         identity = Identity(sdkappid=1, appkey="k", registration_id="OLD", secret="kept")
@@ -244,7 +260,7 @@ async def test_a_device_that_the_service_forgot_becomes_a_new_one() -> None:
     ):
         with pytest.raises(Refused) as refused:
             await device.registered()
-    assert (refused.value.code, chosen.registration_id) == (800103, "mine")
+    assert (refused.value.code, chosen.registration_id) == (code, "mine")
 
 
 async def test_a_device_that_is_turned_away_says_why() -> None:
@@ -258,3 +274,58 @@ async def test_a_device_that_is_turned_away_says_why() -> None:
         with pytest.raises(Refused) as refused:
             await device.registered()
     assert refused.value.code == 800001
+
+
+@pytest.mark.parametrize("code", FINAL_ENDS)
+async def test_a_device_that_is_replaced_or_unregistered_stays_away(code: int) -> None:
+    door = Door()
+    async with (
+        serving(web.get("/v4/online", door.handle)) as url,
+        Wire(url) as wire,
+        DeviceClient(wire, Identity(sdkappid=1, appkey="k")) as device,
+    ):
+        await device.registered()
+        await (await door.sockets.get()).close(code=code)
+        with pytest.raises(Refused) as refused:
+            async with asyncio.timeout(PATIENCE_S):
+                await device.ended()
+    assert (refused.value.code, len(door.hellos)) == (code, 1)
+
+
+class Whole(Chance):
+    """All of what may be waited is waited."""
+
+    def fraction(self) -> float:
+        return 1.0
+
+
+class Hurried(ManualClock):
+    """Writes each wait down, and waits for nothing but the question for the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: asyncio.Queue[float] = asyncio.Queue()
+
+    async def sleep(self, delay_s: float) -> None:
+        self.waits.put_nowait(delay_s)
+        await asyncio.sleep(0)
+
+
+async def test_waits_grow_while_connections_open_and_no_hello_is_taken() -> None:
+    door, clock = Door(), Hurried()
+    door.ends_with = 1013
+    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
+        identity = Identity(sdkappid=1, appkey="k")
+        async with DeviceClient(wire, identity, clock=clock, chance=Whole()) as device:
+            assert [await clock.waits.get() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+            door.ends_with = 0
+            await device.registered()
+            while not clock.waits.empty():
+                clock.waits.get_nowait()
+            await (await door.sockets.get()).close()
+            # A hello that was taken begins the waits anew.
+            assert await clock.waits.get() == 0.5
+
+
+def test_the_waits_of_a_long_outage_stay_at_their_longest() -> None:
+    assert [longest_wait_s(tries) for tries in (6, 30, 2000)] == [30.0, 30.0, 30.0]

@@ -34,8 +34,14 @@ KNOWN_MAX = 100
 FRAME_MAX_BYTES = 1 << 20
 RETRIED = frozenset({60007, 91000, 800102})
 """Codes that pass by themselves; any other refusal of a hello is final."""
-NO_SUCH_REGISTRATION_ID = 800103
-"""The service knows our RegistrationID no more: its account was deleted, or its folder is new."""
+FORGOTTEN = frozenset({800101, 800103})
+"""The service does not know our RegistrationID with this secret: its account was deleted, or its
+folder is new. The device forgets both and becomes a new one."""
+FINAL_ENDS = {
+    4001: "a newer connection of this device is there",
+    4008: "the device was unregistered elsewhere",
+}
+"""Close codes after which a client stays away: coming back would undo what somebody wanted."""
 
 
 _ENDS = (
@@ -44,6 +50,12 @@ _ENDS = (
     aiohttp.WSMsgType.CLOSED,
     aiohttp.WSMsgType.ERROR,
 )
+
+
+def longest_wait_s(tries: int) -> float:
+    """Seconds of which a random share is waited after so many tries in a row that failed."""
+    # Doubling has long reached its end by then, and 2 to the 1024 is no number any more.
+    return min(WAIT_MAX_S, WAIT_BASE_S * 2.0 ** min(tries, 30))
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -176,23 +188,29 @@ class DeviceClient:
             await asyncio.shield(self._runner)
 
     async def run(self) -> None:
-        """Stay connected until cancelled; raises `Refused` when the service turns us away."""
+        """Stay connected until cancelled; raises `Refused` when the service turns us away.
+
+        Its code is an ErrorCode, or one of `FINAL_ENDS`.
+        """
         tries = 0
         while True:
             try:
                 wait_s = await self._serve_once()
-                tries = 0
             except (Unreachable, aiohttp.ClientError, OSError, TimeoutError) as fault:
                 wait_s = None
                 self._tell(f"not connected: {fault}")
             except Refused as fault:
-                is_gone = fault.code == NO_SUCH_REGISTRATION_ID and self.identity.forget()
+                is_gone = fault.code in FORGOTTEN and self.identity.forget()
                 if fault.code not in RETRIED and not is_gone:
                     raise
                 wait_s = 0.0 if is_gone else None
                 self._tell(str(fault))
+            if self._registered.is_set():
+                # Only a hello that was taken is a success: a service that is full, or a proxy
+                # whose service is gone, opens connections too.
+                tries = 0
             if wait_s is None:
-                wait_s = min(WAIT_MAX_S, WAIT_BASE_S * 2.0**tries) * self._chance.fraction()
+                wait_s = longest_wait_s(tries) * self._chance.fraction()
                 tries += 1
             self._registered.clear()
             await self._clock.sleep(wait_s)
@@ -234,7 +252,10 @@ class DeviceClient:
             wait_s = await self._take(msgspec.json.decode(message.data))
             if wait_s is not None:
                 return wait_s
-        self._tell(f"connection closed ({socket.close_code})")
+        code = socket.close_code or 0
+        if code in FINAL_ENDS:
+            raise Refused(code, FINAL_ENDS[code], PATH)
+        self._tell(f"connection closed ({code})")
         return None
 
     async def _take(self, frame: dict[str, Any]) -> float | None:
@@ -301,7 +322,7 @@ class DeviceDoor:
         try:
             answer = await self._wire.ask("POST", path, identity.hello())
         except Refused as fault:
-            if fault.code != NO_SUCH_REGISTRATION_ID or not identity.forget():
+            if fault.code not in FORGOTTEN or not identity.forget():
                 raise
             answer = await self._wire.ask("POST", path, identity.hello())
         identity.registration_id = answer["registration_id"]

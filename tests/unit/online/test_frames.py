@@ -1,10 +1,8 @@
-"""Frames: bounds, faults that tell nothing, and the page that publishes them."""
+"""Frames: bounds, and faults that tell nothing."""
 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -22,10 +20,7 @@ from tocsin.online.frames import (
     encode,
     hello_of,
     push_of,
-    schema,
 )
-
-PAGE = Path(__file__).parents[3] / "docs" / "online.md"
 
 
 @pytest.mark.parametrize(
@@ -110,11 +105,3 @@ def test_a_push_carries_the_chosen_language_and_the_task_id() -> None:
         "id",
         "task_id",
     }
-
-
-def test_the_published_schema_is_that_of_the_types() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    block = text.split("```json schema\n", 1)[1].split("\n```", 1)[0]
-    published: dict[str, Any] = msgspec.json.decode(block)
-    made = msgspec.json.format(msgspec.json.encode(schema())).decode()
-    assert published == msgspec.json.decode(made), f"docs/online.md must hold:\n{made}"

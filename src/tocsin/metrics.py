@@ -161,6 +161,12 @@ TABLE: tuple[Metric, ...] = (
         (),
         "Time of one commit, until it would survive a power cut.",
     ),
+    Metric(
+        "store_failing",
+        "gauge",
+        (),
+        "1 while nothing can be written to the data folder (`GET /readyz` says why), else 0.",
+    ),
     Metric("store_queue_bytes", "gauge", (), "Bytes of steps waiting for the writer."),
     Metric("store_wal_bytes", "gauge", (), "Size of the write-ahead log."),
     Metric(

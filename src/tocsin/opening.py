@@ -18,14 +18,7 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.planted import planted_http, planted_store
-from tocsin.adapters.vault import (
-    FORMER_VARIABLE,
-    KEY_VARIABLE,
-    AesVault,
-    FileKeyring,
-    GivenKeyring,
-    load_keys,
-)
+from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring
 from tocsin.api.operator import Operator
 from tocsin.channels import turn
 from tocsin.channels.authority import AuthorityShelf
@@ -35,21 +28,16 @@ from tocsin.config import Config
 from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
+from tocsin.folder_check import INDEX, KEY_FILE, folder_keys, refuse_emptied, unusable
 from tocsin.metrics import Metrics
 from tocsin.ports import Authorities, Bus, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
-KEY_FILE = "secret.key"
-INDEX = "index"
 AUTHORITIES = "authorities"
 MARK_BYTES = 16
 """Of what tells the collapse ids of one store from another's."""
 BREAK = "TOCSIN_BREAK"
 """Environment variable that names a fault to plant; for `tocsin demo --break` alone."""
-KEY_ADVICE = (
-    "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
-    "what was sealed with another key stays sealed"
-)
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -84,9 +72,10 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         # Tokens and texts lie here as they are: whatever is made, only its owner may read it.
         stack.callback(os.umask, os.umask(0o077))
-        keys = _keys(folder, config)
-        vault = AesVault(*keys)
         store, snapshots = await _open_store(config, clock, metrics, stack)
+        apps = [app for number in await store.apps() if (app := await store.app(number))]
+        keys = folder_keys(folder, config, apps)
+        vault = AesVault(*keys)
         http = await _open_http(config, stack)
         authorities = _authorities(config, vault, clock)
         shelf = AuthorityShelf(authorities)
@@ -152,25 +141,6 @@ def _authorities(config: Config, vault: Vault, clock: Clock) -> Authorities:
     return FileAuthorities(Path(config.data) / AUTHORITIES, vault, clock)
 
 
-def _keys(folder: Path, config: Config) -> list[bytes]:
-    """The folder's secret key, a former one behind it; made at the first start like the folder."""
-    try:
-        # It holds keys, so only its owner shall read it.
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return load_keys(folder / KEY_FILE, _key_environment(config))
-    except OSError as fault:
-        raise _unusable(folder, fault) from fault
-    except ValueError as fault:
-        raise SetupError(f"the secret key cannot be used: {fault}", KEY_ADVICE) from fault
-
-
-def _unusable(folder: Path, fault: OSError) -> SetupError:
-    return SetupError(
-        f"the data folder {folder} cannot be used: {fault}",
-        "a folder that this user may write to: --data DIR",
-    )
-
-
 def _withhold(folder: Path) -> None:
     """Take from others what was left open to them: by an earlier release, or by a copy.
 
@@ -182,11 +152,6 @@ def _withhold(folder: Path) -> None:
         mode = path.stat().st_mode if path.exists() else 0
         if mode & 0o077:
             path.chmod(mode & 0o700)
-
-
-def _key_environment(config: Config) -> dict[str, str]:
-    told = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
-    return {name: text for name, text in told.items() if text}
 
 
 def _keyring(folder: Path, config: Config, keys: Sequence[bytes], vault: AesVault) -> Keyring:
@@ -202,17 +167,23 @@ async def _open_store(
 
         return MemoryStore(clock, mark=secret_bytes(MARK_BYTES)), MemorySnapshots()
     from tocsin.adapters.snapshots import FileSnapshots
-    from tocsin.adapters.sqlite.folder import FolderInUse
+    from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse, SchemaTooNew
     from tocsin.adapters.sqlite.store import SqliteStore
 
     folder = Path(config.data)
     store = SqliteStore(folder, clock, metrics=metrics)
     try:
+        refuse_emptied(folder, has_database=(folder / DATABASE).exists())
         await store.start(stack)
         _withhold(folder)
+    except SchemaTooNew as fault:
+        advice = "start the release that wrote it, or a newer one; or restore a backup of before"
+        raise SetupError(f"the data folder {folder} {fault}", advice) from fault
     except FolderInUse as fault:
         advice = "end that process, or name another data folder: --data DIR"
         raise SetupError(f"the data folder {fault}", advice) from fault
     except OSError as fault:
-        raise _unusable(folder, fault) from fault
+        raise unusable(folder, fault) from fault
+    if not await store.apps():
+        refuse_emptied(folder, has_database=False)
     return store, FileSnapshots(folder / INDEX)

@@ -70,6 +70,14 @@ class Store(Protocol):
     (accounts, devices, terms, tasks, jobs) are dense per app from 1 and never reused.
     """
 
+    async def write_trouble(self) -> str:
+        """Why nothing can be written (disk full, read-only …); empty while all is well.
+
+        While something is wrong, asking tries a small write again, at most once a second. Raises
+        nothing.
+        """
+        ...
+
     async def collapse_mark(self) -> CollapseMark:
         """What collapse ids carry of this database: the same for as long as it exists. Cheap."""
         ...

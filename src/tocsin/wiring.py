@@ -263,9 +263,10 @@ class _Running:
         return Doors(rest, rooms, OnlineSocket(hub))
 
     async def _missing(self) -> str:
-        """What readiness still waits for: the store has to answer."""
+        """What readiness waits for: the store has to answer, and to take what is written."""
         await self._service.store.apps()
-        return ""
+        trouble = await self._service.store.write_trouble()
+        return f"nothing can be written: {trouble}" if trouble else ""
 
     async def _open_online(self, bus: Bus) -> tuple[Hub, Registering]:
         service = self._service

@@ -34,7 +34,7 @@ from tocsin.clock import ManualClock
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.device import DeviceEdit, DeviceView
 from tocsin.domain.task import StepEdit
-from tocsin.errors import StoreError
+from tocsin.errors import CallError, StoreError
 from tocsin.metrics import Metrics
 from tocsin.store import Store
 
@@ -365,3 +365,48 @@ async def test_reads_see_every_write_answered_before(tmp_path: Path) -> None:
                 assert term.holders >= 1
 
         await asyncio.gather(*(tag(f"name{number}") for number in range(8)))
+
+
+async def test_whoever_asks_is_told_why_nothing_can_be_written_until_it_can(
+    tmp_path: Path,
+) -> None:
+    metrics, clock = Metrics(), ManualClock()
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(tmp_path, clock, metrics)
+        await store.start(stack)
+        await add_app(store, 1)
+        assert await store.write_trouble() == ""
+        await set_pages(store, 1)
+        with pytest.raises(StoreError, match="FullError: database or disk is full"):
+            await add_accounts(store, 1, *(f"name{number}" for number in range(2000)))
+        assert "database or disk is full" in await store.write_trouble()
+        assert "tocsin_store_failing 1.0" in metrics.render().decode()
+        await set_pages(store, 1_000_000)
+        await add_accounts(store, 1, "ann")
+        assert await store.write_trouble() == ""
+        assert "tocsin_store_failing 0.0" in metrics.render().decode()
+
+
+async def test_asking_finds_out_at_most_once_a_second_that_it_can(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(tmp_path, clock, options=Options(busy_s=0.01))
+        await store.start(stack)
+        await add_app(store, 1)
+        other = apsw.Connection(str(tmp_path / DATABASE))
+        stack.callback(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError):
+            await add_accounts(store, 1, "ann")
+        assert "BusyError" in await store.write_trouble()
+        other.execute("ROLLBACK")
+        assert "BusyError" in await store.write_trouble()
+        await clock.advance(1.0)
+        assert await store.write_trouble() == ""
+
+
+async def test_a_call_that_is_refused_is_no_trouble(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        with pytest.raises(CallError):
+            await add_accounts(store, 7, "ann")
+        assert await store.write_trouble() == ""

@@ -18,7 +18,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),
     ("config", "api"),
-    ("http_server", "listening", "opening", "reloading", "serving", "tls", "wiring"),
+    (
+        "folder_check",
+        "http_server",
+        "listening",
+        "opening",
+        "reloading",
+        "serving",
+        "tls",
+        "wiring",
+    ),
     ("cli", "demo", "client"),
 )
 """The rooms of each floor, from the ground up."""
@@ -35,6 +44,7 @@ INSIDE = (
     "channels",
     "config",
     "conversation",
+    "folder_check",
     "http_server",
     "listening",
     "online",

@@ -101,6 +101,9 @@ class MemoryStore:
         self._fault(verb)
         return Journal(self._shelf(app))
 
+    async def write_trouble(self) -> str:
+        return ""
+
     async def collapse_mark(self) -> CollapseMark:
         return self._mark
 

@@ -101,23 +101,26 @@ class GivenKeyring:
         """Nothing to write: the former may be taken out of the environment now."""
 
 
+def has_key(path: Path, environment: Mapping[str, str]) -> bool:
+    """Whether there is a secret key: in the environment, else in the file."""
+    return KEY_VARIABLE in environment or path.exists()
+
+
 def load_keys(path: Path, environment: Mapping[str, str]) -> list[bytes]:
     """The secret key, and the former one behind it while a rotation is under way.
 
-    From the environment, else from the file, else made and written there. Raises `ValueError` for
-    a key of the wrong form and for a file that others may read.
+    From the environment, else from the file. Raises `ValueError` for a key of the wrong form and
+    for a file that others may read, `OSError` where there is none.
     """
     if KEY_VARIABLE in environment:
         names = [name for name in (KEY_VARIABLE, FORMER_VARIABLE) if name in environment]
         return [_parse(environment[name], name) for name in names]
-    if not path.exists():
-        _create(path)
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path} may be read by others: set its mode to 0600")
     return [_parse(line, str(path)) for line in path.read_text().splitlines() or [""]]
 
 
-def _create(path: Path) -> None:
+def create_key(path: Path) -> None:
     """Write a new key durably. A file that somebody else made meanwhile stays as it is."""
     draft = _draft(path, [secret_bytes(KEY_BYTES)])
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, load_keys
+from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, create_key, load_keys
 from tocsin.errors import CallError
 
 KEY = bytes(range(32))
@@ -39,9 +39,11 @@ def test_another_key_context_or_any_changed_byte_opens_nothing() -> None:
 
 def test_the_key_file_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
+    create_key(path)
     (key,) = load_keys(path, {})
     assert len(key) == 32
     assert path.stat().st_mode & 0o777 == 0o600
+    create_key(path)
     assert load_keys(path, {}) == [key]
     assert [each.name for each in tmp_path.iterdir()] == ["secret.key"]
 
@@ -61,7 +63,7 @@ def test_a_key_of_the_wrong_form_is_refused_without_quoting_it(tmp_path: Path, t
 
 def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
-    load_keys(path, {})
+    create_key(path)
     path.chmod(0o640)
     with pytest.raises(ValueError, match="0600"):
         load_keys(path, {})
@@ -87,6 +89,7 @@ def test_a_vault_opens_with_any_key_and_seals_with_the_first() -> None:
 
 def test_a_change_of_keys_is_in_the_file_before_anything_is_sealed_with_it(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
+    create_key(path)
     (former,) = load_keys(path, {})
     vault = AesVault(former)
     ring = FileKeyring(path, [former], vault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -41,6 +42,7 @@ from tocsin.domain.task import (
     Task,
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
+from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.store import PREFIXED_MAX, Head, RowsRemoved, Store
 
@@ -48,6 +50,9 @@ NEAR_MAX = 200
 """Rows read in the event loop's own thread; more are read in another."""
 ROW_BYTES = 300
 """What a step is reckoned to weigh for each row it names while it waits."""
+TRY_EVERY_S = 1.0
+"""While nothing can be written, whoever asks has it tried again at most so often."""
+_TRY_TO_WRITE = "INSERT OR REPLACE INTO write_trial (number, content) VALUES (1, zeroblob(65536))"
 BULK_QUEUES = ("index", "fanout")
 
 T = TypeVar("T")
@@ -86,6 +91,7 @@ class SqliteStore:
         self._cache = AccountCache(self._options.accounts_cached_max)
         self._apps: dict[int, App] = {}
         self._mark: CollapseMark
+        self._tried_at = -TRY_EVERY_S
         self._writer: Writer
         self._near: Tables
         self._far: Tables
@@ -145,6 +151,16 @@ class SqliteStore:
 
     async def _write(self, work: Callable[[Tables], T], rank: Rank = Rank.CALL, rows: int = 1) -> T:
         return await self._writer.write(rank, rows * ROW_BYTES, work)
+
+    async def write_trouble(self) -> str:
+        if not self._writer.trouble:
+            return ""
+        now = self._clock.monotonic()
+        if now - self._tried_at >= TRY_EVERY_S:
+            self._tried_at = now
+            with contextlib.suppress(StoreError):
+                await self._write(lambda tables: tables.run(_TRY_TO_WRITE))
+        return self._writer.trouble
 
     async def collapse_mark(self) -> CollapseMark:
         return self._mark

@@ -20,6 +20,7 @@ import apsw
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.clock import Clock
 from tocsin.errors import StoreError
+from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 
 GROUP_BYTES_MAX = 2 * 1024 * 1024
@@ -33,6 +34,7 @@ BUSY_FACTOR = 8
 """How much longer than an idle writer's the log may get before waiting work has to wait."""
 FULL_FACTOR = 32
 """How much longer before the writer waits for readers, to start the log anew."""
+ADVICE = "see to the disk of the data folder: room, rights, and whether it can be written at all"
 
 _OUTSIDE = (
     apsw.BusyError,
@@ -124,10 +126,13 @@ class Writer:
         self._bytes = 0
         self._is_closing = False
         self._passed_over = 0
+        self.trouble = ""
+        """Why the last commit, or a step in it, could not be written; empty when it could."""
         self._pages = 0
         self._checkpoint_pages = checkpoint_pages
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._loop = asyncio.get_running_loop()
+        self._log = get_logger(__name__)
         # Set after every pragma: SQLite's own automatic checkpoint is a hook like this one.
         self._connection.set_wal_hook(self._count_pages)
 
@@ -210,14 +215,26 @@ class Writer:
             self._seal()
         except apsw.Error as error:
             self._roll_back()
+            cause = error.__cause__ or error
+            why = f"{type(cause).__name__}: {cause}"
+            self._note(why)
             # A lock that the first could not get, the others would not get either.
-            self._fail(group or [first, *self._drain()], f"{type(error).__name__}: {error}")
+            self._fail(group or [first, *self._drain()], why)
         else:
             self._tables.committed()
+            self._note(_outside_fault(group))
             self._loop.call_soon_threadsafe(_resolve, tuple(group))
         group.clear()
         self._passed_over += bool(self._queues[Rank.BULK])
         self._measure(self._clock.monotonic() - began_at)
+
+    def _note(self, trouble: str) -> None:
+        """Keep in mind whether writing works, and tell when that changes."""
+        if trouble and not self.trouble:
+            self._log.error("nothing can be written", why=trouble, advice=ADVICE)
+        elif self.trouble and not trouble:
+            self._log.info("writing works again")
+        self.trouble = trouble
 
     def _fill(self, group: list[Ticket], first: Ticket) -> None:
         ticket: Ticket | None = first
@@ -256,7 +273,7 @@ class Writer:
             return
         self._tables.drop_step()
         if not self._connection.in_transaction:
-            raise apsw.AbortError("the transaction was rolled back") from ticket.error
+            raise apsw.AbortError("the transaction was rolled back") from _cause(ticket.error)
         self._connection.execute("ROLLBACK TO step")
         self._connection.execute("RELEASE step")
 
@@ -287,6 +304,7 @@ class Writer:
     def _measure(self, span_s: float) -> None:
         if self._metrics is not None:
             self._metrics.observe("store_commit_seconds", span_s)
+            self._metrics.set("store_failing", bool(self.trouble))
             self._metrics.set("store_queue_bytes", self._bytes)
             self._metrics.set("store_wal_bytes", self._pages * PAGE_BYTES)
 
@@ -325,6 +343,16 @@ def explained(error: Exception) -> Exception:
         failed.__cause__ = error
         return failed
     return error
+
+
+def _outside_fault(group: Sequence[Ticket]) -> str:
+    """What kept a step of this commit from the disk; empty where only callers were refused."""
+    faults = (ticket.error for ticket in group if isinstance(ticket.error, StoreError))
+    return next((str(fault) for fault in faults), "")
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ or error
 
 
 def _resolve(group: Sequence[Ticket]) -> None:

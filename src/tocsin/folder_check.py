@@ -1,0 +1,106 @@
+"""Judges a data folder before it is served: whether its key is there, and is its own.
+
+A folder that has lost a part looks like a new one. To go on with it would make a second key beside
+secrets that only the first opens, or number accounts and pushes anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tocsin.adapters.vault import (
+    FORMER_VARIABLE,
+    KEY_VARIABLE,
+    AesVault,
+    create_key,
+    has_key,
+    load_keys,
+)
+from tocsin.config import Config
+from tocsin.domain.app import App
+from tocsin.errors import SetupError
+
+INDEX = "index"
+KEY_FILE = "secret.key"
+MODE_ADVICE = (
+    "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
+    "what was sealed with another key stays sealed"
+)
+KEY_ADVICE = (
+    f"put the right one back, or set {KEY_VARIABLE} to its content (and {FORMER_VARIABLE} to that "
+    "of the one before it); without it the app keys and credentials of this folder are lost: begin "
+    "with another --data"
+)
+EMPTIED_ADVICE = (
+    "put the database back (tocsin restore brings a backup into a new folder), or begin anew with "
+    "another --data"
+)
+
+
+def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes]:
+    """The folder's secret key, a former one behind it; made where nothing is sealed yet.
+
+    Raises `SetupError` if the key is missing or of the wrong form, may be read by others, or does
+    not open what `apps` have sealed. Then nothing is written.
+    """
+    path = folder / KEY_FILE
+    environment = _key_environment(config)
+    sealed = [(app, text, name) for app in apps for text, name in _sealed(app)]
+    try:
+        if not has_key(path, environment):
+            if sealed:
+                raise SetupError(f"the data folder {folder} has lost its {KEY_FILE}", KEY_ADVICE)
+            # It holds keys, so only its owner shall read it.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_key(path)
+        keys = load_keys(path, environment)
+    except OSError as fault:
+        raise unusable(folder, fault) from fault
+    except ValueError as fault:
+        raise SetupError(f"the secret key cannot be used: {fault}", MODE_ADVICE) from fault
+    vault = AesVault(*keys)
+    unopened = {app.sdkappid for app, text, name in sealed if not _opens(vault, app, text, name)}
+    if unopened:
+        where = KEY_VARIABLE if environment else str(path)
+        said = f"{len(unopened)} of the {len(apps)} apps" if len(apps) > 1 else "the app"
+        raise SetupError(f"{where} is another key: it does not open what {said} sealed", KEY_ADVICE)
+    return keys
+
+
+def refuse_emptied(folder: Path, *, has_database: bool) -> None:
+    """Refuse a folder without a database, or with an empty one, beside data of its past.
+
+    Raises `SetupError`. A first start that was killed leaves no such data.
+    """
+    if not has_database and any((folder / INDEX).glob("*/manifest")):
+        raise SetupError(
+            f"the data folder {folder} has lost its database: {INDEX}/ says that it had one",
+            EMPTIED_ADVICE,
+        )
+
+
+def unusable(folder: Path, fault: OSError) -> SetupError:
+    """What to say of a folder that cannot be read or written."""
+    return SetupError(
+        f"the data folder {folder} cannot be used: {fault}",
+        "a folder that this user may write to: --data DIR",
+    )
+
+
+def _sealed(app: App) -> list[tuple[bytes, str]]:
+    texts = ((app.key, "key"), (app.former_key, "key"), (app.appkey, "appkey"))
+    return [(text, name) for text, name in texts if text]
+
+
+def _opens(vault: AesVault, app: App, text: bytes, name: str) -> bool:
+    try:
+        vault.open(text, f"{app.sdkappid}/{name}")
+    except ValueError:
+        return False
+    return True
+
+
+def _key_environment(config: Config) -> Mapping[str, str]:
+    told = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
+    return {name: text for name, text in told.items() if text}

@@ -37,7 +37,7 @@ navigator.locks.request("tocsin", async () => {
       revoke: async (id) => {
         takeOff(id);
         tabs.postMessage({ type: "revoke", id });
-        for (const it of await worker.getNotifications({ tag: id })) it.close();
+        await closeNotification(id);
       },
     },
   });
@@ -62,6 +62,7 @@ function show(push) {
   line.onclick = () => {
     self.dispatchEvent(new CustomEvent("clicked", { detail: push.id }));
     tabs.postMessage({ type: "click", id: push.id });
+    closeNotification(push.id);
   };
   at("pushes").prepend(line);
 }
@@ -76,6 +77,10 @@ async function notify({ id, task_id, title = "", desc = "", ext = "" }) {
   if (document.visibilityState === "visible" || Notification.permission !== "granted") return;
   const data = { id, task_id, ext, channel: "online" };
   await worker.showNotification(title, { body: desc, tag: id, data });
+}
+
+async function closeNotification(id) {
+  for (const it of await worker.getNotifications({ tag: id })) it.close();
 }
 
 async function routeOf(subscription) {

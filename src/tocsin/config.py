@@ -27,6 +27,7 @@ from tocsin.domain.allowed import (
 from tocsin.domain.proxy import Bypass, masked_proxy
 from tocsin.settings import (
     MASK,
+    ConfigError,
     Setting,
     WrongSetting,
     WrongValue,
@@ -35,7 +36,15 @@ from tocsin.settings import (
     settings_of,
     shown,
 )
-from tocsin.settings_sources import from_file, put, take_environment, value_at
+from tocsin.settings_sources import (
+    APPS,
+    from_file,
+    masked_app,
+    put,
+    take_apps,
+    take_environment,
+    value_at,
+)
 
 FORMER_SECTIONS = {"outgoing": "http"}
 """Sections under the names that they had before, and what they are called now."""
@@ -305,14 +314,8 @@ class Config(Struct, frozen=True, kw_only=True):
     devices: Devices = Devices()
     dispatch: Dispatch = Dispatch()
     keep: Keep = Keep()
-
-
-class ConfigError(ValueError):
-    """All that is wrong with the settings, one line a fault, each beginning with its path."""
-
-    def __init__(self, faults: list[WrongSetting]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = faults
+    apps: tuple[dict[str, Any], ...] = ()
+    """Apps with credentials as they are written in `[[apps]]`; `api/declared_apps.py` judges."""
 
 
 Rule = tuple[tuple[str, str], Callable[[Config], bool], str]
@@ -359,6 +362,7 @@ def load(
         value = value_at(tree, setting.path)
         if value is not None:
             _take(setting, value, right, faults, source=sources.get(setting.path, ""))
+    right[APPS] = take_apps(tree, environment or {}, faults)
     config = msgspec.convert(right, Config)
     wrong = {fault.path for fault in faults}
     for paths, holds, what in RULES:
@@ -396,9 +400,17 @@ def check(file: Path | None, environment: Mapping[str, str]) -> list[WrongSettin
     return []
 
 
+def written_apps(file: Path | None, environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The apps as they are written, whatever is wrong with the rest."""
+    faults: list[WrongSetting] = []
+    tree = from_file(file, settings(), FORMER_SECTIONS, faults) if file is not None else {}
+    return take_apps(tree, environment, faults)
+
+
 def show(config: Config) -> dict[str, Any]:
     """The effective values as a tree, secrets masked."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
+    tree[APPS] = [masked_app(app) for app in config.apps]
     for setting in settings():
         value = value_at(tree, setting.path)
         if setting.is_secret and value:

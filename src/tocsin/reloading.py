@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from tocsin.config import Config, ConfigError, changed_settings, with_settings
+from tocsin.config import Config, changed_settings, with_settings
 from tocsin.errors import CallError, SetupError, StoreError
 from tocsin.log import LogFile, configure, get_logger
 from tocsin.metrics import Metrics
-from tocsin.settings import Setting
+from tocsin.settings import ConfigError, Setting
 
 LOG_ADVICE = "log.file names a file in a folder that is there and that this user may write to"
 
@@ -89,6 +89,7 @@ class Reloading:
             wanted = self._reread()
         except ConfigError as fault:
             wanted, wrong = self.config, list(map(str, fault.faults))
+        self.config = msgspec.structs.replace(self.config, apps=wanted.apps)
         changed = changed_settings(self.config, wanted)
         later = [it.path for it in changed if not self._is_taken(it, wanted)]
         changed = [it for it in changed if it.path not in later]
@@ -119,6 +120,8 @@ class Reloading:
             more = await part.take(config)
         except SetupError as fault:
             wrong.append(f"{fault.what}; {fault.advice}")
+        except ConfigError as fault:
+            wrong += map(str, fault.faults)
         except (CallError, StoreError) as fault:
             wrong.append(str(fault))
         else:

@@ -75,6 +75,14 @@ class WrongSetting(Struct, frozen=True, kw_only=True):
         return f"{self.path}{source}: {what}{near}"
 
 
+class ConfigError(ValueError):
+    """All that is wrong with the settings, one line a fault, each beginning with its path."""
+
+    def __init__(self, faults: list[WrongSetting]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
 class WrongValue(ValueError):
     """A value that is not allowed: what is, and what was meant perhaps."""
 

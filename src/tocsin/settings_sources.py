@@ -7,9 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tocsin.settings import ENVIRONMENT, Setting, WrongSetting, near
+import msgspec
+
+from tocsin.settings import ENVIRONMENT, MASK, Setting, WrongSetting, near
 
 FILE_MAX_BYTES = 4 << 20
+APPS = "apps"
+APPS_VARIABLE = f"{ENVIRONMENT}APPS"
+OPEN_MEMBERS = frozenset(
+    (
+        *("sdkappid", "admins", "profile", "name", "vendor", "file", "files", "variable"),
+        *("variables", "key_file", "key_variable", "password_file", "ca_file", "number"),
+        *("origin", "auth_origin", "rate_per_s", "is_enabled"),
+    )
+)
+"""Members of an app and its credentials that are shown; whatever else there is is masked."""
 
 
 def from_file(
@@ -29,12 +41,44 @@ def from_file(
     paths = [setting.path for setting in known]
     sections = {path.rpartition(".")[0] for path in paths} - {""}
     for path, value in list(_leaves(tree, "", sections)):
+        if path == APPS:
+            continue
         if path in sections and not isinstance(value, dict):
             faults.append(WrongSetting(path=path, what=f"is a section: write [{path}]"))
             del tree[path]
         elif path not in paths and path not in sections:
             faults.append(_unknown(path, paths, former))
     return tree
+
+
+def take_apps(
+    tree: Mapping[str, Any], environment: Mapping[str, str], faults: list[WrongSetting]
+) -> list[dict[str, Any]]:
+    """What `[[apps]]` or the variable says, as a list of tables; nothing of it is judged."""
+    told, source = tree.get(APPS, []), ""
+    if text := environment.get(APPS_VARIABLE):
+        source = APPS_VARIABLE
+        try:
+            told = msgspec.json.decode(text)
+        except msgspec.DecodeError as fault:
+            faults.append(WrongSetting(path=APPS, what=f"is no JSON: {fault}", source=source))
+            return []
+    if not isinstance(told, list) or not all(isinstance(app, dict) for app in told):
+        what = "is a list of apps: write [[apps]], in the variable a JSON array of objects"
+        faults.append(WrongSetting(path=APPS, what=what, source=source))
+        return []
+    return told
+
+
+def masked_app(app: Mapping[str, Any]) -> dict[str, Any]:
+    """An app with its credentials as it may be shown."""
+    shown: dict[str, Any] = {}
+    for name, value in app.items():
+        if name == "credentials" and isinstance(value, list):
+            shown[name] = [masked_app(it) if isinstance(it, dict) else MASK for it in value]
+        else:
+            shown[name] = value if name in OPEN_MEMBERS else MASK
+    return shown
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str, sections: set[str]) -> Iterator[tuple[str, Any]]:

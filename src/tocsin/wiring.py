@@ -22,6 +22,7 @@ from tocsin.api import admin, metrics_page, v1
 from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
+from tocsin.api.declaring import Declaring
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.metrics_page import Standing
@@ -109,6 +110,9 @@ async def serve(
             reload_asked or asyncio.Event(),
             service.metrics,
         )
+        declaring = Declaring(service.operator, service.store, service.vault, os.environ)
+        await declaring.take(config.apps)
+        reloading.add(Part((), lambda config: declaring.take(config.apps)))
         left = await _Running(service, stack, reloading).serve(started, ended)
     # Told when everything is closed, so that it is the last line and true.
     get_logger(__name__).info("stopped", **msgspec.structs.asdict(left))

@@ -15,6 +15,7 @@ NOT_VENDORS = (
     "advice.py",
     "authority.py",
     "client_config.py",
+    "credential_files.py",
     "credentials.py",
     "discretion.py",
     "denials.py",

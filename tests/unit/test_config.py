@@ -10,13 +10,13 @@ import pytest
 from tocsin.cli.settings_page import example, page
 from tocsin.config import (
     Config,
-    ConfigError,
     check,
     load,
     settings,
     show,
     unused_proxies,
 )
+from tocsin.settings import ConfigError
 
 LEVELS = "one of debug, info, warning, error; did you mean warning?"
 PLACE = "an address with a port, such as 127.0.0.1:9464 or [::1]:9464"
@@ -187,6 +187,33 @@ def test_secrets_are_masked() -> None:
     assert secret not in str(show(config))
     assert show(Config())["secret"]["key"] == "", "nothing to mask"
     assert show(config)["server"]["port"] == 8080
+
+
+def test_of_declared_apps_everything_secret_is_masked(tmp_path: Path) -> None:
+    text = """
+[[apps]]
+sdkappid = 1
+key = "hush-hush"
+[[apps.credentials]]
+name = "apple"
+vendor = "apns"
+settings = { private_key = "hush" }
+proxy = "http://me:hush@proxy:1"
+[apps.invented]
+member = "hush"
+"""
+    config = load(file=file_of(tmp_path, text))
+    shown = show(config)["apps"]
+    assert (shown[0]["sdkappid"], shown[0]["credentials"][0]["name"]) == (1, "apple")
+    assert "hush" not in str(shown)
+    both = load(environment={"TOCSIN_APPS": '[{"sdkappid": 1}]'})
+    assert both.apps == ({"sdkappid": 1},)
+
+
+@pytest.mark.parametrize("text", ["{", '{"sdkappid": 1}', "[1]"])
+def test_a_variable_with_apps_that_is_no_list_of_them_is_told(text: str) -> None:
+    (fault,) = check(None, {"TOCSIN_APPS": text})
+    assert (fault.path, fault.source) == ("apps", "TOCSIN_APPS")
 
 
 def test_of_a_proxys_url_the_password_alone_is_masked() -> None:

@@ -20,7 +20,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from tests.unit.channels.kit_shape import ec_key
 from tests.unit.channels.test_apns_certificate import identity
 from tocsin.channels import apns
-from tocsin.cli.credential_files import FILE_MAX_BYTES, read_settings, read_value
+from tocsin.channels.credential_files import FILE_MAX_BYTES
+from tocsin.cli.credential_files import read_settings, read_value
 from tocsin.cli.screen import EXIT_USAGE, Fault
 
 NAMES = apns.Settings.__struct_fields__

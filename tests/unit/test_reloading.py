@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tocsin import log
-from tocsin.config import Config, ConfigError, load, settings
+from tocsin.config import Config, load, settings
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
 from tocsin.reloading import Part, Reloading
-from tocsin.settings import WrongSetting
+from tocsin.settings import ConfigError, WrongSetting
 
 
 class Sources:

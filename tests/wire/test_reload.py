@@ -15,10 +15,12 @@ from cryptography import x509
 from typer.testing import CliRunner, Result
 
 from tests.patience import PATIENCE_S
+from tests.unit.channels.kit_shape import ec_key
 from tests.wire.served import Process, start
 from tocsin.cli.certificates import make_self_signed
 from tocsin.cli.main import build
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
+from tocsin.client.rest import Client
 from tocsin.clock import SystemClock
 
 SETTINGS = """
@@ -31,7 +33,18 @@ file = "{folder}/log"
 format = "json"
 [devices]
 new_per_minute = {new_per_minute}
+[[apps]]
+sdkappid = 1400000001
+key_file = "{folder}/app-key"
+admins = ["admin"]
+[[apps.credentials]]
+name = "apple"
+vendor = "apns"
+file = "{folder}/AuthKey_ABC123DEFG.p8"
+settings = {{ team_id = "TEAM123456", bundle_id = "com.example.app" }}
 """
+APP = 1_400_000_001
+KEY = "a key that is long enough"
 
 
 class Operated:
@@ -44,9 +57,17 @@ class Operated:
         self.process: Process
 
     def certify(self, name: str) -> None:
-        chain, key = make_self_signed([name], 30, SystemClock().now())
+        chain, key = make_self_signed([name, "127.0.0.1"], 30, SystemClock().now())
         (self.folder / "chain.pem").write_bytes(chain)
         (self.folder / "key.pem").write_bytes(key)
+
+    def sign(self, key: str) -> None:
+        """Write Apple's key as it is downloaded."""
+        (self.folder / "AuthKey_ABC123DEFG.p8").write_text(key)
+
+    async def call(self, *words: str) -> Result:
+        told = (*words, "--data", str(self.data))
+        return await asyncio.to_thread(CliRunner().invoke, build(), told, prog_name="tocsin")
 
     def set(self, server: str = "", new_per_minute: int = 60) -> None:
         text = SETTINGS.format(folder=self.folder, server=server, new_per_minute=new_per_minute)
@@ -64,8 +85,7 @@ class Operated:
         return str(common.value)
 
     async def reload(self, *words: str) -> Result:
-        told = ("reload", "--data", str(self.data), *words)
-        return await asyncio.to_thread(CliRunner().invoke, build(), told, prog_name="tocsin")
+        return await self.call("reload", *words)
 
     async def reloaded(self) -> dict[str, Any]:
         result = await self.reload("--json")
@@ -89,6 +109,8 @@ class Operated:
 async def operated(folder: Path) -> AsyncIterator[Operated]:
     service = Operated(folder)
     service.certify("one.test")
+    service.sign(ec_key())
+    (folder / "app-key").write_text(f"{KEY}\n")
     service.set()
     variables = {"TOCSIN_CONFIG": str(folder / "tocsin.toml")}
     service.process = await start(service.data, variables)
@@ -96,6 +118,29 @@ async def operated(folder: Path) -> AsyncIterator[Operated]:
         yield service
     finally:
         await service.process.kill()
+
+
+async def test_an_app_and_its_credential_come_without_a_command(tmp_path: Path) -> None:
+    """As a container starts: nothing but files that are there."""
+    async with operated(tmp_path) as service:
+        ca = tmp_path / "chain.pem"
+        async with Client(service.process.url, APP, "admin", key=KEY, ca_file=ca) as client:
+            assert await client.multiaccount_import(["ann"]) == []
+        (shown,) = msgspec.json.decode((await service.call("credential", "list", "--json")).stdout)
+        assert (shown["number"], shown["name"], shown["source"]) == (1, "apple", "configuration")
+        assert shown["settings"]["key_id"] == "ABC123DEFG"
+        service.sign(ec_key.__wrapped__())
+        told = await service.hang_up()
+        assert "credential 1 (apple) changed" in told["taken"]
+        refused = await service.call("credential", "set", "1", "bundle_id=x")
+        assert refused.exit_code == EXIT_REFUSED
+        assert "change it there, then tocsin reload" in " ".join(refused.stderr.split())
+        service.sign("no key at all")
+        (wrong,) = (await service.reloaded())["wrong"]
+        assert wrong.startswith("apps[0].credentials[0].file: ")
+        words = ("check-config", str(tmp_path / "tocsin.toml"))
+        checked = await asyncio.to_thread(CliRunner().invoke, build(), words, prog_name="tocsin")
+        assert "apps[0].credentials[0].file: " in checked.stdout
 
 
 async def test_what_is_new_is_taken_and_the_service_goes_on(tmp_path: Path) -> None:

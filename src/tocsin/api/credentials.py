@@ -65,6 +65,11 @@ class CredentialVerbs:
 
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
+        return await self._add(sdkappid, facts, {})
+
+    async def _add(
+        self, sdkappid: int, facts: Mapping[str, Any], named: Mapping[str, Any]
+    ) -> dict[str, Any]:
         await self._app(sdkappid)
         told = convert(facts, CredentialFacts)
         sealed = self._sealed(sdkappid, told.channel, told.settings)
@@ -81,6 +86,7 @@ class CredentialVerbs:
                 ca=told.ca,
                 proxy=proxy,
                 rate_per_s=told.rate_per_s,
+                **named,
             )
 
         added = await self._store.update_credential(sdkappid, 0, change)
@@ -96,8 +102,41 @@ class CredentialVerbs:
         leaves its version as it is, and so everything that the running channel has learnt.
         """
         record = await self._credential(sdkappid, number)
-        told = convert(facts, CredentialChange)
+        _refuse_declared(record)
+        return await self._change_credential(record, convert(facts, CredentialChange))
+
+    async def declare_credential(
+        self, sdkappid: int, number: int, name: str, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Add a credential that the configuration declares under a name, or change it (`number`).
+
+        Answers as `credential_set`, with "added" in `done` for a new one.
+        """
+        told = {it: value for it, value in facts.items() if it != "channel"}
+        if not number:
+            members = {**facts, "ca": facts["ca"] or None}
+            is_enabled = members.pop("is_enabled")
+            named = {"name": name, "is_declared": True, "is_enabled": is_enabled}
+            return {"done": "added", **await self._add(sdkappid, members, named)}
+        record = await self._credential(sdkappid, number)
+        return await self._change_credential(record, convert(told, CredentialChange), name)
+
+    async def leave_credential(self, sdkappid: int, number: int) -> None:
+        """The configuration does not declare it any more: it stays, and commands may change it."""
+
+        def change(known: Credential | None, _: int) -> Credential | None:
+            return None if known is None else msgspec.structs.replace(known, is_declared=False)
+
+        await self._store.update_credential(sdkappid, number, change)
+
+    async def _change_credential(
+        self, record: Credential, told: CredentialChange, name: str = ""
+    ) -> dict[str, Any]:
+        """Change a record; with a name, as the configuration does."""
+        sdkappid, number = record.app, record.number
         said = self._said(record, told)
+        if name and (record.name != name or not record.is_declared):
+            said.update(name=name, is_declared=True)
         if not said:
             return {"done": "unchanged", **self._shown(record)}
 
@@ -158,6 +197,7 @@ class CredentialVerbs:
         def change(known: Credential | None, _: int) -> None:
             if known is None:
                 raise CallError(70402, f"no credential {number}")
+            _refuse_declared(known)
 
         await self._store.update_credential(sdkappid, number, change)
 
@@ -231,6 +271,16 @@ class CredentialVerbs:
 
     def _shown(self, record: Credential) -> dict[str, Any]:
         return shown_credential(self._vault, record)
+
+
+def _refuse_declared(record: Credential) -> None:
+    """Refuse to change by a command what the next reload would change back."""
+    if record.is_declared:
+        raise CallError(
+            70402,
+            f"credential {record.number} is declared in the configuration as {record.name}: "
+            "change it there, then tocsin reload",
+        )
 
 
 def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:

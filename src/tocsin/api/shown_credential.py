@@ -35,6 +35,8 @@ def shown_credential(vault: Vault, record: Credential) -> dict[str, Any]:
         "rate_per_s": record.rate_per_s,
         "is_enabled": record.is_enabled,
         "version": record.version,
+        "name": record.name,
+        "source": _source(record),
     }
     try:
         vendor = vendor_of(record.channel)
@@ -46,6 +48,13 @@ def shown_credential(vault: Vault, record: Credential) -> dict[str, Any]:
         shown["public_key"] = key
     expires_at = expiry_of(vendor)(settings)
     return {**shown, "expires_at": expires_at, "settings": _masked(vendor, settings)}
+
+
+def _source(record: Credential) -> str:
+    """Who says what it is: `command`, `configuration`, or `left` by a configuration before."""
+    if record.is_declared:
+        return "configuration"
+    return "left" if record.name else "command"
 
 
 def state_of(shown: Mapping[str, Any], now: float) -> str:

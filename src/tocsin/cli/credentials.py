@@ -244,6 +244,7 @@ def credential_list(
             (
                 it["number"],
                 it["channel"],
+                source_text(it),
                 it["origin"],
                 it["state"],
                 day_of(it.get("expires_at")),
@@ -252,7 +253,7 @@ def credential_list(
             )
             for it in listed
         ]
-        columns = ("NUMBER", "CHANNEL", "ORIGIN", "STATE", "EXPIRES", "STOPPED", "FAULT")
+        columns = ("NUMBER", "CHANNEL", "SOURCE", "ORIGIN", "STATE", "EXPIRES", "STOPPED", "FAULT")
         screen.result(listed, lambda: screen.table(columns, rows))
         for it in listed:
             _note_key(screen, it)
@@ -264,6 +265,12 @@ def _note_key(screen: Screen, shown: Mapping[str, Any]) -> None:
     if "public_key" in shown:
         what = f"pages subscribe to {shown['number']} with (applicationServerKey):"
         screen.note(f"[dim]{what}[/]  {shown['public_key']}")
+
+
+def source_text(shown: Mapping[str, Any]) -> str:
+    """Where a credential comes from: `command`, or a name in the configuration."""
+    name, source = shown["name"], shown["source"]
+    return f"{source}: {name}" if name else str(source)
 
 
 def day_of(at: float | None) -> str:

@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from tocsin.cli.signals import cancel_on_terminate
 from tocsin.client.wire import Refused, Unreachable
-from tocsin.config import ConfigError
 from tocsin.errors import CODES, CallError, SetupError, StoreError
+from tocsin.settings import ConfigError
 
 EXIT_REFUSED = 1
 """The service, or a check, said no."""

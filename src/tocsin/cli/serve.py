@@ -15,9 +15,10 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from tocsin.api.declared_apps import read_apps
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.signals import Hangups, stop_on_signals
-from tocsin.config import Config, check, load
+from tocsin.config import Config, check, load, written_apps
 from tocsin.config import show as show_tree
 from tocsin.settings import WrongSetting
 from tocsin.wiring import serve as serve_config
@@ -154,7 +155,8 @@ def check_config(
     code 0 means that nothing is wrong. The environment (TOCSIN_…) is taken in as `serve` would.
     """
     screen = Screen(is_json=is_json)
-    faults = check(file, os.environ)
+    apps = written_apps(file, os.environ)
+    faults = [*check(file, os.environ), *read_apps(apps, os.environ)[1]]
 
     def show() -> None:
         for fault in faults:

@@ -8,6 +8,25 @@ import msgspec
 
 from tocsin.config import settings
 
+APPS = """
+## Apps and credentials
+
+`[[apps]]` declares an app, `[[apps.credentials]]` its credentials, so that a container comes up
+with both; see [credentials](credentials.md#without-a-command). `TOCSIN_APPS` holds the same as a
+JSON array.
+"""
+APPS_EXAMPLE = """\
+# Apps and their credentials, without a command: docs/credentials.md.
+# [[apps]]
+# sdkappid = 1400000001
+# key_file = "/run/secrets/app-key"
+# admins = ["admin"]
+# [[apps.credentials]]
+# name = "apple"
+# vendor = "apns"
+# file = "/run/secrets/AuthKey_ABC123DEFG.p8"
+# settings = { team_id = "TEAM123456", bundle_id = "com.example.app" }
+"""
 ABOUT = """# Settings
 
 <!-- Made by `make docs` from `src/tocsin/config.py`. Edit that instead. -->
@@ -35,7 +54,7 @@ def page() -> str:
         now = "yes" if each.is_reloadable else ""
         names = f"`{each.path}` | `{each.variable}`"
         lines.append(f"| {names} | `{default}` | {now} | {each.sentence} |\n")
-    return ABOUT + "".join(lines)
+    return ABOUT + "".join(lines) + APPS
 
 
 def example() -> str:
@@ -48,7 +67,7 @@ def example() -> str:
             section = head
             lines += [f"[{section}]", ""]
         lines += [f"# {each.sentence} ({each.kind})", f"#{name} = {_toml(each.default)}", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, APPS_EXAMPLE])
 
 
 def _toml(value: Any) -> str:

@@ -89,5 +89,9 @@ class Credential(Struct, frozen=True, kw_only=True):
     rate_per_s: float = 0.0
     """Targets per second; 0 means the channel's default."""
     is_enabled: bool = True
+    name: str = ""
+    """Its name in the configuration that declares it; empty for one that a command made."""
+    is_declared: bool = False
+    """Whether the configuration still declares it: then it is changed there and nowhere else."""
     version: int = 1
     """Grows with each edit, so that drivers know to start anew."""

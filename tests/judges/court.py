@@ -63,7 +63,8 @@ class Judge(Struct, frozen=True):
 
     def absence(self) -> str:
         """Why it cannot be run here; empty where it can."""
-        if not (INSTALLED / f"{self.language}.stamp").exists():
+        is_here = self.language != "node" or shutil.which("node") is not None
+        if not is_here or not (INSTALLED / f"{self.language}.stamp").exists():
             return f"{self.name} is not installed: sh scripts/judges.sh, for which {self.language}"
         if self.by == "hosts" and not may_have_own_hosts():
             return "port 443 and a hosts file of a process's own are not allowed here"

@@ -33,6 +33,8 @@ from tocsin.domain.message import ApplePart, Message
 from tocsin.domain.outcome import Outcome
 from tocsin.sandbox.webpush_browser import open_sealed
 
+pytestmark = pytest.mark.optional
+
 SHOWN = {"title": TITLE, "body": BODY}
 MESSAGE = Message(title=TITLE, desc=BODY)
 MOZILLA = "https://updates.push.services.mozilla.com"

@@ -1,7 +1,7 @@
 # One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup judges demo test check fix unit contract sim trouble bench docs serve new-channel
+.PHONY: help setup judges demo test check fix unit contract sim trouble bench docs dist serve new-channel
 
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
@@ -55,6 +55,9 @@ bench: setup  ## print the figures, each as a ratio against something run beside
 
 docs: setup  ## write the generated pages of docs/ anew
 	@$(BIN)/python scripts/docs.py
+
+dist: setup  ## build the wheel and what an installation needs beside it into dist/
+	@$(BIN)/python scripts/dist.py
 
 serve: setup  ## serve on PORT=8080 with DATA=data
 	@$(BIN)/tocsin serve --data $(DATA) --port $(PORT) $(ARGS)

@@ -57,11 +57,16 @@ class Reloading:
         self._metrics = metrics
         self._parts: list[Part] = [Part(("log.",), _take_log)]
         self._lock = asyncio.Lock()
+        self._told: tuple[Callable[[], None], Callable[[], None]] = (_nobody, _nobody)
         self._log = get_logger(__name__)
 
     def add(self, *parts: Part) -> None:
         """Let these parts take their settings, too."""
         self._parts += parts
+
+    def tell(self, began: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Call these as a reload begins and when it is over, whatever it came to."""
+        self._told = (began, ended)
 
     async def run(self) -> None:
         """Reload whenever the signal asks for it, until cancelled."""
@@ -72,8 +77,11 @@ class Reloading:
 
     async def reload(self) -> Reloaded:
         """Read the sources again. Settings of which one is wrong are not taken, none of them."""
+        began, ended = self._told
         async with self._lock:
+            began()
             (done,) = await asyncio.gather(self._reload(), return_exceptions=True)
+            ended()
         if isinstance(done, BaseException):
             # Whatever a reload meets, the service that was asked goes on.
             self._metrics.count("loop_errors", loop="reload")
@@ -127,6 +135,10 @@ class Reloading:
         else:
             self.config = config
             taken += [*(it.path for it in own), *more]
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 def _is_of(parts: Sequence[Part], setting: Setting) -> bool:

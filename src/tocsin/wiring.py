@@ -53,6 +53,7 @@ from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
 from tocsin.reloading import TLS, Part, Reloading, start_log
+from tocsin.service_manager import ServiceManager
 from tocsin.serving import (
     admin_socket,
     metrics_server,
@@ -162,6 +163,8 @@ class _Running:
         self._reloading = reloading
         self._reported = ReportedTasks(service.store)
         self._files = plan_connections(service.config)
+        self._manager = ServiceManager(os.environ, service.clock)
+        reloading.tell(self._manager.reloading, self._manager.reloaded)
         self._log = get_logger(__name__)
         self._channels: VendorChannels
 
@@ -223,7 +226,8 @@ class _Running:
         )
         doors = self._doors(desk, hub, registrar, self._receiving(channels))
         watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
-        workers = Workers(dispatcher, hub, [ticker.run, hub.run, watch.run, self._reloading.run])
+        loops = [ticker.run, hub.run, watch.run, self._reloading.run, self._feed]
+        workers = Workers(dispatcher, hub, loops)
         self._reloading.add(limits_part(registrar, ticker))
         return await self._run(doors, workers, started, ended)
 
@@ -265,6 +269,11 @@ class _Running:
         rooms = create_rooms(self._missing, routes)
         rest = RestApi(desk, doorkeeper, service.metrics)
         return Doors(rest, rooms, OnlineSocket(hub))
+
+    async def _feed(self) -> None:
+        """Feed the service manager's watchdog while the store's writer answers."""
+        # A step that changes nothing, last in the writer's order: no app has the number 0.
+        await self._manager.feed(lambda: self._service.store.cut_changes(0, 0))
 
     async def _missing(self) -> str:
         """What readiness waits for: the store has to answer, and to take what is written."""
@@ -347,6 +356,7 @@ class _Running:
             self._log.info("serving", **_shown(status), folder=config.data)
             tell_plan(config, self._files, self._log)
             started(status)
+            self._manager.ready(f"serving at {', '.join(urls)}")
             stop = asyncio.create_task(ended.wait())
             running = {stop, dispatching, *doors_open, *others}
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -388,6 +398,7 @@ class _Running:
         drain_s, clock = self._reloading.config.server.drain_s, self._service.clock
         self._log.info("stopping", drain_s=drain_s, devices_connected=workers.hub.count)
         began_at = clock.monotonic()
+        self._manager.stopping()
         for server in servers:
             server.refuse()
         workers.dispatcher.stop(drain_s)

@@ -13,7 +13,10 @@ from pathlib import Path
 from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("clock", "errors", "library_log", "log", "metrics", "settings", "settings_sources"),
+    (
+        *("clock", "errors", "library_log", "log", "metrics"),
+        *("service_manager", "settings", "settings_sources"),
+    ),
     ("domain",),
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +16,19 @@ from msgspec import Struct
 from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp, Proxies
+from tocsin.adapters.http_dates import SeenDates
 from tocsin.adapters.http_pool import HttpLimits
+from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.planted import planted_http, planted_store
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring
+from tocsin.api.doctor import Doctor
 from tocsin.api.operator import Operator
 from tocsin.channels import turn
 from tocsin.channels.authority import AuthorityShelf
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
 from tocsin.config import Config
+from tocsin.domain.checkup import Machine
 from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
@@ -34,6 +38,7 @@ from tocsin.ports import Authorities, Bus, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
 AUTHORITIES = "authorities"
+DATABASE = "tocsin.db"
 MARK_BYTES = 16
 """Of what tells the collapse ids of one store from another's."""
 BREAK = "TOCSIN_BREAK"
@@ -76,7 +81,8 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         apps = [app for number in await store.apps() if (app := await store.app(number))]
         keys = folder_keys(folder, config, apps)
         vault = AesVault(*keys)
-        http = await _open_http(config, stack)
+        dates = SeenDates(clock)
+        http = await _open_http(config, stack, dates)
         authorities = _authorities(config, vault, clock)
         shelf = AuthorityShelf(authorities)
         prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
@@ -90,6 +96,7 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
             prove,
             authorities=authorities,
             bus=bus,
+            doctor=Doctor(store, clock, _look_at(config), dates.skews),
             forget_index=snapshots.forget,
             secret=keys[0],
             kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
@@ -109,7 +116,11 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
         )
 
 
-async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:
+def _look_at(config: Config) -> Callable[[], Machine]:
+    return partial(look_at_machine, Path(config.data), DATABASE)
+
+
+async def _open_http(config: Config, stack: contextlib.AsyncExitStack, dates: SeenDates) -> Http:
     told = config.http
     limits = HttpLimits(
         http2_connections=told.http2_connections,
@@ -120,7 +131,7 @@ async def _open_http(config: Config, stack: contextlib.AsyncExitStack) -> Http:
     proxies = Proxies(
         default=told.proxy, bypass=Bypass(told.no_proxy), ca=_proxy_authorities(told.proxy_ca)
     )
-    http = CurlHttp(limits, proxies=proxies)
+    http = CurlHttp(limits, proxies=proxies, dates=dates)
     await http.start(stack)
     return planted_http(http, os.environ.get(BREAK, ""))
 

@@ -39,7 +39,7 @@ class Certificate:
                 return ""
             # Loaded into a context of its own first: a chain without its key would spoil ours.
             _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
-            ends_at = _end_of(chain)
+            ends_at = end_of(chain)
             _refuse_ended(ends_at, self._clock.now())
             _load(self._context, chain, key)
         except (OSError, ValueError) as fault:
@@ -79,6 +79,6 @@ def _digest(*paths: Path) -> bytes:
     return digest.digest()
 
 
-def _end_of(chain: Path) -> datetime:
+def end_of(chain: Path) -> datetime:
     """When the certificate itself, the first of the chain, ends."""
     return x509.load_pem_x509_certificates(chain.read_bytes())[0].not_valid_after_utc

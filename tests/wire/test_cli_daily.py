@@ -118,3 +118,42 @@ async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: 
     assert [it["name"] for it in (await ask("account", "list", *data))["accounts"]] == ["admin"]
     # Certificate IDs go on: an app on a phone that still names the first meets no other.
     assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 2
+
+
+async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
+    stage: Stage, tmp_path: Path
+) -> None:
+    app = "1400000024"
+    await add_app(stage.data, app)
+    await ask("credential", "add", "fcm", "--sandbox", stage.sandbox_url, "--app", app,
+              "--data", str(stage.data))  # fmt: skip
+    found = {it["check"]: it for it in await ask("doctor", "--ask", "--data", str(stage.data))}
+    assert stage.url in found["service"]["said"]
+    for check in ("settings", "disk", "write-ahead log", "open files", "backlog"):
+        assert found[check]["level"] == "ok", found[check]
+    assert found[f"credential 1 of {app}, fcm"]["said"] == "ready"
+    assert found[f"vendor of credential 1 of {app}"]["level"] == "ok"
+    shown = await call("doctor", "--data", str(stage.data))
+    assert "process" in shown.output
+    own = tmp_path / "data"
+    await ask("app", "add", app, "--admin", "admin", "--data", str(own))
+    alone = {it["check"]: it for it in await ask("doctor", "--data", str(own))}
+    assert alone["service"]["todo"] == f"tocsin serve --data {own} --port 8080"
+    assert "open files" not in alone
+    (own / "secret.key").chmod(0o644)
+    bad = await call("doctor", "--data", str(own))
+    assert (bad.exit_code, "chmod 600" in bad.output) == (EXIT_REFUSED, True)
+
+
+async def test_a_doctor_makes_no_folder_and_tells_what_is_wrong_with_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOCSIN_SERVER_PORT", "many")
+    monkeypatch.setenv("TOCSIN_KEEP_TASKS_S", "-1")
+    result = await call("doctor", "--json", "--data", str(tmp_path / "nowhere"))
+    assert result.exit_code == EXIT_REFUSED
+    found = msgspec.json.decode(result.stdout)
+    assert [it["check"] for it in found] == ["settings", "settings", "data folder"]
+    assert {it["level"] for it in found} == {"bad"}
+    assert all(it["todo"] for it in found)
+    assert not (tmp_path / "nowhere").exists()

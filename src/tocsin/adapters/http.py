@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pycurl
 from msgspec import Struct
 
+from tocsin.adapters.http_dates import SeenDates
 from tocsin.adapters.http_guard import (
     Guard,
     LookUp,
@@ -56,9 +57,11 @@ class CurlHttp:
         look_up: LookUp = look_up,
         is_allowed: Callable[[str], bool] = is_public,
         proxies: Proxies | None = None,
+        dates: SeenDates | None = None,
     ) -> None:
         self._limits = limits or HttpLimits()
         self._proxies = proxies or Proxies()
+        self._dates = dates
         self._guard = Guard(look_up, is_allowed)
         self._groups: dict[_GroupKey, tuple[Pool, ...]] = {}
         self._is_open = False
@@ -104,7 +107,11 @@ class CurlHttp:
         except (pycurl.error, TypeError, ValueError) as error:
             return Fault("refused", f"this request cannot be written: {error}")
         transfer.may_begin = may_begin
-        return await self._perform(pool, transfer)
+        answer = await self._perform(pool, transfer)
+        # A guarded request goes to anybody's server, whose clock says nothing.
+        if self._dates is not None and isinstance(answer, Response) and not request.is_guarded:
+            self._dates.note(request.origin, answer.headers)
+        return answer
 
     async def _perform(self, pool: Pool, transfer: Transfer) -> Response | Fault:
         answer: Response | Fault

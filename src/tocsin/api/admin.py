@@ -47,6 +47,7 @@ class AdminPages:
         return [
             Route("/v1/status", self.status),
             Route("/v1/reload", self.reload, methods=["POST"]),
+            Route("/v1/doctor", self.doctor),
             Route("/v1/secret/rotate", self.secret_rotate, methods=["POST"]),
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
@@ -80,6 +81,9 @@ class AdminPages:
         if self._reload is None:
             raise CallError(60009)
         return answer(await self._reload())
+
+    async def doctor(self, _: Request) -> Response:
+        return answer({"findings": await self._operator.doctor()})
 
     async def secret_rotate(self, _: Request) -> Response:
         return answer(await self._operator.secret_rotate())

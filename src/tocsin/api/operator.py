@@ -17,6 +17,7 @@ from tocsin.api.account_verbs import AccountVerbs
 from tocsin.api.app_keys import drop_former_key, rotate_key
 from tocsin.api.app_names import find_names
 from tocsin.api.credentials import CredentialVerbs, Prove, convert
+from tocsin.api.doctor import Doctor
 from tocsin.api.wire_accounts import is_user_id
 from tocsin.channels.credentials import seal_anew
 from tocsin.clock import Clock, secret_bytes
@@ -90,6 +91,7 @@ class Operator(CredentialVerbs, AccountVerbs):
         *,
         authorities: Authorities | None = None,
         bus: Bus,
+        doctor: Doctor | None = None,
         forget_index: ForgetIndex = no_index,
         kept: Kept | None = None,
         secret: bytes = b"",
@@ -98,6 +100,7 @@ class Operator(CredentialVerbs, AccountVerbs):
         super().__init__(store, vault, prove)
         self._clock = clock
         self._bus = bus
+        self._doctor = doctor or Doctor(store, clock)
         self._erasing = Erasing(store, bus, clock)
         self._removing = Removing(store, bus, forget_index)
         self._kept = kept or Kept()
@@ -192,6 +195,17 @@ class Operator(CredentialVerbs, AccountVerbs):
         asked = prefix or app.own_registration_ids
         found = await find_names(self._store, sdkappid, asked)
         return {"own_registration_ids": app.own_registration_ids, "prefix": asked, **found}
+
+    async def doctor(self) -> list[dict[str, Any]]:
+        """A line for each thing that was looked at: `check`, `level`, `said` and `todo`.
+
+        `level` is ok, warn or bad. Where a service is running it is that service that looks.
+        """
+        apps = {app["sdkappid"]: app for app in await self.app_list()}
+        credentials = {number: await self.credential_list(number) for number in apps}
+        is_serving = self._presence is not None
+        found = await self._doctor.examine(apps, credentials, is_serving=is_serving)
+        return [msgspec.structs.asdict(it) for it in found]
 
     async def app_remove(self, sdkappid: int) -> dict[str, Any]:
         """Go on with the removal of an app and of all that it has, or begin it.

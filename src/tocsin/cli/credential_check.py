@@ -42,7 +42,7 @@ def credential_check(
                 it["number"] for it in await operator.credential_list(sdkappid) if it["is_enabled"]
             ]
             screen.note(f"[dim]asking about {len(chosen)} credentials …[/]")
-            found = await asyncio.gather(*(_check(operator, sdkappid, it) for it in chosen))
+            found = await asyncio.gather(*(check_one(operator, sdkappid, it) for it in chosen))
         screen.result(found, lambda: _show(screen, found))
         if any(it["verdict"] != "good" for it in found):
             raise typer.Exit(EXIT_REFUSED)
@@ -50,7 +50,8 @@ def credential_check(
     run(screen, work())
 
 
-async def _check(operator: Operator, sdkappid: int, number: int) -> dict[str, Any]:
+async def check_one(operator: Operator, sdkappid: int, number: int) -> dict[str, Any]:
+    """What the vendor says of a credential; one that cannot be asked about is `unclear`."""
     try:
         return await operator.credential_check(sdkappid, number)
     except (CallError, Refused) as fault:

@@ -20,6 +20,7 @@ from tocsin.cli import (
     credentials,
     demo,
     devices,
+    doctor,
     listen,
     push,
     recall,
@@ -216,6 +217,11 @@ ROWS: tuple[Row, ...] = (
         ("tocsin credential delete 2 --app 1400000001 --data data",),
     ),
     Row("reload", reload.reload, ("tocsin reload --data data",)),
+    Row(
+        "doctor",
+        doctor.doctor,
+        ("tocsin doctor --data data", "tocsin doctor --ask --json --data data"),
+    ),
     Row("secret rotate", secrets.secret_rotate, ("tocsin secret rotate --data data",)),
     Row(
         "send",

@@ -33,6 +33,10 @@ Data = Annotated[
 class Operator(Protocol):
     """What an operator can do; a refusal is raised with its code and reason."""
 
+    async def doctor(self) -> list[dict[str, Any]]:
+        """A line for each thing that was looked at: `check`, `level`, `said` and `todo`."""
+        ...
+
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets; answers how many were sealed anew."""
         ...

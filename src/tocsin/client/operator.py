@@ -60,6 +60,10 @@ class AdminSocket:
         """
         return await self._wire.ask("POST", "/v1/reload")
 
+    async def doctor(self) -> list[dict[str, Any]]:
+        """A line for each thing that was looked at: `check`, `level`, `said` and `todo`."""
+        return list((await self._wire.ask("GET", "/v1/doctor"))["findings"])
+
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets; answers how many were sealed anew."""
         return await self._wire.ask("POST", "/v1/secret/rotate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 TOGETHER_S = 0.5
@@ -60,7 +61,7 @@ class Hangups:
         self._asked: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_early = False
-        signal.signal(signal.SIGHUP, self._take)
+        _handle(self._take)
 
     def attach(self) -> asyncio.Event:
         """The event that each further one sets on the running loop; set if one came before."""
@@ -71,10 +72,16 @@ class Hangups:
 
     def ignore(self) -> None:
         """The service has ended: what comes now, while the process does, asks for nothing."""
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _handle(signal.SIG_IGN)
 
     def _take(self, _number: int, _frame: object) -> None:
         if self._loop is None or self._asked is None:
             self._is_early = True
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._asked.set)
+
+
+def _handle(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    # Signals are the main thread's; whoever runs a service beside it reloads by the socket.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, handler)

@@ -351,6 +351,20 @@ def load(
 
     `told` is what the command line says, by dotted path; `data` is short for its data folder.
     """
+    config, faults = read(data=data, file=file, environment=environment, told=told)
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def read(
+    *,
+    data: Path | None = None,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    told: Mapping[str, Any] | None = None,
+) -> tuple[Config, list[WrongSetting]]:
+    """The settings, with the default in place of each that is wrong, and what is wrong."""
     faults: list[WrongSetting] = []
     tree = from_file(file, settings(), FORMER_SECTIONS, faults) if file is not None else {}
     sources = take_environment(tree, environment or {}, settings(), FORMER_SECTIONS, faults)
@@ -368,9 +382,7 @@ def load(
     for paths, holds, what in RULES:
         if not wrong & set(paths) and not holds(config):
             faults.append(WrongSetting(path=paths[1], what=what))
-    if faults:
-        raise ConfigError(faults)
-    return config
+    return config, faults
 
 
 def _take(
@@ -393,18 +405,7 @@ def _take(
 
 def check(file: Path | None, environment: Mapping[str, str]) -> list[WrongSetting]:
     """All that is wrong with a file and the environment; empty when nothing is."""
-    try:
-        load(file=file, environment=environment)
-    except ConfigError as error:
-        return error.faults
-    return []
-
-
-def written_apps(file: Path | None, environment: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The apps as they are written, whatever is wrong with the rest."""
-    faults: list[WrongSetting] = []
-    tree = from_file(file, settings(), FORMER_SECTIONS, faults) if file is not None else {}
-    return take_apps(tree, environment, faults)
+    return read(file=file, environment=environment)[1]
 
 
 def show(config: Config) -> dict[str, Any]:

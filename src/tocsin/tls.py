@@ -1,19 +1,47 @@
-"""The certificate that we serve, renewed on a running service."""
+"""The certificate that we serve, renewed on a running service; and the files that settings name."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 
 from tocsin.clock import Clock
+from tocsin.config import Config
 from tocsin.errors import SetupError
+from tocsin.settings import WrongSetting
 
 TLS_ADVICE = "name a PEM chain and its own key; `tocsin tls self-signed` makes both"
 FILE_MAX_BYTES = 1 << 20
+
+
+def unusable_files(config: Config) -> list[WrongSetting]:
+    """The files that the settings name and a start would stumble over."""
+    faults = []
+    server = config.server
+    if server.tls_cert:
+        chain, key = Path(server.tls_cert), Path(server.tls_key)
+        try:
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+        except (OSError, ValueError) as fault:
+            what = unusable(chain, fault).what
+            faults.append(WrongSetting(path="server.tls_cert", what=what))
+    if config.http.proxy_ca and not os.access(config.http.proxy_ca, os.R_OK):
+        allowed = "a PEM file that this user may read"
+        faults.append(_wrong("http.proxy_ca", config.http.proxy_ca, allowed))
+    if config.log.file and not os.access(Path(config.log.file).parent, os.W_OK):
+        allowed = "a file in a folder that this user may write to"
+        faults.append(_wrong("log.file", config.log.file, allowed))
+    return faults
+
+
+def _wrong(path: str, value: str, allowed: str) -> WrongSetting:
+    return WrongSetting(path=path, value=msgspec.json.encode(value).decode(), allowed=allowed)
 
 
 class Certificate:

@@ -137,6 +137,35 @@ def test_check_config_names_the_setting_and_its_neighbour(tmp_path: Path) -> Non
     assert call("check-config", str(file)).exit_code == 0
 
 
+def test_check_config_looks_at_the_files_that_are_named(tmp_path: Path) -> None:
+    call("tls", "self-signed", "--out", str(tmp_path))
+    file = tmp_path / "tocsin.toml"
+    named = f"""
+server.tls_cert = "{tmp_path}/tls-cert.pem"
+server.tls_key = "{tmp_path}/tls-key.pem"
+log.file = "{tmp_path}/log"
+"""
+    file.write_text(named)
+    assert call("check-config", str(file)).exit_code == 0
+    (tmp_path / "tls-key.pem").write_text("spoilt")
+    file.write_text(
+        f"""{named.replace("/log", "/nowhere/log")}
+http.proxy_ca = "/nowhere.pem"
+[[apps]]
+sdkappid = 1
+key_file = "/nowhere/key"
+"""
+    )
+    told = msgspec.json.decode(call("check-config", str(file), "--json").stdout)["faults"]
+    assert [it["path"] for it in told] == [
+        "server.tls_cert",
+        "http.proxy_ca",
+        "log.file",
+        "apps[0].key_file",
+    ]
+    assert "/nowhere/key No such file or directory" in told[-1]["text"]
+
+
 def test_show_config_masks_secrets(tmp_path: Path) -> None:
     file = tmp_path / "tocsin.toml"
     key = "ab" * 32

@@ -215,7 +215,9 @@ class _Reader:
         if named[0] == "key":
             return None
         place = {"file": text} if named[0] == "key_file" else {"variable": text}
-        return self._value(f"{path}.{named[0]}", **place).strip()
+        count = len(self.faults)
+        key = self._value(f"{path}.{named[0]}", **place).strip()
+        return key if len(self.faults) == count else None
 
     def _settings(self, path: str, told: Written, names: Collection[str]) -> dict[str, Any]:
         password = ""

@@ -18,9 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tocsin.api.declared_apps import read_apps
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.signals import Hangups, stop_on_signals
-from tocsin.config import Config, check, load, written_apps
+from tocsin.config import Config, load, read
 from tocsin.config import show as show_tree
 from tocsin.settings import WrongSetting
+from tocsin.tls import unusable_files
 from tocsin.wiring import serve as serve_config
 
 ConfigFile = Annotated[
@@ -152,11 +153,12 @@ def check_config(
     """Say everything that is wrong with a configuration, setting by setting.
 
     Each with its value (secrets masked), what is allowed and the nearest name that there is. Exit
-    code 0 means that nothing is wrong. The environment (TOCSIN_…) is taken in as `serve` would.
+    code 0 means that nothing is wrong. The environment (TOCSIN_…) is taken in as `serve` would, and
+    the files that are named are looked at: certificates, keys, credentials.
     """
     screen = Screen(is_json=is_json)
-    apps = written_apps(file, os.environ)
-    faults = [*check(file, os.environ), *read_apps(apps, os.environ)[1]]
+    config, faults = read(file=file, environment=os.environ)
+    faults += [*unusable_files(config), *read_apps(config.apps, os.environ)[1]]
 
     def show() -> None:
         for fault in faults:

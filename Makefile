@@ -1,7 +1,7 @@
 # One entry for everything. Each target sets up .venv by itself; nothing has to be run before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup judges demo test check fix unit contract sim trouble bench docs dist serve new-channel
+.PHONY: help setup judges demo test check fix unit contract sim trouble soak bench docs dist serve new-channel
 
 BIN := .venv/bin
 PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
@@ -11,6 +11,8 @@ ARGS ?=
 # Where `make serve` keeps its data, and the port it listens on.
 DATA ?= data
 PORT ?= 8080
+# How long `make soak` goes on.
+SECONDS ?= 180
 # The vendor that `make new-channel` begins, as in: make new-channel NAME=acme
 NAME ?=
 
@@ -49,6 +51,9 @@ sim: setup  ## run the simulator; SEED=n repeats one run
 
 trouble: setup  ## try every trouble of every length with up to 2,000 devices (long: 520 cases, up to a minute each)
 	@TOCSIN_TROUBLE=1 $(BIN)/pytest tests/sim/test_trouble.py tests/wire/test_trouble.py --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+soak: setup  ## pester a served process for SECONDS=180 and see that its memory stays
+	@TOCSIN_SOAK_S=$(SECONDS) $(BIN)/pytest tests/wire/test_soak.py tests/wire/test_hostile.py tests/wire/test_hostile_service.py $(ARGS)
 
 bench: setup  ## print the figures, each as a ratio against something run beside it
 	@$(BIN)/python -m benchmarks $(ARGS)

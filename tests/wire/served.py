@@ -67,10 +67,15 @@ async def process_of(folder: Path, **settings: str) -> AsyncIterator[Process]:
 
 @asynccontextmanager
 async def logging_process(
-    folder: Path, log: Path, settings: Mapping[str, str]
+    folder: Path, log: Path, settings: Mapping[str, str], open_files: int = 0
 ) -> AsyncIterator[Process]:
-    """Serve the folder, logging JSON lines to `log`; who leaves the block has seen it end."""
-    process = await start(folder, {"TOCSIN_LOG_FORMAT": "json", **settings}, log)
+    """Serve the folder, logging JSON lines to `log`; who leaves the block has seen it end.
+
+    `open_files` is the process's limit of them; 0 leaves what this one has.
+    """
+    process = await start(
+        folder, {"TOCSIN_LOG_FORMAT": "json", **settings}, log, open_files=open_files
+    )
     try:
         yield process
     finally:
@@ -78,13 +83,20 @@ async def logging_process(
 
 
 async def start(
-    folder: Path, settings: Mapping[str, str] = {}, log: Path | None = None, *, port: int = 0
+    folder: Path,
+    settings: Mapping[str, str] = {},
+    log: Path | None = None,
+    *,
+    port: int = 0,
+    open_files: int = 0,
 ) -> Process:
     """Start a process and wait until it listens; it appends what it logs to `log`."""
+    limited = ("/bin/sh", "-c", f'ulimit -n {open_files}; exec "$0" "$@"') if open_files else ()
     where = ("--data", str(folder), "--port", str(port))
     command = ("-m", "tocsin.cli.main", "serve", *where, "--json")
     with (log or Path(os.devnull)).open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
+            *limited,
             sys.executable,
             *command,
             stdin=asyncio.subprocess.DEVNULL,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address, ip_network
 from typing import get_args
 
+from tocsin.domain.bounded import network_of
 from tocsin.http_server.bounds import Reason
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
@@ -109,7 +110,7 @@ class Connections:
 
     def admit(self, host: str) -> Place | None:
         """A place for a connection from `host`, or None: then it is to be closed at once."""
-        network = "" if self._is_proxy(host) else network_of(host)
+        network = "" if self._is_proxy(host) else client_of(host)
         if not self.enter(network):
             return None
         place = Place(self, network)
@@ -180,7 +181,7 @@ class Connections:
                 "connections were closed: open files are at their limit",
                 closed=scarce,
                 connections=self._open,
-                connections_max=self.places,
+                places=self.places,
                 advice=FILES_ADVICE,
             )
         if crowded := self._untold.pop("address", 0):
@@ -214,20 +215,17 @@ class Connections:
             self._metrics.count("connections_closed", number, reason=reason)
 
 
-def network_of(host: str) -> str:
-    """What counts as one client address: an IPv4 address, the /64 of an IPv6 one.
+def client_of(host: str) -> str:
+    """What counts as one client address, as the lock-out counts it (`network_of`).
 
     Empty for what is never limited: this machine, and what is no address.
     """
+    network = network_of(host)
     try:
-        address = ip_address(host)
+        is_limited = not (ip_address(host).is_loopback or ip_network(network).is_loopback)
     except ValueError:
-        return ""
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is None:
-            return "" if address.is_loopback else f"{int(address) >> 64:x}/64"
-        address = address.ipv4_mapped
-    return "" if address.is_loopback else str(address)
+        is_limited = False
+    return network if is_limited else ""
 
 
 def _nothing() -> None:

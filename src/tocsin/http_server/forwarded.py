@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tocsin.http_server.connections import Connections, network_of
+from tocsin.http_server.connections import Connections, client_of
 
 PEER = "tocsin.peer"
 TRY_LATER = {"type": "websocket.close", "code": 1013, "reason": "try again later"}
@@ -43,7 +43,7 @@ class ForwardedClients:
         if client is None or client == scope[PEER]:
             await self._app(scope, receive, send)
             return
-        network = network_of(client[0])
+        network = client_of(client[0])
         if not self._connections.enter(network):
             await _refuse(scope, receive, send)
             return

@@ -68,6 +68,16 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
     return keys
 
 
+def missing(folder: Path) -> SetupError:
+    """What to say of a folder without a database, rather than make one where a name is mistyped."""
+    what = "is no data folder: it has no database" if folder.is_dir() else "does not exist"
+    return SetupError(
+        f"{folder} {what}",
+        "name the service's folder: --data DIR (or TOCSIN_DATA). A new one is made by tocsin serve "
+        "--data DIR, and without a service by tocsin app add --new",
+    )
+
+
 def refuse_emptied(folder: Path, *, has_database: bool) -> None:
     """Refuse a folder without a database, or with an empty one, beside data of its past.
 

@@ -32,7 +32,7 @@ from tocsin.domain.checkup import Machine
 from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
-from tocsin.folder_check import INDEX, KEY_FILE, folder_keys, refuse_emptied, unusable
+from tocsin.folder_check import INDEX, KEY_FILE, folder_keys, missing, refuse_emptied, unusable
 from tocsin.metrics import Metrics
 from tocsin.ports import Authorities, Bus, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
@@ -65,11 +65,12 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def open_service(config: Config) -> AsyncIterator[Service]:
+async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[Service]:
     """Open the data folder: the store under its lock, and what an operator can do with it.
 
-    Raises `SetupError` for what the operator can put right: a folder that another process has or
-    that is not ours to use, a bad secret key. `StoreError` is for a database that is broken.
+    Where there is none it is made, if `makes` says so, and otherwise refused. Raises `SetupError`
+    for what the operator can put right: a folder that another process has or that is not ours to
+    use, a bad secret key. `StoreError` is for a database that is broken.
     """
     folder = Path(config.data)
     clock = SystemClock()
@@ -77,7 +78,7 @@ async def open_service(config: Config) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         # Tokens and texts lie here as they are: whatever is made, only its owner may read it.
         stack.callback(os.umask, os.umask(0o077))
-        store, snapshots = await _open_store(config, clock, metrics, stack)
+        store, snapshots = await _open_store(config, clock, metrics, stack, makes=makes)
         apps = [app for number in await store.apps() if (app := await store.app(number))]
         keys = folder_keys(folder, config, apps)
         vault = AesVault(*keys)
@@ -170,7 +171,12 @@ def _keyring(folder: Path, config: Config, keys: Sequence[bytes], vault: AesVaul
 
 
 async def _open_store(
-    config: Config, clock: Clock, metrics: Metrics, stack: contextlib.AsyncExitStack
+    config: Config,
+    clock: Clock,
+    metrics: Metrics,
+    stack: contextlib.AsyncExitStack,
+    *,
+    makes: bool,
 ) -> tuple[Store, Snapshots]:
     if config.store.kind == "memory":
         from tocsin.adapters.memory import MemoryStore
@@ -184,7 +190,10 @@ async def _open_store(
     folder = Path(config.data)
     store = SqliteStore(folder, clock, metrics=metrics)
     try:
-        refuse_emptied(folder, has_database=(folder / DATABASE).exists())
+        has_database = (folder / DATABASE).exists()
+        refuse_emptied(folder, has_database=has_database)
+        if not (makes or has_database):
+            raise missing(folder)
         await store.start(stack)
         _withhold(folder)
     except SchemaTooNew as fault:

@@ -72,20 +72,30 @@ def test_every_command_says_what_it_does_and_shows_how() -> None:
         (("credential", "add", "apns", "--sandbox", "http://127.0.0.1:9"), 3, ": tocsin sandbox"),
         (("task", "recall", "TASK", "--desc", "D"), EXIT_USAGE, "--title TEXT"),
         (("account", "delete", "ann"), EXIT_USAGE, "--yes"),
-        (("task", "list", "--data", "nowhere"), EXIT_REFUSED, "tocsin serve --data nowhere"),
+        (("task", "list", "--data", "nowhere"), EXIT_REFUSED, "data folder nowhere does not exist"),
+        (("task", "list", "--data", "."), EXIT_REFUSED, "tocsin serve --data ."),
+        (("app", "list", "--data", "nowhere"), EXIT_REFUSED, "nowhere does not exist"),
+        (("app", "add", "1", "--data", "nowhere"), EXIT_REFUSED, "tocsin app add --new"),
+        (("app", "list", "--data", "."), EXIT_REFUSED, ". is no data folder"),
         (("demo", "--break", "everything"), EXIT_USAGE, "lost-job"),
         (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "bundle_id"),
         (("credential", "add", "apns", "--private-key", "@nowhere.p8"), EXIT_USAGE, "nowhere.p8"),
     ],
 )
 def test_a_fault_says_what_to_do_and_has_its_exit_code(
-    words: tuple[str, ...], exit_code: int, says: str, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...],
+    exit_code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
     result = call(*words)
     assert result.exit_code == exit_code, result.output
     assert says in result.stderr
     assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("key", ["ab" * 31, "not hexadecimal"])
@@ -109,7 +119,7 @@ def test_a_database_that_is_broken_is_not_said_to_be_in_use(tmp_path: Path) -> N
 
 def test_an_app_is_said_to_be_added_once_and_changed_after(tmp_path: Path) -> None:
     words = ("app", "add", "1400000001", "--data", str(tmp_path / "data"))
-    assert call(*words).stdout.startswith("added\n")
+    assert call(*words, "--new").stdout.startswith("added\n")
     assert call(*words, "--disable").stdout.startswith("changed\n")
     told = msgspec.json.decode(call(*words, "--no-push", "--json").stdout)
     assert [told[name] for name in ("done", "is_enabled", "is_push_enabled")] == [

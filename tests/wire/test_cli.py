@@ -55,7 +55,7 @@ async def ask(*words: str) -> Any:
 
 async def add_app(data: Path, app: str) -> None:
     words = ("app", "add", app, "--key", KEY, "--admin", "admin", "--profile", "unlimited")
-    await ask(*words, "--data", str(data))
+    await ask(*words, "--new", "--data", str(data))
 
 
 async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) -> None:

@@ -81,7 +81,7 @@ async def test_an_open_folder_is_left_as_it_is_and_its_files_are_not(tmp_path: P
 
 
 def test_an_operators_command_makes_private_files_too(tmp_path: Path) -> None:
-    words = ["app", "add", "1400000001", "--data", str(tmp_path / "data")]
+    words = ["app", "add", "1400000001", "--new", "--data", str(tmp_path / "data")]
     assert CliRunner().invoke(build(), words).exit_code == 0
     assert "tocsin.db" in made(tmp_path / "data")
     assert open_to_others(tmp_path) == {}

@@ -156,7 +156,7 @@ async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path:
         for name, value in msgspec.to_builtins(apns_settings()).items()
         if value
     ]
-    assert (await call("app", "add", str(APP), *data)).exit_code == 0
+    assert (await call("app", "add", str(APP), "--new", *data)).exit_code == 0
     refused = [
         await call("credential", "add", "apns", *settings, "--proxy", bad, *data),
         await call("serve", *data, TOCSIN_HTTP_PROXY=bad),

@@ -23,6 +23,8 @@ OwnPrefix = Annotated[
     ),
 ]
 
+NewFolder = Annotated[bool, typer.Option("--new", help="Make the data folder if there is none.")]
+
 
 def app_add(
     sdkappid: SdkAppId,
@@ -57,6 +59,7 @@ def app_add(
         typer.Option("--push/--no-push", help="Whether it may push. Default: it may."),
     ] = None,
     own_registration_ids: OwnPrefix = None,
+    makes_folder: NewFolder = False,
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
@@ -78,7 +81,7 @@ def app_add(
     }
 
     async def work() -> None:
-        async with operator_of(data) as operator:
+        async with operator_of(data, makes=makes_folder) as operator:
             facts = {name: value for name, value in told.items() if value is not None}
             app = await operator.app_add(sdkappid, facts)
 

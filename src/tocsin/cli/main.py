@@ -82,6 +82,7 @@ ROWS: tuple[Row, ...] = (
         (
             "tocsin app add 1400000001 --key KEY --admin admin --data data",
             "tocsin app add 1400000001 --profile unlimited --data data",
+            "tocsin app add 1400000001 --admin admin --new --data data",
             "tocsin app add 1400000001 --disable --data data",
             "tocsin app add 1400000001 --own-registration-ids dev- --data data",
         ),

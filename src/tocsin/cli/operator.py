@@ -136,8 +136,8 @@ class Operator(Protocol):
 
 
 @asynccontextmanager
-async def operator_of(data: Path) -> AsyncIterator[Operator]:
-    """The operator of a data folder."""
+async def operator_of(data: Path, *, makes: bool = False) -> AsyncIterator[Operator]:
+    """The operator of a data folder; one that is not there is made only if `makes` says so."""
     path = admin_socket(data)
     if path is not None:
         async with AdminSocket(path) as admin:
@@ -145,5 +145,5 @@ async def operator_of(data: Path) -> AsyncIterator[Operator]:
         return
     # What it comes to is the command's to say.
     configure("critical", json=False, stream=sys.stderr)
-    async with open_service(load(data=data, environment=os.environ)) as service:
+    async with open_service(load(data=data, environment=os.environ), makes=makes) as service:
         yield service.operator

@@ -108,6 +108,12 @@ async def _complete(target: Target) -> Target:
 
 def _admin(target: Target) -> AdminSocket:
     path = admin_socket(target.data)
+    if path is None and not target.data.is_dir():
+        raise Fault(
+            f"the data folder {target.data} does not exist",
+            "name the one of the running service with --data, or another service with "
+            "--url --app --as --usersig",
+        )
     if path is None:
         raise Fault(
             f"no service is running on the data folder {target.data}",

@@ -210,8 +210,17 @@ class Operator(CredentialVerbs, AccountVerbs):
     async def app_remove(self, sdkappid: int) -> dict[str, Any]:
         """Go on with the removal of an app and of all that it has, or begin it.
 
-        Answers what was removed, and in `is_gone` whether nothing is left; else ask again.
+        Answers what was removed, and in `is_gone` whether nothing is left; else ask again. An app
+        whose credentials the configuration declares would come back: it is refused (70402).
         """
+        records = await self._store.credentials(sdkappid)
+        app = await self._app(sdkappid)
+        if not app.is_being_removed and any(it.is_declared for it in records):
+            raise CallError(
+                70402,
+                f"the configuration declares app {sdkappid}, and the next start would bring it "
+                "back: take it out of there first, then: tocsin reload",
+            )
         return msgspec.structs.asdict(await self._removing.remove(sdkappid))
 
     async def usersig(self, sdkappid: int, name: str, expire_s: int) -> str:

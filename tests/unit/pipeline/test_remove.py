@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tests.unit.pipeline.test_tick import ticker_of
@@ -16,6 +17,7 @@ from tocsin.adapters.vault import AesVault
 from tocsin.api.operator import Operator
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.account import Profile, import_accounts
+from tocsin.domain.app import Credential
 from tocsin.domain.audience import Condition
 from tocsin.errors import CallError
 from tocsin.pipeline.index import Indexer
@@ -153,3 +155,16 @@ async def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert [it["is_being_removed"] for it in await operator.app_list()] == [True]
     assert (await operator.app_remove(APP))["is_gone"]
     assert await operator.app_list() == []
+
+
+async def test_an_app_that_the_configuration_would_bring_back_is_refused(tmp_path: Path) -> None:
+    rig = await Rig(tmp_path).open("ann")
+    declared = Credential(app=APP, number=1, channel="fcm", settings=b"", is_declared=True)
+    await rig.store.update_credential(APP, 0, lambda _, __: declared)
+    with pytest.raises(CallError, match="tocsin reload"):
+        await rig.operator.app_remove(APP)
+    (shown,) = await rig.operator.app_list()
+    assert shown["is_enabled"]
+    left = replace(declared, is_declared=False)
+    await rig.store.update_credential(APP, 1, lambda _, __: left)
+    assert (await rig.operator.app_remove(APP))["is_gone"]

@@ -83,6 +83,7 @@ PRAGMA = re.compile(r"\s*# (noqa|type: ignore|pragma)\b.*")
 LEFTOVER = re.compile(r"\b(FIXME|TODO|XXX|HACK)\b")
 
 ENTRANCES = (
+    "tocsin.cli.entry",
     "tocsin.cli.main",
     "tocsin.cli.page",
     "tocsin.cli.settings_page",

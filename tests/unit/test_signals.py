@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from tests.patience import PATIENCE_S
+from tocsin.cli import entry
 from tocsin.cli.signals import Hangups
 
 
@@ -43,6 +44,18 @@ def test_each_hangup_asks_a_running_service(factory: object) -> None:
     hang_up()
     hangups.ignore()
     hang_up()
+
+
+@pytest.mark.parametrize(
+    ("words", "handler"), [(["serve", "--port", "0"], signal.SIG_IGN), (["listen"], signal.SIG_DFL)]
+)
+def test_one_before_the_commands_are_imported_ends_no_service(
+    words: list[str], handler: signal.Handlers
+) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    seen: list[object] = []
+    entry.main(words, lambda: seen.append(signal.getsignal(signal.SIGHUP)))
+    assert seen == [handler]
 
 
 def test_one_before_the_loop_runs_is_not_forgotten() -> None:

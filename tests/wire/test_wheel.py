@@ -38,7 +38,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         scripts = archive.read(next(it for it in archive.namelist() if "entry_points" in it))
     assert names == ours
-    assert b"tocsin=tocsin.cli.main:main" in scripts
+    assert b"tocsin=tocsin.cli.entry:main" in scripts
 
 
 def test_what_an_installation_needs_lies_beside_the_wheel(wheel: Path) -> None:

@@ -65,7 +65,7 @@ from tocsin.serving import (
 from tocsin.tls import Certificate
 
 Started = Callable[[Mapping[str, Any]], None]
-"""Told once calls are answered: `url`, `urls`, `metrics`, `pid`, `version`."""
+"""Told once calls are answered: `url`, `urls`, `metrics`, `pid`, `version`, how many `apps`."""
 OPEN_ADVICE = "set metrics.token (TOCSIN_METRICS_TOKEN), or let metrics.listen be on loopback"
 COLLECT_EVERY = (50_000, 20, 100)
 """New objects, and younger collections, before the collector looks at each generation."""
@@ -355,7 +355,7 @@ class _Running:
             await asyncio.wait([asyncio.create_task(it.is_open.wait()) for it in servers])
             self._log.info("serving", **_shown(status), folder=config.data)
             tell_plan(config, self._files, self._log)
-            started(status)
+            started({**status, "apps": len(await service.store.apps())})
             self._manager.ready(f"serving at {', '.join(urls)}")
             stop = asyncio.create_task(ended.wait())
             running = {stop, dispatching, *doors_open, *others}

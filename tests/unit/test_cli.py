@@ -18,6 +18,8 @@ from tocsin.cli.main import FIRST_STEPS, ROWS, SANDBOX_EXAMPLES, build
 from tocsin.cli.page import helps
 from tocsin.cli.push import losses_of
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Screen
+from tocsin.cli.serve import show_started
+from tocsin.config import Config
 from tocsin.sandbox.server import Sandbox
 
 EXAMPLES = [*FIRST_STEPS, *SANDBOX_EXAMPLES, *(it for row in ROWS for it in row.examples)]
@@ -174,6 +176,17 @@ key_file = "/nowhere/key"
         "apps[0].key_file",
     ]
     assert "/nowhere/key No such file or directory" in told[-1]["text"]
+
+
+@pytest.mark.parametrize("apps", [0, 1])
+def test_a_start_suggests_an_app_while_there_is_none(
+    apps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {"urls": ["http://[::1]:8080", "http://127.0.0.1:8080"], "apps": apps}
+    show_started(Screen(is_json=False), status, Config(data="d"))
+    said = capsys.readouterr()
+    assert "listening on http://[::1]:8080 and http://127.0.0.1:8080" in said.out
+    assert ("tocsin app add" in said.err) == (apps == 0)
 
 
 def test_show_config_masks_secrets(tmp_path: Path) -> None:

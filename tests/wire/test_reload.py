@@ -123,6 +123,7 @@ async def operated(folder: Path) -> AsyncIterator[Operated]:
 async def test_an_app_and_its_credential_come_without_a_command(tmp_path: Path) -> None:
     """As a container starts: nothing but files that are there."""
     async with operated(tmp_path) as service:
+        assert service.process.told["apps"] == 1
         ca = tmp_path / "chain.pem"
         async with Client(service.process.url, APP, "admin", key=KEY, ca_file=ca) as client:
             assert await client.multiaccount_import(["ann"]) == []

@@ -90,7 +90,7 @@ def serve(
         ended = stop_on_signals()
 
         def started(status: Mapping[str, Any]) -> None:
-            _started(screen, status, settings)
+            show_started(screen, status, settings)
 
         with contextlib.ExitStack() as stack:
             bar = _UpgradeBar(screen, stack)
@@ -131,13 +131,16 @@ class _UpgradeBar:
             self._bar.stop()
 
 
-def _started(screen: Screen, status: Mapping[str, Any], settings: Config) -> None:
+def show_started(screen: Screen, status: Mapping[str, Any], settings: Config) -> None:
+    """Say where the service listens, and what is next where nobody could call it yet."""
+
     def show() -> None:
         urls = " and ".join(f"[bold]{escape(url)}[/]" for url in status["urls"])
         screen.line(f"listening on {urls}  [dim]data in {settings.data}[/]")
-        screen.note(
-            f"[dim]next:[/]  tocsin app add 1400000001 --admin admin --data {settings.data}"
-        )
+        if not status["apps"]:
+            screen.note(
+                f"[dim]next:[/]  tocsin app add 1400000001 --admin admin --data {settings.data}"
+            )
 
     screen.result({**status, "data": settings.data}, show)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import msgspec
 import typer
@@ -16,15 +16,21 @@ from tocsin.cli.screen import EXIT_USAGE, Fault, Screen
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 
 
-def confirm(screen: Screen, question: str, *, is_sure: bool) -> None:
-    """Go on where `is_sure` or a person types y; else end the command, with nothing done."""
+def confirm(
+    screen: Screen, question: str, *, is_sure: bool, keyboard: TextIO | None = None
+) -> None:
+    """Go on where `is_sure` or a person types y; else end the command, with nothing done.
+
+    `keyboard` is where the answer comes from, standard input where none is told.
+    """
     if is_sure:
         return
-    if screen.is_json or not sys.stdin.isatty():
+    keyboard = keyboard or sys.stdin
+    if screen.is_json or not keyboard.isatty():
         what = "this cannot be undone, and nobody is there to be asked"
         screen.fail(Fault(what, "say --yes", exit_code=EXIT_USAGE))
     screen.err.print(f"{escape(question)} \\[y/N] ", end="")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if keyboard.readline().strip().lower() not in ("y", "yes"):
         screen.fail(Fault("nothing was done", "answer y, or say --yes"))
 
 

@@ -87,8 +87,10 @@ class Reloading:
             self._metrics.count("loop_errors", loop="reload")
             self._log.error("reload failed", exc_info=done)
             return Reloaded(taken=[], needs_restart=[], wrong=["failed: see the log"])
-        tell = self._log.error if done.wrong else self._log.info
-        tell("reloaded", **msgspec.structs.asdict(done))
+        if done.wrong:
+            self._log.error("not all could be reloaded", **msgspec.structs.asdict(done))
+        else:
+            self._log.info("reloaded", **msgspec.structs.asdict(done))
         return done
 
     async def _reload(self) -> Reloaded:

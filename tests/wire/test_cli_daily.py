@@ -136,7 +136,7 @@ async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
     shown = await call("doctor", "--data", str(stage.data))
     assert "process" in shown.output
     own = tmp_path / "data"
-    await ask("app", "add", app, "--admin", "admin", "--data", str(own))
+    await ask("app", "add", app, "--admin", "admin", "--new", "--data", str(own))
     alone = {it["check"]: it for it in await ask("doctor", "--data", str(own))}
     assert alone["service"]["todo"] == f"tocsin serve --data {own} --port 8080"
     assert "open files" not in alone

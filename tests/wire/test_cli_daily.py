@@ -133,6 +133,7 @@ async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
         assert found[check]["level"] == "ok", found[check]
     assert found[f"credential 1 of {app}, fcm"]["said"] == "ready"
     assert found[f"vendor of credential 1 of {app}"]["level"] == "ok"
+    assert (found["clock"]["level"], found["clock"]["said"]) == ("ok", "as 127.0.0.1's")
     shown = await call("doctor", "--data", str(stage.data))
     assert "process" in shown.output
     own = tmp_path / "data"

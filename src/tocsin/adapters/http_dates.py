@@ -36,5 +36,6 @@ class SeenDates:
                 told = parsedate_to_datetime(date).timestamp()
             except (ValueError, OverflowError):
                 continue
-            found[urlsplit(origin).hostname or origin] = at - told
+            # Its second had begun, and nobody knows how long ago.
+            found[urlsplit(origin).hostname or origin] = at - (told + 0.5)
         return found

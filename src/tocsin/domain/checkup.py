@@ -18,6 +18,8 @@ something keeps that from happening."""
 FILES_WARN_SHARE = 0.7
 FILES_BAD_SHARE = 0.9
 """Of the files that the process may have open."""
+SKEW_SEEN_S = 2.0
+"""A Date has whole seconds, and an answer takes a while to come."""
 SKEW_WARN_S = 10.0
 SKEW_BAD_S = 60.0
 """Between our clock and a vendor's: tokens that we sign, and UserSigs, are judged by the clock."""
@@ -104,7 +106,9 @@ def judge_clocks(skews: Mapping[str, float], *, has_credentials: bool) -> list[F
     for host, skew_s in sorted(skews.items()):
         level = _level(abs(skew_s), warn=SKEW_WARN_S, bad=SKEW_BAD_S)
         side = "ahead of" if skew_s > 0 else "behind"
-        said = f"{abs(skew_s):.0f} s {side} {host}'s" if round(skew_s) else f"as {host}'s"
+        said = (
+            f"{abs(skew_s):.0f} s {side} {host}'s" if abs(skew_s) >= SKEW_SEEN_S else f"as {host}'s"
+        )
         todo = "set this machine's clock, and keep it set: timedatectl set-ntp true"
         found.append(_finding("clock", level, said, todo))
     return found

@@ -12,6 +12,7 @@ import httptools
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Call, Connection, Effect, Reply, Serve
 from tocsin.sandbox.hang_up import hang_up
+from tocsin.sandbox.http_date import http_date
 
 BODY_BYTES_MAX = 1 << 20
 HEADER_BYTES_MAX = 65_536
@@ -126,7 +127,7 @@ class Http1(asyncio.Protocol):
     async def _answer_slowly(self, reply: Reply, effect: Effect, *, keeps_alive: bool) -> None:
         await self._clock.sleep(effect.first_byte_s)
         close = effect.close or not keeps_alive
-        self._transport.write(_head(reply, close=close))
+        self._transport.write(self._head(reply, close=close))
         if effect.body_s:
             await self._clock.sleep(effect.body_s)
         self._transport.write(reply.body)
@@ -137,17 +138,17 @@ class Http1(asyncio.Protocol):
         self._work()
 
     def _write(self, reply: Reply, *, close: bool) -> None:
-        self._transport.write(_head(reply, close=close) + reply.body)
+        self._transport.write(self._head(reply, close=close) + reply.body)
 
-
-def _head(reply: Reply, *, close: bool) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
-    lines += [f"{name}: {value}" for name, value in reply.headers]
-    if not any(name == "content-length" for name, _ in reply.headers):
-        lines.append(f"content-length: {len(reply.body)}")
-    if close:
-        lines.append("connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    def _head(self, reply: Reply, *, close: bool) -> bytes:
+        lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
+        lines.append(f"date: {http_date(self._clock.now())}")
+        lines += [f"{name}: {value}" for name, value in reply.headers]
+        if not any(name == "content-length" for name, _ in reply.headers):
+            lines.append(f"content-length: {len(reply.body)}")
+        if close:
+            lines.append("connection: close")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _phrase(status: int) -> str:

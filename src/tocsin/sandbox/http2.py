@@ -29,6 +29,7 @@ from jh2.hpack import (  # type: ignore[import-untyped]
 from tocsin.clock import Clock
 from tocsin.sandbox.exchange import Call, Connection, Effect, Reply, Serve
 from tocsin.sandbox.hang_up import hang_up
+from tocsin.sandbox.http_date import http_date
 
 BODY_BYTES_MAX = 65_535
 CONNECTION_WINDOW_BYTES = 1 << 24
@@ -254,6 +255,7 @@ class Http2(asyncio.Protocol):
         # Never indexed: ids differ in each answer and would only churn the client's table.
         headers = [NeverIndexedHeaderTuple(name, value) for name, value in reply.headers]
         headers.insert(0, HeaderTuple(":status", str(reply.status)))
+        headers.append(HeaderTuple("date", http_date(self._clock.now())))
         try:
             self._h2.send_headers(stream, headers, end_stream=not reply.body)
         except ProtocolError:

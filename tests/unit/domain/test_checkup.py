@@ -75,6 +75,8 @@ def test_a_clock_that_is_wrong_names_the_side_and_the_vendor() -> None:
     ahead, behind = judge_clocks({"b.example": -120, "a.example": 61.2}, has_credentials=True)
     assert ahead.said == "61 s ahead of a.example's"
     assert behind.said == "120 s behind b.example's"
+    (same,) = judge_clocks({"a.example": -1.9}, has_credentials=True)
+    assert same.said == "as a.example's"
 
 
 def test_a_clock_that_nobody_has_told_is_compared_with_none() -> None:

@@ -36,6 +36,7 @@ async def test_what_is_asked_in_a_wrong_way_gets_the_envelope(
             (f"GET /v4/nothing HTTP/1.1\r\n{UPGRADE}", b"", (200, 60009)),
             (f"GET /v4/online HTTP/1.1\r\n{ONLINE_WITHOUT_KEY}", b"", (200, 60002)),
             (f"POST /v4/online HTTP/1.1\r\n{UPGRADE}\r\nContent-Length: 2", b"ab", (200, 60002)),
+            (f"POST /v4/online HTTP/1.1\r\n{UPGRADE}", b"", (200, 60002)),
             # The body counts, whatever else the head offers.
             (f"POST {right} HTTP/1.1\r\n{UPGRADE}\r\nContent-Length: 2", b"{}", (200, 0)),
             (f"POST {right} HTTP/1.1\r\n{UPGRADE}\r\nContent-Length: 2", b"ab", (200, 90001)),

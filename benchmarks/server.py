@@ -31,9 +31,10 @@ from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
-from tocsin.api.app import HEADERS, RestApi, receive_body
+from tocsin.api.app import JSON, RestApi, receive_body
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
+from tocsin.api.cors import VARY
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
@@ -104,7 +105,7 @@ def over_redis(connections: Sequence[AsyncRedis]) -> Application:
 
 
 async def respond(send: Send, body: bytes) -> None:
-    headers = [*HEADERS, (b"content-length", str(len(body)).encode())]
+    headers = [JSON, (b"content-length", str(len(body)).encode()), VARY]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

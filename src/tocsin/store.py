@@ -92,6 +92,14 @@ class Store(Protocol):
         """Every app's sdkappid, in rising order."""
         ...
 
+    @property
+    def app_version(self) -> int:
+        """Grows with each change of an app's row, so that copies know when they are old.
+
+        It grows after the row is there: who reads it first and then the rows has none too old.
+        """
+        ...
+
     async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
         """Create or change an app."""
         ...

@@ -22,6 +22,7 @@ from tocsin.api import admin, metrics_page, v1
 from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
+from tocsin.api.cors import Cors
 from tocsin.api.declaring import Declaring
 from tocsin.api.devices import DeviceDoors
 from tocsin.api.doors import Doors, create_rooms
@@ -258,8 +259,9 @@ class _Running:
         service = self._service
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
         books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
-        pages = DeviceDoors(registrar, hub)
-        key = WebPushKey(service.store, service.vault)
+        cors = Cors(service.store)
+        pages = DeviceDoors(registrar, hub, cors)
+        key = WebPushKey(service.store, service.vault, cors)
         routes = [
             *books.routes(),
             *key.routes(),
@@ -267,7 +269,7 @@ class _Running:
             *ReceiptDoors(receiving).routes(),
         ]
         rooms = create_rooms(self._missing, routes)
-        rest = RestApi(desk, doorkeeper, service.metrics)
+        rest = RestApi(desk, doorkeeper, service.metrics, cors)
         return Doors(rest, rooms, OnlineSocket(hub))
 
     async def _feed(self) -> None:

@@ -58,9 +58,7 @@ async def test_the_seed_pages_sample_over_the_wire(served: Served) -> None:
     await told(served, "timpush/add_tag", {"UserTags": rows})
     reply = await post(served, "timpush/get_tag", SEED_REQUEST)
     assert reply.json() == SEED_ANSWER
-    assert reply.headers["access-control-allow-origin"] == "*"
-    assert reply.headers["access-control-allow-headers"] == "X-Requested-With"
-    assert reply.headers["access-control-allow-methods"] == "POST"
+    assert not [name for name in reply.headers if name.startswith("access-control")]
 
 
 async def test_a_connection_is_kept_and_chunks_are_read(served: Served) -> None:

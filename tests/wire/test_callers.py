@@ -69,3 +69,33 @@ async def test_registrations_count_by_the_address_behind_the_proxy(
     async with connect(url, additional_headers=forwarded, open_timeout=PATIENCE_S) as phone:
         await phone.send(msgspec.json.encode(hello))
         assert msgspec.json.decode(await phone.recv())["type"] == "registered"
+
+
+async def test_a_page_of_another_origin_registers_a_device(served: Served, page: Page) -> None:
+    """As a browser does it: the question first, then the call, over one connection."""
+    origin = "https://app.example.com"
+    path = "/v1/devices/register"
+    question = {
+        "Origin": origin,
+        "Access_Control_Request_Method": "POST",
+        "Access_Control_Request_Headers": "content-type",
+    }
+    reply = await page.send("OPTIONS", path, **question)
+    assert (reply.status, reply.json()["ErrorCode"]) == (200, 60002)
+    assert "access-control-allow-origin" not in reply.headers
+    await served.admin.app_add(APP, {"origins": [origin]})
+    reply = await page.send("OPTIONS", path, **question)
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["access-control-allow-origin"] == origin
+    assert reply.headers["access-control-allow-headers"] == "Content-Type, X-Requested-With"
+    assert reply.headers["access-control-max-age"] == "7200"
+    assert reply.headers["vary"] == "Origin"
+    appkey = (await served.admin.app_show(APP))["appkey"]
+    hello = {"type": "hello", "sdkappid": APP, "appkey": appkey}
+    reply = await page.send("POST", path, hello, Origin=origin, Content_Type="application/json")
+    assert reply.json()["ErrorCode"] == 0
+    assert reply.headers["access-control-allow-origin"] == origin
+    reply = await page.send("POST", path, hello, Origin="https://evil.example")
+    assert "access-control-allow-origin" not in reply.headers
+    reply = await page.send("OPTIONS", "/v4/timpush/push", **question)
+    assert (reply.status, reply.headers["access-control-allow-origin"]) == (204, origin)

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY, Rig
+from tocsin.api.cors import Cors
 from tocsin.api.devices import BODY_MAX_BYTES, DeviceDoors
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.wire import Refused, Wire
@@ -67,7 +68,7 @@ class Served:
 async def serving(settings: OnlineSettings | None = None) -> AsyncIterator[Served]:
     rig = await Rig().open("ann", "bob")
     rig.hub = rig.new_hub(settings)
-    doors = DeviceDoors(rig.registrar, rig.hub)
+    doors = DeviceDoors(rig.registrar, rig.hub, Cors(rig.store))
     app = Starlette(routes=[WebSocketRoute(PATH, OnlineSocket(rig.hub)), *doors.routes()])
     config = uvicorn.Config(
         app,

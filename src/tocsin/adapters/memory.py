@@ -90,6 +90,7 @@ class MemoryStore:
         self._mark = CollapseMark(mark)
         self._fault = fault
         self._shelves: dict[int, Shelf] = {}
+        self.app_version = 0
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Nothing to open, nothing to close."""
@@ -121,6 +122,7 @@ class MemoryStore:
             assert row.sdkappid == app, row.sdkappid
             step.put(step.shelf.row, "app", row)
             step.put(self._shelves, app, step.shelf)
+        self.app_version += 1
         return row
 
     async def reserve_prefix(
@@ -132,6 +134,7 @@ class MemoryStore:
             row = change(step.shelf.app, users[:PREFIXED_MAX])
             assert row.sdkappid == app, row.sdkappid
             step.put(step.shelf.row, "app", row)
+        self.app_version += 1
         return row
 
     async def remove_rows(self, app: int, limit: int) -> RowsRemoved:
@@ -147,6 +150,7 @@ class MemoryStore:
                 return False
             # The shelf stays for the numbers that were given.
             step.drop(step.shelf.row, "app")
+        self.app_version += 1
         return True
 
     async def credentials(self, app: int) -> list[Credential]:

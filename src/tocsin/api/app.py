@@ -16,6 +16,7 @@ from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Call, Desk
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
+from tocsin.api.cors import VARY, Cors, Header, origin_of
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
@@ -29,13 +30,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"application/json"),
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-headers", b"X-Requested-With"),
-    (b"access-control-allow-methods", b"POST"),
-)
-"""Those of the documents' sample (34620)."""
+JSON = (b"content-type", b"application/json")
 
 
 class Gone(Exception):
@@ -71,11 +66,14 @@ class Rates:
 class RestApi:
     """`/v4/<service>/<command>`."""
 
-    def __init__(self, desk: Desk, doorkeeper: Doorkeeper, metrics: Metrics) -> None:
+    def __init__(
+        self, desk: Desk, doorkeeper: Doorkeeper, metrics: Metrics, cors: Cors | None = None
+    ) -> None:
         self._desk = desk
         self._doorkeeper = doorkeeper
         self._metrics = metrics
         self._clock = desk.clock
+        self._cors = cors or Cors(desk.store)
         self._rates = Rates(desk.clock)
         self._encode = msgspec.json.Encoder().encode
         self._log = get_logger(__name__)
@@ -83,6 +81,13 @@ class RestApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._clock.monotonic()
         command = BY_PATH.get(scope["path"])
+        origin = origin_of(scope["headers"])
+        if origin and command is not None:
+            allowed = await self._cors.preflight(scope["method"], scope["headers"])
+            if allowed is not None:
+                await send({"type": "http.response.start", "status": 204, "headers": allowed})
+                await send({"type": "http.response.body", "body": b""})
+                return
         try:
             answer = await self._answer(command, scope, receive)
         except Gone:
@@ -90,7 +95,9 @@ class RestApi:
         name = name_of(command, scope["path"])
         self._metrics.count("calls", command=name, code=answer.code)
         self._metrics.observe("call_seconds", self._clock.monotonic() - began, command=name)
-        await self._send(answer, send)
+        # A query costs something to read again, so only for a page.
+        cors = await self._cors.of_call(origin, _app_of(scope)) if origin else [VARY]
+        await self._send(answer, cors, send)
 
     async def _answer(self, command: Command | None, scope: Scope, receive: Receive) -> Answer:
         if command is None:
@@ -123,9 +130,9 @@ class RestApi:
         body = read_body(raw, command.bad_json, is_fieldless=command.is_fieldless)
         return await command.handle(self._desk, Call(caller.app, caller.identifier, body))
 
-    async def _send(self, answer: Answer, send: Send) -> None:
+    async def _send(self, answer: Answer, cors: list[Header], send: Send) -> None:
         body = self._encode(answer)
-        headers = [*HEADERS, (b"content-length", str(len(body)).encode())]
+        headers = [JSON, (b"content-length", str(len(body)).encode()), *cors]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -135,6 +142,15 @@ def name_of(command: Command | None, path: str) -> str:
     if command is None:
         return "unserved" if path in FAMILY_OF else "unknown"
     return f"{command.service}/{command.name}"
+
+
+def _app_of(scope: Scope) -> int:
+    """The app that a URL is about, also where the call is refused; 0 where it is about none."""
+    try:
+        text = read_query(scope["query_string"]).get("sdkappid", "")
+    except CallError:
+        return 0
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 async def receive_body(scope: Scope, receive: Receive, most: int) -> bytes:

@@ -20,7 +20,9 @@ from tocsin.channels.credential_files import read_settings, read_value, settings
 from tocsin.channels.credentials import check_settings
 from tocsin.channels.registry import VENDORS
 from tocsin.channels.shared_keys import plain_key
+from tocsin.domain.origin import normal_origins
 from tocsin.domain.proxy import check_proxy
+from tocsin.errors import CallError
 from tocsin.settings import MASK, WrongSetting, near
 
 SDKAPPID = "sdkappid"
@@ -205,6 +207,11 @@ class _Reader:
         if name == "admins" and not _are_names(facts[name]):
             allowed = f"up to {ADMINS_MAX} names of 1 to 32 printable ASCII characters"
             self.tell(f"{path}.{name}", value=msgspec.json.encode(value).decode(), allowed=allowed)
+        if name == "origins":
+            try:
+                facts[name] = normal_origins(facts[name])
+            except CallError as fault:
+                self.tell(f"{path}.{name}", what=fault.info)
 
     def _key(self, path: str, app: Mapping[str, Any]) -> str | None:
         named = [name for name in KEY_SOURCES if name in app]

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tocsin.api.cors import Cors, Header, origin_of
 from tocsin.domain.device import PUSH_PLATFORMS, Device
 from tocsin.domain.task import Stage
 from tocsin.errors import CallError, StoreError
@@ -83,14 +84,15 @@ class PollDone(Done, kw_only=True):
     """`push`, `revoke` and `acked` frames, as a socket would get them."""
 
 
-Body = TypeVar("Body", bound=Struct)
+Body = TypeVar("Body", bound="HelloFrame | Proof")
 
 
 class DeviceDoors:
     """The calls of `/v1/devices/`."""
 
-    def __init__(self, registrar: Registrar, hub: Hub) -> None:
+    def __init__(self, registrar: Registrar, hub: Hub, cors: Cors) -> None:
         self._registrar = registrar
+        self._cors = cors
         self._hub = hub
         self._log = get_logger(__name__)
 
@@ -111,6 +113,10 @@ class DeviceDoors:
         self, name: str, call: Callable[[Request], Awaitable[Done]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            asked = request.scope["headers"]
+            allowed = await self._cors.preflight(request.method, asked)
+            if allowed is not None:
+                return _with_headers(Response(status_code=204), allowed)
             try:
                 if request.method != "POST":
                     raise CallError(60002)  # noqa: TRY301 - one envelope for all refusals
@@ -123,7 +129,9 @@ class DeviceDoors:
             except ClientDisconnect:
                 # The body never became whole: nobody waits for an answer.
                 return Response(status_code=400)
-            return Response(msgspec.json.encode(done), media_type="application/json")
+            response = Response(msgspec.json.encode(done), media_type="application/json")
+            app = getattr(request.state, "sdkappid", 0)
+            return _with_headers(response, await self._cors.of_call(origin_of(asked), app))
 
         return answer
 
@@ -173,8 +181,16 @@ async def _read(request: Request, form: type[Body]) -> Body:
             raise CallError(60002, f"body is over {BODY_MAX_BYTES} bytes")
         parts.append(part)
     try:
-        return msgspec.json.decode(b"".join(parts), type=form)
+        body = msgspec.json.decode(b"".join(parts), type=form)
     except msgspec.ValidationError as fault:
         raise CallError(70402, str(fault)) from fault
     except (msgspec.DecodeError, RecursionError) as fault:
         raise CallError(60003) from fault
+    # Whatever becomes of the call: the page that made it may read the answer if this app says so.
+    request.state.sdkappid = body.sdkappid
+    return body
+
+
+def _with_headers(response: Response, headers: list[Header]) -> Response:
+    response.raw_headers.extend(headers)
+    return response

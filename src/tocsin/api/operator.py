@@ -26,6 +26,7 @@ from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
 from tocsin.domain.erasure import Kept, keyed_name
 from tocsin.domain.names import check_prefix, refuse_reserved
+from tocsin.domain.origin import normal_origins
 from tocsin.domain.quota import Limits
 from tocsin.errors import CallError
 from tocsin.pipeline.erase import Erasing
@@ -56,6 +57,7 @@ class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     can_delete_accounts: bool | None = None
     reimport_after_s: Annotated[int, Meta(ge=0)] | None = None
     own_registration_ids: str | None = None
+    origins: tuple[str, ...] | None = None
 
 
 SHOWN = (
@@ -72,6 +74,7 @@ SHOWN = (
     "can_delete_accounts",
     "reimport_after_s",
     "own_registration_ids",
+    "origins",
     "attr_names",
     "attr_types",
 )
@@ -126,6 +129,8 @@ class Operator(CredentialVerbs, AccountVerbs):
         A key that was made here is in the answer, this once.
         """
         told = convert(facts, AppFacts)
+        if told.origins is not None:
+            told = msgspec.structs.replace(told, origins=normal_origins(told.origins))
         if not 1 <= sdkappid <= SDKAPPID_MAX:
             raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
         _check_admins(told.admins or ())

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.api import pages
+from tocsin.api.cors import Cors, origin_of
 from tocsin.channels.credentials import open_settings, vendor_of
 from tocsin.channels.registry import subscription_key_of
 from tocsin.domain.app import App, Credential
@@ -29,8 +30,9 @@ NUMBER_MAX = 2**32 - 1
 class WebPushKey:
     """The public half of an app's VAPID key pair."""
 
-    def __init__(self, store: Store, vault: Vault) -> None:
+    def __init__(self, store: Store, vault: Vault, cors: Cors) -> None:
         self._store = store
+        self._cors = cors
         self._vault = vault
         self._known: OrderedDict[tuple[int, int, int], str] = OrderedDict()
 
@@ -40,6 +42,12 @@ class WebPushKey:
 
     async def _show(self, request: Request) -> Response:
         app = await self._app(request.path_params["sdkappid"])
+        answer = await self._answer(app, request)
+        origin = origin_of(request.scope["headers"])
+        answer.raw_headers.extend(await self._cors.of_call(origin, app.sdkappid))
+        return answer
+
+    async def _answer(self, app: App, request: Request) -> Response:
         asked = pages.number(request.query_params, "credential", 0, NUMBER_MAX)
         records = [
             record

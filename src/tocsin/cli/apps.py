@@ -24,6 +24,15 @@ OwnPrefix = Annotated[
 ]
 
 NewFolder = Annotated[bool, typer.Option("--new", help="Make the data folder if there is none.")]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--origin",
+        metavar="ORIGIN",
+        help="Web pages that may call and read the answers, as https://app.example.com; may "
+        "repeat; '' ends it. Default: none.",
+    ),
+]
 
 
 def app_add(
@@ -59,6 +68,7 @@ def app_add(
         typer.Option("--push/--no-push", help="Whether it may push. Default: it may."),
     ] = None,
     own_registration_ids: OwnPrefix = None,
+    origin: Origins = None,
     makes_folder: NewFolder = False,
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
@@ -78,23 +88,25 @@ def app_add(
         "is_enabled": is_enabled,
         "is_push_enabled": is_push_enabled,
         "own_registration_ids": own_registration_ids,
+        "origins": origin,
     }
 
     async def work() -> None:
         async with operator_of(data, makes=makes_folder) as operator:
             facts = {name: value for name, value in told.items() if value is not None}
             app = await operator.app_add(sdkappid, facts)
-
-        def show() -> None:
-            facts = dict(app)
-            screen.line(f"[bold]{facts.pop('done')}[/]")
-            screen.facts(facts)
-            name = next(iter(app["admins"]), "NAME")
-            screen.note(f"\n[dim]next:[/]  tocsin usersig {sdkappid} {name} --data {data}")
-
-        screen.result(app, show)
+        name = next(iter(app["admins"]), "NAME")
+        following = f"tocsin usersig {sdkappid} {name} --data {data}"
+        screen.result(app, lambda: _show_added(screen, app, following))
 
     run(screen, work())
+
+
+def _show_added(screen: Screen, app: Mapping[str, Any], following: str) -> None:
+    facts = dict(app)
+    screen.line(f"[bold]{facts.pop('done')}[/]")
+    screen.facts(facts)
+    screen.note(f"\n[dim]next:[/]  {following}")
 
 
 def app_list(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:

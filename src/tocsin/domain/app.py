@@ -43,6 +43,8 @@ class App(Struct, frozen=True, kw_only=True):
     own_registration_ids: str = ""
     """What RegistrationIDs that devices choose themselves begin with; empty: the service makes
     every one."""
+    origins: tuple[str, ...] = ()
+    """Web pages of which origins may call and read the answer (`domain/origin.py`)."""
     attr_names: dict[str, str] = {}
     """Slot ("0" to "9") to attribute name."""
     attr_types: dict[str, int] = {}

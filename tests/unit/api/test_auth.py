@@ -16,14 +16,6 @@ GET = "timpush/get_attr_name"
 FINE = ok(AttrNames={}, AttrTypes={})
 
 
-async def test_the_documented_headers_are_there(world: World) -> None:
-    await world.call(GET, {})
-    headers = dict(world.sent[0]["headers"])
-    assert headers[b"access-control-allow-origin"] == b"*"
-    assert headers[b"access-control-allow-headers"] == b"X-Requested-With"
-    assert headers[b"access-control-allow-methods"] == b"POST"
-
-
 async def test_parameters_in_any_order_with_extra_ones_and_any_random(world: World) -> None:
     params = world.query(random="not a number").split("&")
     query = "&".join([*reversed(params), "extra=1", "empty="])

@@ -215,7 +215,7 @@ def test_everything_wrong_is_told_at_once_and_no_secret_is_quoted() -> None:
                 {"vendor": "fcm"},
             ],
         },
-        {"sdkappid": 2, "key": KEY, "admins": ["ä"]},
+        {"sdkappid": 2, "key": KEY, "admins": ["ä"], "origins": ["https://a.example", "*"]},
         {"sdkappid": 2},
     ]
     _, faults = read_apps(wrong, {})
@@ -235,6 +235,7 @@ def test_everything_wrong_is_told_at_once_and_no_secret_is_quoted() -> None:
         "apps[0].credentials[5].proxy: *** is wrong",
         "apps[0].credentials[6].name: is needed",
         "apps[1].admins: ",
+        "apps[1].origins: origin '*' must be scheme://host",
         "apps[2].key: one of key, key_file, key_variable is needed",
     ):
         assert said in text, said

@@ -14,6 +14,7 @@ from tests.unit.api.test_credential_verbs import (
 )
 from tests.unit.api.world import APP, OTHER_APP, World, ask
 from tocsin.api import pages
+from tocsin.api.cors import Cors
 from tocsin.api.webpush_key import WebPushKey
 
 HERE = f"/v1/apps/{APP}/webpush/public-key"
@@ -21,7 +22,7 @@ HERE = f"/v1/apps/{APP}/webpush/public-key"
 
 @pytest.fixture
 def page(world: World) -> Starlette:
-    return pages.create(WebPushKey(world.store, world.vault).routes())
+    return pages.create(WebPushKey(world.store, world.vault, Cors(world.store)).routes())
 
 
 async def test_a_page_is_told_the_newest_key_without_a_proof(world: World, page: Starlette) -> None:

@@ -90,6 +90,7 @@ class SqliteStore:
         self._options = options or Options()
         self._cache = AccountCache(self._options.accounts_cached_max)
         self._apps: dict[int, App] = {}
+        self._app_version = 0
         self._mark: CollapseMark
         self._tried_at = -TRY_EVERY_S
         self._writer: Writer
@@ -173,10 +174,22 @@ class SqliteStore:
     async def apps(self) -> list[int]:
         return sorted(self._apps)
 
+    @property
+    def app_version(self) -> int:
+        return self._app_version
+
+    def _took_app(self, app: int, row: App | None) -> None:
+        # The writer's thread does this: the row first, so that who sees the version finds it.
+        if row is None:
+            del self._apps[app]
+        else:
+            self._apps[app] = row
+        self._app_version += 1
+
     async def update_app(self, app: int, change: Callable[[App | None], App]) -> App:
         def work(tables: Tables) -> App:
             row = steps.change_app(tables, app, change)
-            tables.after_commit(lambda: self._apps.update({app: row}))
+            tables.after_commit(lambda: self._took_app(app, row))
             return row
 
         return await self._write(work)
@@ -187,7 +200,7 @@ class SqliteStore:
         def work(tables: Tables) -> App:
             users = accounts.read_prefixed(tables, app, prefix, USER, PREFIXED_MAX)
             row = steps.change_app(tables, app, lambda _: change(tables.app(app), users))
-            tables.after_commit(lambda: self._apps.update({app: row}))
+            tables.after_commit(lambda: self._took_app(app, row))
             return row
 
         return await self._write(work)
@@ -199,7 +212,7 @@ class SqliteStore:
         def work(tables: Tables) -> bool:
             is_gone = removal.remove_app(tables, app)
             if is_gone:
-                tables.after_commit(lambda: self._apps.__delitem__(app))
+                tables.after_commit(lambda: self._took_app(app, None))
             return is_gone
 
         return await self._write(work, Rank.BULK)

@@ -17,7 +17,10 @@ from pathlib import Path
 
 from tests.patience import PATIENCE_S
 
-PROMPT = re.compile(r"\[status (\d+)\] \$ ")
+READY, MARK = "\x1b[?2004h", "\x01"
+"""What bash says when it is about to read a line, and what stands for it here: it draws the prompt
+anew, too, when a paste is no longer marked."""
+PROMPT = re.compile(rf"{MARK}\[status (\d+)\] \$ ")
 SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-B0-2]|[=>78])")
 ROWS, COLUMNS = 60, 400
 """Wide enough that nothing pasted or printed is broken into two lines."""
@@ -36,7 +39,7 @@ class Terminal:
     @property
     def shown(self) -> str:
         """Everything that the window has shown, without what only moves or colours."""
-        return SEQUENCE.sub("", self._shown).replace("\r", "")
+        return SEQUENCE.sub("", self._shown.replace(READY, MARK)).replace("\r", "")
 
     def _read(self) -> None:
         try:
@@ -82,12 +85,24 @@ class Terminal:
         return int((await self.until(PROMPT, before))[1])
 
     async def close(self) -> None:
-        """Close the window: whatever still runs in it is hung up on."""
+        """Close the window and end what still runs in it: a service outlives a hangup."""
         asyncio.get_running_loop().remove_reader(self._master)
-        with contextlib.suppress(ProcessLookupError):
-            self._shell.send_signal(signal.SIGHUP)
+        for number in _session(self._shell.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
         os.close(self._master)
         await self._shell.wait()
+
+
+def _session(leader: int) -> list[int]:
+    """Whoever was started from this shell, itself included."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # After the name, which may hold anything: state, parent, group, session.
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(stat.parent.name))
+    return found
 
 
 @contextlib.asynccontextmanager

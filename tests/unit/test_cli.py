@@ -80,8 +80,10 @@ def test_every_command_says_what_it_does_and_shows_how() -> None:
         (("app", "add", "1", "--data", "nowhere"), EXIT_REFUSED, "tocsin app add --new"),
         (("app", "list", "--data", "."), EXIT_REFUSED, ". is no data folder"),
         (("demo", "--break", "everything"), EXIT_USAGE, "lost-job"),
-        (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "bundle_id"),
+        (("credential", "add", "apns", "--key-id", "K"), EXIT_USAGE, "--bundle-id: is needed"),
         (("credential", "add", "apns", "--private-key", "@nowhere.p8"), EXIT_USAGE, "nowhere.p8"),
+        (("credential", "set", "1", "private_key=@nofile"), EXIT_REFUSED, "data does not exist"),
+        (("credential", "set", "1", "private_key"), EXIT_REFUSED, "data does not exist"),
     ],
 )
 def test_a_fault_says_what_to_do_and_has_its_exit_code(
@@ -129,6 +131,11 @@ def test_an_app_is_said_to_be_added_once_and_changed_after(tmp_path: Path) -> No
         False,
         False,
     ]
+
+
+def test_the_version_is_an_option_too() -> None:
+    assert call("--version").stdout == call("version").stdout
+    assert call("--version").stdout.startswith("tocsin ")
 
 
 def test_a_fault_is_json_too_where_json_was_asked_for() -> None:

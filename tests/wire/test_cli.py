@@ -215,6 +215,26 @@ async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
     assert books["ledger"]["without_device"] == {"no device": 1}
     told = await ask("send", "--to", "ann", "--to", "ghost", "--title", "Hi", *data)
     assert told["failures"] == [{"account": "ghost", "code": 70107, "info": ""}]
+    for whom in (("--tag", "nobodys"), ("--to", "ghost")):
+        nobody = await call("send", *whom, "--title", "Hi", *data)
+        assert nobody.exit_code == EXIT_REFUSED, nobody.output
+        assert "nobody is in the audience" in nobody.stderr
+
+
+async def test_a_push_that_runs_is_shown_once_on_a_pipe(stage: Stage) -> None:
+    """One to a device without a way to it, which waits for it until its life ends."""
+    app = "1400000014"
+    await add_app(stage.data, app)
+    data = ("--data", str(stage.data), "--app", app)
+    appkey = (await ask("app", "show", app, "--data", str(stage.data)))["appkey"]
+    async with Client(stage.url, int(app), "admin", key=KEY) as client, Wire(stage.url) as wire:
+        identity = await DeviceDoor(wire).register(Identity(sdkappid=int(app), appkey=appkey))
+        pushed = await client.batch([identity.registration_id], notice("Hi", ""))
+        async with asyncio.timeout(PATIENCE_S):
+            shown = await call("task", "show", pushed.task_id, *data)
+        assert (await client.task(pushed.task_id))["phase"] == "running"
+    assert shown.exit_code == 0, shown.output
+    assert "audience" in shown.stdout
 
 
 async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
@@ -305,7 +325,9 @@ async def test_https_with_a_certificate_of_our_own(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        url = msgspec.json.decode(await process.stdout.readline())["url"]
+        told = msgspec.json.decode(await process.stdout.readline())
+        url = told["url"]
+        assert told["apps"] == 0
         await add_app(data, "1400000001")
         assert url.startswith("https://")
         listed = await ask("task", "list", "--data", str(data), "--ca", made["cert"])

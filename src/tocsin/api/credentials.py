@@ -17,6 +17,7 @@ from tocsin.channels.registry import expiry_of
 from tocsin.channels.trial import Trial
 from tocsin.clock import Clock
 from tocsin.domain.app import App, Credential
+from tocsin.domain.plain_fault import said_plainly
 from tocsin.errors import CallError
 from tocsin.ports import Channels, Vault
 from tocsin.store import Store
@@ -288,4 +289,4 @@ def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
     try:
         return msgspec.convert(dict(facts), form)
     except msgspec.ValidationError as fault:
-        raise CallError(70402, str(fault)) from None
+        raise CallError(70402, said_plainly(str(fault))) from None

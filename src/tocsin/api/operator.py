@@ -27,7 +27,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.erasure import Kept, keyed_name
 from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.origin import normal_origins
-from tocsin.domain.quota import Limits
+from tocsin.domain.quota import PROFILES, Limits
 from tocsin.errors import CallError
 from tocsin.pipeline.erase import Erasing
 from tocsin.pipeline.remove import ForgetIndex, Removing, no_index
@@ -42,20 +42,36 @@ EXPIRE_MAX_S = 100 * 365 * 86_400
 Spell = Annotated[int, Meta(ge=1, le=30 * 86_400)]
 
 
+STANDARD = PROFILES["compatible"]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Span = Annotated[float, Meta(ge=0, le=86_400)]
+
+
+class LimitFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`Limits` as they may be told. Absent: as with the profile `compatible`; 0 is none."""
+
+    pushes_per_day: Count = STANDARD.pushes_per_day
+    push_gap_s: Span = STANDARD.push_gap_s
+    batch_per_s: Count = STANDARD.batch_per_s
+    recall_gap_s: Span = STANDARD.recall_gap_s
+    scale: Annotated[float, Meta(ge=0, le=1e6)] = STANDARD.scale
+    accounts_max: Count = STANDARD.accounts_max
+
+
 class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be said of an app. Absent: as it is, or the default of a new one."""
 
     key: Annotated[str, Meta(min_length=8, max_length=256)] | None = None
     admins: tuple[str, ...] | None = None
     profile: Literal["compatible", "unlimited", "own"] | None = None
-    own_limits: Limits | None = None
+    own_limits: LimitFacts | None = None
     device_policy: Literal["last", "all"] | None = None
     ack_s: Annotated[int, Meta(ge=1, le=3600)] | None = None
     ttl_s: Spell | None = None
     is_enabled: bool | None = None
     is_push_enabled: bool | None = None
     can_delete_accounts: bool | None = None
-    reimport_after_s: Annotated[int, Meta(ge=0)] | None = None
+    reimport_after_s: Annotated[int, Meta(ge=0, le=100 * 365 * 86_400)] | None = None
     own_registration_ids: str | None = None
     origins: tuple[str, ...] | None = None
 
@@ -158,6 +174,8 @@ class Operator(CredentialVerbs, AccountVerbs):
             said = {name: getattr(told, name) for name in AppFacts.__struct_fields__}
             said = {name: value for name, value in said.items() if value is not None}
             said.pop("key", None)
+            if told.own_limits is not None:
+                said["own_limits"] = Limits(**msgspec.structs.asdict(told.own_limits))
             if app is None:
                 app = App(sdkappid=sdkappid, key=key, appkey=appkey)
             elif app.is_being_removed:
@@ -344,7 +362,7 @@ def _unless_taken(
 
 def _check_admins(names: tuple[str, ...]) -> None:
     if len(names) > ADMINS_MAX:
-        raise CallError(70402, f"an app has at most {ADMINS_MAX} administrators")
+        raise CallError(70402, f"admins: an app has at most {ADMINS_MAX}")
     for name in names:
         if not is_user_id(name):
-            raise CallError(70402, "a name has 1 to 32 printable ASCII characters")
+            raise CallError(70402, "admins: a name has 1 to 32 printable ASCII characters")

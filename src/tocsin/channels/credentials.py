@@ -35,6 +35,7 @@ from tocsin.channels.singles import SingleDriver
 from tocsin.channels.turn import Tools
 from tocsin.conversation import Posted, Stoppage
 from tocsin.domain.app import Credential
+from tocsin.domain.plain_fault import said_plainly
 from tocsin.domain.plan import ChannelFacts
 from tocsin.log import get_logger
 from tocsin.ports import Channels, Vault
@@ -198,7 +199,10 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
             raise ValueError(f"{channel} has no setting {name}; did you mean {near}?")
     plain = {name: plain_key(it) if isinstance(it, str) else it for name, it in values.items()}
     # Options of the command line are texts, also those that hold a number.
-    return msgspec.json.encode(msgspec.convert(plain, form, strict=False))
+    try:
+        return msgspec.json.encode(msgspec.convert(plain, form, strict=False))
+    except msgspec.ValidationError as fault:
+        raise ValueError(said_plainly(str(fault))) from None
 
 
 def seal_settings(vault: Vault, app: int, channel: str, values: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tocsin.cli.apps import SdkAppId
+from tocsin.cli.app_add import SdkAppId
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 

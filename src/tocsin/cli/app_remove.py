@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.cli.apps import SdkAppId
+from tocsin.cli.app_add import SdkAppId
 from tocsin.cli.confirm import Yes, confirm
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import Json, Screen, run

@@ -1,112 +1,17 @@
-"""`tocsin app` and `tocsin usersig`: who may call, and what they sign with."""
+"""`tocsin app` but for its changes, and `tocsin usersig`: who may call, and what they sign with."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from tocsin.cli.app_add import SdkAppId
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import Json, Screen, run
-
-SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", min=1, help="The app's number.")]
-
-OwnPrefix = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PREFIX",
-        help="Let devices choose RegistrationIDs that begin so; '' ends it. Default: the service "
-        "makes every one.",
-    ),
-]
-
-NewFolder = Annotated[bool, typer.Option("--new", help="Make the data folder if there is none.")]
-Origins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--origin",
-        metavar="ORIGIN",
-        help="Web pages that may call and read the answers, as https://app.example.com; may "
-        "repeat; '' ends it. Default: none.",
-    ),
-]
-
-
-def app_add(
-    sdkappid: SdkAppId,
-    *,
-    key: Annotated[
-        str,
-        typer.Option(envvar="TOCSIN_KEY", help="Secret that signs UserSigs; default: a new one."),
-    ] = "",
-    admin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Account that may call the REST API; may repeat."),
-    ] = None,
-    profile: Annotated[
-        Literal["compatible", "unlimited"] | None,
-        typer.Option(help="Limits: Tencent's standard edition, or none. Default: compatible."),
-    ] = None,
-    device_policy: Annotated[
-        Literal["last", "all"] | None,
-        typer.Option(help="Push to the newest login only, or to all devices. Default: last."),
-    ] = None,
-    ack_s: Annotated[
-        int | None,
-        typer.Option(help="Seconds an online push may stay unacked before the vendor leg."),
-    ] = None,
-    ttl_s: Annotated[int | None, typer.Option(help="Seconds a push lives.")] = None,
-    is_enabled: Annotated[
-        bool | None,
-        typer.Option("--enable/--disable", help="Whether anybody may call. Default: enabled."),
-    ] = None,
-    is_push_enabled: Annotated[
-        bool | None,
-        typer.Option("--push/--no-push", help="Whether it may push. Default: it may."),
-    ] = None,
-    own_registration_ids: OwnPrefix = None,
-    origin: Origins = None,
-    makes_folder: NewFolder = False,
-    data: Data = DEFAULT_DATA,
-    is_json: Json = False,
-) -> None:
-    """Add an app, or change one: what is not named stays as it is.
-
-    It takes effect at once, in a running service too. The answer says which it was.
-    """
-    screen = Screen(is_json=is_json)
-    told: dict[str, Any] = {
-        "key": key or None,
-        "admins": admin,
-        "profile": profile,
-        "device_policy": device_policy,
-        "ack_s": ack_s,
-        "ttl_s": ttl_s,
-        "is_enabled": is_enabled,
-        "is_push_enabled": is_push_enabled,
-        "own_registration_ids": own_registration_ids,
-        "origins": origin,
-    }
-
-    async def work() -> None:
-        async with operator_of(data, makes=makes_folder) as operator:
-            facts = {name: value for name, value in told.items() if value is not None}
-            app = await operator.app_add(sdkappid, facts)
-        name = next(iter(app["admins"]), "NAME")
-        following = f"tocsin usersig {sdkappid} {name} --data {data}"
-        screen.result(app, lambda: _show_added(screen, app, following))
-
-    run(screen, work())
-
-
-def _show_added(screen: Screen, app: Mapping[str, Any], following: str) -> None:
-    facts = dict(app)
-    screen.line(f"[bold]{facts.pop('done')}[/]")
-    screen.facts(facts)
-    screen.note(f"\n[dim]next:[/]  {following}")
 
 
 def app_list(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:

@@ -10,6 +10,7 @@ import datetime as dt
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +29,10 @@ from tocsin.cli.screen import (
     Fault,
     Json,
     Screen,
+    by_option,
     run,
 )
+from tocsin.cli.told import HOW, read_told, secret_of
 from tocsin.client.sandbox import SandboxDoor, credential_facts
 from tocsin.client.wire import Unreachable
 
@@ -54,11 +57,11 @@ SettingsFile = Annotated[
         "a service account, a .p8 or .pem key, a .p12 certificate."
     ),
 ]  # fmt: skip
+PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 its name
 Password = Annotated[
     str,
     typer.Option(
-        envvar="TOCSIN_PASSWORD", help="Password of a .p12 file; the variable keeps it out of "
-        "the history.", show_default=False,
+        envvar=PASSWORD_VARIABLE, help=f"Password of a .p12 file. {HOW}", show_default=False,
     ),
 ]  # fmt: skip
 Origin = Annotated[str, typer.Option(help="Another base URL than the vendor's own.")]
@@ -70,7 +73,7 @@ Proxy = Annotated[
     str | None,
     typer.Option(
         metavar="URL", help="Proxy to this vendor, http://USER:PASSWORD@HOST:PORT; `none`: go "
-        "direct; empty: as the setting http.proxy says. @FILE reads it from a file.",
+        f"direct; empty: as the setting http.proxy says. {HOW}",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -116,7 +119,8 @@ def add_command(vendor: Vendor) -> Callable[..., None]:
     command.__name__ = f"credential_add_{vendor.NAME}"
     command.__doc__ = (
         f"Add a credential of {vendor.NAME}. It is in force at once, in a running service too.\n\n"
-        "A value that begins with @ names a file to read it from: keep secrets out of the history."
+        "A value that begins with @ names a file to read it from, and - is standard input: secrets "
+        "do not belong into a command, where others can read them."
     )
     return command
 
@@ -131,6 +135,12 @@ def _option(vendor: Vendor, name: str) -> Any:
     return Annotated[str, typer.Option(help=text, show_default=False)]
 
 
+def _secrets_of(vendor: Vendor) -> set[str]:
+    """The settings of a vendor that nobody else may read."""
+    names = (field.name for field in msgspec.structs.fields(vendor.Settings))
+    return {name for name in names if (_meta(vendor, name).extra or {}).get("is_secret")}
+
+
 def _meta(vendor: Vendor, name: str) -> msgspec.Meta:
     """What a setting says of itself."""
     hint = typing.get_type_hints(vendor.Settings, include_extras=True)[name]
@@ -140,9 +150,11 @@ def _meta(vendor: Vendor, name: str) -> msgspec.Meta:
 
 def _add(vendor: Vendor, told: dict[str, Any]) -> None:
     screen = Screen(is_json=told["is_json"])
+    options = {field.name: _named(field.name) for field in msgspec.structs.fields(vendor.Settings)}
+    options |= {name: _named(name) for name in ("proxy", "origin", "rate_per_s")}
 
     async def work() -> None:
-        facts = await _facts(vendor, told)
+        facts = await _facts(screen, vendor, told, options)
         async with operator_of(told["data"]) as operator:
             sdkappid = told["app"] or await only_app(operator)
             added = await operator.credential_add(sdkappid, facts)
@@ -157,31 +169,43 @@ def _add(vendor: Vendor, told: dict[str, Any]) -> None:
 
         screen.result(added, show)
 
-    run(screen, work())
+    run(screen, work(), options=options)
 
 
-async def _facts(vendor: Vendor, told: dict[str, Any]) -> dict[str, Any]:
+def _named(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+async def _facts(
+    screen: Screen, vendor: Vendor, told: Mapping[str, Any], options: Mapping[str, str]
+) -> dict[str, Any]:
     """The facts of a credential: the sandbox's, then the file's, then the options'."""
     facts: dict[str, Any] = {"channel": vendor.NAME, "settings": {}}
     if told["sandbox"]:
         facts = credential_facts(vendor.NAME, await _described(told["sandbox"]))
     names = {field.name for field in msgspec.structs.fields(vendor.Settings)}
     if told["file"] is not None:
-        facts["settings"].update(read_settings(told["file"], names, told["password"]))
-    facts["settings"].update({name: _value(told[name]) for name in names if told[name]})
+        password = _password(screen, told["password"])
+        facts["settings"].update(read_settings(told["file"], names, password))
+    secrets = _secrets_of(vendor)
+    for name in names:
+        if told[name]:
+            read = partial(secret_of, screen) if name in secrets else read_told
+            facts["settings"][name] = read(told[name], options[name])
     if told["origin"]:
         facts["origin"] = told["origin"]
     if told["ca"] is not None:
         facts["ca"] = read_value(told["ca"])
     if told["proxy"]:
-        facts["proxy"] = _value(told["proxy"]).strip()
+        facts["proxy"] = read_told(told["proxy"], "--proxy").strip()
     if told["rate_per_s"]:
         facts["rate_per_s"] = told["rate_per_s"]
     try:
         check_settings(vendor.NAME, facts["settings"])
     except ValueError as fault:
         advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
-        raise Fault(str(fault), advice, exit_code=EXIT_USAGE) from fault
+        what = by_option(str(fault), options) or str(fault)
+        raise Fault(what, advice, exit_code=EXIT_USAGE) from fault
     return facts
 
 
@@ -195,8 +219,8 @@ async def _described(url: str) -> dict[str, Any]:
         raise Fault(what, START_SANDBOX, exit_code=EXIT_UNREACHABLE) from fault
 
 
-def _value(text: str) -> str:
-    return read_value(Path(text[1:])) if text.startswith("@") else text
+def _password(screen: Screen, text: str) -> str:
+    return secret_of(screen, text, "--password", variable=PASSWORD_VARIABLE)
 
 
 async def only_app(operator: Any) -> int:
@@ -296,9 +320,7 @@ def credential_set(
     number: Number,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="NAME=VALUE", help="A setting to change; @FILE reads the value from a file."
-        ),
+        typer.Argument(metavar="NAME=VALUE", help=f"A setting to change. As the value {HOW}"),
     ] = None,
     *,
     app: AppOption = 0,
@@ -322,7 +344,6 @@ def credential_set(
     It is in force at once, in a running service too; what is under way ends with the former one.
     """
     screen = Screen(is_json=is_json)
-    pairs = [_pair(text) for text in changes or ()]
 
     async def work() -> None:
         async with operator_of(data) as operator:
@@ -330,11 +351,11 @@ def credential_set(
             settings: dict[str, Any] = {}
             if file is not None:
                 names = await _names_of(operator, sdkappid, number)
-                settings = read_settings(file, names, password)
+                settings = read_settings(file, names, _password(screen, password))
             facts = {"origin": origin, "rate_per_s": rate_per_s, "is_enabled": is_enabled}
-            facts["proxy"] = None if proxy is None else _value(proxy).strip()
+            facts["proxy"] = None if proxy is None else read_told(proxy, "--proxy").strip()
             told: dict[str, Any] = {it: value for it, value in facts.items() if value is not None}
-            told["settings"] = {**settings, **dict(pairs)}
+            told["settings"] = {**settings, **dict(_pair(screen, it) for it in changes or ())}
             changed = await operator.credential_set(sdkappid, number, told)
 
         def show() -> None:
@@ -347,11 +368,15 @@ def credential_set(
     run(screen, work())
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(screen: Screen, text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not name:
-        raise typer.BadParameter(f"{text} is not NAME=VALUE")
-    return name.replace("-", "_"), _value(value)
+        what = f"{name} is not NAME=VALUE"
+        raise Fault(what, "app_secret=@FILE, say", exit_code=EXIT_USAGE)
+    member = name.replace("-", "_")
+    if any(member in _secrets_of(vendor) for vendor in VENDORS):
+        return member, secret_of(screen, value, name)
+    return member, read_told(value, name)
 
 
 async def _names_of(operator: Any, sdkappid: int, number: int) -> list[str]:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from tocsin.cli.operator import DEFAULT_DATA, Data
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.cli.target import USERSIG_S, AppId, Ca, Target, Url, find
+from tocsin.cli.told import HOW, read_told
 from tocsin.client.device import DeviceClient, Identity, Push
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.wire import Wire
@@ -32,10 +33,11 @@ def listen(
         str, typer.Option(help="Log this UserID in; default: device level, no user.")
     ] = "",
     usersig: Annotated[
-        str, typer.Option(envvar="TOCSIN_USERSIG", help="The user's UserSig; else made.")
+        str, typer.Option(envvar="TOCSIN_USERSIG", help=f"The user's UserSig; else made. {HOW}")
     ] = "",
     appkey: Annotated[
-        str, typer.Option(envvar="TOCSIN_APPKEY", help="The app's client key; else asked for.")
+        str,
+        typer.Option(envvar="TOCSIN_APPKEY", help=f"The app's client key; else asked for. {HOW}"),
     ] = "",
     language: Annotated[str, typer.Option(help="The device's language.")] = "en",
     keep: Annotated[
@@ -58,7 +60,8 @@ def listen(
     target = Target(data=data, url=url, sdkappid=app, ca=ca)
 
     async def work() -> None:
-        base_url, identity = await _identity(target, user, usersig, appkey)
+        sig, client_key = read_told(usersig, "--usersig"), read_told(appkey, "--appkey")
+        base_url, identity = await _identity(target, user, sig, client_key)
         identity.facts = {"language": language, "platform": "PC"}
         _remember(identity, keep)
         async with Wire(base_url, ca_file=ca) as wire:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from tocsin.channels.registry import VENDORS
 from tocsin.cli import (
     accounts,
+    app_add,
     app_keys,
     app_remove,
     apps,
@@ -29,6 +30,7 @@ from tocsin.cli import (
     secrets,
     serve,
 )
+from tocsin.cli.screen import guarded
 
 INTRO = """Tocsin: a self-hosted push service, wire-compatible with Tencent's Push REST API.
 
@@ -38,7 +40,7 @@ Exit codes: 0 done; 1 refused, or a check failed; 2 wrong usage; 3 nobody answer
 FIRST_STEPS = (
     "tocsin demo",
     "tocsin serve --data data --port 8080",
-    "tocsin app add 1400000001 --key KEY --admin admin --data data",
+    "tocsin app add 1400000001 --admin admin --data data",
     "tocsin usersig 1400000001 admin --data data",
     'tocsin send --all --title "Hello" --desc "from Tocsin" --watch',
 )
@@ -78,10 +80,13 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "app add",
-        apps.app_add,
+        app_add.app_add,
         (
-            "tocsin app add 1400000001 --key KEY --admin admin --data data",
+            "tocsin app add 1400000001 --admin admin --data data",
+            "tocsin app add 1400000001 --key-file key.txt --admin admin --data data",
             "tocsin app add 1400000001 --profile unlimited --data data",
+            "tocsin app add 1400000001 --limit pushes_per_day=500 --data data",
+            "tocsin app add 1400000001 --no-account-delete --reimport-after-s 3600 --data data",
             "tocsin app add 1400000001 --admin admin --new --data data",
             "tocsin app add 1400000001 --disable --data data",
             "tocsin app add 1400000001 --own-registration-ids dev- --data data",
@@ -257,7 +262,7 @@ ROWS: tuple[Row, ...] = (
         (
             "tocsin listen --data data --user ann",
             "tocsin listen --data data --keep device.json --json",
-            "tocsin listen --url https://push.example.com --app 1400000001 --appkey APPKEY",
+            "tocsin listen --url https://push.example.com --app 1400000001 --appkey @appkey.txt",
         ),
     ),
     Row("check-config", serve.check_config, ("tocsin check-config tocsin.toml",)),
@@ -327,12 +332,28 @@ def build(markup: Markup = "rich") -> typer.Typer:
         groups[words] = group(help_text, no_args_is_help=words != "sandbox")
         groups[above].add_typer(groups[words], name=name)
     groups["sandbox"].callback(invoke_without_command=True, epilog=_examples(SANDBOX_EXAMPLES))(
-        sandbox.sandbox
+        guarded(sandbox.sandbox)
     )
+    root.callback(invoke_without_command=False, epilog=_examples(FIRST_STEPS))(_root)
     for row in ROWS:
         above, _, name = row.words.rpartition(" ")
-        groups[above].command(name, epilog=_examples(row.examples))(row.run)
+        groups[above].command(name, epilog=_examples(row.examples))(guarded(row.run))
     return root
+
+
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=serve.print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+_root.__doc__ = INTRO
 
 
 def _examples(lines: tuple[str, ...]) -> str:

@@ -22,6 +22,10 @@ from tocsin.client.rest import Client, Pushed, audience_of, condition, notice, w
 from tocsin.clock import SystemClock
 
 POLL_S = 0.25
+AUDIENCE_POLL_S = 0.05
+AUDIENCE_TRIES = 100
+"""Five seconds: finding out whom a push is for takes milliseconds."""
+NOBODY_ADVICE = "tocsin account list shows who is known; add_tag and set_attr say who is among whom"
 FUNNEL_COLUMNS = 32
 
 
@@ -64,7 +68,8 @@ def send(
 ) -> None:
     """Push to everyone, by tags, by attributes, or to listed accounts.
 
-    Say whom with --all, with --tag, --and, --not and --attr, or with --to.
+    Say whom with --all, with --tag, --and, --not and --attr, or with --to. Ends with 1 where
+    that is nobody.
     """
     screen = Screen(is_json=is_json)
     target = Target(data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca)
@@ -89,8 +94,21 @@ def send(
             _show_pushed(screen, pushed, data)
             if watch:
                 await _watch(screen, client, pushed.task_id)
+            if await _is_for_nobody(client, pushed.task_id):
+                raise Fault("nobody is in the audience of this push", NOBODY_ADVICE)
 
     run(screen, work())
+
+
+async def _is_for_nobody(client: Client, task_id: str) -> bool:
+    """Whether the frozen audience is empty; False if that takes longer than anybody would wait."""
+    clock = SystemClock()
+    for _ in range(AUDIENCE_TRIES):
+        task = await client.task(task_id)
+        if task["phase"] != "indexing":
+            return not task["audience_size"]
+        await clock.sleep(AUDIENCE_POLL_S)
+    return False
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str]:
@@ -127,7 +145,7 @@ def task_show(
 ) -> None:
     """Follow a push: a moving bar while it runs, then whom it reached and why not the others.
 
-    With --json it prints the task and its books as they are now, and does not wait.
+    With --json and on a pipe it prints the task and its books as they are now, and does not wait.
     """
     screen = Screen(is_json=is_json)
     target = Target(data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca)
@@ -136,6 +154,8 @@ def task_show(
         async with connect(target) as client:
             if is_json:
                 screen.json(await client.task(task_id))
+            elif not screen.out.is_terminal:
+                screen.out.print(_picture(await client.task(task_id)))
             else:
                 await _watch(screen, client, task_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -116,6 +117,28 @@ def _cell(value: object) -> str:
             return str(value)
 
 
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, so that a fault which it meets outside `run` is told like those inside.
+
+    A file that cannot be read or written is one, wherever a command names it.
+    """
+
+    @functools.wraps(command)
+    def guard(*told: Any, **named: Any) -> None:
+        try:
+            command(*told, **named)
+        except Fault as fault:
+            Screen(is_json=named.get("is_json", False)).fail(fault)
+        except BrokenPipeError:
+            raise
+        except OSError as fault:
+            what = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
+            Screen(is_json=named.get("is_json", False)).fail(Fault(what, CHECK_FILE))
+
+    return guard
+
+
+CHECK_FILE = "name a file that this user may read or write"
 CHECK_FOLDER = "is its disk full or damaged, its owner another? Else name another --data folder"
 START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
 READ_SETTINGS = "docs/settings.md and tocsin.example.toml list every setting"
@@ -128,20 +151,24 @@ def run(
     *,
     advice: str = START_SERVICE,
     is_server: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command to its end, turning every expected fault into words and an exit code.
 
-    `advice` is what to do when nobody answers. Servers run on uvloop: they live long enough to
+    `advice` is what to do when nobody answers; `options` says which option told a member, so that
+    a refusal of one names what was typed. Servers run on uvloop: they live long enough to
     earn its import, and do little else than sockets.
     """
     factory = uvloop.new_event_loop if is_server else None
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(work if is_server else _foreground(work))
-    except Refused as fault:
+    except (Refused, CallError) as fault:
+        if told := by_option(fault.info, options or {}):
+            screen.fail(Fault(told, exit_code=EXIT_USAGE))
+        if isinstance(fault, CallError):
+            screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
         screen.fail(Fault(str(fault), _help_of(fault.code)))
-    except CallError as fault:
-        screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
     except ConfigError as fault:
         screen.fail(Fault(str(fault), READ_SETTINGS, exit_code=EXIT_USAGE))
     except SetupError as fault:
@@ -156,6 +183,14 @@ def run(
         raise typer.Exit(130) from None
     except asyncio.CancelledError:
         raise typer.Exit(143) from None
+
+
+def by_option(said: str, options: Mapping[str, str]) -> str:
+    """`--key: at least 8 characters`, from the same of the member `key`; empty if it is of none."""
+    path, colon, what = said.partition(": ")
+    member, dot, rest = path.partition(".")
+    option = options.get(member.partition("[")[0])
+    return f"{option}{' ' if dot else ''}{rest}: {what}" if colon and option else ""
 
 
 async def _foreground(work: Coroutine[Any, Any, None]) -> None:

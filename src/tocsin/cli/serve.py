@@ -211,8 +211,19 @@ def load_config(file: Path | None, data: Path | None, told: Mapping[str, object]
 def version(*, is_json: Json = False) -> None:
     """Print the version."""
     screen = Screen(is_json=is_json)
-    try:
-        number = installed_version("tocsin")
-    except PackageNotFoundError:
-        number = "of a source tree that is not installed"
+    number = _version_number()
     screen.result({"version": number}, lambda: screen.line(f"tocsin {number}"))
+
+
+def print_version(is_asked: bool) -> None:  # noqa: FBT001 as option callbacks are called
+    """What `--version` does: print it, and nothing else."""
+    if is_asked:
+        typer.echo(f"tocsin {_version_number()}")
+        raise typer.Exit
+
+
+def _version_number() -> str:
+    try:
+        return installed_version("tocsin")
+    except PackageNotFoundError:
+        return "of a source tree that is not installed"

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.cli.screen import EXIT_USAGE, Fault
+from tocsin.cli.told import HOW, read_told
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client
 
@@ -42,12 +44,20 @@ As = Annotated[
 Sig = Annotated[
     str,
     typer.Option(
-        "--usersig", envvar="TOCSIN_USERSIG", help="UserSig of that administrator; else made."
+        "--usersig",
+        envvar="TOCSIN_USERSIG",
+        help=f"UserSig of that administrator; else made. {HOW}",
     ),
 ]
 Ca = Annotated[
     Path | None,
-    typer.Option("--ca", envvar="TOCSIN_CA", help="PEM file to trust instead of the system's."),
+    typer.Option(
+        "--ca",
+        envvar="TOCSIN_CA",
+        exists=True,
+        dir_okay=False,
+        help="PEM file to trust instead of the system's.",
+    ),
 ]
 
 
@@ -65,6 +75,7 @@ class Target(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def connect(target: Target) -> AsyncIterator[Client]:
     """A client for the target; what was not told is asked from the running service."""
+    target = replace(target, usersig=read_told(target.usersig, "--usersig"))
     if not (target.url and target.sdkappid and target.identifier and target.usersig):
         target = await _complete(target)
     async with Client(
@@ -128,9 +139,7 @@ async def _app(admin: AdminSocket, sdkappid: int) -> dict[str, Any]:
         return await admin.app_show(sdkappid)
     apps = await admin.app_list()
     if not apps:
-        raise Fault(
-            "there is no app yet", "tocsin app add 1400000001 --key KEY --admin admin --data DIR"
-        )
+        raise Fault("there is no app yet", "tocsin app add 1400000001 --admin admin --data DIR")
     if len(apps) > 1:
         known = ", ".join(str(app["sdkappid"]) for app in apps)
         raise Fault(f"there are several apps: {known}", "name one: --app", exit_code=EXIT_USAGE)

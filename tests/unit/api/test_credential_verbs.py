@@ -61,7 +61,7 @@ async def test_addresses_and_pace_are_taken_back_by_empty_ones(world: World) -> 
         (1, {"settings": {"app_id": "letters"}}, "digits"),
         (1, {"settings": {"app_secret": ""}}, "app_secret is empty"),
         (1, {"pace": 7}, "pace"),
-        (1, {"rate_per_s": -1}, ">= 0"),
+        (1, {"rate_per_s": -1}, "rate_per_s: must be at least 0"),
         (1, {"settings": {"app_secrte": "x"}}, "no setting app_secrte; did you mean app_secret?"),
         (1, {"proxy": "http://me:hush@h"}, "proxy: a proxy's URL names its port"),
     ],

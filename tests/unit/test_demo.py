@@ -6,8 +6,10 @@ What is held against the vendors' logs is tried in `test_demo_vendors.py`.
 from __future__ import annotations
 
 import io
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -317,6 +319,14 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
     assert "no receipts come from alone\n" in screen.getvalue()
     assert "100 of the 200 online have a token, too" in screen.getvalue()
     assert "as well: 2,500 in all\n" in screen.getvalue()
+
+
+def test_what_to_try_next_begins_with_where_this_tocsin_is() -> None:
+    screen = io.StringIO()
+    Show(Console(file=screen, width=300), ManualClock()).next_steps()
+    lines = [line.strip() for line in screen.getvalue().splitlines() if line.startswith("  ")]
+    assert lines[0] == f'export PATH="{Path(sys.executable).parent}:$PATH"'
+    assert all(line.startswith("tocsin ") for line in lines[1:])
 
 
 def test_the_audience_counts_a_person_once_with_their_devices() -> None:

@@ -17,7 +17,7 @@ import msgspec
 from tests.house.tree import REPO
 from tests.patience import PATIENCE_S
 
-TOCSIN = ("-P", "-c", "from tocsin.cli.main import main; main()")
+TOCSIN = ("-P", "-c", "from tocsin.cli.entry import main; main()")
 """What the console script does. `-P`: nothing is found in the folder where it is run."""
 
 

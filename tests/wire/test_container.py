@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,32 @@ async def test_it_serves_and_keeps_everything_in_its_volume(volume: Path, tmp_pa
     for name in ("tocsin.db", "secret.key"):
         kept = await asyncio.to_thread((volume / name).stat)
         assert kept.st_uid == int(USER)
+
+
+def test_the_containerfile_names_what_it_runs_and_as_whom() -> None:
+    lines = (REPO / "Containerfile").read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    # A version tag of a short name: which registry it comes from is the engine's business.
+    assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases), bases
+    assert {f"USER {USER}:{USER}", "VOLUME /data", "STOPSIGNAL SIGTERM"} <= set(lines)
+    assert any(line.startswith("HEALTHCHECK ") for line in lines)
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    kept = set(re.findall(r"^!(.*)$", (REPO / ".dockerignore").read_text(), re.MULTILINE))
+    assert copied - {"--from=build", "/opt/tocsin"} == kept
+
+
+def test_the_compose_file_has_the_sandbox_on_the_services_loopback_and_no_secret() -> None:
+    text = (REPO / "compose.yaml").read_text()
+    service, sandbox = text.split("\n  sandbox:\n")[0], text.split("\n  sandbox:\n")[1]
+    assert '- "127.0.0.1:8080:8080"' in service
+    assert 'network_mode: "service:tocsin"' in sandbox
+    for part in (service, sandbox):
+        assert {"    read_only: true", "      - ALL"} <= set(part.splitlines())
+    assert not re.search(r"(?i)environment:|env_file:|password|token|_key", text)
+
+
+def test_the_ways_to_install_name_the_present_version() -> None:
+    version = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["version"]
+    for name in ("Containerfile", "compose.yaml", "docs/install.md"):
+        named = re.findall(r"tocsin[:-](\d+\.\d+\.\d+)", (REPO / name).read_text())
+        assert set(named) == {version}, name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -127,12 +129,13 @@ class Show:
 
     def next_steps(self) -> None:
         """What to type now."""
-        self.say(NEXT_STEPS)
+        self.say(NEXT_STEPS.format(folder=escape(str(Path(sys.executable).parent))))
 
 
 NEXT_STEPS = """
-[bold]What to try next[/] (each line can be pasted; [bold].venv/bin[/] holds [bold]tocsin[/])
+[bold]What to try next[/] (each line can be pasted)
 
+  export PATH="{folder}:$PATH"
   tocsin sandbox & sleep 2
   tocsin serve --data data --port 8080 & sleep 2
   tocsin app add 1400000001 --admin admin --profile unlimited --data data

@@ -33,6 +33,8 @@ from tocsin.http_server.web_socket import SocketProtocol
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 VERSIONS = ("1.0", "1.1")
+TELLING = frozenset((b"content-length", b"expect", b"transfer-encoding"))
+"""Headers that decide how the connection is read."""
 FRAMING_PER_BYTE = 8
 """Bytes of chunk framing that one byte of a body may cost: `1`, two line ends, and some."""
 
@@ -83,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes fed to the parser since the last request was whole."""
         self._head_listed = 0
         """Bytes of the request line and the headers that the parser has told of."""
+        self._is_head_long = False
         self._body_fed = 0
         self._body_bytes = 0
         self._body_since = 0.0
@@ -143,8 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            is_long = self._in_head and self._head_listed > self._bounds.head_max_bytes
-            self._refuse(HEAD_LONG if is_long else BAD_REQUEST)
+            self._refuse(HEAD_LONG if self._is_head_long else BAD_REQUEST)
         self._watch()
 
     def _feed(self, data: bytes) -> None:
@@ -202,29 +204,33 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._list(len(url))
+        self._head_listed += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Called for each header of each request: what uvicorn does here is done at once.
         if not self._in_head:
             # Trailers come when the application may have seen the headers already.
             return
-        self._list(len(name) + len(value) + 4)
-        super().on_header(name, value)
-        if len(self.headers) > self._bounds.headers_max:
-            self._list(self._bounds.head_max_bytes)
-        name = self.headers[-1][0]
-        if name == b"content-length":
+        name = name.lower()
+        self.headers.append((name, value))
+        self._head_listed += len(name) + len(value) + 4
+        is_long = self._head_listed > self._bounds.head_max_bytes
+        if is_long or len(self.headers) > self._bounds.headers_max:
+            self._is_head_long = True
+            raise _Unfit
+        if name in TELLING:
+            self._heed(name, value)
+
+    def _heed(self, name: bytes, value: bytes) -> None:
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        elif name == b"content-length":
             self._is_long = int(value) > self._bounds.drained_max_bytes
-        elif name == b"transfer-encoding":
+        else:
             if value.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
                 raise _Unfit
             self._is_long = True
-
-    def _list(self, count: int) -> None:
-        self._head_listed += count
-        if self._head_listed > self._bounds.head_max_bytes:
-            raise _Unfit
 
     def on_headers_complete(self) -> None:
         is_version = self.parser.get_http_version() in VERSIONS
@@ -365,15 +371,16 @@ class HttpProtocol(HttpToolsProtocol):
             self._set_timer(None)
             return
         self._place.wait(self.transport.abort)
-        bounds = self._bounds
-        delay_s, late = {
-            _Phase.HEAD: (bounds.head_s, self._head_is_late),
-            _Phase.BODY: (bounds.body_s, self._body_is_late),
-            _Phase.IDLE: (self.timeout_keep_alive, self._close),
-            _Phase.END: (bounds.linger_s, self.transport.abort),
-        }[phase]
+        if phase is _Phase.IDLE:
+            delay_s, late = float(self.timeout_keep_alive), self._close
+        elif phase is _Phase.HEAD:
+            delay_s, late = self._bounds.head_s, self._head_is_late
+        elif phase is _Phase.BODY:
+            delay_s, late = self._bounds.body_s, self._body_is_late
+        else:
+            delay_s, late = self._bounds.linger_s, self.transport.abort
         if self._place.is_cramped:
-            delay_s = min(delay_s, bounds.cramped_s)
+            delay_s = min(delay_s, self._bounds.cramped_s)
         self._set_timer(delay_s, late)
 
     def _phase_now(self) -> _Phase:

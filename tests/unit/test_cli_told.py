@@ -42,9 +42,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("app", "add", "5", "--admin", "x" * 33), EXIT_USAGE, "--admin: a name has 1 to 32"),
         (("credential", "set", "1", "private_key=@nofile"), EXIT_USAGE, "nofile No such file"),
         (("credential", "set", "1", "private_key"), EXIT_USAGE, "is not NAME=VALUE"),
-        (("credential", "set", "1", "foo=bar"), EXIT_REFUSED, "huawei has no setting foo"),
+        (
+            ("credential", "set", "1", "foo=bar"),
+            EXIT_REFUSED,
+            "huawei has no setting foo; it has app_",
+        ),
         (("credential", "set", "1", "app_id=x"), EXIT_REFUSED, "app_id"),
         (("credential", "client-config", "--out", "/nowhere/x"), EXIT_REFUSED, "/nowhere/x: No"),
+        (("device", "show", "\udcff"), EXIT_USAGE, "registration-id holds bytes that are no UTF-8"),
+        (("app", "add", "5", "--admin", "\udcff"), EXIT_USAGE, "admin holds bytes that are no"),
+        (("account", "list", "--after", "9" * 20), EXIT_USAGE, "after must be at most"),
         (("usersig", "6", "admin"), EXIT_REFUSED, "70020"),
     ],
 )

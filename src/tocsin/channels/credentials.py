@@ -195,8 +195,9 @@ def check_settings(channel: str, values: Mapping[str, Any]) -> bytes:
     known = form.__struct_fields__
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{channel} has no setting {name}; did you mean {near}?")
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            what = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise ValueError(f"{channel} has no setting {name}; {what}")
     plain = {name: plain_key(it) if isinstance(it, str) else it for name, it in values.items()}
     # Options of the command line are texts, also those that hold a number.
     try:

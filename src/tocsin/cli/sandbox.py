@@ -83,7 +83,10 @@ DerSignatures = Annotated[
         help="Let Apple take provider tokens signed in DER form too, as pushy signs them.",
     ),
 ]
-AdminPort = Annotated[int, typer.Option("--port", help="Port of the admin door; 0: any free one.")]
+AdminPort = Annotated[
+    int,
+    typer.Option("--port", help="Port of the admin door; 0: any free one.", min=0, max=PORT_MAX),
+]
 
 
 def sandbox(

@@ -126,6 +126,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guard(*told: Any, **named: Any) -> None:
         try:
+            _refuse_beyond_words(named)
             command(*told, **named)
         except Fault as fault:
             Screen(is_json=named.get("is_json", False)).fail(fault)
@@ -138,6 +139,24 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guard
 
 
+def _refuse_beyond_words(told: Mapping[str, Any]) -> None:
+    """Refuse what no call can carry: bytes that are no text, and numbers beyond 64 bits."""
+    for name, value in told.items():
+        option = name.replace("_", "-")
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(each, str) and _is_no_text(each):
+                what = f"{option} holds bytes that are no UTF-8"
+                raise Fault(what, "type it in UTF-8", exit_code=EXIT_USAGE)
+            if isinstance(each, int) and abs(each) > NUMBER_MAX:
+                raise Fault(f"{option} must be at most {NUMBER_MAX}", exit_code=EXIT_USAGE)
+
+
+def _is_no_text(told: str) -> bool:
+    """Whether it was made from bytes of the command line that are no UTF-8 (PEP 383)."""
+    return any("\ud800" <= each <= "\udfff" for each in told)
+
+
+NUMBER_MAX = 2**63 - 1
 CHECK_FILE = "name a file that this user may read or write"
 CHECK_FOLDER = "is its disk full or damaged, its owner another? Else name another --data folder"
 START_SERVICE = "is the service running there? Start one: tocsin serve --data DIR --port 8080"
@@ -198,5 +217,11 @@ async def _foreground(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
+BAD_VALUE = 70402
+"""Whatever an operator said that cannot be: of commands, their help says what can."""
+
+
 def _help_of(code: int) -> str:
+    if code == BAD_VALUE:
+        return "--help says what each option may be"
     return next((row.help for row in CODES if row.number == code), "")

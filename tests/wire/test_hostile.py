@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +24,7 @@ from msgspec import Struct
 from tests.patience import PATIENCE_S
 from tests.wire.api_kit import Reply, read_reply
 from tests.wire.throwaway_ca import ThrowawayCa
+from tocsin.clock import settle_loop
 from tocsin.http_server.bounds import Bounds
 from tocsin.http_server.connections import Connections
 from tocsin.http_server.server import Server
@@ -55,6 +58,13 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     headers = [(b"content-length", b"%d" % len(body)), (b"x-fields", fields)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class Full(Connections):
+    """Nobody gets a place."""
+
+    def admit(self, host: str) -> None:
+        return None
 
 
 class Target(Struct, frozen=True):
@@ -109,10 +119,13 @@ class Client(Struct, frozen=True):
 
 @asynccontextmanager
 async def target(
-    bounds: Bounds | None = None, *, places: int = 1000, tls: Path | None = None, **more: Any
+    bounds: Bounds | None = None,
+    *,
+    kind: type[Connections] = Connections,
+    tls: Path | None = None,
 ) -> AsyncIterator[Target]:
     metrics = Metrics()
-    connections = Connections(places, metrics=metrics, **more)
+    connections = kind(1000, metrics=metrics)
     config = uvicorn.Config(
         application,
         ws=SocketProtocol,
@@ -378,6 +391,34 @@ async def test_tls_serves_and_bounds_alike(tmp_path: Path) -> None:
         assert await client.status() == 200
         await client.say(GET + b"X: " + b"a" * 200_000)
         assert await client.status() == 431
+
+
+# too many
+
+
+async def test_who_gets_no_place_is_closed_at_once() -> None:
+    async with target(kind=Full) as served, served.connect() as client:
+        assert await client.ended() == b""
+
+
+async def test_without_a_free_descriptor_accepting_waits_and_goes_on() -> None:
+    former = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with target() as served:
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            free = os.open(os.devnull, os.O_RDONLY)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, former[1]))
+            try:
+                await served.until(lambda: served.closed("files") == 1)
+                await settle_loop()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, former)
+            assert served.closed("files") == 1, "the loop does not spin"
+            reader, writer = await asyncio.open_connection(sock=connection)
+            client = Client(reader, writer)
+            await client.say(GET + b"\r\n")
+            assert await client.status() == 200
+            writer.close()
 
 
 # upgraded

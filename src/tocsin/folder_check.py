@@ -16,6 +16,7 @@ from tocsin.adapters.vault import (
     create_key,
     has_key,
     load_keys,
+    remove_drafts,
 )
 from tocsin.config import Config
 from tocsin.domain.app import App
@@ -55,6 +56,7 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_key(path)
         keys = load_keys(path, environment)
+        remove_drafts(path)
     except OSError as fault:
         raise unusable(folder, fault) from fault
     except ValueError as fault:

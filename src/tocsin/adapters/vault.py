@@ -132,6 +132,12 @@ def create_key(path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def remove_drafts(path: Path) -> None:
+    """Remove what a process that died left of a key file which it had not put in its place yet."""
+    for draft in path.parent.glob(f"{path.name}.*.new"):
+        draft.unlink(missing_ok=True)
+
+
 def _draft(path: Path, keys: Sequence[bytes]) -> Path:
     """A file beside the key file with these keys, durable but not yet in its place."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")

@@ -38,6 +38,16 @@ def chance() -> Chance:
     return Chance(seed=1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _log_levels_as_they_were() -> Iterator[None]:
+    """The same for what a whole file shares: a command in its fixture quietens our loggers."""
+    loggers = (logging.getLogger(), logging.getLogger("tocsin"))
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Whatever a test has logging do ends with it: what it wrote to may be closed by then."""

@@ -297,6 +297,13 @@ class Keep(Struct, frozen=True, kw_only=True):
         Seconds,
         says("Seconds that changes of tags and attributes are kept at least.", is_reloadable=True),
     ] = 604_800.0
+    erasures_s: Annotated[
+        Seconds,
+        says(
+            "Seconds that it is kept, as keyed hashes, who was erased, to be erased again when a "
+            "backup of before is restored: longer than backups are kept."
+        ),
+    ] = 7_776_000.0
 
 
 class Config(Struct, frozen=True, kw_only=True):

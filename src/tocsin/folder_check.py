@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tocsin.adapters.erasures import FILE as ERASURES
 from tocsin.adapters.vault import (
     FORMER_VARIABLE,
     KEY_VARIABLE,
@@ -24,6 +25,8 @@ from tocsin.errors import SetupError
 
 INDEX = "index"
 KEY_FILE = "secret.key"
+RESTORING = "restoring"
+"""Where a restore puts the database together; it is gone once that is in its place."""
 MODE_ADVICE = (
     "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
     "what was sealed with another key stays sealed"
@@ -46,28 +49,33 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
     not open what `apps` have sealed. Then nothing is written.
     """
     path = folder / KEY_FILE
-    environment = _key_environment(config)
-    sealed = [(app, text, name) for app in apps for text, name in _sealed(app)]
+    environment = key_environment(config)
+    is_sealed = any(_sealed(app) for app in apps)
     try:
         if not has_key(path, environment):
-            if sealed:
+            if is_sealed:
                 raise SetupError(f"the data folder {folder} has lost its {KEY_FILE}", KEY_ADVICE)
             # It holds keys, so only its owner shall read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_key(path)
-        keys = load_keys(path, environment)
+        keys = read_keys(folder, config)
         remove_drafts(path)
     except OSError as fault:
         raise unusable(folder, fault) from fault
     except ValueError as fault:
         raise SetupError(f"the secret key cannot be used: {fault}", MODE_ADVICE) from fault
+    refuse_another(keys, apps, KEY_VARIABLE if environment else str(path))
+    return keys
+
+
+def refuse_another(keys: Sequence[bytes], apps: Sequence[App], where: str) -> None:
+    """Raise `SetupError` if these keys do not open all that `apps` have sealed."""
     vault = AesVault(*keys)
+    sealed = [(app, text, name) for app in apps for text, name in _sealed(app)]
     unopened = {app.sdkappid for app, text, name in sealed if not _opens(vault, app, text, name)}
     if unopened:
-        where = KEY_VARIABLE if environment else str(path)
         said = f"{len(unopened)} of the {len(apps)} apps" if len(apps) > 1 else "the app"
         raise SetupError(f"{where} is another key: it does not open what {said} sealed", KEY_ADVICE)
-    return keys
 
 
 def missing(folder: Path) -> SetupError:
@@ -80,14 +88,29 @@ def missing(folder: Path) -> SetupError:
     )
 
 
+def read_keys(folder: Path, config: Config) -> list[bytes]:
+    """The secret key and the former one; see `load_keys`."""
+    return load_keys(folder / KEY_FILE, key_environment(config))
+
+
 def refuse_emptied(folder: Path, *, has_database: bool) -> None:
     """Refuse a folder without a database, or with an empty one, beside data of its past.
 
     Raises `SetupError`. A first start that was killed leaves no such data.
     """
-    if not has_database and any((folder / INDEX).glob("*/manifest")):
+    staging = folder / RESTORING
+    if staging.is_dir() and (any(staging.glob("*.db")) or not has_database):
         raise SetupError(
-            f"the data folder {folder} has lost its database: {INDEX}/ says that it had one",
+            f"a restore into {folder} was not finished",
+            f"run it again (tocsin restore BACKUP --replace --data {folder}), or remove {staging} "
+            "to go on with what was there before",
+        )
+    witness = ERASURES if (folder / ERASURES).exists() else ""
+    if any((folder / INDEX).glob("*/manifest")):
+        witness = f"{INDEX}/"
+    if witness and not has_database:
+        raise SetupError(
+            f"the data folder {folder} has lost its database: {witness} says that it had one",
             EMPTIED_ADVICE,
         )
 
@@ -113,6 +136,7 @@ def _opens(vault: AesVault, app: App, text: bytes, name: str) -> bool:
     return True
 
 
-def _key_environment(config: Config) -> Mapping[str, str]:
+def key_environment(config: Config) -> Mapping[str, str]:
+    """The keys that the settings give, under the names of their variables."""
     told = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
     return {name: text for name, text in told.items() if text}

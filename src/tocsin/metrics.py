@@ -106,6 +106,12 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("faults", "counter", ("channel", "kind"), "Requests without an answer."),
     Metric(
+        "held",
+        "gauge",
+        (),
+        "1 while nothing is sent after a restore: tocsin restore --settle or --resume ends it.",
+    ),
+    Metric(
         "in_flight",
         "gauge",
         ("channel",),

@@ -15,12 +15,14 @@ from msgspec import Struct
 
 from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
+from tocsin.adapters.erasures import FILE as ERASURES
+from tocsin.adapters.erasures import FileErasures
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_dates import SeenDates
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.planted import planted_http, planted_store
-from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring
+from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor
 from tocsin.api.operator import Operator
 from tocsin.channels import turn
@@ -32,9 +34,18 @@ from tocsin.domain.checkup import Machine
 from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
-from tocsin.folder_check import INDEX, KEY_FILE, folder_keys, missing, refuse_emptied, unusable
+from tocsin.folder_check import (
+    INDEX,
+    KEY_FILE,
+    folder_keys,
+    missing,
+    read_keys,
+    refuse_emptied,
+    unusable,
+)
 from tocsin.metrics import Metrics
-from tocsin.ports import Authorities, Bus, Http, Keyring, Snapshots, Vault
+from tocsin.pipeline.hold import Hold
+from tocsin.ports import Authorities, Backups, Bus, Erasures, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
 AUTHORITIES = "authorities"
@@ -62,6 +73,10 @@ class Service(Struct, frozen=True, kw_only=True):
     shelf: AuthorityShelf
     """What proves us to them."""
     operator: Operator
+    erasures: Erasures | None
+    """Who was erased; None where nothing is kept."""
+    hold: Hold
+    """Asked before anything is sent; `load` it first."""
 
 
 @contextlib.asynccontextmanager
@@ -89,6 +104,9 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
         prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
         keyring = _keyring(folder, config, keys, vault)
         bus = LocalBus()
+        hold = Hold(store, metrics)
+        backups = _backups(config, folder, store, clock)
+        erasures = await _erasures(config, store, clock)
         operator = Operator(
             store,
             vault,
@@ -99,6 +117,9 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
             bus=bus,
             doctor=Doctor(store, clock, _look_at(config), dates.skews),
             forget_index=snapshots.forget,
+            hold=hold,
+            backups=backups,
+            erasures=erasures,
             secret=keys[0],
             kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
         )
@@ -109,6 +130,8 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
             vault=vault,
             secret=keys[0],
             store=planted_store(store, os.environ.get(BREAK, "")),
+            erasures=erasures,
+            hold=hold,
             bus=bus,
             snapshots=snapshots,
             http=http,
@@ -119,6 +142,24 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
 
 def _look_at(config: Config) -> Callable[[], Machine]:
     return partial(look_at_machine, Path(config.data), DATABASE)
+
+
+def _backups(config: Config, folder: Path, store: Store, clock: Clock) -> Backups | None:
+    if config.store.kind == "memory":
+        return None
+    from tocsin.adapters.sqlite.backup import SqliteBackups
+    from tocsin.adapters.sqlite.store import SqliteStore
+
+    assert isinstance(store, SqliteStore)
+    # Asked anew for each backup: the keys may have been changed since the start.
+    return SqliteBackups(store, folder, clock, lambda: list(map(key_id, read_keys(folder, config))))
+
+
+async def _erasures(config: Config, store: Store, clock: Clock) -> Erasures | None:
+    if config.store.kind == "memory":
+        return None
+    path = Path(config.data) / ERASURES
+    return FileErasures(path, await store.erasure_key(), clock, config.keep.erasures_s)
 
 
 async def _open_http(config: Config, stack: contextlib.AsyncExitStack, dates: SeenDates) -> Http:

@@ -8,7 +8,7 @@ driver fulfil these; only `wiring.py` knows which one is in use.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 from pyroaring import BitMap
@@ -297,6 +297,31 @@ class Snapshots(Protocol):
 
     async def forget(self, app: int) -> None:
         """Drop an app's snapshot, durably: no term of it gets into the next one."""
+        ...
+
+
+class Erasures(Protocol):
+    """Who was erased, listed outside of the database: restored backups are erased by it again."""
+
+    async def note(self, app: int, names: Sequence[str], at: float) -> None:
+        """Write down, durably, that these accounts were deleted at this Unix time.
+
+        Raises `StoreError` if that cannot be written; the accounts are deleted all the same.
+        """
+        ...
+
+
+class Backups(Protocol):
+    """Copies of everything durable but the secret key."""
+
+    async def write(self, folder: str, progress: Callable[[int, int], None]) -> Mapping[str, Any]:
+        """Write a backup into a new or empty folder, while the store goes on.
+
+        Everything that was answered before the call is in it. Answers `folder`, `bytes`,
+        `backup_at` (Unix seconds), `generation` and `keys`, the ids of the keys that open it.
+        `progress` is told how much is copied, of how much. Raises `CallError` 70402 for a folder
+        that will not do, and `StoreError`; then nothing is left that looks like a backup.
+        """
         ...
 
 

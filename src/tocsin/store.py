@@ -16,6 +16,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.legs import LegLines
+from tocsin.domain.restore import GenerationEdit, GenerationView, Restored
 from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
@@ -80,6 +81,37 @@ class Store(Protocol):
 
     async def collapse_mark(self) -> CollapseMark:
         """What collapse ids carry of this database: the same for as long as it exists. Cheap."""
+        ...
+
+    # restores
+
+    async def erasure_key(self) -> bytes:
+        """What the names of erased accounts are hashed with; backups of a store share it. Cheap."""
+        ...
+
+    async def restored(self) -> Restored | None:
+        """The last restore of this database; None: it was never restored. Cheap."""
+        ...
+
+    async def begin_generation(
+        self, decide: Callable[[GenerationView], GenerationEdit]
+    ) -> Restored:
+        """Make of a copy of an earlier moment a database of its own, before it is served.
+
+        Gives every app the counters decided on, and writes down the restore. Leases are given up,
+        and snapshots of the index are of another history from now on.
+        """
+        ...
+
+    async def end_task_of_backup(self, app: int, task: int, change: Callable[[Task], Task]) -> None:
+        """Change a living task of before a restore; where that ends it, its jobs are ready at once.
+
+        Changes nothing of a task that has ended or is not there.
+        """
+        ...
+
+    async def end_hold(self, change: Callable[[Restored], Restored]) -> Restored | None:
+        """Change the mark of the last restore; None: there is none."""
         ...
 
     # apps and credentials

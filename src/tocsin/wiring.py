@@ -43,6 +43,7 @@ from tocsin.opening import Service, open_service
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.erase import KICKED, Erasing
+from tocsin.pipeline.hold import HELD
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
@@ -195,6 +196,7 @@ class _Running:
         # The folder's lock says that no other process serves it, so whatever a former one of
         # this name had leased is nobody's.
         await service.store.release(HOLDER)
+        await service.hold.load()
         dispatcher = Dispatcher(
             HOLDER,
             Tools(
@@ -220,7 +222,7 @@ class _Running:
         desk = Desk(
             store=service.store,
             accepting=accepting,
-            erasing=Erasing(service.store, bus, service.clock),
+            erasing=Erasing(service.store, bus, service.clock, service.erasures),
             presence=hub,
             bus=bus,
             clock=service.clock,
@@ -280,8 +282,9 @@ class _Running:
     async def _missing(self) -> str:
         """What readiness waits for: the store has to answer, and to take what is written."""
         await self._service.store.apps()
-        trouble = await self._service.store.write_trouble()
-        return f"nothing can be written: {trouble}" if trouble else ""
+        if trouble := await self._service.store.write_trouble():
+            return f"nothing can be written: {trouble}"
+        return HELD if self._service.hold.is_on else ""
 
     async def _open_online(self, bus: Bus) -> tuple[Hub, Registering]:
         service = self._service
@@ -305,6 +308,7 @@ class _Running:
                 connections_max=self._files.devices_max,
                 restart_s=service.config.server.restart_s,
             ),
+            is_held=lambda: service.hold.is_on,
         )
         for subject, listener in (
             (DEVICE, hub.take_device),
@@ -352,7 +356,7 @@ class _Running:
                 asyncio.create_task(private.serve([private_socket])),
                 *(asyncio.create_task(it.serve(metrics_sockets)) for it in figures),
             ]
-            dispatching = asyncio.create_task(workers.dispatcher.run())
+            dispatching = asyncio.create_task(self._dispatch(workers, ended))
             others = [asyncio.create_task(worker()) for worker in workers.others]
             await asyncio.wait([asyncio.create_task(it.is_open.wait()) for it in servers])
             self._log.info("serving", **_shown(status), folder=config.data)
@@ -375,6 +379,19 @@ class _Running:
             jobs_unsettled=workers.dispatcher.unsettled,
             devices_connected=devices,
         )
+
+    async def _dispatch(self, workers: Workers, ended: asyncio.Event) -> None:
+        """Send, once nothing is held any more; a service that ends held sends nothing."""
+        hold = self._service.hold
+        if hold.is_on:
+            waiting = [asyncio.create_task(it.wait()) for it in (hold.ended, ended)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in waiting:
+                each.cancel()
+            if hold.is_on:
+                return
+            workers.hub.offer_again()
+        await workers.dispatcher.run()
 
     def _figures(self) -> tuple[list[Server], list[socket.socket]]:
         """The server of the metrics with its socket, if they are served."""

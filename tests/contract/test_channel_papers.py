@@ -168,6 +168,14 @@ def test_the_page_is_found_in_the_table_of_vendors(vendor: AnyVendor) -> None:
 
 
 @each_vendor
+def test_the_clients_page_says_what_its_token_is(vendor: AnyVendor) -> None:
+    page = (REPO / "docs" / "clients.md").read_text(encoding="utf-8")
+    found = [it for it in rows(section(page, "Vendors' tokens")) if it[0] == f"`{vendor.NAME}`"]
+    assert len(found) == 1, f"docs/clients.md has no row for the token of {vendor.NAME}"
+    assert all(found[0]), f"docs/clients.md: the row of {vendor.NAME} has an empty cell"
+
+
+@each_vendor
 def test_it_has_golden_conversations_each_with_its_source(vendor: AnyVendor) -> None:
     folder = REPO / "tests" / "wire" / "golden" / vendor.NAME
     files = sorted(folder.glob("*.json"))

@@ -104,6 +104,14 @@ async def test_an_emptied_folder_is_refused(folder: Path, damage: Callable[[Path
     assert await open_once(folder) == []
 
 
+async def test_a_list_of_erasures_says_too_that_there_was_a_database(tmp_path: Path) -> None:
+    await open_once(tmp_path)
+    lose_database(tmp_path)
+    (tmp_path / "erasures.log").touch()
+    with pytest.raises(SetupError, match=r"has lost its database: erasures\.log says"):
+        await open_once(tmp_path)
+
+
 def nothing_yet(_folder: Path) -> None:
     """Killed before anything was made."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from tocsin.adapters.memory_restores import MemoryRestores
 from tocsin.adapters.removal import has_rows, remove_rows
 from tocsin.adapters.shelf import (
     Journal,
@@ -76,7 +77,7 @@ def no_fault(verb: str) -> None:
     """Every write succeeds."""
 
 
-class MemoryStore:
+class MemoryStore(MemoryRestores):
     """A `Store` that forgets when the process ends.
 
     `fault` is called with the verb's name before each verb that writes; a test makes it raise
@@ -102,11 +103,12 @@ class MemoryStore:
         self._fault(verb)
         return Journal(self._shelf(app))
 
-    async def write_trouble(self) -> str:
-        return ""
-
-    async def collapse_mark(self) -> CollapseMark:
-        return self._mark
+    def copied(self, clock: Clock) -> MemoryStore:
+        """A store of its own that holds what this one holds now: a backup that was put back."""
+        other = MemoryStore(clock, mark=self._mark.mark)
+        other._restored = self._restored
+        other._shelves = {app: shelf.copied() for app, shelf in self._shelves.items()}
+        return other
 
     # apps and credentials
 

@@ -28,6 +28,7 @@ from tocsin.domain.task import (
     StepView,
     StepWant,
     Task,
+    ends_at,
 )
 from tocsin.errors import CallError
 
@@ -90,6 +91,13 @@ class Shelf:
         self.dedups: dict[str, tuple[float, int]] = {}
         self.last: Counter[str] = Counter()
         """The last number given, by noun: numbers are never reused."""
+
+    def copied(self) -> Shelf:
+        """A shelf of its own with the same rows."""
+        other = Shelf()
+        for name, rows in vars(self).items():
+            setattr(other, name, rows.copy())
+        return other
 
     def must_exist(self) -> None:
         """Refuse a call about an app that nobody has added."""
@@ -314,9 +322,8 @@ def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
             not_before=new.not_before,
             attempt=new.attempt,
         )
-        task = shelf.tasks[new.task]
-        ends_at = 0.0 if task.is_recalled else task.expires_at
-        step.put(shelf.jobs, number, Slot(job, way=new.way, ends_at=ends_at))
+        until = ends_at(shelf.tasks[new.task])
+        step.put(shelf.jobs, number, Slot(job, way=new.way, ends_at=until))
 
 
 def held(shelf: Shelf, app: int, job: Job) -> Slot | None:

@@ -7,6 +7,8 @@ ends it, both are there until nothing is sealed with the former any more.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,7 +119,12 @@ def load_keys(path: Path, environment: Mapping[str, str]) -> list[bytes]:
         return [_parse(environment[name], name) for name in names]
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path} may be read by others: set its mode to 0600")
-    return [_parse(line, str(path)) for line in path.read_text().splitlines() or [""]]
+    return parse_keys(path.read_text(), str(path))
+
+
+def key_id(key: bytes) -> str:
+    """What tells keys apart and says nothing of them: it stands in backups, whose key is apart."""
+    return hmac.digest(key, b"tocsin/key-id", hashlib.sha256)[:8].hex()
 
 
 def create_key(path: Path) -> None:
@@ -136,6 +143,17 @@ def remove_drafts(path: Path) -> None:
     """Remove what a process that died left of a key file which it had not put in its place yet."""
     for draft in path.parent.glob(f"{path.name}.*.new"):
         draft.unlink(missing_ok=True)
+
+
+def parse_keys(text: str, where: str) -> list[bytes]:
+    """The keys of a key file's text; raises `ValueError` for what is none."""
+    return [_parse(line, where) for line in text.splitlines() or [""]]
+
+
+def write_keys(path: Path, keys: Sequence[bytes]) -> None:
+    """Put a key file in its place, durably."""
+    _draft(path, keys).replace(path)
+    _sync_folder(path.parent)
 
 
 def _draft(path: Path, keys: Sequence[bytes]) -> Path:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from tocsin.api import pages
 from tocsin.api.account_verbs import LIST_MAX
+from tocsin.api.backup_state import Copying
 from tocsin.api.operator import Operator
 from tocsin.api.pages import answer, number, read_json
 from tocsin.api.v1 import PAGE_DEFAULT, Books
@@ -40,6 +41,7 @@ class AdminPages:
         self._operator = operator
         self._status = status
         self._reload = reload
+        self._copying = Copying(operator)
 
     def routes(self) -> list[Route]:
         """Where the verbs are."""
@@ -48,6 +50,9 @@ class AdminPages:
             Route("/v1/status", self.status),
             Route("/v1/reload", self.reload, methods=["POST"]),
             Route("/v1/doctor", self.doctor),
+            Route("/v1/backup", self.backup_show),
+            Route("/v1/backup", self.backup, methods=["POST"]),
+            Route("/v1/restore/end_hold", self.hold_end, methods=["POST"]),
             Route("/v1/secret/rotate", self.secret_rotate, methods=["POST"]),
             Route("/v1/apps", self.app_list),
             Route(app, self.app_show),
@@ -84,6 +89,20 @@ class AdminPages:
 
     async def doctor(self, _: Request) -> Response:
         return answer({"findings": await self._operator.doctor()})
+
+    async def backup(self, request: Request) -> Response:
+        """Begin a backup; whoever asked looks again until it is done."""
+        folder = (await read_json(request)).get("folder")
+        if not isinstance(folder, str):
+            raise CallError(70402, "folder is the path of a new folder")
+        return answer(self._copying.begin(folder))
+
+    async def backup_show(self, _: Request) -> Response:
+        return answer(self._copying.show())
+
+    async def hold_end(self, request: Request) -> Response:
+        how = (await read_json(request)).get("how")
+        return answer(await self._operator.hold_end(str(how)))
 
     async def secret_rotate(self, _: Request) -> Response:
         return answer(await self._operator.secret_rotate())

@@ -18,6 +18,7 @@ from tocsin.api.app_keys import drop_former_key, rotate_key
 from tocsin.api.app_names import find_names
 from tocsin.api.credentials import CredentialVerbs, Prove, convert
 from tocsin.api.doctor import Doctor
+from tocsin.api.folder_verbs import FolderVerbs
 from tocsin.api.wire_accounts import is_user_id
 from tocsin.channels.credentials import seal_anew
 from tocsin.clock import Clock, secret_bytes
@@ -30,8 +31,9 @@ from tocsin.domain.origin import normal_origins
 from tocsin.domain.quota import PROFILES, Limits
 from tocsin.errors import CallError
 from tocsin.pipeline.erase import Erasing
+from tocsin.pipeline.hold import Hold
 from tocsin.pipeline.remove import ForgetIndex, Removing, no_index
-from tocsin.ports import Authorities, Bus, Channels, Keyring, Presence, Vault
+from tocsin.ports import Authorities, Backups, Bus, Channels, Erasures, Keyring, Presence, Vault
 from tocsin.store import Store
 
 ADMINS_MAX = 10
@@ -97,7 +99,7 @@ SHOWN = (
 """What of an app is shown; its keys only where they are asked for."""
 
 
-class Operator(CredentialVerbs, AccountVerbs):
+class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
     def __init__(
@@ -112,6 +114,9 @@ class Operator(CredentialVerbs, AccountVerbs):
         bus: Bus,
         doctor: Doctor | None = None,
         forget_index: ForgetIndex = no_index,
+        hold: Hold | None = None,
+        erasures: Erasures | None = None,
+        backups: Backups | None = None,
         kept: Kept | None = None,
         secret: bytes = b"",
     ) -> None:
@@ -120,7 +125,9 @@ class Operator(CredentialVerbs, AccountVerbs):
         self._clock = clock
         self._bus = bus
         self._doctor = doctor or Doctor(store, clock)
-        self._erasing = Erasing(store, bus, clock)
+        self._hold = hold
+        self._backups = backups
+        self._erasing = Erasing(store, bus, clock, erasures)
         self._removing = Removing(store, bus, forget_index)
         self._kept = kept or Kept()
         self._keyed = partial(keyed_name, secret)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -35,6 +35,16 @@ class Operator(Protocol):
 
     async def doctor(self) -> list[dict[str, Any]]:
         """A line for each thing that was looked at: `check`, `level`, `said` and `todo`."""
+        ...
+
+    async def backup(
+        self, folder: str, progress: Callable[[int, int], None] = ...
+    ) -> dict[str, Any]:
+        """Write a backup into a new folder; the service goes on."""
+        ...
+
+    async def hold_end(self, how: str) -> dict[str, Any]:
+        """Settle or resume the pushes of before a restored backup."""
         ...
 
     async def secret_rotate(self) -> dict[str, Any]:

@@ -6,12 +6,13 @@ Whoever may read the data folder is the operator; there is no password on the so
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tocsin.client.wire import Method, Wire
+from tocsin.client.wire import Method, Refused, Wire
+from tocsin.clock import SystemClock
 
 SOCKET_NAME = "admin.sock"
 
@@ -28,6 +29,8 @@ def admin_socket(data: Path) -> Path | None:
     return path
 
 
+LOOK_S = 0.2
+"""How often a backup under way is looked at."""
 TIMEOUT_S = 90.0
 """A check of a credential waits for the vendor's token service, then for the vendor."""
 
@@ -63,6 +66,23 @@ class AdminSocket:
     async def doctor(self) -> list[dict[str, Any]]:
         """A line for each thing that was looked at: `check`, `level`, `said` and `todo`."""
         return list((await self._wire.ask("GET", "/v1/doctor"))["findings"])
+
+    async def backup(
+        self, folder: str, progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> dict[str, Any]:
+        """Write a backup into a new folder; returns when it is whole. The service goes on."""
+        state = await self._wire.ask("POST", "/v1/backup", {"folder": folder})
+        while state["state"] == "running":
+            progress(state["done"], state["total"])
+            await SystemClock().sleep(LOOK_S)
+            state = await self._wire.ask("GET", "/v1/backup")
+        if state["state"] == "failed":
+            raise Refused(state["code"], state["info"], "backup")
+        return dict(state["result"])
+
+    async def hold_end(self, how: str) -> dict[str, Any]:
+        """Settle or resume the pushes of before a restored backup, and let the service send."""
+        return await self._wire.ask("POST", "/v1/restore/end_hold", {"how": how})
 
     async def secret_rotate(self) -> dict[str, Any]:
         """Change the key that seals the store's secrets; answers how many were sealed anew."""

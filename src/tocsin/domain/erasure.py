@@ -28,6 +28,11 @@ def keyed_name(secret: bytes, app: int, name: str) -> str:
     return "hmac-sha256:" + hmac.digest(key, f"{app}/{name}".encode(), hashlib.sha256).hex()
 
 
+def erased_name(key: bytes, app: int, name: str) -> str:
+    """A name as the list of erasures has it, which is kept outside of the database."""
+    return hmac.digest(key, f"{app}/{name}".encode(), hashlib.sha256)[:16].hex()
+
+
 def receipt(
     app: App,
     accounts: Sequence[Account],
@@ -90,8 +95,9 @@ def _kept(app: App, kept: Kept) -> list[dict[str, str]]:
             "until": "they are written anew",
         },
         {
-            "what": "copies of the data folder made before, by the operator",
-            "why": "they lie outside of the service",
+            "what": "backups made before, by the operator",
+            "why": "they lie outside of the service; who is erased here is erased again when one "
+            "is restored within the setting keep.erasures_s",
             "until": "the operator deletes them",
         },
     ]

@@ -23,6 +23,7 @@ from tocsin.domain.message import (
 )
 from tocsin.domain.outcome import State
 from tocsin.domain.task import (
+    RESTORED,
     WITH_DEVICES,
     Block,
     BlockKind,
@@ -157,7 +158,8 @@ class _Planner:
         """Put a device into the batches of its legs, or book why it has none."""
         self._planned.append(device.number)
         if self._over is not None:
-            self._close(device, self._over, "", "")
+            is_restored = self._over is State.EXPIRED and self._task.restored == "settled"
+            self._close(device, self._over, *(RESTORED if is_restored else ("", "")))
             return
         message = self._task.message
         language = self._language_of(device)

@@ -18,6 +18,7 @@ from tocsin.domain.device import Device
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Past, State
 from tocsin.domain.quota import PushUse
+from tocsin.domain.restore import How
 
 SENDER_ID = 0x2000_0000_0000_0000
 """The wire's internal sender ids begin so; ours continue with the number of the task."""
@@ -71,6 +72,8 @@ class Task(Struct, frozen=True, kw_only=True):
     audience_size: int = 0
     overwrites: int | None = None
     """Number of the recalled task whose notifications this one replaces."""
+    restored: Literal["", "settled", "resumed"] = ""
+    """What a restore has made of a task that its backup had open: ended, or to be sent again."""
 
     @property
     def is_withdrawal(self) -> bool:
@@ -402,6 +405,23 @@ def closes(task: Task, now: float) -> State | None:
     """The state that a device gets which has not begun yet, if the task is over for it."""
     if task.is_recalled:
         return State.RECALLED
-    if now >= task.expires_at:
+    if now >= task.expires_at or task.restored == "settled":
         return State.EXPIRED
     return None
+
+
+RESTORED = ("-18", "restored")
+"""Code and text of devices whose push ended because the database is a restored backup."""
+
+
+def ends_at(task: Task) -> float:
+    """When the jobs of a task are over: at once if it was recalled or ended by a restore."""
+    return 0.0 if task.is_recalled or task.restored == "settled" else task.expires_at
+
+
+def after_restore(task: Task, how: How) -> Task:
+    """A task of before the backup, once the operator has said what becomes of those."""
+    if how == "settle":
+        return msgspec.structs.replace(task, restored="settled")
+    # What a settle that was ended half way has ended stays so: its jobs are over.
+    return task if task.restored == "settled" else msgspec.structs.replace(task, restored="resumed")

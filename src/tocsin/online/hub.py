@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -106,8 +106,10 @@ class Hub:
         clock: Clock,
         metrics: Metrics,
         settings: OnlineSettings | None = None,
+        is_held: Callable[[], bool] = lambda: False,  # after a restore: nothing may be pushed yet
     ) -> None:
         self.settings = settings or OnlineSettings()
+        self._is_held = is_held
         self._store = store
         self._registrar = registrar
         self._clock = clock
@@ -135,7 +137,7 @@ class Hub:
     async def push(self, task: Task, language: int, devices: Sequence[int]) -> BitMap:
         """Book the legs, then write; answers the devices that it was written to."""
         here = BitMap(devices) & self.connected(task.app)
-        if not here or self._is_over(task):
+        if not here or self._is_held() or self._is_over(task):
             return BitMap()
         audience = await self._offers.audience(task.app, task.number)
         rows = await self._store.devices(task.app, here)
@@ -247,8 +249,7 @@ class Hub:
             self._do(line, steps)
             if self._is_draining:
                 self._send_away(line)
-            line.offering = self._start(self._offer(line, frame.known))
-            line.offering.add_done_callback(lambda _: _forget_offering(line))
+            self._start_offering(line, frame.known)
 
     async def _book(self, line: Line, name: str, stage: Stage) -> None:
         device = line.device
@@ -297,12 +298,21 @@ class Hub:
             task = await self._store.task(line.app, name)
             if task is not None and task.is_recalled:
                 self._do(line, line.session.revoke(name))
-        for offer in await self._offers.of(line.app, device):
+        for offer in () if self._is_held() else await self._offers.of(line.app, device):
             if offer.task.task_id in known:
                 # It has this push: its ack was lost with the connection before.
                 await self._book(line, offer.task.task_id, Stage.REACHED)
             else:
                 await self._make(line, device, offer)
+
+    def offer_again(self) -> None:
+        """Offer to everyone connected what was held back when they came."""
+        for line in [each for each in self._lines.values() if each.offering is None]:
+            self._start_offering(line, ())
+
+    def _start_offering(self, line: Line, known: Iterable[str]) -> None:
+        line.offering = self._start(self._offer(line, known))
+        line.offering.add_done_callback(lambda _: _forget_offering(line))
 
     async def _make(self, line: Line, device: Device, offer: Offer) -> None:
         task = offer.task

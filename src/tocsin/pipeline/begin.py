@@ -17,6 +17,7 @@ from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.message import LiveActivity, Message
 from tocsin.domain.outcome import REPEAT_WAITS_S, Outcome, Past, State
 from tocsin.domain.task import (
+    RESTORED,
     Block,
     BlockKind,
     NewJob,
@@ -143,7 +144,9 @@ def decide_begin(
             )
         over = closes(view.task, now)
         if over is not None:
-            if stopped and not body.past.cause:
+            if view.task.restored == "settled":
+                body = msgspec.structs.replace(body, past=Past(code=RESTORED[0], info=RESTORED[1]))
+            elif stopped and not body.past.cause:
                 body = msgspec.structs.replace(body, past=Past(code="-10", info=stopped))
             _settle_over(books, body, over)
             return books.done()
@@ -170,6 +173,9 @@ def decide_begin(
         if count_max is not None and len(rest.devices) > count_max:
             books.requeue(_rest_of(view, rest, count_max))
             rest = narrowed(rest, range(count_max))
+        if view.task.restored == "resumed":
+            # What was done after the backup is not in it: it may have been sent already.
+            books.repeat(rest.devices)
         devices = tuple(view.devices[number] for number in rest.devices)
         return books.begun(Begun(view.task, rest, devices, view.handles))
 

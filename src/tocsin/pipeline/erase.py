@@ -23,7 +23,7 @@ from tocsin.domain.account import (
 from tocsin.domain.app import App
 from tocsin.domain.device import Device
 from tocsin.pipeline.register import DEVICE, DeviceHint
-from tocsin.ports import Bus
+from tocsin.ports import Bus, Erasures
 from tocsin.store import Store
 
 KICKED = "kicked"
@@ -46,8 +46,12 @@ class Erased(Struct, frozen=True, kw_only=True):
 class Erasing:
     """Deletes accounts with their devices."""
 
-    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, bus: Bus, clock: Clock, erasures: Erasures | None = None
+    ) -> None:
+        """`erasures` is where it is written down who is gone, if anywhere."""
         self._store = store
+        self._erasures = erasures
         self._bus = bus
         self._clock = clock
 
@@ -70,9 +74,13 @@ class Erasing:
         for device in devices:
             hint = DeviceHint(app.sdkappid, device.number, 0, "", is_registered=False)
             self._bus.publish(DEVICE, msgspec.json.encode(hint))
+        at = self._clock.now()
+        if self._erasures is not None:
+            # After the deletion: a list that names who was not deleted would delete them later.
+            await self._erasures.note(app.sdkappid, [account.name for account in accounts], at)
         refused = [(name, 70402) for name in dict.fromkeys(names) if name in app.admins]
         return Erased(
-            at=self._clock.now(),
+            at=at,
             failures=[*((name, code) for name, code in failures if name in doomed), *refused],
             accounts=accounts,
             devices=devices,

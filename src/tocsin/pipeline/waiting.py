@@ -12,9 +12,19 @@ from tocsin.domain.message import next_badge
 from tocsin.domain.outcome import State
 from tocsin.domain.plan import ChannelFacts
 from tocsin.domain.retry import grown_s
-from tocsin.domain.task import NewJob, OnlineBody, SendBody, StepEdit, StepView, WaitBody, closes
+from tocsin.domain.task import (
+    RESTORED,
+    NewJob,
+    OnlineBody,
+    SendBody,
+    StepEdit,
+    StepView,
+    WaitBody,
+    closes,
+)
 from tocsin.pipeline.begin import Settlement
 
+NOBODY = BitMap()
 SEND_MAX = 200
 """Devices in a send job made here; every channel's batch holds as many."""
 WAIT_GROWTH = 1.5
@@ -22,35 +32,49 @@ WAIT_MAX_S = 60.0
 """Longest time between two looks at devices that wait for a connection."""
 
 
-def decide_online(now: float) -> Callable[[StepView], StepEdit]:
-    """An online leg has been tried: the vendor job beside it owns the devices."""
+def decide_online(now: float, written: BitMap) -> Callable[[StepView], StepEdit]:
+    """An online leg has been tried: the vendor job beside it owns the devices.
+
+    `written` are those that it was written to.
+    """
 
     def decide(view: StepView) -> StepEdit:
         assert isinstance(view.job.body, OnlineBody)
-        return Settlement(view, now, "online").done()
+        books = Settlement(view, now, "online")
+        _mark_written(books, view, written)
+        return books.done()
 
     return decide
 
 
+def _mark_written(books: Settlement, view: StepView, written: BitMap) -> None:
+    if view.task.restored == "resumed":
+        books.repeat(written)
+
+
 def decide_wait(
-    now: float, audience: BitMap, credentials: Mapping[int, ChannelFacts]
+    now: float,
+    audience: BitMap,
+    credentials: Mapping[int, ChannelFacts],
+    written: BitMap = NOBODY,
 ) -> Callable[[StepView], StepEdit]:
     """Look at devices that wait for a connection: acked, over, given a route, or still waiting.
 
     `credentials` are the enabled ones: a device that came by a route is planned for it, badge and
-    all.
+    all. `written` are those whose connections the push has just been written to.
     """
 
     def decide(view: StepView) -> StepEdit:
         body = view.job.body
         assert isinstance(body, WaitBody)
         books = Settlement(view, now, "online")
+        _mark_written(books, view, written)
         acked = [number for number in body.devices if number in view.acked]
         books.settle(State.SENT, acked)
         left = [number for number in body.devices if number not in view.acked]
         over = closes(view.task, now)
         if over is not None:
-            books.settle(over, left, code="0" if over is State.RECALLED else "-2")
+            _settle_over(books, view, over, left)
             return books.done()
         here = [number for number in left if _is_here(books, view, number, audience)]
         routed = {} if view.task.message.is_online_only else _routed(view, here, credentials)
@@ -61,6 +85,13 @@ def decide_wait(
         return books.done()
 
     return decide
+
+
+def _settle_over(books: Settlement, view: StepView, over: State, devices: Sequence[int]) -> None:
+    if over is State.EXPIRED and view.task.restored == "settled":
+        books.settle(over, devices, code=RESTORED[0], info=RESTORED[1])
+    else:
+        books.settle(over, devices, code="0" if over is State.RECALLED else "-2")
 
 
 def _is_here(books: Settlement, view: StepView, number: int, audience: BitMap) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from pyroaring import BitMap
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.outcome import Receipt
@@ -19,6 +20,7 @@ from tocsin.domain.task import (
     StepWant,
     Task,
     WaitBody,
+    closes,
 )
 from tocsin.errors import StoreError
 from tocsin.log import get_logger
@@ -194,15 +196,16 @@ class Worker:
         task = await self._task(job)
         audience = await self._audiences.of(job.app, job.task)
         is_offered = isinstance(body, WaitBody) and body.is_offered
-        if not is_offered and not task.is_recalled:
-            await self._presence.push(task, body.language, body.devices)
+        written = BitMap()
+        if not is_offered and closes(task, self._clock.now()) is None:
+            written = await self._presence.push(task, body.language, body.devices)
         now = self._clock.now()
         if isinstance(body, OnlineBody):
-            await self._write(job, StepWant(), decide_online(now))
+            await self._write(job, StepWant(), decide_online(now, written))
             return
         facts = await self._channels.facts(job.app)
         want = StepWant(devices=body.devices, with_acked=True)
-        await self._write(job, want, decide_wait(now, audience, facts))
+        await self._write(job, want, decide_wait(now, audience, facts, written))
 
     async def _write(self, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]) -> Any:
         """One step; remembers whether the store is well, which every request depends on."""

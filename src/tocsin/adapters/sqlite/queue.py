@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tocsin.adapters.sqlite.tables import Tables, integers
-from tocsin.domain.task import Body, Job, Lane, NewJob, StepEdit, Task
+from tocsin.domain.task import Body, Job, Lane, NewJob, StepEdit, Task, ends_at
 from tocsin.errors import Stale
 from tocsin.store import Head
 
@@ -234,13 +234,12 @@ def add_jobs(tables: Tables, app: int, jobs: Sequence[NewJob], task: Task) -> No
     if not jobs:
         return
     assert all(job.task == task.number for job in jobs), task.number
-    # What was recalled meanwhile is over at once.
-    ends_at = 0.0 if task.is_recalled else task.expires_at
+    until = ends_at(task)
     tally = tables.change_tally(app)
     rows = []
     for job in jobs:
         tally.job += 1
         body = msgspec.msgpack.encode(job.body)
         place = (job.queue, int(job.lane), job.not_before, job.attempt)
-        rows.append((app, tally.job, job.task, *place, body, job.way or None, ends_at))
+        rows.append((app, tally.job, job.task, *place, body, job.way or None, until))
     tables.many(_ADD, rows)

@@ -14,7 +14,16 @@ import apsw
 from msgspec import Struct
 from pyroaring import BitMap
 
-from tocsin.adapters.sqlite import accounts, books, devices, queue, removal, steps, tasks
+from tocsin.adapters.sqlite import (
+    accounts,
+    books,
+    devices,
+    queue,
+    removal,
+    restores,
+    steps,
+    tasks,
+)
 from tocsin.adapters.sqlite.cache import AccountCache, Missing
 from tocsin.adapters.sqlite.folder import DATABASE, lock_folder, open_reader, open_writer
 from tocsin.adapters.sqlite.queue import lease_jobs, wake_way
@@ -73,7 +82,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """SQLite's name for the file system to use; None: the machine's."""
 
 
-class SqliteStore:
+class SqliteStore(restores.SqliteRestores):
     """A `Store` in one folder. `start` opens it, the exit stack closes it."""
 
     def __init__(
@@ -110,6 +119,7 @@ class SqliteStore:
                 connection.pragma("max_page_count", self._options.pages_max)
             for_writer = Tables(connection, self._cache)
             self._mark = steps.read_mark(for_writer)
+            self._restored = restores.read_restored(for_writer)
             self._apps.update(steps.read_apps(for_writer))
             self._near = self._reader(path, stack)
             self._far = self._reader(path, stack)
@@ -162,6 +172,10 @@ class SqliteStore:
             with contextlib.suppress(StoreError):
                 await self._write(lambda tables: tables.run(_TRY_TO_WRITE))
         return self._writer.trouble
+
+    async def between(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run `work` on the writing connection, between two commits. For copies of the database."""
+        return await self._writer.between(work)
 
     async def collapse_mark(self) -> CollapseMark:
         return self._mark

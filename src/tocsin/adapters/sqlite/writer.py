@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import apsw
 
@@ -66,21 +66,12 @@ class Rank(IntEnum):
     """Pages of fanout, and housekeeping."""
 
 
-class Ticket:
-    """A step that waits to be written, and who waits for it."""
+class Awaited:
+    """Something done in the writer's thread, and who waits for it in the event loop."""
 
-    __slots__ = ("error", "future", "rank", "result", "weight", "work")
+    __slots__ = ("error", "future", "result")
 
-    def __init__(
-        self,
-        rank: Rank,
-        weight: int,
-        work: Callable[[Tables], Any],
-        future: asyncio.Future[Any],
-    ) -> None:
-        self.rank = rank
-        self.weight = weight
-        self.work = work
+    def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
         self.result: Any = None
         self.error: Exception | None = None
@@ -109,6 +100,34 @@ class Ticket:
             self.future.set_result(self.result)
 
 
+class Ticket(Awaited):
+    """A step that waits to be written."""
+
+    __slots__ = ("rank", "weight", "work")
+
+    def __init__(
+        self,
+        rank: Rank,
+        weight: int,
+        work: Callable[[Tables], Any],
+        future: asyncio.Future[Any],
+    ) -> None:
+        super().__init__(future)
+        self.rank = rank
+        self.weight = weight
+        self.work = work
+
+
+class Errand(Awaited):
+    """What is done with the connection between two commits."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Callable[[apsw.Connection], Any], future: asyncio.Future[Any]) -> None:
+        super().__init__(future)
+        self.work = work
+
+
 class Writer:
     """Owns the writing connection from `start` to `stop`."""
 
@@ -120,6 +139,7 @@ class Writer:
         self._clock = clock
         self._metrics = metrics
         self._queues: tuple[deque[Ticket], ...] = (deque(), deque(), deque())
+        self._errands: deque[Errand] = deque()
         self._waits = threading.Condition()
         self._group: list[Ticket] = []
         """Those in the transaction under way."""
@@ -160,24 +180,53 @@ class Writer:
             self._waits.notify()
         return await future
 
+    async def between(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Run `work` on the connection outside of any transaction, between two commits.
+
+        For a copy of the database, which is made in many short steps: whoever waits for a commit
+        waits for one of them at most.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._waits:
+            if self._is_closing:
+                raise StoreError("the store is closed")
+            self._errands.append(Errand(work, future))
+            self._waits.notify()
+        return await future
+
     # the thread
 
     def _run(self) -> None:
         try:
             while (first := self._first()) is not None:
-                self._commit(first)
-                self._checkpoint()
+                if isinstance(first, Ticket):
+                    self._commit(first)
+                    self._checkpoint()
+                self._run_errand()
         finally:
             # Reached with work in hand only through a fault of ours, which the thread's own
             # handler reports: nobody may be left waiting for it.
             with self._waits:
                 self._is_closing = True
-            self._fail([*self._group, *self._drain()], "the writer has ended")
+                errands = tuple(self._errands)
+            self._fail([*self._group, *self._drain(), *errands], "the writer has ended")
 
-    def _first(self) -> Ticket | None:
+    def _run_errand(self) -> None:
+        """One errand after each commit; while nothing is to be written, one after the other."""
+        with self._waits:
+            errand = self._errands.popleft() if self._errands else None
+        if errand is None:
+            return
+        with errand:
+            errand.result = errand.work(self._connection)
+        self._loop.call_soon_threadsafe(_resolve, (errand,))
+
+    def _first(self) -> Ticket | Literal["errand"] | None:
         """The ticket that the next commit begins with; None when it is time to end."""
         with self._waits:
             while not any(self._queues):
+                if self._errands:
+                    return "errand"
                 if self._is_closing:
                     return None
                 self._waits.wait()
@@ -285,7 +334,7 @@ class Writer:
                 self._connection.execute("ROLLBACK")
         self._tables.rolled_back()
 
-    def _fail(self, group: list[Ticket], why: str) -> None:
+    def _fail(self, group: Sequence[Awaited], why: str) -> None:
         for ticket in group:
             if ticket.error is None:
                 ticket.error = StoreError(why)
@@ -355,6 +404,6 @@ def _cause(error: Exception) -> BaseException:
     return error.__cause__ or error
 
 
-def _resolve(group: Sequence[Ticket]) -> None:
+def _resolve(group: Sequence[Awaited]) -> None:
     for ticket in group:
         ticket.resolve()

@@ -1,0 +1,263 @@
+"""Puts a backup in the place of a data folder's database, as a new generation that stands held.
+
+The database is put together in a folder of its own inside the data folder and renamed into its
+place last. Whatever ends a restore before, the folder refuses to be served until it is run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tocsin.adapters.erasures import FILE as ERASURES
+from tocsin.adapters.erasures import read_erasures
+from tocsin.adapters.sqlite.backup import Manifest, known_numbers, read_manifest
+from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse, SchemaTooNew, lock_folder
+from tocsin.adapters.sqlite.store import SqliteStore
+from tocsin.adapters.vault import has_key, key_id, write_keys
+from tocsin.clock import Clock
+from tocsin.config import Config
+from tocsin.domain.account import AccountsEdit, AccountsView, delete_accounts
+from tocsin.domain.erasure import erased_name
+from tocsin.domain.restore import GAPS, begin_generation
+from tocsin.errors import SetupError
+from tocsin.folder_check import (
+    INDEX,
+    KEY_FILE,
+    RESTORING,
+    key_environment,
+    read_keys,
+    refuse_another,
+    unusable,
+)
+
+PAGE = 1000
+"""Accounts looked at in one step."""
+COPY_BYTES = 1 << 22
+
+Progress = Callable[[int, int], None]
+"""Bytes copied so far, of how many."""
+
+
+class RestoredFolder(Struct, frozen=True, kw_only=True):
+    """What a restore came to."""
+
+    data: str
+    backup_at: float
+    """The moment that the folder shows now, Unix seconds."""
+    generation: int
+    erased: int
+    """Accounts that were erased after the backup, and now again."""
+    erasures: str
+    """The list that said so; empty where there was none."""
+    moved_to: str
+    """Where what was there before is now; empty where there was nothing."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is to be restored, and how."""
+
+    backup: Path
+    keys: Sequence[bytes] = ()
+    """Keys told for this folder; none: the folder's own, or those of the environment."""
+    erasures: Path | None = None
+    """A list of erasures to apply instead of the folder's."""
+    replaces: bool = False
+    """Whether a database that is there may be moved aside."""
+
+
+async def restore(
+    plan: Plan, config: Config, clock: Clock, progress: Progress = lambda _done, _total: None
+) -> RestoredFolder:
+    """Restore a backup into the data folder of `config`; it stands held afterwards.
+
+    Raises `SetupError` for half a backup, a key that does not open it, a folder that is in use, and
+    one that has a database while `plan.replaces` is not said. Then the folder is as it was.
+    """
+    folder = Path(config.data)
+    try:
+        manifest = await asyncio.to_thread(read_manifest, plan.backup)
+    except (OSError, ValueError) as fault:
+        raise SetupError(str(fault), "name the folder of a whole backup") from fault
+    if (folder / DATABASE).exists() and not plan.replaces:
+        what = f"{folder} has a database already"
+        raise SetupError(what, "name a new folder, or say --replace: it is moved aside, and kept")
+    keys = _keys(plan, folder, config, manifest)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.umask, os.umask(0o077))
+        try:
+            stack.callback(lock_folder(folder).close)
+            return await _Restoring(plan, folder, keys, clock).run(manifest, progress)
+        except FolderInUse as fault:
+            raise SetupError(f"the data folder {fault}", "end that process first") from fault
+        except OSError as fault:
+            raise unusable(folder, fault) from fault
+
+
+def _keys(plan: Plan, folder: Path, config: Config, manifest: Manifest) -> Sequence[bytes]:
+    """The keys that the restored folder will have; one of them has to open the backup."""
+    keys = plan.keys
+    try:
+        if not keys and has_key(folder / KEY_FILE, key_environment(config)):
+            keys = read_keys(folder, config)
+    except (OSError, ValueError) as fault:
+        raise SetupError(f"the secret key cannot be used: {fault}", "--key-file FILE") from fault
+    advice = (
+        "--key-file FILE: the secret.key of the folder that was backed up, which no backup holds"
+    )
+    if not keys:
+        raise SetupError("the secret key of the backup is needed", advice)
+    if not {key_id(key) for key in keys} & set(manifest.keys):
+        known = ", ".join(manifest.keys)
+        raise SetupError(f"the key does not open this backup: that takes {known}", advice)
+    return keys
+
+
+class _Restoring:
+    """One restore, under the folder's lock."""
+
+    def __init__(self, plan: Plan, folder: Path, keys: Sequence[bytes], clock: Clock) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._staging = folder / RESTORING
+        self._keys = keys
+        self._clock = clock
+
+    async def run(self, manifest: Manifest, progress: Progress) -> RestoredFolder:
+        listed, erasures = self._erasures(manifest.backup_at)
+        known, generation = await asyncio.to_thread(self._later_history)
+        await asyncio.to_thread(self._copy, progress)
+        decide = begin_generation(
+            self._clock.now(), manifest.backup_at, known=known, generation=generation
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            store = SqliteStore(self._staging, self._clock)
+            try:
+                await store.start(stack)
+            except SchemaTooNew as fault:
+                advice = "restore it with the release that wrote it, or a newer one"
+                raise SetupError(f"the backup {fault}", advice) from fault
+            apps = [app for number in await store.apps() if (app := await store.app(number))]
+            refuse_another(self._keys, apps, "the key")
+            restored = await store.begin_generation(decide)
+            erased = await erase_again(store, listed)
+        moved_to = await asyncio.to_thread(self._put_in_place, restored.generation)
+        return RestoredFolder(
+            data=str(self._folder),
+            backup_at=manifest.backup_at,
+            generation=restored.generation,
+            erased=erased,
+            erasures=erasures,
+            moved_to=moved_to,
+        )
+
+    def _erasures(self, backup_at: float) -> tuple[Mapping[int, Collection[str]], str]:
+        """Hashes of the names erased since the backup, by app, and where they stood."""
+        path = self._plan.erasures or self._folder / ERASURES
+        if not path.exists():
+            if self._plan.erasures is not None:
+                raise SetupError(f"the list of erasures {path} does not exist", "--erasures FILE")
+            return {}, ""
+        try:
+            names: dict[int, set[str]] = {}
+            for line in read_erasures(path):
+                if line.at >= backup_at:
+                    names.setdefault(line.app, set()).add(line.name)
+        except (OSError, ValueError) as fault:
+            raise SetupError(
+                f"the list of erasures cannot be used: {fault}", "--erasures FILE"
+            ) from fault
+        return names, str(path)
+
+    def _later_history(self) -> tuple[dict[int, dict[str, int]], int]:
+        """The numbers given, and restores made, by what is or was in this folder."""
+        numbers: dict[int, dict[str, int]] = {}
+        generation = 0
+        for path in (self._folder / DATABASE, *self._folder.glob(f"replaced-*/{DATABASE}")):
+            if not path.exists():
+                continue
+            found, given = known_numbers(path)
+            generation = max(generation, found)
+            for app, last in given.items():
+                before = numbers.get(app, last)
+                numbers[app] = {noun: max(last[noun], before[noun]) for noun in GAPS}
+        return numbers, generation
+
+    def _copy(self, progress: Progress) -> None:
+        if self._staging.exists():
+            shutil.rmtree(self._staging)
+        self._staging.mkdir(mode=0o700)
+        _sync(self._folder)
+        source = self._plan.backup / DATABASE
+        total, done = source.stat().st_size, 0
+        with source.open("rb") as read, (self._staging / DATABASE).open("wb") as written:
+            while part := read.read(COPY_BYTES):
+                written.write(part)
+                done += len(part)
+                progress(done, total)
+            written.flush()
+            os.fsync(written.fileno())
+
+    def _put_in_place(self, generation: int) -> str:
+        """Move aside what is there, then rename the new database into its place."""
+        left = [path.name for path in self._staging.glob(f"{DATABASE}-*")]
+        assert not left, f"the database was not closed whole: {left}"
+        folder, aside = self._folder, self._folder / f"replaced-{generation}"
+        former = [folder / DATABASE, *folder.glob(f"{DATABASE}-*"), folder / INDEX]
+        former = [path for path in former if path.exists()]
+        if self._plan.keys:
+            former += [path for path in (folder / KEY_FILE,) if path.exists()]
+        if former:
+            aside.mkdir(mode=0o700, exist_ok=True)
+            for path in former:
+                path.rename(aside / path.name)
+            _sync(aside)
+        if self._plan.keys:
+            write_keys(folder / KEY_FILE, self._keys)
+        (self._staging / DATABASE).rename(folder / DATABASE)
+        _sync(folder)
+        shutil.rmtree(self._staging)
+        return str(aside) if former else ""
+
+
+async def erase_again(store: SqliteStore, listed: Mapping[int, Collection[str]]) -> int:
+    """Delete the accounts whose hashed names are listed, in one pass over each app's accounts."""
+    key = await store.erasure_key()
+    count = 0
+    for app, hashes in listed.items():
+        if await store.app(app) is None:
+            continue
+        after = 0
+        while accounts := await store.scan_accounts(app, after, PAGE):
+            after = accounts[-1].number
+            names = [each.name for each in accounts if erased_name(key, app, each.name) in hashes]
+            if names:
+                await store.update_accounts(app, names, [], _deleting(names))
+                count += len(names)
+    return count
+
+
+def _deleting(names: Sequence[str]) -> Callable[[AccountsView], AccountsEdit]:
+    """The decision of `account_delete`, whatever the app allows by now: it was allowed then."""
+    decide = delete_accounts(names)
+
+    def decided(view: AccountsView) -> AccountsEdit:
+        app = msgspec.structs.replace(view.app, can_delete_accounts=True)
+        return decide(msgspec.structs.replace(view, app=app))
+
+    return decided
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

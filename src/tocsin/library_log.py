@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from asyncio import CancelledError
 from logging import DEBUG, ERROR, INFO, WARNING, LogRecord
 
 SERVER = "tocsin.server"
@@ -63,6 +64,8 @@ def in_our_words(record: LogRecord) -> LogRecord | None:
         return None
     if wording is not None and not logging.getLogger(OURS).isEnabledFor(wording[0]):
         return None
+    if _is_cut_off(record):
+        return None
     said = copy.copy(record)
     said.name = NAMES.get(head, ANY_LIBRARY)
     if wording is not None:
@@ -75,6 +78,11 @@ def in_our_words(record: LogRecord) -> LogRecord | None:
 def _is_routine(record: LogRecord, head: str) -> bool:
     """Whether it is about frames, headers, starts and ends, which are told by ourselves."""
     return record.levelno < (WARNING if head in NAMES else INFO)
+
+
+def _is_cut_off(record: LogRecord) -> bool:
+    """Whether it tells of a request that was ended with the service: their number is told."""
+    return isinstance(record.exc_info, tuple) and record.exc_info[0] is CancelledError
 
 
 def _first(record: LogRecord) -> tuple[object, ...]:

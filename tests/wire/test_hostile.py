@@ -478,3 +478,13 @@ async def test_a_get_with_a_body_opens_no_socket() -> None:
         await client.say(b"GET /socket HTTP/1.1\r\n" + UPGRADE + KEY + b"Content-Length: 2\r\n\r\n")
         await client.say(b"ab")
         assert await client.status() == 200
+
+
+@pytest.mark.parametrize(
+    "header", [b"Origin: https://a\r\nOrigin: https://b\r\n", b"Sec-WebSocket-Protocol: ,,@@\r\n"]
+)
+async def test_a_handshake_that_the_library_refuses_is_400(header: bytes) -> None:
+    async with target() as served, served.connect() as client:
+        await client.say(b"GET /socket HTTP/1.1\r\n" + UPGRADE + KEY + header + b"\r\n")
+        assert await client.status() == 400
+        await served.until(lambda: served.connections.count == 0)

@@ -40,6 +40,8 @@ async def test_what_is_asked_in_a_wrong_way_gets_the_envelope(
             # The body counts, whatever else the head offers.
             (f"POST {right} HTTP/1.1\r\n{UPGRADE}\r\nContent-Length: 2", b"{}", (200, 0)),
             (f"POST {right} HTTP/1.1\r\n{UPGRADE}\r\nContent-Length: 2", b"ab", (200, 90001)),
+            # Blanks around a value are no part of it.
+            (f"POST {right} HTTP/1.1\r\nContent-Length: 2 \t", b"{}", (200, 0)),
             (f"GET /v1/devices/poll HTTP/1.1\r\n{UPGRADE}", b"", (200, 60002)),
             (f"GET /nowhere HTTP/1.1\r\n{UPGRADE}", b"", (404, 60009)),
             (f"POST {right.replace('h/get', 'h%2Fget')} HTTP/1.1\r\nContent-Length: 2", b"{}",
@@ -52,3 +54,33 @@ async def test_what_is_asked_in_a_wrong_way_gets_the_envelope(
     told = capsys.readouterr().err
     assert "stopped" in told, "what is searched is really the log"
     assert not any(word in told for word in ("Traceback", "warning", "error"))
+
+
+async def test_a_stop_awaits_no_half_request_and_is_quiet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a call, of a device's call, of a receipt, of a page, and of the unwanted body of one."""
+    async with serving(tmp_path, "memory") as served:
+        paths = [
+            served.path("timpush/get_attr_name"),
+            "/v1/devices/register",
+            "/v3/offline_push_report/huawei",
+            "/nowhere",
+            f"{served.path('timpush/get_attr_name')} HTTP/1.1\r\n{UPGRADE}\r\nX: ",
+        ]
+        streams = []
+        for path in paths:
+            reader, writer = await served.connect()
+            writer.write(f"POST {path} HTTP/1.1\r\nContent-Length: 90000\r\n\r\nabc".encode())
+            await writer.drain()
+            streams.append((reader, writer))
+        # The service has them all: one that comes later is answered.
+        assert await code_of(served, "POST /v4 HTTP/1.1\r\nContent-Length: 2", b"{}") == (
+            200,
+            60009,
+        )
+    for _, writer in streams:
+        writer.close()
+    told = capsys.readouterr().err
+    assert "stopped" in told
+    assert not any(word in told for word in ("Traceback", "warning", "error")), told

@@ -42,6 +42,7 @@ HANDSHAKE = (
     b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\n\r\n"
 )
+PINGS = (bytes([0x89, 0x80 | 125, 0, 0, 0, 0]) + b"p" * 125) * 1000
 UNSIGNED = b"/v4/timpush/push?sdkappid=%d&usersig=x&contenttype=json&identifier=" % APP
 CHUNKED = b"POST /v1/devices/register HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 PESTS: tuple[bytes, ...] = (
@@ -109,7 +110,8 @@ async def served_still(process: Process, folder: Path) -> None:
         assert (await operator.status())["pid"] == process.told["pid"]
 
 
-async def test_a_thousand_silent_connections_stop_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [b"", b"GET /v4/online HTTP/1.1\r\n" + HANDSHAKE])
+async def test_a_thousand_silent_connections_stop_nobody(tmp_path: Path, said: bytes) -> None:
     raise_limit()
     async with pestered(tmp_path, open_files=1024) as (process, log):
         url = urlsplit(process.url)
@@ -117,6 +119,7 @@ async def test_a_thousand_silent_connections_stop_nobody(tmp_path: Path) -> None
             for _ in range(1000):
                 client = socket.create_connection((str(url.hostname), int(url.port or 0)))
                 stack.enter_context(client)
+                client.sendall(said)
             await served_still(process, tmp_path)
         told = ""
         async with asyncio.timeout(PATIENCE_S):
@@ -141,8 +144,20 @@ async def test_memory_stays_where_it_was(tmp_path: Path) -> None:
         endless = b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 10 * MIB
         await asyncio.gather(*(say(process, endless) for _ in range(10)))
         assert memory_of(process) - before < GROWTH_MAX
+        await asyncio.to_thread(send_and_not_read, process, PINGS, 60 * MIB)
+        assert memory_of(process) - before < GROWTH_MAX
         await served_still(process, tmp_path)
         assert "Traceback" not in log.read_text()
+
+
+def send_and_not_read(process: Process, data: bytes, bytes_min: int) -> None:
+    """Send frames over a WebSocket, and leave their answers where they are."""
+    url = urlsplit(process.url)
+    with socket.create_connection((str(url.hostname), int(url.port or 0))) as client:
+        client.sendall(b"GET /v4/online HTTP/1.1\r\n" + HANDSHAKE)
+        assert b" 101 " in client.recv(4096)
+        for _ in range(bytes_min // len(data)):
+            client.sendall(data)
 
 
 async def soak(process: Process, client: Client, chance: random.Random) -> None:

@@ -156,8 +156,11 @@ def _app_of(scope: Scope) -> int:
 async def receive_body(scope: Scope, receive: Receive, most: int) -> bytes:
     """The body of a request; 60002 as soon as it is known to be longer than `most` bytes."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value[:20]) > most):
-            raise CallError(60002)
+        if name == b"content-length":
+            # Blanks around a value are no part of it (RFC 9110, 5.5).
+            told = value.strip()
+            if not told.isdigit() or int(told[:20]) > most:
+                raise CallError(60002)
     parts: list[bytes] = []
     size = 0
     while True:

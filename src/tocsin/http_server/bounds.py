@@ -32,6 +32,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     of unknown length, the connection is closed after the answer."""
     answer_s: float = 30.0
     """How long a client may read nothing of an answer that waits for it."""
+    close_s: float = 5.0
+    """How long a client may take to answer the close frame of a WebSocket."""
     linger_s: float = 2.0
     """How long what still comes is thrown away after the last answer, so that it arrives."""
     linger_max_bytes: int = 1_048_576

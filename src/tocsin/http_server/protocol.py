@@ -128,8 +128,20 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._is_ending:
             self.transport.abort()
+        elif not self._in_head:
+            self._give_up_half_a_request()
         else:
             super().shutdown()
+
+    def _give_up_half_a_request(self) -> None:
+        """Its body may never come; the answers before it are still written."""
+        self._is_over = True
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        if self._running is self.cycle:
+            self.transport.close()
+        else:
+            self._running.keep_alive = False
 
     # what comes
 
@@ -193,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
         assert isinstance(protocol, SocketProtocol)
-        protocol.take(self._place)
+        protocol.take(self._place, self._bounds)
 
     # the parser's callbacks
 

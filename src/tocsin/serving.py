@@ -92,23 +92,17 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
 
 def private_server(app: Any) -> Server:
     """The server of the operator's socket, bounded as the public one is."""
-    return Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        )
-    )
+    return Server(_plain(app))
 
 
 def metrics_server(app: Any) -> Server:
     """Plain HTTP for few callers: a scraper or two."""
-    settings = uvicorn.Config(
+    return Server(_plain(app, timeout_keep_alive=METRICS_IDLE_S), Connections(METRICS_CALLERS_MAX))
+
+
+def _plain(app: Any, **more: Any) -> uvicorn.Config:
+    """HTTP without WebSockets, for callers whose addresses do not matter."""
+    return uvicorn.Config(
         app,
         http="httptools",
         ws="none",
@@ -117,9 +111,8 @@ def metrics_server(app: Any) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=METRICS_IDLE_S,
+        **more,
     )
-    return Server(settings, Connections(METRICS_CALLERS_MAX))
 
 
 @contextlib.contextmanager

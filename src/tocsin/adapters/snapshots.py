@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tocsin.adapters.durable import sync
 from tocsin.ports import Snapshot, Snapshots
 
 MANIFEST = "manifest"
@@ -103,7 +104,7 @@ class FileSnapshots:
         self._manifests[app] = Manifest()
         if (folder / MANIFEST).exists():
             (folder / MANIFEST).unlink()
-            _sync_folder(folder)
+            sync(folder)
         # Without their manifest they are nothing, but of somebody all the same.
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -147,7 +148,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     fresh = folder / f"{MANIFEST}.new"
     _write_synced(fresh, [_checksum(packed), packed])
     fresh.replace(folder / MANIFEST)
-    _sync_folder(folder)
+    sync(folder)
 
 
 def _read_bitmaps(folder: Path, manifest: Manifest) -> dict[int, bytes] | None:
@@ -225,17 +226,9 @@ def _make_folder(folder: Path) -> None:
     """Make the folder so that its name, too, survives a power cut."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
-        _sync_folder(folder.parent.parent)
-        _sync_folder(folder.parent)
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(folder.parent.parent)
+        sync(folder.parent)
+        sync(folder)
 
 
 def _files_fit(snapshots: FileSnapshots) -> Snapshots:

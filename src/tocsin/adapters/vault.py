@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tocsin.adapters.durable import sync
 from tocsin.clock import secret_bytes
 from tocsin.errors import CallError
 from tocsin.ports import Keyring, Vault
@@ -80,7 +81,7 @@ class FileKeyring:
     def _change(self, keys: list[bytes]) -> None:
         draft = _draft(self._path, keys)
         draft.replace(self._path)
-        _sync_folder(self._path.parent)
+        sync(self._path.parent)
         self._keys = keys
         self._vault.use(*keys)
 
@@ -136,7 +137,7 @@ def create_key(path: Path) -> None:
         pass
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def remove_drafts(path: Path) -> None:
@@ -153,7 +154,7 @@ def parse_keys(text: str, where: str) -> list[bytes]:
 def write_keys(path: Path, keys: Sequence[bytes]) -> None:
     """Put a key file in its place, durably."""
     _draft(path, keys).replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _draft(path: Path, keys: Sequence[bytes]) -> Path:
@@ -165,14 +166,6 @@ def _draft(path: Path, keys: Sequence[bytes]) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return draft
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _parse(text: str, where: str) -> bytes:

@@ -11,15 +11,11 @@ from rich.markup import escape
 
 from tocsin.cli.confirm import NewFile, Yes, confirm
 from tocsin.cli.credentials import AppOption, only_app
-from tocsin.cli.devices import COLUMNS, note_next, row_of
+from tocsin.cli.devices import COLUMNS, After, Limit, note_next, row_of
 from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
 from tocsin.cli.screen import Json, Screen, run
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="UserID, or RegistrationID of a device.")]
-Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)]
-After = Annotated[
-    int, typer.Option(metavar="NUMBER", help="Only those numbered above; for the next page.", min=0)
-]
 
 
 def account_list(

@@ -18,6 +18,10 @@ COLUMNS = ("NUMBER", "REGISTRATION ID", "USER", "CHANNEL", "CONNECTED", "REGISTE
 RegistrationId = Annotated[
     str, typer.Argument(metavar="REGISTRATIONID", help="What the registration answered.")
 ]
+Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)]
+After = Annotated[
+    int, typer.Option(metavar="NUMBER", help="Only those numbered above; for the next page.", min=0)
+]
 
 
 def row_of(device: Mapping[str, Any]) -> tuple[object, ...]:
@@ -39,11 +43,8 @@ def device_list(
     user: Annotated[
         str, typer.Option("--user", metavar="USERID", help="Only those of this account.")
     ] = "",
-    after: Annotated[
-        int,
-        typer.Option(metavar="NUMBER", help="Only those numbered above; for the next page.", min=0),
-    ] = 0,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 100,
+    after: After = 0,
+    limit: Limit = 100,
     app: AppOption = 0,
     data: Data = DEFAULT_DATA,
     is_json: Json = False,

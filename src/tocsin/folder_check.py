@@ -106,6 +106,8 @@ def refuse_emptied(folder: Path, *, has_database: bool) -> None:
             "to go on with what was there before",
         )
     witness = ERASURES if (folder / ERASURES).exists() else ""
+    if any(folder.glob("replaced-*/")):
+        witness = "replaced-…/"
     if any((folder / INDEX).glob("*/manifest")):
         witness = f"{INDEX}/"
     if witness and not has_database:

@@ -104,7 +104,7 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
         prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
         keyring = _keyring(folder, config, keys, vault)
         bus = LocalBus()
-        hold = Hold(store, metrics)
+        hold = Hold(store, clock, metrics)
         backups = _backups(config, folder, store, clock)
         erasures = await _erasures(config, store, clock)
         operator = Operator(

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from pyroaring import BitMap
 
+from tocsin.adapters.durable import sync
 from tocsin.adapters.erasures import FILE as ERASURES
-from tocsin.adapters.erasures import read_erasures
+from tocsin.adapters.erasures import add_erasures, read_erasures
 from tocsin.adapters.sqlite.backup import Manifest, known_numbers, read_manifest
 from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse, SchemaTooNew, lock_folder
 from tocsin.adapters.sqlite.store import SqliteStore
@@ -26,7 +28,7 @@ from tocsin.clock import Clock
 from tocsin.config import Config
 from tocsin.domain.account import AccountsEdit, AccountsView, delete_accounts
 from tocsin.domain.erasure import erased_name
-from tocsin.domain.restore import GAPS, begin_generation
+from tocsin.domain.restore import GAPS, Numbers, Restored, begin_generation
 from tocsin.errors import SetupError
 from tocsin.folder_check import (
     INDEX,
@@ -133,6 +135,31 @@ class _Restoring:
     async def run(self, manifest: Manifest, progress: Progress) -> RestoredFolder:
         listed, erasures = self._erasures(manifest.backup_at)
         known, generation = await asyncio.to_thread(self._later_history)
+        with contextlib.ExitStack() as undo:
+            # A restore that is refused leaves the folder as it was. One that is killed does not get
+            # here, and the folder refuses to be served.
+            undo.callback(shutil.rmtree, self._staging, ignore_errors=True)
+            restored, erased = await self._build(manifest, listed, (known, generation), progress)
+            moved_to = await asyncio.to_thread(self._put_in_place, restored.generation)
+            undo.pop_all()
+        return RestoredFolder(
+            data=str(self._folder),
+            backup_at=manifest.backup_at,
+            generation=restored.generation,
+            erased=erased,
+            erasures=erasures,
+            moved_to=moved_to,
+        )
+
+    async def _build(
+        self,
+        manifest: Manifest,
+        listed: Mapping[int, Collection[str]],
+        later: tuple[Mapping[int, Numbers], int],
+        progress: Progress,
+    ) -> tuple[Restored, int]:
+        """Put the new generation together beside the folder's database."""
+        known, generation = later
         await asyncio.to_thread(self._copy, progress)
         decide = begin_generation(
             self._clock.now(), manifest.backup_at, known=known, generation=generation
@@ -147,16 +174,7 @@ class _Restoring:
             apps = [app for number in await store.apps() if (app := await store.app(number))]
             refuse_another(self._keys, apps, "the key")
             restored = await store.begin_generation(decide)
-            erased = await erase_again(store, listed)
-        moved_to = await asyncio.to_thread(self._put_in_place, restored.generation)
-        return RestoredFolder(
-            data=str(self._folder),
-            backup_at=manifest.backup_at,
-            generation=restored.generation,
-            erased=erased,
-            erasures=erasures,
-            moved_to=moved_to,
-        )
+            return restored, await erase_again(store, listed)
 
     def _erasures(self, backup_at: float) -> tuple[Mapping[int, Collection[str]], str]:
         """Hashes of the names erased since the backup, by app, and where they stood."""
@@ -194,7 +212,7 @@ class _Restoring:
         if self._staging.exists():
             shutil.rmtree(self._staging)
         self._staging.mkdir(mode=0o700)
-        _sync(self._folder)
+        sync(self._folder)
         source = self._plan.backup / DATABASE
         total, done = source.stat().st_size, 0
         with source.open("rb") as read, (self._staging / DATABASE).open("wb") as written:
@@ -218,11 +236,13 @@ class _Restoring:
             aside.mkdir(mode=0o700, exist_ok=True)
             for path in former:
                 path.rename(aside / path.name)
-            _sync(aside)
+            sync(aside)
         if self._plan.keys:
             write_keys(folder / KEY_FILE, self._keys)
+        if self._plan.erasures is not None:
+            add_erasures(folder / ERASURES, self._plan.erasures)
         (self._staging / DATABASE).rename(folder / DATABASE)
-        _sync(folder)
+        sync(folder)
         shutil.rmtree(self._staging)
         return str(aside) if former else ""
 
@@ -237,10 +257,14 @@ async def erase_again(store: SqliteStore, listed: Mapping[int, Collection[str]])
         after = 0
         while accounts := await store.scan_accounts(app, after, PAGE):
             after = accounts[-1].number
-            names = [each.name for each in accounts if erased_name(key, app, each.name) in hashes]
-            if names:
+            listed_now = [it for it in accounts if erased_name(key, app, it.name) in hashes]
+            if listed_now:
+                numbers = BitMap([account.number for account in listed_now])
+                # A device that goes with its user has an account of its own.
+                own = [it.registration_id for it in await store.devices_of(app, numbers)]
+                names = list(dict.fromkeys([*(account.name for account in listed_now), *own]))
                 await store.update_accounts(app, names, [], _deleting(names))
-                count += len(names)
+                count += len(listed_now)
     return count
 
 
@@ -253,11 +277,3 @@ def _deleting(names: Sequence[str]) -> Callable[[AccountsView], AccountsEdit]:
         return decide(msgspec.structs.replace(view, app=app))
 
     return decided
-
-
-def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
+from tocsin.domain.after_restore import Decide
 from tocsin.domain.app import App, Credential
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
@@ -103,10 +104,11 @@ class Store(Protocol):
         """
         ...
 
-    async def end_task_of_backup(self, app: int, task: int, change: Callable[[Task], Task]) -> None:
-        """Change a living task of before a restore; where that ends it, its jobs are ready at once.
+    async def end_task_of_backup(self, app: int, task: int, decide: Decide) -> None:
+        """Apply a decision about a living task of before a restore, and append to its books.
 
-        Changes nothing of a task that has ended or is not there.
+        Where it ends the task, the task's jobs are ready at once. Changes nothing of a task that
+        has ended or is not there.
         """
         ...
 

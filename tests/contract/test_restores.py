@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
+from pyroaring import BitMap
 
 from tests.contract.rows import add_accounts, add_task, lease, new_job
 from tocsin.clock import ManualClock
-from tocsin.domain.restore import GAPS, Restored, begin_generation
-from tocsin.domain.task import after_restore
+from tocsin.domain.after_restore import after_restore
+from tocsin.domain.restore import GAPS, GenerationEdit, GenerationView, Restored, begin_generation
+from tocsin.domain.stats import owned_devices
 from tocsin.store import Store
 
 
@@ -20,6 +22,21 @@ async def restored(store: Store, clock: ManualClock) -> Restored:
 async def test_a_store_that_was_never_restored_says_so(store: Store) -> None:
     assert await store.restored() is None
     assert await store.end_hold(partial(msgspec.structs.replace, state="settled")) is None
+
+
+async def test_every_counter_goes_on_above_the_gap(store: Store, clock: ManualClock) -> None:
+    known = {9: dict.fromkeys(GAPS, 7)}
+    await store.begin_generation(begin_generation(clock.now(), clock.now(), known=known))
+    seen: list[GenerationView] = []
+
+    def look(view: GenerationView) -> GenerationEdit:
+        seen.append(view)
+        return begin_generation(clock.now(), clock.now())(view)
+
+    await store.begin_generation(look)
+    # The third is an app that only the later history had.
+    assert seen[0].numbers[1] == dict(GAPS)
+    assert seen[0].numbers[9] == {noun: 7 + gap for noun, gap in GAPS.items()}
 
 
 async def test_numbers_go_on_above_the_gap(store: Store, clock: ManualClock) -> None:
@@ -64,14 +81,31 @@ async def test_it_is_held_until_the_word_is_said(store: Store, clock: ManualCloc
 async def test_a_task_of_the_backup_is_over_once_it_is_settled(
     store: Store, clock: ManualClock
 ) -> None:
-    await add_task(store, 1, jobs=[new_job], text="t")
-    await store.end_task_of_backup(1, 1, partial(after_restore, how="settle"))
+    """Its jobs are ready at once, also those that were put off, and no later word changes it."""
+    await add_task(store, 1, jobs=[partial(new_job, not_before=clock.now() + 60)], text="t")
+    assert await lease(store) == []
+    await store.end_task_of_backup(1, 1, after_restore("settle", clock.now()))
     (task,) = await store.living(1)
     assert task.restored == "settled"
-    await store.end_task_of_backup(1, 1, partial(after_restore, how="resume"))
+    assert len(await lease(store)) == 1
+    await store.end_task_of_backup(1, 1, after_restore("resume", clock.now()))
     (task,) = await store.living(1)
-    assert task.restored == "settled", "what a settle has ended, no resume sends"
-    await store.end_task_of_backup(1, 99, partial(after_restore, how="settle"))
+    assert task.restored == "settled"
+    await store.end_task_of_backup(1, 99, after_restore("settle", clock.now()))
+
+
+async def test_whom_a_resumed_task_has_open_is_marked_once(
+    store: Store, clock: ManualClock
+) -> None:
+    await add_task(store, 1, jobs=[new_job], text="t")
+    for _ in range(2):
+        await store.end_task_of_backup(1, 1, after_restore("resume", clock.now()))
+    books = await store.books(1, 1)
+    assert books is not None
+    marks = [block for block in books.blocks if block.kind == "repeated"]
+    owned = BitMap.union(*map(owned_devices, books.jobs))
+    assert owned
+    assert [BitMap.deserialize(mark.members) for mark in marks] == [owned]
 
 
 async def test_the_key_of_erased_names_is_the_stores(store: Store, clock: ManualClock) -> None:

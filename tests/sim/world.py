@@ -72,14 +72,22 @@ class World:
         replaces: bool = True,
         lease_s: float = 30.0,
         clock: ManualClock | None = None,
+        past: World | None = None,
     ) -> None:
-        self.clock = clock or ManualClock()
+        """`past` is the world of which this one is a backup that was put back: the vendor, who
+        knows nothing of that, is the same, and the store holds what it holds now.
+        """
+        self.clock: ManualClock = past.clock if past else clock or ManualClock()
         self.chance = Chance(seed)
         self.fault_after: int | None = None
         self.writes = 0
-        self.store = MemoryStore(self.clock, self._fault)
+        self.store: MemoryStore = (
+            past.store.copied(self.clock) if past else MemoryStore(self.clock, self._fault)
+        )
         self.bus = LocalBus()
-        self.vendor = Vendor(self.clock, Chance(seed + 1), trouble or Trouble())
+        self.vendor: Vendor = (
+            past.vendor if past else Vendor(self.clock, Chance(seed + 1), trouble or Trouble())
+        )
         self.channels = OneChannel(PlainChannel(self.vendor, replaces=replaces))
         self.sockets = Sockets(self.store, self.clock)
         self.snapshots = MemorySnapshots()

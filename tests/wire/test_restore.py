@@ -5,11 +5,16 @@ without that being in the books, and who was erased stays erased.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import apsw
+import msgspec
 import pytest
 from pyroaring import BitMap
 from typer.testing import CliRunner
@@ -163,7 +168,41 @@ async def test_half_a_backup_another_key_and_a_folder_in_use_are_refused(tmp_pat
     assert "no whole backup" in await refused(*key)
     assert not new.exists()
     (backup / "backup.json").write_bytes(manifest)
+    # What is found out only when the database is opened leaves the folder as it was, too.
+    newer = tmp_path / "newer"
+    shutil.copytree(backup, newer)
+    with contextlib.closing(apsw.Connection(str(newer / "tocsin.db"))) as connection:
+        connection.execute("UPDATE release SET least_reader = 9000; PRAGMA user_version = 9000")
+    _tell_anew(newer)
+    told = ["restore", str(newer), "--replace", "--data", str(data)]
+    result = await asyncio.to_thread(CliRunner().invoke, build(), told)
+    assert result.exit_code == 1
+    assert "newer release" in result.output
+    async with opened(data) as service:
+        assert await service.store.apps() == [APP]
     await command("restore", str(backup), *key, "--data", str(new))
+
+
+def _tell_anew(backup: Path) -> None:
+    """The manifest of a backup whose database has been changed."""
+    facts = msgspec.json.decode((backup / "backup.json").read_bytes())
+    content = (backup / "tocsin.db").read_bytes()
+    facts["files"]["tocsin.db"] = {
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (backup / "backup.json").write_bytes(msgspec.json.encode(facts))
+
+
+async def test_a_restored_database_is_not_for_releases_that_know_no_hold(tmp_path: Path) -> None:
+    data, backup, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
+    async with opened(data) as service:
+        await make_app(service)
+    await command("backup", str(backup), "--data", str(data))
+    key = str(data / "secret.key")
+    await command("restore", str(backup), "--key-file", key, "--data", str(new))
+    with contextlib.closing(apsw.Connection(str(new / "tocsin.db"))) as connection:
+        assert connection.execute("SELECT least_reader FROM release").fetchall() == [(7,)]
 
 
 async def test_who_was_erased_since_the_backup_is_erased_again(tmp_path: Path) -> None:
@@ -176,6 +215,11 @@ async def test_who_was_erased_since_the_backup_is_erased_again(tmp_path: Path) -
     await command("account", "delete", "u2", "--yes", "--data", str(data))
     told = ("--key-file", str(data / "secret.key"), "--erasures", str(data / "erasures.log"))
     await command("restore", str(backup), *told, "--data", str(new))
+    async with opened(new) as service:
+        names = [each.name for each in await service.store.scan_accounts(APP, 0, 100)]
+        assert names == ["admin", "u1", "R-1"]
+    # The list that was told is the new folder's from now on.
+    await command("restore", str(backup), "--replace", "--data", str(new))
     async with opened(new) as service:
         names = [each.name for each in await service.store.scan_accounts(APP, 0, 100)]
         assert names == ["admin", "u1", "R-1"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from tocsin.adapters.durable import sync
 from tocsin.clock import Clock
 from tocsin.domain.erasure import erased_name
 from tocsin.errors import StoreError
@@ -72,7 +73,7 @@ class FileErasures:
         draft = self._path.with_name(f"{FILE}.new")
         _write(draft, kept, os.O_TRUNC)
         draft.replace(self._path)
-        _sync_folder(self._path.parent)
+        sync(self._path.parent)
 
 
 def read_erasures(path: Path) -> list[Erasure]:
@@ -95,6 +96,16 @@ def read_erasures(path: Path) -> list[Erasure]:
     return erasures
 
 
+def add_erasures(path: Path, other: Path) -> None:
+    """Add what another list says, durably: a later restore has to know it, too."""
+    known = set(map(_told, read_erasures(path)))
+    _write(path, [line for line in read_erasures(other) if _told(line) not in known], os.O_APPEND)
+
+
+def _told(line: Erasure) -> tuple[int, str, float]:
+    return line.app, line.name, line.at
+
+
 def _write(path: Path, lines: Iterable[Erasure], how: int) -> None:
     is_new = not path.exists()
     number = os.open(path, os.O_RDWR | os.O_CREAT | how, 0o600)
@@ -109,21 +120,13 @@ def _write(path: Path, lines: Iterable[Erasure], how: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     if is_new:
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _end_of_lines(number: int, size: int) -> int:
     """Where the last whole line ends."""
     start = max(0, size - LINE_MAX_BYTES)
     return start + os.pread(number, size - start, start).rfind(b"\n") + 1
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _fits(erasures: FileErasures) -> Erasures:

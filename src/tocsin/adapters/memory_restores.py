@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tocsin.adapters.shelf import Journal, Shelf, given_up, replace_task, wake_jobs
+from tocsin.adapters.shelf import Journal, Shelf, append_blocks, given_up, replace_task, wake_jobs
 from tocsin.clock import Clock
+from tocsin.domain.after_restore import Decide
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.restore import GAPS, GenerationEdit, GenerationView, Restored
-from tocsin.domain.task import Task, ends_at
+from tocsin.domain.task import ends_at
 
 
 class MemoryRestores:
@@ -45,7 +46,7 @@ class MemoryRestores:
         }
         edit = decide(GenerationView(self._restored, numbers))
         for app, given in edit.numbers.items():
-            shelf = self._shelves[app]
+            shelf = self._shelves.setdefault(app, Shelf())
             # A counter's own `update` would add them to what is there.
             shelf.last = Counter({**shelf.last, **given})
             shelf.snapshot_marks.clear()
@@ -53,15 +54,17 @@ class MemoryRestores:
         self._restored = edit.restored
         return edit.restored
 
-    async def end_task_of_backup(self, app: int, task: int, change: Callable[[Task], Task]) -> None:
+    async def end_task_of_backup(self, app: int, task: int, decide: Decide) -> None:
         with self._step("end_task_of_backup", app) as step:
             known = step.shelf.tasks.get(task)
             if known is None or known.ended_at is not None:
                 return
-            changed = change(known)
-            replace_task(step, known, changed)
+            jobs = [slot.job for slot in step.shelf.jobs.values() if slot.job.task == task]
+            edit = decide(known, jobs)
+            replace_task(step, known, edit.task)
+            append_blocks(step, task, edit.blocks)
             now = self._clock.now()
-            if ends_at(changed) <= now:
+            if ends_at(edit.task) <= now:
                 wake_jobs(step, task, now)
 
     async def end_hold(self, change: Callable[[Restored], Restored]) -> Restored | None:

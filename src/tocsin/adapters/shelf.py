@@ -362,15 +362,19 @@ def _overwritten(shelf: Shelf, task: int, devices: Iterable[int]) -> dict[int, s
     return {key[1]: shelf.handles[key][1] for key in keys if key in shelf.handles}
 
 
+def append_blocks(step: Journal, task: int, blocks: Sequence[Block]) -> None:
+    for block in blocks:
+        assert block.task == task, block.task
+        step.put(step.shelf.blocks, task, (*step.shelf.blocks.get(task, ()), block))
+
+
 def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
     shelf, job = step.shelf, slot.job
     if edit.task is not None:
         replace_task(step, shelf.tasks[job.task], edit.task)
     if edit.audience is not None:
         step.put(shelf.audiences, job.task, edit.audience)
-    for block in edit.blocks:
-        assert block.task == job.task, block.task
-        step.put(shelf.blocks, job.task, (*shelf.blocks.get(job.task, ()), block))
+    append_blocks(step, job.task, edit.blocks)
     step.write_devices(edit.devices)
     until = shelf.tasks[job.task].expires_at
     for handle in edit.handles:

@@ -259,6 +259,8 @@ class _Planner:
             yield msgspec.structs.replace(self._block("device", state, code, devices), info=info)
         if self._planned:
             yield self._block("planned", "", "0", self._planned)
+            if self._task.restored == "resumed":
+                yield self._block("repeated", "", "0", self._planned)
 
     def _block(self, kind: BlockKind, state: str, code: str, members: Iterable[int]) -> Block:
         return Block(

@@ -94,12 +94,14 @@ def begin_generation(
     """
 
     def decide(view: GenerationView) -> GenerationEdit:
+        histories = (view.numbers, known)
         numbers = {
             app: {
-                noun: with_gap(noun, max(given[noun], known.get(app, {}).get(noun, 0)))
+                noun: with_gap(noun, max(it.get(app, {}).get(noun, 0) for it in histories))
                 for noun in GAPS
             }
-            for app, given in view.numbers.items()
+            # Of both: an app that was added after the backup may be added again.
+            for app in sorted(view.numbers.keys() | known.keys())
         }
         former = 0 if view.former is None else view.former.generation
         restored = Restored(

@@ -18,7 +18,6 @@ from tocsin.domain.device import Device
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Past, State
 from tocsin.domain.quota import PushUse
-from tocsin.domain.restore import How
 
 SENDER_ID = 0x2000_0000_0000_0000
 """The wire's internal sender ids begin so; ours continue with the number of the task."""
@@ -417,11 +416,3 @@ RESTORED = ("-18", "restored")
 def ends_at(task: Task) -> float:
     """When the jobs of a task are over: at once if it was recalled or ended by a restore."""
     return 0.0 if task.is_recalled or task.restored == "settled" else task.expires_at
-
-
-def after_restore(task: Task, how: How) -> Task:
-    """A task of before the backup, once the operator has said what becomes of those."""
-    if how == "settle":
-        return msgspec.structs.replace(task, restored="settled")
-    # What a settle that was ended half way has ended stays so: its jobs are over.
-    return task if task.restored == "settled" else msgspec.structs.replace(task, restored="resumed")

@@ -173,9 +173,6 @@ def decide_begin(
         if count_max is not None and len(rest.devices) > count_max:
             books.requeue(_rest_of(view, rest, count_max))
             rest = narrowed(rest, range(count_max))
-        if view.task.restored == "resumed":
-            # What was done after the backup is not in it: it may have been sent already.
-            books.repeat(rest.devices)
         devices = tuple(view.devices[number] for number in rest.devices)
         return books.begun(Begun(view.task, rest, devices, view.handles))
 

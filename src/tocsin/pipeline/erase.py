@@ -77,7 +77,9 @@ class Erasing:
         at = self._clock.now()
         if self._erasures is not None:
             # After the deletion: a list that names who was not deleted would delete them later.
-            await self._erasures.note(app.sdkappid, [account.name for account in accounts], at)
+            # With those that are not there: a call that deleted and then failed is made again.
+            gone = [*(account.name for account in accounts), *(name for name, _ in failures)]
+            await self._erasures.note(app.sdkappid, list(dict.fromkeys(gone)), at)
         refused = [(name, 70402) for name in dict.fromkeys(names) if name in app.admins]
         return Erased(
             at=at,

@@ -13,8 +13,9 @@ from functools import partial
 import msgspec
 from msgspec import Struct
 
+from tocsin.clock import Clock
+from tocsin.domain.after_restore import after_restore
 from tocsin.domain.restore import How, Restored
-from tocsin.domain.task import after_restore
 from tocsin.errors import CallError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
@@ -36,8 +37,9 @@ class Lifted(Struct, frozen=True, kw_only=True):
 class Hold:
     """Whether the service stands held. `load` it before anything asks."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
+        self._clock = clock
         self._metrics = metrics
         self._restored: Restored | None = None
         self.ended = asyncio.Event()
@@ -98,6 +100,6 @@ class Hold:
             return 0
         tasks = [task for task in await self._store.living(app) if task.number <= last]
         for task in tasks:
-            change = partial(after_restore, how=how)
-            await self._store.end_task_of_backup(app, task.number, change)
+            decide = after_restore(how, self._clock.now())
+            await self._store.end_task_of_backup(app, task.number, decide)
         return len(tasks)

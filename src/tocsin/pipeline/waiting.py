@@ -24,7 +24,6 @@ from tocsin.domain.task import (
 )
 from tocsin.pipeline.begin import Settlement
 
-NOBODY = BitMap()
 SEND_MAX = 200
 """Devices in a send job made here; every channel's batch holds as many."""
 WAIT_GROWTH = 1.5
@@ -32,43 +31,29 @@ WAIT_MAX_S = 60.0
 """Longest time between two looks at devices that wait for a connection."""
 
 
-def decide_online(now: float, written: BitMap) -> Callable[[StepView], StepEdit]:
-    """An online leg has been tried: the vendor job beside it owns the devices.
-
-    `written` are those that it was written to.
-    """
+def decide_online(now: float) -> Callable[[StepView], StepEdit]:
+    """An online leg has been tried: the vendor job beside it owns the devices."""
 
     def decide(view: StepView) -> StepEdit:
         assert isinstance(view.job.body, OnlineBody)
-        books = Settlement(view, now, "online")
-        _mark_written(books, view, written)
-        return books.done()
+        return Settlement(view, now, "online").done()
 
     return decide
 
 
-def _mark_written(books: Settlement, view: StepView, written: BitMap) -> None:
-    if view.task.restored == "resumed":
-        books.repeat(written)
-
-
 def decide_wait(
-    now: float,
-    audience: BitMap,
-    credentials: Mapping[int, ChannelFacts],
-    written: BitMap = NOBODY,
+    now: float, audience: BitMap, credentials: Mapping[int, ChannelFacts]
 ) -> Callable[[StepView], StepEdit]:
     """Look at devices that wait for a connection: acked, over, given a route, or still waiting.
 
     `credentials` are the enabled ones: a device that came by a route is planned for it, badge and
-    all. `written` are those whose connections the push has just been written to.
+    all.
     """
 
     def decide(view: StepView) -> StepEdit:
         body = view.job.body
         assert isinstance(body, WaitBody)
         books = Settlement(view, now, "online")
-        _mark_written(books, view, written)
         acked = [number for number in body.devices if number in view.acked]
         books.settle(State.SENT, acked)
         left = [number for number in body.devices if number not in view.acked]

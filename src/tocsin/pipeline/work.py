@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
-from pyroaring import BitMap
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.outcome import Receipt
@@ -196,16 +195,15 @@ class Worker:
         task = await self._task(job)
         audience = await self._audiences.of(job.app, job.task)
         is_offered = isinstance(body, WaitBody) and body.is_offered
-        written = BitMap()
         if not is_offered and closes(task, self._clock.now()) is None:
-            written = await self._presence.push(task, body.language, body.devices)
+            await self._presence.push(task, body.language, body.devices)
         now = self._clock.now()
         if isinstance(body, OnlineBody):
-            await self._write(job, StepWant(), decide_online(now, written))
+            await self._write(job, StepWant(), decide_online(now))
             return
         facts = await self._channels.facts(job.app)
         want = StepWant(devices=body.devices, with_acked=True)
-        await self._write(job, want, decide_wait(now, audience, facts, written))
+        await self._write(job, want, decide_wait(now, audience, facts))
 
     async def _write(self, job: Job, want: StepWant, decide: Callable[[StepView], StepEdit]) -> Any:
         """One step; remembers whether the store is well, which every request depends on."""

@@ -74,6 +74,8 @@ class Rig:
     def __init__(self, *, per_minute: float = 0, policy: str = "last", own: str = "own-") -> None:
         self.clock = ManualClock()
         self.faults: set[str] = set()
+        self.is_held = False
+        """Whether nothing may be pushed yet, as after a restore."""
         self.written: list[str] = []
         self.gate: asyncio.Event | None = None
         self.store = MemoryStore(self.clock, self._fault)
@@ -114,6 +116,7 @@ class Rig:
             clock=self.clock,
             metrics=self.metrics,
             settings=settings,
+            is_held=lambda: self.is_held,
         )
         self.bus.subscribe(DEVICE, hub.take_device)
         return hub

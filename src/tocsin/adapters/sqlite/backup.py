@@ -21,6 +21,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
+from tocsin.adapters.durable import sync
 from tocsin.adapters.sqlite.cache import AccountCache
 from tocsin.adapters.sqlite.folder import DATABASE
 from tocsin.adapters.sqlite.restores import read_numbers, read_restored
@@ -106,7 +107,7 @@ class SqliteBackups:
         if self._data.resolve() in (target.resolve(), *target.resolve().parents):
             raise CallError(70402, f"{target} is in the data folder, and would be lost with it")
         try:
-            target.mkdir(mode=0o700, exist_ok=True)
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
             has_files = any(target.iterdir())
         except OSError as fault:
             raise CallError(70402, f"the folder of the backup cannot be made: {fault}") from fault
@@ -146,7 +147,7 @@ class SqliteBackups:
 
     def _seal(self, target: Path, backup_at: float) -> Manifest:
         path = target / DATABASE
-        _sync(path)
+        sync(path)
         schema, generation = _check(path)
         manifest = Manifest(
             format=FORMAT,
@@ -164,8 +165,8 @@ class SqliteBackups:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target / MANIFEST)
-        _sync(target)
-        _sync(target.parent)
+        sync(target)
+        sync(target.parent)
         return manifest
 
 
@@ -239,14 +240,6 @@ def facts_of(path: Path) -> FileFacts:
         while part := file.read(READ_BYTES):
             digest.update(part)
         return FileFacts(size=file.tell(), sha256=digest.hexdigest())
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _fits(backups: SqliteBackups) -> Backups:

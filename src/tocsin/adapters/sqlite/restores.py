@@ -7,19 +7,24 @@ from typing import TypeVar
 
 import msgspec
 
-from tocsin.adapters.sqlite.queue import wake_jobs
+from tocsin.adapters.sqlite.books import append_blocks
+from tocsin.adapters.sqlite.folder import RELEASE_SINCE
+from tocsin.adapters.sqlite.queue import jobs_of, wake_jobs
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.adapters.sqlite.tasks import replace_task, task_by_number
 from tocsin.adapters.sqlite.writer import Rank
 from tocsin.clock import Clock
+from tocsin.domain.after_restore import Decide
 from tocsin.domain.restore import GAPS, GenerationEdit, GenerationView, Restored
-from tocsin.domain.task import Task, ends_at
+from tocsin.domain.task import ends_at
 
 _LAST = "SELECT doc FROM restored ORDER BY generation DESC LIMIT 1"
 _WRITE = "INSERT OR REPLACE INTO restored (generation, doc) VALUES (?, ?)"
 _APPS = "SELECT app FROM app UNION SELECT app FROM tally ORDER BY app"
 _ERASURE_KEY = "SELECT key FROM erasure_key"
 _GIVE_UP_LEASES = "UPDATE job SET holder = NULL, leased_until = NULL WHERE holder IS NOT NULL"
+# A release that knows no hold would send at once.
+_KEEP_OUT_EARLIER = "UPDATE release SET least_reader = max(least_reader, ?)"
 _FORGET_SNAPSHOTS = "DELETE FROM snapshot"
 
 T = TypeVar("T")
@@ -51,19 +56,19 @@ def begin_generation(
             setattr(tally, noun, last)
     tables.run(_FORGET_SNAPSHOTS)
     tables.run(_GIVE_UP_LEASES)
+    tables.run(_KEEP_OUT_EARLIER, RELEASE_SINCE)
     _write(tables, edit.restored)
     return edit.restored
 
 
-def end_task_of_backup(
-    tables: Tables, app: int, number: int, change: Callable[[Task], Task], now: float
-) -> None:
+def end_task_of_backup(tables: Tables, app: int, number: int, decide: Decide, now: float) -> None:
     known = task_by_number(tables, app, number)
     if known is None or known.ended_at is not None:
         return
-    changed = change(known)
-    replace_task(tables, app, number, changed)
-    if ends_at(changed) <= now:
+    edit = decide(known, jobs_of(tables, app, number))
+    replace_task(tables, app, number, edit.task)
+    append_blocks(tables, app, number, edit.blocks)
+    if ends_at(edit.task) <= now:
         wake_jobs(tables, app, number, now)
 
 
@@ -101,9 +106,9 @@ class SqliteRestores:
         self._restored = await self._write(lambda it: begin_generation(it, decide))
         return self._restored
 
-    async def end_task_of_backup(self, app: int, task: int, change: Callable[[Task], Task]) -> None:
+    async def end_task_of_backup(self, app: int, task: int, decide: Decide) -> None:
         def work(tables: Tables) -> None:
-            end_task_of_backup(tables, app, task, change, self._clock.now())
+            end_task_of_backup(tables, app, task, decide, self._clock.now())
 
         await self._write(work, Rank.BULK)
 

@@ -34,6 +34,15 @@ Fill = Callable[[int, int], Awaitable[None]]
 """Has strangers of these numbers come, from the first up to the second."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def frozen() -> Iterator[None]:
+    """What earlier tests have left is not looked through at each weighing."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def traced() -> Iterator[None]:
     tracemalloc.start()

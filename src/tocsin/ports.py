@@ -154,6 +154,13 @@ class Channels(Protocol):
         """When those enabled credentials end that ever do, Unix seconds, by certificate ID."""
         ...
 
+    def forget(self, app: int) -> None:
+        """Read this app's credentials anew before they are used next: they were changed here.
+
+        Changes that were made elsewhere are taken up within a second.
+        """
+        ...
+
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         """What a vendor's call says, whoever sent it; None for a vendor that reports nothing.
 

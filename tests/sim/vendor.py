@@ -169,6 +169,9 @@ class OneChannel:
         """Certificate ID to when it ends; a test sets it."""
         return self.ends
 
+    def forget(self, app: int) -> None:
+        """The one credential never changes."""
+
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         """This vendor reports nothing."""
         return None

@@ -90,7 +90,7 @@ class CredentialVerbs:
                 **named,
             )
 
-        added = await self._store.update_credential(sdkappid, 0, change)
+        added = await self._update(sdkappid, 0, change)
         assert added is not None
         return self._shown(added)
 
@@ -128,7 +128,7 @@ class CredentialVerbs:
         def change(known: Credential | None, _: int) -> Credential | None:
             return None if known is None else msgspec.structs.replace(known, is_declared=False)
 
-        await self._store.update_credential(sdkappid, number, change)
+        await self._update(sdkappid, number, change)
 
     async def _change_credential(
         self, record: Credential, told: CredentialChange, name: str = ""
@@ -146,9 +146,21 @@ class CredentialVerbs:
                 raise CallError(70402, f"credential {number} was changed meanwhile: try again")
             return msgspec.structs.replace(known, version=known.version + 1, **said)
 
-        changed = await self._store.update_credential(sdkappid, number, change)
+        changed = await self._update(sdkappid, number, change)
         assert changed is not None
         return {"done": "changed", **self._shown(changed)}
+
+    async def _update(
+        self,
+        sdkappid: int,
+        number: int,
+        change: Callable[[Credential | None, int], Credential | None],
+    ) -> Credential | None:
+        updated = await self._store.update_credential(sdkappid, number, change)
+        if self._channels is not None:
+            # A push that follows the answer is planned with what the answer says.
+            self._channels.forget(sdkappid)
+        return updated
 
     def _said(self, record: Credential, told: CredentialChange) -> dict[str, Any]:
         """The fields of a record that become different, with their new values."""
@@ -200,7 +212,7 @@ class CredentialVerbs:
                 raise CallError(70402, f"no credential {number}")
             _refuse_declared(known)
 
-        await self._store.update_credential(sdkappid, number, change)
+        await self._update(sdkappid, number, change)
 
     async def credential_check(self, sdkappid: int, number: int) -> dict[str, Any]:
         """Ask the vendor about a credential, with one push to nobody; changes nothing.

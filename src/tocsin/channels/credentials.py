@@ -51,6 +51,7 @@ class Shelf(Struct):
 
     lock: asyncio.Lock
     read_at: float = float("-inf")
+    times_forgotten: int = 0
     drivers: dict[int, Stand] = {}
 
 
@@ -113,10 +114,10 @@ class VendorChannels:
         return any(it.is_genuine(headers, body) for it in drivers) if drivers else None
 
     def forget(self, app: int) -> None:
-        """Read this app's credentials anew before they are used next."""
         shelf = self._shelves.get(app)
         if shelf is not None:
             shelf.read_at = float("-inf")
+            shelf.times_forgotten += 1
 
     async def _fresh(self, app: int) -> Shelf:
         shelf = self._shelves.get(app)
@@ -133,6 +134,7 @@ class VendorChannels:
 
     async def _read(self, app: int, shelf: Shelf) -> None:
         began_at = self._tools.clock.monotonic()
+        times_forgotten = shelf.times_forgotten
         records = await self._store.credentials(app)
         enabled = {record.number: record for record in records if record.is_enabled}
         drivers = {}
@@ -143,7 +145,8 @@ class VendorChannels:
             drivers[number] = known
         replaced = [it for number, it in shelf.drivers.items() if drivers.get(number) is not it]
         shelf.drivers = drivers
-        shelf.read_at = began_at
+        if shelf.times_forgotten == times_forgotten:
+            shelf.read_at = began_at
         for stand in replaced:
             if stand.driver is not None:
                 await stand.driver.retire()

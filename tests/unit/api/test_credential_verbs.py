@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from tests.unit.api.test_operator import apns_settings
 from tests.unit.api.world import APP, World, ask
+from tests.unit.channels.kit import ScriptedHttp
 from tocsin.api.admin import create
 from tocsin.api.shown_credential import state_of
 from tocsin.channels import huawei
-from tocsin.channels.credentials import open_settings
+from tocsin.channels.credentials import VendorChannels, open_settings
 from tocsin.channels.proxied import open_proxy
-from tocsin.conversation import Stoppage
+from tocsin.channels.turn import Tools
+from tocsin.clock import Chance
+from tocsin.conversation import Response, Stoppage
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
+from tocsin.metrics import Metrics
 
 HUAWEI: dict[str, Any] = {
     "channel": "huawei",
@@ -34,6 +39,25 @@ async def record(world: World, number: int = 1) -> Credential:
 
 async def opened(world: World, number: int = 1) -> Any:
     return open_settings(world.vault, await record(world, number), huawei)
+
+
+async def test_each_verb_is_in_force_at_once_at_the_channels_at_work(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        http = ScriptedHttp(lambda _: Response(200))
+        channels = VendorChannels(
+            world.store, world.vault, Tools(http, world.clock, Chance(1), Metrics())
+        )
+        await channels.start(stack)
+        world.operator.watch(channels, world.presence)
+        assert await channels.facts(APP) == {}
+        await world.operator.credential_add(APP, HUAWEI)
+        assert set(await channels.facts(APP)) == {1}
+        await world.operator.credential_set(APP, 1, {"is_enabled": False})
+        assert await channels.facts(APP) == {}
+        await world.operator.credential_set(APP, 1, {"is_enabled": True})
+        assert set(await channels.facts(APP)) == {1}
+        await world.operator.credential_delete(APP, 1)
+        assert await channels.facts(APP) == {}
 
 
 async def test_single_settings_change_and_the_certificate_id_stays(world: World) -> None:

@@ -51,11 +51,19 @@ class GlassVault:
 
 
 class CountingStore(MemoryStore):
-    reads = 0
+    """Counts the readings; each ends once it is let go."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.reads = 0
+        self.let_go = asyncio.Event()
+        self.let_go.set()
 
     async def credentials(self, app: int) -> list[Credential]:
         self.reads += 1
-        return await super().credentials(app)
+        records = await super().credentials(app)
+        await self.let_go.wait()
+        return records
 
 
 @pytest.fixture
@@ -163,6 +171,31 @@ async def test_a_new_version_gets_a_new_driver_and_an_edit_elsewhere_does_not(
     assert after[1] is before[1]
     assert after[0] is not None
     assert after[0].room(clock.now()) == 4
+
+
+async def test_a_change_made_here_is_in_force_at_once(
+    store: CountingStore, channels: VendorChannels
+) -> None:
+    assert await channels.facts(1) == {}
+    number = await add(store, 1, "apns")
+    channels.forget(1)
+    assert set(await channels.facts(1)) == {number}
+    assert (await channels.channel(1, number)) is not None
+    assert store.reads == 2
+    channels.forget(7)
+
+
+async def test_a_change_made_here_during_a_reading_is_in_force_at_once(
+    store: CountingStore, channels: VendorChannels, clock: ManualClock
+) -> None:
+    store.let_go.clear()
+    early = asyncio.create_task(channels.facts(1))
+    await clock.advance(0)
+    number = await add(store, 1, "apns")
+    channels.forget(1)
+    store.let_go.set()
+    assert await early == {}
+    assert set(await channels.facts(1)) == {number}
 
 
 class StuckRenewal(ScriptedHttp):

@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 
+from tocsin.sandbox.kept_port import keep_port
+
 
 class Redis:
     """One connection; `pipeline` sends many commands before it reads the answers."""
@@ -66,10 +68,8 @@ def redis_server(*settings: str) -> Iterator[Redis | None]:
     if program is None:
         yield None
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with keep_port("127.0.0.1") as kept, tempfile.TemporaryDirectory() as folder:
+        port = kept.getsockname()[1]
         words: Sequence[str] = (
             program,
             *("--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", ""),

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.conversation import Response
+from tocsin.sandbox.kept_port import keep_port
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors warn;
@@ -69,10 +70,8 @@ def sink(
     It reads no body before it answers, and takes long ones over HTTP/2 for an attack.
     """
     ca = ThrowawayCa()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with keep_port("127.0.0.1") as kept, tempfile.TemporaryDirectory() as folder:
+        port = kept.getsockname()[1]
         Path(folder, "server.pem").write_text(ca.identity("localhost"))
         others = " ".join(f"location = {path} {{ {text} }}" for path, text in at.items())
         conf = NGINX.format(

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fastjsonschema
 import msgspec
@@ -26,6 +25,7 @@ from tests.wire.test_client import PUSH, Door, serving
 from tocsin.client.rest import notice
 from tocsin.clock import SystemClock
 from tocsin.domain.usersig import sign
+from tocsin.sandbox.kept_port import keep_port
 
 CLIENT = REPO / "examples/browser/tocsin.js"
 RUNNER = Path(__file__).with_name("device.mjs")
@@ -109,11 +109,20 @@ async def until_kept(phone: NodeDevice, name: str, value: Any) -> None:
             pass
 
 
-async def test_a_client_written_from_the_page_lives_through_it_all(tmp_path: Path) -> None:
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where the service is before and after its restart."""
+    with keep_port("127.0.0.1") as kept:
+        yield kept.getsockname()[1]
+
+
+async def test_a_client_written_from_the_page_lives_through_it_all(
+    tmp_path: Path, port: int
+) -> None:
     async with opened(tmp_path) as service:
         await make_app(service)
         appkey = (await service.operator.app_show(APP))["appkey"]
-    process = await start(tmp_path)
+    process = await start(tmp_path, port=port)
     try:
         async with device(process.url, appkey=appkey) as phone, client_of(process) as admin:
             name = (await phone.event("open"))["detail"]
@@ -131,7 +140,7 @@ async def test_a_client_written_from_the_page_lives_through_it_all(tmp_path: Pat
             await process.stop()
             asked = await phone.event("waiting")
             assert asked["detail"] >= 5.0
-            process = await start(tmp_path, port=urlsplit(process.url).port or 0)
+            process = await start(tmp_path, port=port)
             assert (await phone.event("open"))["detail"] == name
             assert phone.shown() == [pushed.task_id]
 

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
+from tocsin.sandbox.kept_port import keep_port
+
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nX-Proxy: here\r\n\r\n"
 
 
@@ -28,7 +30,6 @@ class ConnectProxy:
     """Takes CONNECT and nothing else."""
 
     def __init__(self) -> None:
-        self.port = 0
         self.target_port = 0
         """Where every tunnel leads to, on 127.0.0.1."""
         self.user = ""
@@ -42,6 +43,8 @@ class ConnectProxy:
         self.asked: list[Asked] = []
         self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._listener: asyncio.Server | None = None
+        self._kept = keep_port("127.0.0.1")
+        self.port = self._kept.getsockname()[1]
         self._tls: ssl.SSLContext | None = None
 
     @property
@@ -57,16 +60,18 @@ class ConnectProxy:
         self._listener = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self._tls
         )
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def die(self) -> None:
-        """End every connection without a word and listen no more."""
+        """End every connection without a word and listen no more; the port stays its own."""
         assert self._listener is not None
         self._listener.close()
         for writer in self._served.values():
             writer.transport.abort()
         if self._served:
             await asyncio.wait(set(self._served))
+
+    def give_back_port(self) -> None:
+        self._kept.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -138,3 +143,4 @@ async def connect_proxy(
         yield proxy
     finally:
         await proxy.die()
+        proxy.give_back_port()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from tests.patience import PATIENCE_S
 from tests.wire.api_kit import APP, Served, serving
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.clock import SystemClock
+from tocsin.sandbox.kept_port import keep_port
 
 pytestmark = pytest.mark.optional
 
@@ -51,12 +51,6 @@ def blocks(language: str) -> list[str]:
     """The page's examples in a language."""
     section = PAGE.split("## Behind a reverse proxy\n", 1)[1].split("\n## ", 1)[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 @asynccontextmanager
@@ -97,14 +91,16 @@ def put(text: str, **changed: str) -> str:
 
 
 @asynccontextmanager
-async def nginx(served: Served, folder: Path, *, is_prefixed: bool) -> AsyncIterator[Proxy]:
+async def nginx(
+    served: Served, folder: Path, port: int, *, is_prefixed: bool
+) -> AsyncIterator[Proxy]:
     """nginx as the page says, at the root or with the page's prefix."""
     maps, (server, prefix_map, prefix_location) = "", blocks("nginx")
     if is_prefixed:
         maps = prefix_map
         before, rest = server.split("    location / {", 1)
         server = before + prefix_location + rest.split("    }\n", 1)[1]
-    ca, port, identity = ThrowawayCa(), free_port(), folder / "identity.pem"
+    ca, identity = ThrowawayCa(), folder / "identity.pem"
     identity.write_text(ca.identity("localhost"))
     changed = {
         "listen 443": f"listen 127.0.0.1:{port}",
@@ -132,9 +128,11 @@ async def nginx(served: Served, folder: Path, *, is_prefixed: bool) -> AsyncIter
 
 
 @asynccontextmanager
-async def caddy(served: Served, folder: Path, *, is_prefixed: bool) -> AsyncIterator[Proxy]:
+async def caddy(
+    served: Served, folder: Path, port: int, *, is_prefixed: bool
+) -> AsyncIterator[Proxy]:
     """Caddy as the page says, in plain HTTP: its certificates come from far away."""
-    (text,), port = blocks("caddyfile"), free_port()
+    (text,) = blocks("caddyfile")
     text = put(text, **{"push.example.com": f"http://127.0.0.1:{port}"})
     inner = "reverse_proxy 127.0.0.1:8080"
     if is_prefixed:
@@ -144,7 +142,7 @@ async def caddy(served: Served, folder: Path, *, is_prefixed: bool) -> AsyncIter
         text = put(text, **{inner: f"{handled[1]} {{\n{inner}\n}}"})
     conf = folder / "Caddyfile"
     text = put(text, **{"127.0.0.1:8080": urlsplit(served.url).netloc})
-    conf.write_text("{\n admin off\n}\n" + text)
+    conf.write_text("{\n admin off\n default_bind 127.0.0.1\n}\n" + text)
     async with running(["caddy", "run", "--config", str(conf)], port, folder):
         path = "/push" if is_prefixed else ""
         yield Proxy(f"http://127.0.0.1:{port}{path}", None, None)
@@ -170,8 +168,10 @@ async def proxy(
     run, is_prefixed = request.param
     if shutil.which(run.__name__) is None:
         pytest.skip(f"{run.__name__} is not installed")
-    async with run(served, tmp_path, is_prefixed=is_prefixed) as here:
-        yield here
+    with keep_port("127.0.0.1") as kept:
+        port = kept.getsockname()[1]
+        async with run(served, tmp_path, port, is_prefixed=is_prefixed) as here:
+            yield here
 
 
 async def test_calls_devices_and_callers_come_through_a_proxy(proxy: Proxy, served: Served) -> None:

@@ -29,6 +29,7 @@ from tests.wire.faulty_server import (
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits, Transfer
 from tocsin.conversation import Fault, Request, Response
+from tocsin.sandbox.kept_port import keep_port
 
 REFUSED_STREAM, INTERNAL_ERROR, HTTP_1_1_REQUIRED = 0x7, 0x2, 0xD
 BOTH = ("h2", "http/1.1")
@@ -305,8 +306,7 @@ async def test_a_slow_body_is_waited_for_until_the_deadline() -> None:
 
 
 async def test_no_byte_leaves_before_a_connection_is_there() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+    with keep_port("127.0.0.1") as unused:
         port = unused.getsockname()[1]
         async with house() as (_, http):
             for origin in (f"https://127.0.0.1:{port}", "https://name.invalid"):

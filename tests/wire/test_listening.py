@@ -12,6 +12,7 @@ import pytest
 from tocsin.config import DEFAULT_METRICS, Config, MetricsListen, Server
 from tocsin.errors import SetupError
 from tocsin.listening import listen, listen_for_metrics, place, urls_of
+from tocsin.sandbox.kept_port import keep_port
 
 
 def has_ipv6() -> bool:
@@ -71,8 +72,10 @@ def test_both_wildcards_may_be_named() -> None:
 
 
 def test_one_address_that_cannot_be_had_leaves_none_open() -> None:
-    with socket.create_server(("127.0.0.2", 0)) as taken:
-        port = taken.getsockname()[1]
+    with keep_port("127.0.0.1") as kept, socket.socket() as taken:
+        port = kept.getsockname()[1]
+        taken.bind(("127.0.0.2", port))
+        taken.listen()
         with pytest.raises(SetupError, match=rf"127\.0\.0\.2:{port}"):
             listen(Config(server=Server(host=("127.0.0.1", "127.0.0.2"), port=port)))
         socket.create_server(("127.0.0.1", port)).close()

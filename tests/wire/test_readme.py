@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests.wire.terminal import Terminal, terminal
 from tocsin.demo.show import COLUMNS, LEGEND
 from tocsin.demo.verdict import CHECKS
 from tocsin.demo.world import Sizes, tokens_needed
+from tocsin.sandbox.kept_port import keep_port
 
 TEXT = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
@@ -30,11 +31,6 @@ def answer(heading: str) -> str:
     found = re.search(r"```json\n(.*?)```", section, re.DOTALL)
     assert found is not None
     return found.group(1).strip()
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
 
 
 def checkout(folder: Path) -> None:
@@ -65,15 +61,21 @@ async def good(window: Terminal, block: str) -> str:
     return shown
 
 
+@pytest.fixture
+def ports() -> Iterator[dict[str, str]]:
+    """Ports that nobody else takes here, by the README's."""
+    with keep_port("127.0.0.1") as first, keep_port("127.0.0.1") as second:
+        yield {"8080": str(first.getsockname()[1]), "8090": str(second.getsockname()[1])}
+
+
 async def test_the_blocks_pasted_in_two_terminals_answer_what_the_readme_says(
-    tmp_path: Path,
+    tmp_path: Path, ports: dict[str, str]
 ) -> None:
     commands, *blocks = BLOCKS
     assert [line.split("#")[0].split() for line in commands.splitlines()] == [
         ["make", "demo"],
         ["make", "test"],
     ]
-    ports = {"8080": free_port(), "8090": free_port()}
 
     def as_printed(block: str) -> str:
         """The block on ports that are free here."""

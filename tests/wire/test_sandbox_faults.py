@@ -276,7 +276,7 @@ async def test_pings_without_answer(sandbox: Sandbox, client: H2Client) -> None:
 
 
 async def test_refused_connections(sandbox: Sandbox, client: H2Client) -> None:
-    await sandbox.listeners["apns"].stop()
+    await sandbox.listeners["apns"].pause()
     await client.until(lambda: client.is_lost)
     with pytest.raises(ConnectionRefusedError):
         await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)

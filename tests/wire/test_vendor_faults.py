@@ -90,7 +90,7 @@ async def test_a_server_that_is_not_there_has_taken_nothing(vendor: str) -> None
     assert file is not None
     outcome = Outcome.HELD if kit_of(file).authority else Outcome.UNSENT
     async with scene(vendor, TOLD[vendor]) as it:
-        await it.sandbox.listeners[vendor].stop()
+        await it.sandbox.listeners[vendor].pause()
         assert await it.send(range(5)) == {outcome: 5}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -13,6 +14,7 @@ from tocsin.sandbox.exchange import Connection, Serve
 from tocsin.sandbox.hang_up import hang_up
 from tocsin.sandbox.http1 import Http1
 from tocsin.sandbox.http2 import Http2
+from tocsin.sandbox.kept_port import keep_port
 
 BACKLOG = 1024
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -44,6 +46,7 @@ class Listener:
         self._opening_streams = opening_streams
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
+        self._kept: socket.socket | None = None
         self._open: set[_Door] = set()
         self._host = "127.0.0.1"
         self.port = 0
@@ -52,16 +55,25 @@ class Listener:
         """Connections that offered or spoke no protocol of ours."""
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes a free one and keeps it when started again."""
-        loop = asyncio.get_running_loop()
+        """Listen; port 0 takes a free one. The port is kept until `stop`."""
         self._host = host
-        self._server = await loop.create_server(
-            lambda: _Door(self), host, port or self.port, ssl=self._tls, backlog=BACKLOG
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._kept = keep_port(host, port)
+        self.port = self._kept.getsockname()[1]
+        try:
+            await self._listen()
+        except OSError:
+            self._kept.close()
+            raise
 
     async def stop(self) -> None:
-        """Refuse new connections and drop the open ones."""
+        """Pause, and give the port back."""
+        await self.pause()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    async def pause(self) -> None:
+        """Refuse new connections and drop the open ones; the port stays ours."""
         if self._server is None:
             return
         self._server.close()
@@ -71,9 +83,15 @@ class Listener:
         self._server = None
 
     async def start_again(self) -> None:
-        """Listen on the same port as before."""
+        """Listen on the same port as before a `pause`."""
         if self._server is None:
-            await self.start(self._host, self.port)
+            await self._listen()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Door(self), self._host, self.port, ssl=self._tls, backlog=BACKLOG
+        )
 
     @property
     def address(self) -> tuple[str, int]:

@@ -40,7 +40,7 @@ from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.erase import Erasing
-from tocsin.wiring import ease_collector
+from tocsin.service.joining import ease_collector
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -2,7 +2,7 @@
 
 A port is owned by the side that uses it. Each verb states its promise: what is atomic, what may
 be repeated, what a failure leaves behind. Adapters (`adapters/`), the online hub and the channel
-driver fulfil these; only `wiring.py` knows which one is in use.
+driver fulfil these; only `service/opening.py` knows which one is in use.
 """
 
 from __future__ import annotations

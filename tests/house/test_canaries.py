@@ -76,7 +76,7 @@ def src(name: str) -> str:
 
 
 CANARIES = (
-    # An import of a higher floor, of a sister wing, of the wiring, and of the inside by the client.
+    # An import of a higher floor, of a sister wing, and of the service's inside by the client.
     Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin.ports import Http\n"),
     Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin import ports\n"),
     Planted(rules.imports_go_down, src("domain/x.py"), "from ..ports import Http\n"),
@@ -84,7 +84,7 @@ CANARIES = (
     Planted(rules.imports_go_down, src("online/x.py"), "from tocsin.pipeline import settle\n"),
     Planted(rules.imports_go_down, src("adapters/x.py"), "import tocsin.channels.apns\n"),
     Planted(rules.imports_go_down, src("api/x.py"), "from tocsin.config import Settings\n"),
-    Planted(rules.imports_go_down, src("demo.py"), "from tocsin.wiring import build\n"),
+    Planted(rules.imports_go_down, src("demo.py"), "from tocsin.service.joining import serve\n"),
     Planted(rules.imports_go_down, src("client.py"), "from tocsin.pipeline import accept\n"),
     # An import that only types need counts as well.
     Planted(
@@ -97,6 +97,9 @@ CANARIES = (
     Planted(rules.every_room_has_a_floor, src("common/text.py"), "X = 1\n"),
     Planted(rules.init_files_are_empty, src("domain/__init__.py"), "from .x import X\n"),
     Planted(rules.imports_stand_at_the_top, src("log.py"), "def f():\n    import json\n", 2),
+    Planted(
+        rules.imports_stand_at_the_top, src("service/joining.py"), "def f():\n    import json\n", 2
+    ),
     Planted(rules.imports_stand_at_the_top, src("log.py"), "if 1:\n    import json\n", 2),
     Planted(rules.imports_stand_at_the_top, src("log.py"), "x = __import__('json')\n"),
     Planted(
@@ -320,12 +323,14 @@ CLEAN = {
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
     src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
     src("adapters/sqlite/store.py"): "import apsw\n",
-    src("opening.py"): (
+    src("service/opening.py"): (
         "from tocsin.adapters import http\n\n\ndef build():\n"
         "    from tocsin.adapters.sqlite import store\n"
     ),
-    src("wiring.py"): "from tocsin import opening\nfrom tocsin.pipeline import x\n",
-    src("cli/main.py"): "from tocsin import demo, wiring\n",
+    src(
+        "service/joining.py"
+    ): "from tocsin.pipeline import x\nfrom tocsin.service import opening\n",
+    src("cli/main.py"): "from tocsin import demo\nfrom tocsin.service import joining\n",
     src("demo.py"): "import aiohttp\n\nfrom tocsin import client\n",
     src("client.py"): "import aiohttp\n",
     "tests/unit/test_task.py": "import asyncio\nasyncio.sleep(0)\n",

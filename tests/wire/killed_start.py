@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 
 from tocsin.config import load
-from tocsin.opening import open_service
+from tocsin.service.opening import open_service
 
 FILES = ("open", "os.mkdir", "os.link", "os.rename", "os.remove", "os.chmod", "fcntl.flock")
 KILLED = 9

@@ -20,8 +20,8 @@ from tocsin.client.sandbox import credential_facts
 from tocsin.config import Config
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import DeviceFacts, Registration, Route, register
-from tocsin.opening import Service, open_service
 from tocsin.sandbox.server import Sandbox
+from tocsin.service.opening import Service, open_service
 
 APP = 1_400_000_001
 KEY = "a key for tests only"

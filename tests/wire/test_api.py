@@ -17,7 +17,7 @@ from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, ser
 from tocsin.client.device import Address, DeviceDoor, Identity
 from tocsin.client.wire import Wire
 from tocsin.config import Config, Server
-from tocsin.listening import listen
+from tocsin.service.listening import listen
 
 SEED_REQUEST = b"""{
 "To_Account": [

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from tocsin.cli.main import build
 from tocsin.config import Config, load
 from tocsin.demo.stage import COMMAND
-from tocsin.opening import open_service
 from tocsin.ports import Snapshot
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.trust import kept_keys
+from tocsin.service.opening import open_service
 
 
 @pytest.fixture(autouse=True)

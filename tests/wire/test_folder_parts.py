@@ -21,8 +21,8 @@ from tocsin.cli.main import build
 from tocsin.client.wire import Refused
 from tocsin.config import load
 from tocsin.errors import SetupError
-from tocsin.opening import open_service
 from tocsin.ports import Snapshot
+from tocsin.service.opening import open_service
 
 OTHER = "ab" * 32
 

@@ -22,10 +22,10 @@ from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.outcome import Outcome, State
 from tocsin.domain.stats import ledger
 from tocsin.domain.task import Phase
-from tocsin.opening import Service
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.huawei import Huawei
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.service.opening import Service
 
 SEND = "/v1/*"
 MANY = range(300)

@@ -11,8 +11,8 @@ import pytest
 
 from tocsin.config import DEFAULT_METRICS, Config, MetricsListen, Server
 from tocsin.errors import SetupError
-from tocsin.listening import listen, listen_for_metrics, place, urls_of
 from tocsin.sandbox.kept_port import keep_port
+from tocsin.service.listening import listen, listen_for_metrics, place, urls_of
 
 
 def has_ipv6() -> bool:

@@ -26,10 +26,10 @@ from tocsin.clock import SystemClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.outcome import POSTED, Outcome
-from tocsin.opening import Service
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.receipts import PATH, ReceiptSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.service.opening import Service
 
 PHONES = 40
 GONE = 3

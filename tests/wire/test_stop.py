@@ -31,9 +31,9 @@ from tocsin.demo.stage import COMMAND
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.task import Phase
-from tocsin.opening import Service
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.service.opening import Service
 
 DEVICES = 500
 SLOW_S = 0.4

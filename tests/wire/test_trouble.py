@@ -45,9 +45,9 @@ from tocsin.clock import SystemClock
 from tocsin.domain.outcome import State
 from tocsin.domain.stats import fold
 from tocsin.domain.task import Phase
-from tocsin.opening import Service
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.service.opening import Service
 
 IS_WHOLE = "TOCSIN_TROUBLE" in os.environ
 ROUNDS = whole() if IS_WHOLE else TABLE

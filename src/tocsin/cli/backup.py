@@ -20,8 +20,8 @@ from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.clock import SystemClock
 from tocsin.config import load
-from tocsin.restoring import Plan, RestoredFolder
-from tocsin.restoring import restore as restore_folder
+from tocsin.service.restoring import Plan, RestoredFolder
+from tocsin.service.restoring import restore as restore_folder
 
 KEEP_APART = "the secret key is in no backup: keep DATA/secret.key and DATA/erasures.log elsewhere"
 

@@ -22,9 +22,9 @@ from tocsin.clock import SystemClock
 from tocsin.config import Config, load
 from tocsin.domain.checkup import Finding, Level, judge_end
 from tocsin.errors import CallError, SetupError, StoreError
-from tocsin.opening import DATABASE
+from tocsin.service.opening import DATABASE
+from tocsin.service.tls import end_of
 from tocsin.settings import ConfigError
-from tocsin.tls import end_of
 
 COLORS = {"ok": "green", "warn": "yellow", "bad": "red"}
 VERDICTS: dict[str, Level] = {"good": "ok", "wrong": "bad", "refused": "bad", "unclear": "warn"}

@@ -18,7 +18,7 @@ import typer
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.config import load
 from tocsin.log import configure
-from tocsin.opening import open_service
+from tocsin.service.opening import open_service
 
 DEFAULT_DATA = Path("data")
 

@@ -13,7 +13,7 @@ import pytest
 
 from tocsin.clock import ManualClock
 from tocsin.errors import StoreError
-from tocsin.service_manager import ServiceManager
+from tocsin.service.service_manager import ServiceManager
 
 WATCHDOG = {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}
 

@@ -17,11 +17,11 @@ from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.erasures import FILE as ERASURES
 from tocsin.adapters.erasures import FileErasures
+from tocsin.adapters.fault_injection import planted_http, planted_store
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_dates import SeenDates
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.machine import look_at_machine
-from tocsin.adapters.planted import planted_http, planted_store
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor
 from tocsin.api.operator import Operator
@@ -34,7 +34,10 @@ from tocsin.domain.checkup import Machine
 from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
-from tocsin.folder_check import (
+from tocsin.metrics import Metrics
+from tocsin.pipeline.hold import Hold
+from tocsin.ports import Authorities, Backups, Bus, Erasures, Http, Keyring, Snapshots, Vault
+from tocsin.service.data_folder import (
     INDEX,
     KEY_FILE,
     folder_keys,
@@ -43,9 +46,6 @@ from tocsin.folder_check import (
     refuse_emptied,
     unusable,
 )
-from tocsin.metrics import Metrics
-from tocsin.pipeline.hold import Hold
-from tocsin.ports import Authorities, Backups, Bus, Erasures, Http, Keyring, Snapshots, Vault
 from tocsin.store import Store
 
 AUTHORITIES = "authorities"

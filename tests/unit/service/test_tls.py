@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from tocsin.cli.certificates import make_self_signed
 from tocsin.clock import SystemClock
 from tocsin.errors import SetupError
-from tocsin.tls import Certificate
+from tocsin.service.tls import Certificate
 
 DAY_S = 86_400
 

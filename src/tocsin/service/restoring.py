@@ -30,7 +30,7 @@ from tocsin.domain.account import AccountsEdit, AccountsView, delete_accounts
 from tocsin.domain.erasure import erased_name
 from tocsin.domain.restore import GAPS, Numbers, Restored, begin_generation
 from tocsin.errors import SetupError
-from tocsin.folder_check import (
+from tocsin.service.data_folder import (
     INDEX,
     KEY_FILE,
     RESTORING,

@@ -14,7 +14,7 @@ from tocsin import log
 from tocsin.config import Config, load, settings
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
-from tocsin.reloading import Part, Reloading
+from tocsin.service.reloading import Part, Reloading
 from tocsin.settings import ConfigError, WrongSetting
 
 

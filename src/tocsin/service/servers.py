@@ -25,7 +25,7 @@ from tocsin.log import Logger
 from tocsin.metrics import Metrics
 from tocsin.online.frames import FRAME_MAX_BYTES
 from tocsin.online.socket import PATH
-from tocsin.tls import unusable
+from tocsin.service.tls import unusable
 
 SOCKET_NAME = "admin.sock"
 METRICS_CALLERS_MAX = 16

@@ -35,11 +35,9 @@ from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, Clock
 from tocsin.config import Config, unused_proxies
 from tocsin.http_server.server import Server
-from tocsin.listening import listen, listen_for_metrics, place, urls_of
 from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
-from tocsin.opening import Service, open_service
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.erase import KICKED, Erasing
@@ -54,9 +52,10 @@ from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
-from tocsin.reloading import TLS, Part, Reloading, start_log
-from tocsin.service_manager import ServiceManager
-from tocsin.serving import (
+from tocsin.service.listening import listen, listen_for_metrics, place, urls_of
+from tocsin.service.opening import Service, open_service
+from tocsin.service.reloading import TLS, Part, Reloading, start_log
+from tocsin.service.servers import (
     admin_socket,
     metrics_server,
     plan_connections,
@@ -64,7 +63,8 @@ from tocsin.serving import (
     public_server,
     tell_plan,
 )
-from tocsin.tls import Certificate
+from tocsin.service.service_manager import ServiceManager
+from tocsin.service.tls import Certificate
 
 Started = Callable[[Mapping[str, Any]], None]
 """Told once calls are answered: `url`, `urls`, `metrics`, `pid`, `version`, how many `apps`."""

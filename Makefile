@@ -4,7 +4,7 @@
 .PHONY: help setup judges demo test check fix unit contract sim trouble soak bench docs dist serve new-channel
 
 BIN := .venv/bin
-PYTHON_ROOMS = src tests scripts $(wildcard benchmarks)
+PYTHON_FOLDERS = src tests scripts $(wildcard benchmarks)
 
 # Words handed on to the command, as in: make demo ARGS="--break wrong-bitmap"
 ARGS ?=
@@ -32,16 +32,16 @@ test: check judges  ## check everything, then run every test, on every core
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: setup  ## lint, formatting and types over sources, tests and benchmarks
-	@$(BIN)/ruff check $(PYTHON_ROOMS)
-	@$(BIN)/ruff format --check $(PYTHON_ROOMS)
-	@$(BIN)/mypy $(PYTHON_ROOMS)
+	@$(BIN)/ruff check $(PYTHON_FOLDERS)
+	@$(BIN)/ruff format --check $(PYTHON_FOLDERS)
+	@$(BIN)/mypy $(PYTHON_FOLDERS)
 
 fix: setup  ## repair what ruff can repair, and format
-	@$(BIN)/ruff check --fix $(PYTHON_ROOMS)
-	@$(BIN)/ruff format $(PYTHON_ROOMS)
+	@$(BIN)/ruff check --fix $(PYTHON_FOLDERS)
+	@$(BIN)/ruff format $(PYTHON_FOLDERS)
 
-unit: setup  ## run the unit and house tests only (seconds)
-	@$(BIN)/pytest tests/unit tests/house $(ARGS)
+unit: setup  ## run the unit and architecture tests only (seconds)
+	@$(BIN)/pytest tests/unit tests/architecture $(ARGS)
 
 contract: setup  ## run the suite that every adapter must pass
 	@$(BIN)/pytest tests/contract $(ARGS)

@@ -67,7 +67,7 @@ def page(title: str, about: str, *parts: str) -> str:
 
 
 def made_there(made: Callable[[], str]) -> str:
-    """A page that the room of its table words by itself."""
+    """A page that the module of its table words by itself."""
     return made()
 
 

@@ -1,8 +1,8 @@
 """Write the skeleton of a vendor: `make new-channel NAME=acme`.
 
-What it writes runs, keeps the house rules and speaks a protocol that is nobody's, with a sandbox
-that answers it. What is not known of the vendor is left out or plainly made up, and the contract
-suite fails on it by name: `docs/CHANNELS.md`, "Adding a vendor", goes on from there.
+What it writes runs, keeps the architecture rules and speaks a protocol that is nobody's, with a
+sandbox that answers it. What is not known of the vendor is left out or plainly made up, and the
+contract suite fails on it by name: `docs/CHANNELS.md`, "Adding a vendor", goes on from there.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY
 from tests.wire.test_socket import serving

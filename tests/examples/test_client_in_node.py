@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.wire.served import APP, KEY, client_of, make_app, opened, start
 from tests.wire.test_client import PUSH, Door, serving

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.architecture.tree import REPO
 from tests.examples.chromium import Browser, Tab, chromium, site
-from tests.house.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.wire.served import APP, client_of, make_app, opened, process_of
 from tocsin.client.rest import Client, notice

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.unit.channels.kit import delivery, message
 from tests.unit.channels.kit_webpush import opened, settings, token

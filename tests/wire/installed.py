@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 
 TOCSIN = ("-P", "-c", "from tocsin.cli.entry import main; main()")

@@ -19,7 +19,7 @@ import pytest
 from msgspec import Struct
 from yarl import URL
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.wire.api_kit import APP, Served, serving
 from tests.wire.throwaway_ca import ThrowawayCa

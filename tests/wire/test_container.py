@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.wire.installed import told_by
 
 USER = "10001"

@@ -39,7 +39,7 @@ Answer = Callable[[FaultyServer, Seen], None]
 
 
 @contextlib.asynccontextmanager
-async def house(
+async def connected_pair(
     *alpn: str, limits: HttpLimits = ONE_LANE
 ) -> AsyncIterator[tuple[FaultyServer, CurlHttp]]:
     """A server and a client; on leaving, the server must not have seen any request twice."""
@@ -116,7 +116,7 @@ async def test_a_fault_after_sending_is_told_once_and_never_repeated(
     fault: Answer, alpn: tuple[str, ...], expected: str, body: bytes, is_kept: bool
 ) -> None:
     method = "POST" if body else "GET"
-    async with house(*alpn) as (server, http):
+    async with connected_pair(*alpn) as (server, http):
         server.answer = bad(fault)
         if is_kept:
             assert kind(await http.send(request_to(server, "first"), PATIENCE_S)) == "200"
@@ -185,7 +185,7 @@ async def test_goaway_in_the_middle_tells_the_unseen_from_the_doubtful(is_closin
             if is_closing:
                 link.close()
 
-    async with house() as (server, http):
+    async with connected_pair() as (server, http):
         server.answer = answer
         sent = [
             asyncio.create_task(http.send(request_to(server, str(n), http2=True), 4))
@@ -215,7 +215,7 @@ async def test_goaway_for_all_streams_yet_to_come_harms_nobody() -> None:
         if seen.request_id == "10":
             server.link_of(seen).goaway(2**31 - 1)
 
-    async with house() as (server, http):
+    async with connected_pair() as (server, http):
         server.answer = answer
         for burst in range(0, 30, 10):
             sent = [
@@ -243,7 +243,7 @@ async def test_a_stream_limit_of_one_delays_and_loses_nothing(is_http2_only: boo
                 server.h2_link(link.number).limit(100)
 
     limits = HttpLimits(http2_connections=1, connections=1)
-    async with house(limits=limits) as (server, http):
+    async with connected_pair(limits=limits) as (server, http):
         server.on_connect = lambda link: server.h2_link(link.number).limit(1)
         server.answer = answer
         sent = [
@@ -257,7 +257,7 @@ async def test_a_stream_limit_of_one_delays_and_loses_nothing(is_http2_only: boo
 
 
 async def test_a_limit_lowered_under_way_is_obeyed() -> None:
-    async with house() as (server, http):
+    async with connected_pair() as (server, http):
         served = 0
 
         async def send_until_acknowledged(count: int) -> None:
@@ -280,7 +280,7 @@ async def test_a_limit_lowered_under_way_is_obeyed() -> None:
 
 
 async def test_an_answer_without_body_is_an_answer() -> None:
-    async with house() as (server, http):
+    async with connected_pair() as (server, http):
         server.answer = lambda server, seen: server.reply(seen, 503)
         answer = await http.send(request_to(server, "1"), PATIENCE_S)
         assert answer == Response(503, {}, b"")
@@ -294,7 +294,7 @@ async def test_a_slow_body_is_waited_for_until_the_deadline() -> None:
         server.link_of(seen).piece(seen.stream, b"first ")
         begun.append(seen)
 
-    async with house() as (server, http):
+    async with connected_pair() as (server, http):
         server.answer = answer
         slow = asyncio.create_task(http.send(request_to(server, "slow"), PATIENCE_S))
         late = asyncio.create_task(http.send(request_to(server, "late"), 3))
@@ -308,7 +308,7 @@ async def test_a_slow_body_is_waited_for_until_the_deadline() -> None:
 async def test_no_byte_leaves_before_a_connection_is_there() -> None:
     with keep_port("127.0.0.1") as unused:
         port = unused.getsockname()[1]
-        async with house() as (_, http):
+        async with connected_pair() as (_, http):
             for origin in (f"https://127.0.0.1:{port}", "https://name.invalid"):
                 sent = [http.send(Request("POST", origin, "/", body=b"x"), 5) for _ in range(20)]
                 assert Counter(map(kind, await asyncio.gather(*sent))) == {"unsent": 20}
@@ -319,7 +319,7 @@ async def test_a_peer_that_never_greets_costs_the_deadline_and_no_doubt() -> Non
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         origin = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        async with house() as (server, http):
+        async with connected_pair() as (server, http):
             for is_http2_only in (False, True):
                 sent = [
                     http.send(Request("POST", origin, "/", body=b"x", http2=is_http2_only), 0.3)
@@ -330,7 +330,7 @@ async def test_a_peer_that_never_greets_costs_the_deadline_and_no_doubt() -> Non
 
 
 async def test_a_vendor_of_http2_only_is_not_spoken_to_in_http1() -> None:
-    async with house("http/1.1") as (server, http):
+    async with connected_pair("http/1.1") as (server, http):
         assert kind(await http.send(request_to(server, "1", http2=True), 5)) != "200"
         assert not server.seen
 
@@ -342,7 +342,7 @@ async def test_a_request_whose_repeat_cannot_connect_is_still_in_doubt() -> None
         server.stop_listening()
         close(server, seen)
 
-    async with house("http/1.1") as (server, http):
+    async with connected_pair("http/1.1") as (server, http):
         assert kind(await http.send(request_to(server, "first"), PATIENCE_S)) == "200"
         server.answer = answer
         assert kind(await http.send(request_to(server, "bad"), PATIENCE_S)) == "maybe_sent"
@@ -351,7 +351,7 @@ async def test_a_request_whose_repeat_cannot_connect_is_still_in_doubt() -> None
 
 async def test_waiters_for_a_busy_http1_connection_are_unsent_at_their_deadline() -> None:
     limits = HttpLimits(connections=2)
-    async with house("http/1.1", limits=limits) as (server, http):
+    async with connected_pair("http/1.1", limits=limits) as (server, http):
         server.answer = answer_never
         answers = await asyncio.gather(
             *[http.send(request_to(server, str(n)), 3) for n in range(10)]
@@ -390,7 +390,7 @@ async def test_under_any_mixture_of_faults_no_request_is_seen_twice(
         chance.choice(common if is_http1 else common + http2)(server, seen)
 
     limits = HttpLimits(http2_connections=2, connections=4)
-    async with house(*alpn, limits=limits) as (server, http):
+    async with connected_pair(*alpn, limits=limits) as (server, http):
         server.answer = answer
         kinds: dict[str, str] = {}
 
@@ -433,7 +433,7 @@ async def test_the_oracle_sees_libcurl_repeat_where_the_hook_is_missing(
     fault: Answer, alpn: tuple[str, ...]
 ) -> None:
     async def break_the_law() -> None:
-        async with house(*alpn) as (server, http):
+        async with connected_pair(*alpn) as (server, http):
             server.answer = bad(fault)
             await http.send(request_to(server, "first"), PATIENCE_S)
             await http.send(request_to(server, "bad"), PATIENCE_S)

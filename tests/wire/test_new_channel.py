@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scripts.new_channel import FILES, LINES, Refused, filled, write
+from tests.architecture.rules_secrets import tracked_files
 from tests.contract.test_channel_papers import limits_told
-from tests.house.rules_secrets import tracked_files
 from tests.patience import PATIENCE_S
 from tocsin.channels.registry import VENDORS
 from tocsin.conversation import Limits
@@ -121,11 +121,11 @@ def failures_of(root: Path, *arguments: str) -> tuple[int, list[str], str]:
 
 
 @pytest.mark.slow
-def test_what_was_written_keeps_the_house_rules_and_its_own_tests(copy: Path) -> None:
+def test_what_was_written_keeps_the_architecture_rules_and_its_own_tests(copy: Path) -> None:
     own = ["channels/test_acme.py", "channels/test_mapping_acme.py", "sandbox/test_acme.py"]
     code, failed, told = failures_of(
         copy,
-        *("tests/house", *(f"tests/unit/{path}" for path in own)),
+        *("tests/architecture", *(f"tests/unit/{path}" for path in own)),
         "tests/wire/test_vendors.py::test_a_golden_conversation[acme notification]",
     )
     assert (code, failed) == (0, []), told

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.wire.terminal import Terminal, terminal
 from tocsin.demo.show import COLUMNS, LEGEND
 from tocsin.demo.verdict import CHECKS

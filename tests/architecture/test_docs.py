@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts import docs
-from tests.house.rules_docs import links_resolve
-from tests.house.tree import REPO
+from tests.architecture.rules_docs import links_resolve
+from tests.architecture.tree import REPO
 
 
 @pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)

@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import Breach, Source, dotted, everything, imports, package, sources
+from tests.architecture.tree import Breach, Source, dotted, everything, imports, package, sources
 
 LINE_COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
@@ -32,7 +32,7 @@ DOCUMENTED = (
     "src/tocsin/store.py",
     "src/tocsin/domain/",
 )
-"""Where each public name is a promise to other rooms and so has a docstring."""
+"""Where each public name is a promise to other packages and so has a docstring."""
 
 UNREPEATABLE = {
     "asyncio.sleep": "sleep on the Clock",
@@ -158,9 +158,9 @@ def _public(parent: ast.Module | ast.ClassDef) -> Iterator[Definition]:
 
 
 def no_type_checking_blocks(root: Path) -> list[Breach]:
-    """Where one seems needed, a value is on the wrong floor."""
+    """Where one seems needed, a value is on the wrong layer."""
     return [
-        source.breach(node, "TYPE_CHECKING: move the value to a lower floor instead")
+        source.breach(node, "TYPE_CHECKING: move the value to a lower layer instead")
         for source in everything(root)
         for node, name in _names(source)
         if name == "typing.TYPE_CHECKING"
@@ -171,7 +171,7 @@ def time_and_chance_come_in(root: Path) -> list[Breach]:
     """Only clock.py reads the clock or the dice, so that a failure is a seed."""
     breaches = []
     for source in package(root):
-        if source.room == "clock":
+        if source.package == "clock":
             continue
         yields = {id(call.func) for call, _ in _calls(source) if _waits_for_nothing(call)}
         breaches += [

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import Breach, Source, imports, sources
+from tests.architecture.tree import Breach, Source, imports, sources
 
 FAMILY = "src/tocsin/channels"
 NOT_VENDORS = (

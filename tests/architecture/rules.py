@@ -1,4 +1,4 @@
-"""The floors and the imports between them, as functions from a root folder to its breaches.
+"""The layers and the imports between them, as functions from a root folder to its breaches.
 
 Each rule can be pointed at any folder, so that a canary can plant a fault in a small tree of its
 own and see it caught (`test_canaries.py`).
@@ -10,9 +10,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import Breach, Import, Source, dotted, imports, package, room_of
+from tests.architecture.tree import Breach, Import, Source, dotted, imports, package, package_of
 
-FLOORS: tuple[tuple[str, ...], ...] = (
+LAYERS: tuple[tuple[str, ...], ...] = (
     ("clock", "errors", "library_log", "log", "metrics", "settings", "settings_sources"),
     ("domain",),
     ("conversation", "ports", "store"),
@@ -21,13 +21,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("service",),
     ("cli", "demo", "client"),
 )
-"""The rooms of each floor, from the ground up."""
+"""The packages and single files of each layer, the lowest layer first."""
 
 NEIGHBOURLY = (0, 2, 6)
-"""Floors whose rooms are files side by side and may import each other."""
+"""Layers whose packages may import each other."""
 
 PUBLIC_ONLY = ("client", "demo")
-"""Rooms that speak the public API and so know nothing of how it is served."""
+"""Packages that speak the public API and so know nothing of how it is served."""
 
 INSIDE = (
     "adapters",
@@ -46,46 +46,46 @@ INSIDE = (
 OPENING = "tocsin.service.opening"
 """Where an adapter is chosen, and with it the client library that only this one needs."""
 
-HTTP_ROOMS = ("adapters/http", "adapters/http_pool", "client", "demo")
+HTTP_PACKAGES = ("adapters/http", "adapters/http_pool", "client", "demo")
 
-LIBRARY_ROOMS: dict[str, tuple[str, ...]] = {
-    "aiohttp": HTTP_ROOMS,
+LIBRARY_PLACES: dict[str, tuple[str, ...]] = {
+    "aiohttp": HTTP_PACKAGES,
     "apsw": ("adapters/sqlite",),
-    "httpx": HTTP_ROOMS,
-    "pycurl": HTTP_ROOMS,
-    "pyreqwest": HTTP_ROOMS,
-    "requests": HTTP_ROOMS,
-    "urllib.request": HTTP_ROOMS,
-    "http.client": HTTP_ROOMS,
+    "httpx": HTTP_PACKAGES,
+    "pycurl": HTTP_PACKAGES,
+    "pyreqwest": HTTP_PACKAGES,
+    "requests": HTTP_PACKAGES,
+    "urllib.request": HTTP_PACKAGES,
+    "http.client": HTTP_PACKAGES,
 }
-"""One room a technology: a client library is imported where it is listed and nowhere else."""
+"""The only files and packages that import each client library."""
 
 
 ENTRY = "tocsin.cli.entry"
 """Where the console script begins."""
 
 
-def floor_of(room: str) -> int | None:
-    for floor, rooms in enumerate(FLOORS):
-        if room in rooms:
-            return floor
+def layer_of(name: str) -> int | None:
+    for layer, names in enumerate(LAYERS):
+        if name in names:
+            return layer
     return None
 
 
-def every_room_has_a_floor(root: Path) -> list[Breach]:
-    """A new file or folder in the package is given a floor before anything is built on it."""
+def every_package_has_a_layer(root: Path) -> list[Breach]:
+    """A new file or folder in the package is given a layer before anything is built on it."""
     return [
-        source.breach(1, f"room {source.room!r} stands on no floor; name it in FLOORS")
+        source.breach(1, f"package {source.package!r} has no layer; name it in LAYERS")
         for source in package(root)
-        if not source.is_init and floor_of(source.room) is None
+        if not source.is_init and layer_of(source.package) is None
     ]
 
 
 def imports_go_down(root: Path) -> list[Breach]:
-    """An import goes to a lower floor, or sideways in the same folder; wings are blind."""
+    """An import goes to a lower layer or stays in its package; packages of a layer do not meet."""
     breaches = []
     for source, found in _own_imports(root):
-        why = _why_not(source.room, room_of(found.module))
+        why = _why_not(source.package, package_of(found.module))
         if why:
             breaches.append(source.breach(found.node, f"{why}: {found.module}"))
     return breaches
@@ -94,13 +94,13 @@ def imports_go_down(root: Path) -> list[Breach]:
 def _why_not(here: str, there: str) -> str | None:
     if here == there or not here or not there:
         return None
-    above, below = floor_of(here), floor_of(there)
+    above, below = layer_of(here), layer_of(there)
     if above is None or below is None:
         return None
     if below > above:
-        return f"{here} (floor {above}) imports upwards from {there} (floor {below})"
+        return f"{here} (layer {above}) imports upwards from {there} (layer {below})"
     if below == above and above not in NEIGHBOURLY:
-        return f"{here} and {there} are wings of floor {above} and blind to each other"
+        return f"{here} and {there} are both of layer {above} and never import each other"
     if here in PUBLIC_ONLY and there in INSIDE:
         return f"{here} speaks only the public API and imports nothing of {there}"
     return None
@@ -168,17 +168,17 @@ def _is_dynamic_import(call: ast.Call) -> bool:
     return dotted(call.func).rsplit(".", 1)[-1] in ("import_module", "__import__")
 
 
-def libraries_keep_to_their_rooms(root: Path) -> list[Breach]:
-    """Only the room of a technology imports its client library."""
+def libraries_keep_to_their_places(root: Path) -> list[Breach]:
+    """A client library is imported only in the places that `LIBRARY_PLACES` lists."""
     breaches = []
     for source in package(root):
-        place = source.path.removeprefix("src/tocsin/").removesuffix(".py")
+        here = source.path.removeprefix("src/tocsin/").removesuffix(".py")
         for found in _outside_imports(source):
-            for library, rooms in LIBRARY_ROOMS.items():
+            for library, places in LIBRARY_PLACES.items():
                 if not _is_inside(found.module, library, "."):
                     continue
-                if not any(_is_inside(place, room, "/") for room in rooms):
-                    breaches.append(source.breach(found.node, f"{library} only in {rooms}"))
+                if not any(_is_inside(here, place, "/") for place in places):
+                    breaches.append(source.breach(found.node, f"{library} only in {places}"))
     return breaches
 
 
@@ -188,7 +188,7 @@ def _is_inside(name: str, parent: str, separator: str) -> bool:
 
 def _outside_imports(source: Source) -> list[Import]:
     # `from urllib import request` names the library by its two halves.
-    libraries = frozenset(LIBRARY_ROOMS)
+    libraries = frozenset(LIBRARY_PLACES)
     return imports(source, libraries)
 
 
@@ -201,11 +201,11 @@ def _own_imports(root: Path) -> Iterator[tuple[Source, Import]]:
                 yield source, found
 
 
-FLOOR_RULES = (
-    every_room_has_a_floor,
+LAYER_RULES = (
+    every_package_has_a_layer,
     imports_go_down,
     no_circles,
     init_files_are_empty,
     imports_stand_at_the_top,
-    libraries_keep_to_their_rooms,
+    libraries_keep_to_their_places,
 )

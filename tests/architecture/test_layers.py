@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.rules import FLOOR_RULES
-from tests.house.tree import REPO, Breach
+from tests.architecture.rules import LAYER_RULES
+from tests.architecture.tree import REPO, Breach
 
 
-@pytest.mark.parametrize("rule", FLOOR_RULES)
+@pytest.mark.parametrize("rule", LAYER_RULES)
 def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[Breach]]) -> None:
     breaches = rule(REPO)
     assert not breaches, "\n" + "\n".join(map(str, breaches))

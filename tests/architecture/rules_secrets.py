@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.house.tree import Breach
+from tests.architecture.tree import Breach
 
 BYTES_MAX = 2_000_000
 """Larger files are no text of ours, and none should be here."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.rules_shapes import SHAPE_RULES
-from tests.house.tree import REPO, Breach
+from tests.architecture.rules_shapes import SHAPE_RULES
+from tests.architecture.tree import REPO, Breach
 
 
 @pytest.mark.parametrize("rule", SHAPE_RULES)

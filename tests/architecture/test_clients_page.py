@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.house.tree import REPO
+from tests.architecture.tree import REPO
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings

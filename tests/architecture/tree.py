@@ -1,4 +1,4 @@
-"""The tree as the house rules see it: parsed source files below a root, and what a breach is."""
+"""The parsed source files below a root, as the architecture rules read them, and a breach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGE = "src/tocsin"
 
 @dataclass(frozen=True)
 class Breach:
-    """One place that breaks a house rule, printed so that an editor can jump to it."""
+    """One place that breaks an architecture rule, printed so that an editor can jump to it."""
 
     path: str
     line: int
@@ -50,17 +50,17 @@ class Source:
         return self.path.removeprefix("src/").removesuffix(".py").replace("/", ".")
 
     @property
-    def room(self) -> str:
+    def package(self) -> str:
         """The file or folder directly under the package that this file is or lies in."""
-        return room_of(self.module)
+        return package_of(self.module)
 
     def breach(self, node: ast.AST | int, why: str) -> Breach:
         line = node if isinstance(node, int) else getattr(node, "lineno", 1)
         return Breach(self.path, line, why)
 
 
-def room_of(module: str) -> str:
-    """`tocsin.domain.task` lies in the room `domain`."""
+def package_of(module: str) -> str:
+    """`tocsin.domain.task` lies in the package `domain`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""
 

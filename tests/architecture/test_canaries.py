@@ -1,4 +1,4 @@
-"""Each house rule is shown a planted fault that it must catch, and clean code that it must pass."""
+"""Each architecture rule catches a planted fault and passes clean code."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.house import rules, rules_shapes, rules_tidy
-from tests.house.tree import Breach
+from tests.architecture import rules, rules_shapes, rules_tidy
+from tests.architecture.tree import Breach
 
 Rule = Callable[[Path], list[Breach]]
 
@@ -76,7 +76,7 @@ def src(name: str) -> str:
 
 
 CANARIES = (
-    # An import of a higher floor, of a sister wing, and of the service's inside by the client.
+    # Imports of a higher layer, of a package of the same layer, and of the service by the client.
     Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin.ports import Http\n"),
     Planted(rules.imports_go_down, src("domain/x.py"), "from tocsin import ports\n"),
     Planted(rules.imports_go_down, src("domain/x.py"), "from ..ports import Http\n"),
@@ -93,8 +93,8 @@ CANARIES = (
         "import typing\nif typing.TYPE_CHECKING:\n    from tocsin.ports import Http\n",
         3,
     ),
-    Planted(rules.every_room_has_a_floor, src("helpers.py"), "X = 1\n"),
-    Planted(rules.every_room_has_a_floor, src("common/text.py"), "X = 1\n"),
+    Planted(rules.every_package_has_a_layer, src("helpers.py"), "X = 1\n"),
+    Planted(rules.every_package_has_a_layer, src("common/text.py"), "X = 1\n"),
     Planted(rules.init_files_are_empty, src("domain/__init__.py"), "from .x import X\n"),
     Planted(rules.imports_stand_at_the_top, src("log.py"), "def f():\n    import json\n", 2),
     Planted(
@@ -108,12 +108,14 @@ CANARIES = (
         "import importlib\nx = importlib.import_module('json')\n",
         2,
     ),
-    Planted(rules.libraries_keep_to_their_rooms, src("channels/apns.py"), "import pycurl\n"),
-    Planted(rules.libraries_keep_to_their_rooms, src("adapters/memory.py"), "import apsw\n"),
-    Planted(rules.libraries_keep_to_their_rooms, src("adapters/sqlite/x.py"), "import aiohttp\n"),
-    Planted(rules.libraries_keep_to_their_rooms, src("cli.py"), "from urllib import request\n"),
+    Planted(rules.libraries_keep_to_their_places, src("channels/apns.py"), "import pycurl\n"),
+    Planted(rules.libraries_keep_to_their_places, src("adapters/memory.py"), "import apsw\n"),
+    Planted(rules.libraries_keep_to_their_places, src("adapters/sqlite/x.py"), "import aiohttp\n"),
+    Planted(rules.libraries_keep_to_their_places, src("cli.py"), "from urllib import request\n"),
     Planted(
-        rules.libraries_keep_to_their_rooms, src("api/x.py"), "from urllib.request import urlopen\n"
+        rules.libraries_keep_to_their_places,
+        src("api/x.py"),
+        "from urllib.request import urlopen\n",
     ),
     # Budgets.
     Planted(rules_tidy.files_and_lines_are_short, src("log.py"), f"X = '{'x' * 100}'\n"),
@@ -301,7 +303,7 @@ def test_the_rule_catches_the_planted_fault(planted: Planted, tmp_path: Path) ->
 
 def test_every_rule_has_a_canary() -> None:
     covered = {planted.rule for planted in CANARIES} | {rules.no_circles}
-    everyone = {*rules.FLOOR_RULES, *rules_tidy.TIDY_RULES}
+    everyone = {*rules.LAYER_RULES, *rules_tidy.TIDY_RULES}
     assert everyone <= covered, [rule.__name__ for rule in everyone - covered]
 
 
@@ -337,7 +339,7 @@ CLEAN = {
 }
 
 
-@pytest.mark.parametrize("rule", [*rules.FLOOR_RULES, *rules_tidy.TIDY_RULES])
+@pytest.mark.parametrize("rule", [*rules.LAYER_RULES, *rules_tidy.TIDY_RULES])
 def test_clean_code_passes(rule: Rule, tmp_path: Path) -> None:
     for path, text in CLEAN.items():
         plant(tmp_path, path, text)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.rules_secrets import nothing_private_is_kept, tracked_files
-from tests.house.tree import REPO
+from tests.architecture.rules_secrets import nothing_private_is_kept, tracked_files
+from tests.architecture.tree import REPO
 
-THESE = ("tests/house/rules_secrets.py", "tests/house/test_secrets_of_repo.py")
+THESE = ("tests/architecture/rules_secrets.py", "tests/architecture/test_secrets_of_repo.py")
 """The files that spell the patterns out."""
 
 

@@ -1,12 +1,12 @@
-"""Links between the pages of the house."""
+"""Links between the pages of the project."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from tests.house.rules_secrets import tracked_files
-from tests.house.tree import Breach
+from tests.architecture.rules_secrets import tracked_files
+from tests.architecture.tree import Breach
 
 LINK = re.compile(r"\]\(([^()\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import Breach, Source, dotted, package
+from tests.architecture.tree import Breach, Source, dotted, package
 from tocsin.metrics import TABLE
 
 METHODS = {"count": "counter", "set": "gauge", "add": "gauge", "observe": "histogram"}

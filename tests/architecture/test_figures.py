@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.rules_metrics import METRIC_RULES, every_row_is_counted, figures_are_in_the_table
-from tests.house.tree import REPO, Breach
+from tests.architecture.rules_metrics import (
+    METRIC_RULES,
+    every_row_is_counted,
+    figures_are_in_the_table,
+)
+from tests.architecture.tree import REPO, Breach
 from tocsin.metrics import TABLE
 
 

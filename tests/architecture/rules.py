@@ -201,6 +201,41 @@ def _own_imports(root: Path) -> Iterator[tuple[Source, Import]]:
                 yield source, found
 
 
+FAULT_INJECTION = "tocsin.adapters.fault_injection"
+FAULTY_SERVICE = "tocsin.cli.faulty_service"
+DEMO_STAGE = "tocsin.demo.stage"
+
+
+def only_the_demo_injects_faults(root: Path) -> list[Breach]:
+    """Whatever its settings and its environment say, `tocsin serve` can inject no fault.
+
+    One module imports the faults, nothing imports that module, only the demo names it to start it
+    as a process, and nobody else puts anything between the service and its adapters.
+    """
+    breaches = []
+    for source, found in _own_imports(root):
+        if found.module == FAULT_INJECTION and source.module != FAULTY_SERVICE:
+            breaches.append(source.breach(found.node, f"only {FAULTY_SERVICE} injects faults"))
+        if found.module == FAULTY_SERVICE:
+            breaches.append(source.breach(found.node, f"only a process runs {FAULTY_SERVICE}"))
+    for source in package(root):
+        for node in ast.walk(source.tree):
+            if _names_a_fault(node) and source.module != DEMO_STAGE:
+                breaches.append(source.breach(node, f"only {DEMO_STAGE} starts a faulty service"))
+            if _makes_interceptors(node) and source.module not in (OPENING, FAULTY_SERVICE):
+                breaches.append(source.breach(node, f"only {FAULTY_SERVICE} has interceptors"))
+    return breaches
+
+
+def _names_a_fault(node: ast.AST) -> bool:
+    text = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(text, str) and any(name in text for name in (FAULT_INJECTION, FAULTY_SERVICE))
+
+
+def _makes_interceptors(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and dotted(node.func).endswith("Interceptors")
+
+
 LAYER_RULES = (
     every_package_has_a_layer,
     imports_go_down,
@@ -208,4 +243,5 @@ LAYER_RULES = (
     init_files_are_empty,
     imports_stand_at_the_top,
     libraries_keep_to_their_places,
+    only_the_demo_injects_faults,
 )

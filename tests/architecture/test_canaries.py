@@ -117,6 +117,27 @@ CANARIES = (
         src("api/x.py"),
         "from urllib.request import urlopen\n",
     ),
+    # Faults that `tocsin serve` could inject: imported, named, or put around an adapter.
+    Planted(
+        rules.only_the_demo_injects_faults,
+        src("service/opening.py"),
+        "from tocsin.adapters.fault_injection import faulty_store\n",
+    ),
+    Planted(
+        rules.only_the_demo_injects_faults,
+        src("cli/serve.py"),
+        "from tocsin.cli.faulty_service import faulty_service\n",
+    ),
+    Planted(
+        rules.only_the_demo_injects_faults,
+        src("cli/entry.py"),
+        "import_module('tocsin.cli.faulty_service')\n",
+    ),
+    Planted(
+        rules.only_the_demo_injects_faults,
+        src("service/joining.py"),
+        "around = opening.Interceptors(store=loses)\n",
+    ),
     # Budgets.
     Planted(rules_tidy.files_and_lines_are_short, src("log.py"), f"X = '{'x' * 100}'\n"),
     Planted(rules_tidy.files_and_lines_are_short, src("log.py"), "X = 1\n" * 501),
@@ -323,6 +344,10 @@ CLEAN = {
     src("domain/plan.py"): '"""Plans."""\n\nfrom tocsin.domain import task\n',
     src("pipeline/x.py"): "import asyncio\n\nasyncio.sleep(0)\n",
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
+    src("adapters/fault_injection.py"): '"""Faults."""\n',
+    src("cli/faulty_service.py"): (
+        "from tocsin.adapters import fault_injection\n\nX = opening.Interceptors()\n"
+    ),
     src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
     src("adapters/sqlite/store.py"): "import apsw\n",
     src("service/opening.py"): (

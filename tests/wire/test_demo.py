@@ -11,19 +11,20 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from tocsin.adapters.fault_injection import NAMES
 from tocsin.channels.registry import VENDORS
 from tocsin.clock import SystemClock
-from tocsin.demo.run import BREAKS, Outcome, run_demo
+from tocsin.demo.run import FAULTS, Outcome, run_demo
 from tocsin.demo.stage import StageFault, set_stage
 from tocsin.demo.world import SMALL, Sizes
 
 pytestmark = pytest.mark.slow
 
 
-async def play(broken: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
+async def play(fault: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
     screen = io.StringIO()
     console = Console(file=screen, width=150)
-    outcome = await run_demo(console, SystemClock(), sizes, broken=broken)
+    outcome = await run_demo(console, SystemClock(), sizes, fault=fault)
     return outcome, screen.getvalue()
 
 
@@ -58,7 +59,7 @@ async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "check"),
+    ("fault", "check"),
     [
         ("lost-job", "ledger"),
         ("double-send", "vendor log"),
@@ -66,14 +67,14 @@ async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
         ("lost-receipt", "receipts"),
     ],
 )
-async def test_a_planted_fault_is_caught_by_its_check(broken: str, check: str) -> None:
-    outcome, printed = await play(broken)
+async def test_an_injected_fault_is_caught_by_its_check(fault: str, check: str) -> None:
+    outcome, printed = await play(fault)
     assert check in {finding.check for finding in outcome.findings}, printed
     assert "FAILED" in printed
 
 
-def test_every_planted_fault_is_tried() -> None:
-    assert set(BREAKS) == {"lost-job", "double-send", "wrong-bitmap", "lost-receipt"}
+def test_every_fault_that_can_be_injected_is_tried() -> None:
+    assert FAULTS == NAMES == ("lost-job", "double-send", "wrong-bitmap", "lost-receipt")
 
 
 async def test_the_children_end_when_the_demo_is_cancelled() -> None:

@@ -1,7 +1,7 @@
-"""Faults planted on purpose: `tocsin demo --break` shows that its checks can fail.
+"""Injects faults that the service's laws forbid, so that `tocsin demo --break` sees them caught.
 
-Each fault is one that the laws forbid. They sit around real adapters, so that everything else is
-the service as it is; nothing but the setting TOCSIN_BREAK ever puts them there.
+Each fault is injected by a wrapper around a real adapter; the rest of the service is unchanged.
+Only `cli/faulty_service.py`, which the demo starts, imports this module (a test).
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ WRONG_BITMAP = "wrong-bitmap"
 LOST_RECEIPT = "lost-receipt"
 NAMES = (LOST_JOB, DOUBLE_SEND, WRONG_BITMAP, LOST_RECEIPT)
 LIST_MIN = 5
-"""Receipts that come together: then they are a vendor's, and not a phone's own report."""
+"""Receipts in one report that come from a vendor's list, not from a phone alone."""
 
 
-def planted_store(store: Store, name: str) -> Store:
-    """The store, with a fault if `name` is one of a store's."""
+def faulty_store(store: Store, name: str) -> Store:
+    """Wraps the store if the fault called `name` is one of a store; otherwise answers `store`."""
     if name == LOST_RECEIPT:
-        return cast(Store, _DeafStore(store))
+        return cast(Store, _ReceiptLosingStore(store))
     spoil = {LOST_JOB: lose_job, WRONG_BITMAP: flip_account}.get(name)
-    return store if spoil is None else cast(Store, _PlantedStore(store, spoil))
+    return store if spoil is None else cast(Store, _EditSpoilingStore(store, spoil))
 
 
-def planted_http(http: Http, name: str) -> Http:
-    """The client, sending one request twice if `name` asks for that."""
-    return _TwiceSending(http) if name == DOUBLE_SEND else http
+def faulty_http(http: Http, name: str) -> Http:
+    """Wraps the HTTP client if `name` is `double-send`; otherwise answers `http`."""
+    return _RepeatingHttp(http) if name == DOUBLE_SEND else http
 
 
-class _PlantedStore:
-    """A store whose `step` spoils what a decision wants written, until it has done so once."""
+class _EditSpoilingStore:
+    """A store that spoils one edit which a decision wants written: the first that it can."""
 
     def __init__(self, store: Store, spoil: Callable[[StepEdit], bool]) -> None:
         self._store = store
         self._spoil = spoil
-        self._is_done = False
+        self._is_injected = False
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._store, verb)
@@ -55,15 +55,15 @@ class _PlantedStore:
     ) -> Any:
         def spoiled(view: StepView) -> StepEdit:
             edit = decide(view)
-            if not self._is_done:
-                self._is_done = self._spoil(edit)
+            if not self._is_injected:
+                self._is_injected = self._spoil(edit)
             return edit
 
         return await self._store.step(app, job, want, spoiled)
 
 
 def lose_job(edit: StepEdit) -> bool:
-    """Drop a send job on its way to the queue: breaks conservation."""
+    """Drops a send job before it is queued: breaks conservation."""
     for job in edit.jobs:
         if isinstance(job.body, SendBody):
             edit.jobs.remove(job)
@@ -72,7 +72,7 @@ def lose_job(edit: StepEdit) -> bool:
 
 
 def flip_account(edit: StepEdit) -> bool:
-    """Take one account out of a frozen audience: the condition is no longer what was asked."""
+    """Takes one account out of a frozen audience, which then no longer fits the condition."""
     if edit.audience is None:
         return False
     audience = BitMap.deserialize(edit.audience)
@@ -83,8 +83,8 @@ def flip_account(edit: StepEdit) -> bool:
     return True
 
 
-class _DeafStore:
-    """A store that forgets whatever is reported of one device and one push."""
+class _ReceiptLosingStore:
+    """A store that loses every report about one device and one push."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -109,12 +109,12 @@ class _DeafStore:
         return replace(report, members=members.serialize())
 
 
-class _TwiceSending:
-    """A client that repeats one delivery to a vendor without a word."""
+class _RepeatingHttp:
+    """An HTTP client that sends one delivery to a vendor twice and answers once."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self._is_done = False
+        self._is_injected = False
 
     async def send(
         self,
@@ -122,9 +122,9 @@ class _TwiceSending:
         deadline_s: float,
         may_begin: Callable[[], bool] | None = None,
     ) -> Response | Fault:
-        answer = await self._http.send(request, deadline_s, may_begin)
-        is_sent = isinstance(answer, Response) and answer.status == 200
-        if is_sent and not self._is_done and "/3/device/" in request.path:
-            self._is_done = True
+        response = await self._http.send(request, deadline_s, may_begin)
+        is_sent = isinstance(response, Response) and response.status == 200
+        if is_sent and not self._is_injected and "/3/device/" in request.path:
+            self._is_injected = True
             await self._http.send(request, deadline_s)
-        return answer
+        return response

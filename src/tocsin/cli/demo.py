@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.clock import SystemClock
-from tocsin.demo.run import BREAKS, Outcome, run_demo
+from tocsin.demo.run import FAULTS, Outcome, run_demo
 from tocsin.demo.stage import StageFault
 from tocsin.demo.world import SMALL, Sizes
 
@@ -25,7 +25,7 @@ def demo(
         typer.Option(
             "--break",
             metavar="NAME",
-            help=f"Plant a fault in the service, to see it caught: {', '.join(BREAKS)}.",
+            help=f"Inject a fault into the service, to see it caught: {', '.join(FAULTS)}.",
         ),
     ] = "",
     small: Annotated[
@@ -41,9 +41,9 @@ def demo(
     the vendors saw and reported. Exit code 0 means that every check held.
     """
     screen = Screen(is_json=is_json)
-    if broken and broken not in BREAKS:
+    if broken and broken not in FAULTS:
         fault = Fault(
-            f"no fault is called {broken!r}", f"one of: {', '.join(BREAKS)}", exit_code=EXIT_USAGE
+            f"no fault is called {broken!r}", f"one of: {', '.join(FAULTS)}", exit_code=EXIT_USAGE
         )
         screen.fail(fault)
     found: list[Outcome] = []
@@ -52,7 +52,7 @@ def demo(
         console = _console(screen)
         try:
             sizes = SMALL if small else Sizes()
-            found.append(await run_demo(console, SystemClock(), sizes, broken=broken))
+            found.append(await run_demo(console, SystemClock(), sizes, fault=broken))
         except StageFault as fault:
             raise Fault(str(fault), "the lines above are the end of its own log") from fault
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,6 +21,7 @@ from tocsin.cli.signals import Hangups, stop_on_signals
 from tocsin.config import Config, load, read
 from tocsin.config import show as show_tree
 from tocsin.service.joining import serve as serve_config
+from tocsin.service.opening import NO_INTERCEPTORS, Interceptors
 from tocsin.service.tls import unusable_files
 from tocsin.settings import WrongSetting
 
@@ -74,19 +75,26 @@ def serve(
     SIGHUP is the same as `tocsin reload`: changed settings, a renewed certificate, a new log file.
     Options win over the environment (TOCSIN_SERVER_PORT, …), that over the file.
     """
-    screen = Screen(is_json=is_json)
-    told = {
+    options = {
         "server.port": port,
         "server.host": host or None,
         "server.tls_cert": None if tls_cert is None else str(tls_cert),
         "server.tls_key": None if tls_key is None else str(tls_key),
     }
+    run_service(Screen(is_json=is_json), lambda: load_config(config, data, options))
 
+
+def run_service(
+    screen: Screen,
+    read_config: Callable[[], Config],
+    interceptors: Interceptors = NO_INTERCEPTORS,
+) -> None:
+    """Run the service until a signal ends it. `read_config` is called again at every reload."""
     hangups = Hangups()
 
     async def work() -> None:
         reload_asked = hangups.attach()
-        settings = load_config(config, data, told)
+        settings = read_config()
         ended = stop_on_signals()
 
         def started(status: Mapping[str, Any]) -> None:
@@ -99,8 +107,9 @@ def serve(
                 started=started,
                 ended=ended,
                 progress=bar.show,
-                reread=lambda: load_config(config, data, told),
+                reread=read_config,
                 reload_asked=reload_asked,
+                interceptors=interceptors,
             )
 
     try:

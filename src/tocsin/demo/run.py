@@ -45,7 +45,7 @@ ADMIN = "admin"
 ACK_S = 2
 RECEIPT_S = 0.1
 """How long a push is on its way from its vendor to the phone, which the receipt then tells."""
-BREAKS = ("lost-job", "double-send", "wrong-bitmap", "lost-receipt")
+FAULTS = ("lost-job", "double-send", "wrong-bitmap", "lost-receipt")
 CALLS_SPARE = 150
 PACE = 1.5
 """A push lives so many times as long as it took to bring everything in, which is more work than
@@ -69,7 +69,7 @@ class Outcome(Struct, frozen=True):
         return not self.findings
 
 
-async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str = "") -> Outcome:
+async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, fault: str = "") -> Outcome:
     """Run the demo and show it; raises `StageFault` when it cannot go on.
 
     What it finds does not depend on the machine's pace: where a push's life was too short to serve
@@ -77,11 +77,11 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
     """
     show = Show(console, clock)
     show.say("[bold]Tocsin, its main job[/]  [dim](on loopback, nothing leaves this machine)[/]\n")
-    if broken:
-        show.say(f"  planted on purpose: [bold red]{broken}[/]\n")
+    if fault:
+        show.say(f"  injected on purpose: [bold red]{fault}[/]\n")
     for tries_left in reversed(range(TRIES_MAX)):
         try:
-            return await _run_once(show, clock, sizes, broken, is_last_try=not tries_left)
+            return await _run_once(show, clock, sizes, fault, is_last_try=not tries_left)
         except TooSlow as slow:
             life_s = int(LONGER * slow.life_s)
             sizes = msgspec.structs.replace(sizes, ttl_s=life_s)
@@ -90,9 +90,9 @@ async def run_demo(console: Console, clock: Clock, sizes: Sizes, *, broken: str 
 
 
 async def _run_once(
-    show: Show, clock: Clock, sizes: Sizes, broken: str, *, is_last_try: bool
+    show: Show, clock: Clock, sizes: Sizes, fault: str, *, is_last_try: bool
 ) -> Outcome:
-    async with set_stage(broken=broken) as stage, AsyncExitStack() as stack:
+    async with set_stage(fault=fault) as stage, AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(SandboxDoor(stage.sandbox_url))
         app = await _add_app(stage, sandbox, sizes)
         client = Client(stage.url, app.sdkappid, app.admin, key=app.key)

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,16 @@ import msgspec
 from msgspec import Struct
 
 COMMAND = (sys.executable, "-m", "tocsin.cli.main")
+FAULTY_SERVICE = (sys.executable, "-m", "tocsin.cli.faulty_service")
+"""Takes the name of the fault that it injects into the service which it then runs."""
 START_S = 300.0
 """How long a child may take to listen, on a machine that has much else to do."""
 END_S = 60.0
 """How long a child may take to end before it is killed; a service in good order takes 10 s."""
 TAIL_LINES = 15
-BREAK = "TOCSIN_BREAK"
 SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0", "TOCSIN_METRICS_LISTEN": "127.0.0.1:0"}
 """All devices of the demo come from one address, which would be suspicious elsewhere; and a service
 may be running beside it."""
-NEW_DEVICES = "TOCSIN_DEVICES_NEW_PER_MINUTE"
-"""All devices of the demo register from one address, so its limit is lifted."""
 
 
 class StageFault(Exception):
@@ -109,24 +108,24 @@ class Stage(Struct, kw_only=True):
 
 
 @asynccontextmanager
-async def set_stage(*, broken: str = "", config: Path | None = None) -> AsyncIterator[Stage]:
-    """Start both children in a folder of their own; end them and remove it at the end.
+async def set_stage(*, fault: str = "", config: Path | None = None) -> AsyncIterator[Stage]:
+    """Start both children in a folder of their own; end them and remove the folder at the end.
 
-    `broken` names a fault that the service shall plant in itself.
+    The service is `tocsin serve`, with the settings of the file `config`; or, where `fault` names
+    one, a service into which that fault is injected.
     """
     folder = Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
     children: list[Child] = []
     try:
-        environment = {**os.environ, NEW_DEVICES: "0", **({BREAK: broken} if broken else {})}
-        environment.pop("TOCSIN_DATA", None)
         data = folder / "data"
-        sandbox = await _start("sandbox", ["sandbox", "--port", "0", "--json"], folder, {})
+        sandbox_command = (*COMMAND, "sandbox", "--port", "0", "--json")
+        sandbox = await _start("sandbox", sandbox_command, folder, {})
         children.append(sandbox)
-        serve = ["serve", "--data", str(data), "--port", "0", "--json"]
+        program = [*FAULTY_SERVICE, fault] if fault else [*COMMAND, "serve"]
+        options = ["--data", str(data), "--port", "0", "--json"]
         if config is not None:
-            serve += ["--config", str(config)]
-        told = {**SETTINGS, **({BREAK: broken} if broken else {})}
-        service = await _start("service", serve, folder, told)
+            options += ["--config", str(config)]
+        service = await _start("service", [*program, *options], folder, SETTINGS)
         children.append(service)
         for child in children:
             await child.listening()
@@ -137,18 +136,19 @@ async def set_stage(*, broken: str = "", config: Path | None = None) -> AsyncIte
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start(name: str, arguments: list[str], folder: Path, told: Mapping[str, str]) -> Child:
+async def _start(
+    name: str, command: Sequence[str], folder: Path, settings: Mapping[str, str]
+) -> Child:
     # Settings in the caller's environment are for the caller's own service, not for this one.
-    ours = {name: text for name, text in os.environ.items() if not name.startswith("TOCSIN_")}
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("TOCSIN_")}
     log = folder / f"{name}.log"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *arguments,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env={**ours, **told},
+            env={**inherited, **settings},
             start_new_session=True,
         )
     return Child(name, process, log)

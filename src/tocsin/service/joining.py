@@ -53,7 +53,7 @@ from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
 from tocsin.ports import Bus, Channels
 from tocsin.service.listening import listen, listen_for_metrics, place, urls_of
-from tocsin.service.opening import Service, open_service
+from tocsin.service.opening import NO_INTERCEPTORS, Interceptors, Service, open_service
 from tocsin.service.reloading import TLS, Part, Reloading, start_log
 from tocsin.service.servers import (
     admin_socket,
@@ -85,12 +85,13 @@ async def serve(
     progress: Progress = lambda _done, _total: None,
     reread: Callable[[], Config] | None = None,
     reload_asked: asyncio.Event | None = None,
+    interceptors: Interceptors = NO_INTERCEPTORS,
 ) -> None:
     """Serve until `ended`; `started` is told where once calls are answered.
 
     `reread` looks at the sources of the settings again, whenever `reload_asked` is set or the
     operator's socket is told to. `progress` is told of devices that an earlier release stored,
-    while they are looked through.
+    while they are looked through. `interceptors` stand around the store and the HTTP client.
     """
     start_log(config)
     if unused := unused_proxies(config, os.environ):
@@ -100,7 +101,7 @@ async def serve(
             advice="name the proxy in the setting http.proxy (TOCSIN_HTTP_PROXY)",
         )
     async with contextlib.AsyncExitStack() as stack:
-        service = await stack.enter_async_context(open_service(config))
+        service = await stack.enter_async_context(open_service(config, interceptors=interceptors))
         ease_collector(stack)
         await normalise_stored_tokens(
             service.store, normal_route, progress=progress, is_ended=ended.is_set

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -17,7 +18,6 @@ from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.erasures import FILE as ERASURES
 from tocsin.adapters.erasures import FileErasures
-from tocsin.adapters.fault_injection import planted_http, planted_store
 from tocsin.adapters.http import CurlHttp, Proxies
 from tocsin.adapters.http_dates import SeenDates
 from tocsin.adapters.http_pool import HttpLimits
@@ -48,12 +48,29 @@ from tocsin.service.data_folder import (
 )
 from tocsin.store import Store
 
+Port = TypeVar("Port", Store, Http)
 AUTHORITIES = "authorities"
 DATABASE = "tocsin.db"
 MARK_BYTES = 16
 """Of what tells the collapse ids of one store from another's."""
-BREAK = "TOCSIN_BREAK"
-"""Environment variable that names a fault to plant; for `tocsin demo --break` alone."""
+
+
+def _unchanged(port: Port) -> Port:
+    return port
+
+
+class Interceptors(Struct, frozen=True, kw_only=True):
+    """Functions that put something between the service and its store or its HTTP client.
+
+    `tocsin serve` has none. They are arguments and no settings, so that nothing which an operator
+    writes can inject a fault (`adapters/fault_injection.py`) into a service.
+    """
+
+    store: Callable[[Store], Store] = _unchanged
+    http: Callable[[Http], Http] = _unchanged
+
+
+NO_INTERCEPTORS = Interceptors()
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -80,7 +97,9 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[Service]:
+async def open_service(
+    config: Config, *, makes: bool = True, interceptors: Interceptors = NO_INTERCEPTORS
+) -> AsyncIterator[Service]:
     """Open the data folder: the store under its lock, and what an operator can do with it.
 
     Where there is none it is made, if `makes` says so, and otherwise refused. Raises `SetupError`
@@ -98,7 +117,7 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
         keys = folder_keys(folder, config, apps)
         vault = AesVault(*keys)
         dates = SeenDates(clock)
-        http = await _open_http(config, stack, dates)
+        http = interceptors.http(await _open_http(config, stack, dates))
         authorities = _authorities(config, vault, clock)
         shelf = AuthorityShelf(authorities)
         prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
@@ -129,7 +148,7 @@ async def open_service(config: Config, *, makes: bool = True) -> AsyncIterator[S
             metrics=metrics,
             vault=vault,
             secret=keys[0],
-            store=planted_store(store, os.environ.get(BREAK, "")),
+            store=interceptors.store(store),
             erasures=erasures,
             hold=hold,
             bus=bus,
@@ -175,7 +194,7 @@ async def _open_http(config: Config, stack: contextlib.AsyncExitStack, dates: Se
     )
     http = CurlHttp(limits, proxies=proxies, dates=dates)
     await http.start(stack)
-    return planted_http(http, os.environ.get(BREAK, ""))
+    return http
 
 
 def _proxy_authorities(path: str) -> str | None:

@@ -31,10 +31,11 @@ from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
-from tocsin.api.app import JSON, RestApi, receive_body
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.api.cors import VARY
+from tocsin.api.http import JSON, receive_body
+from tocsin.api.rest import RestApi
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.turn import Tools
 from tocsin.clock import Chance

@@ -234,7 +234,7 @@ TEXTS: dict[int, str] = {code.number: code.text for code in CODES}
 
 
 class CallError(Exception):
-    """The caller is wrong (or we must refuse the call): rendered once, by `api/app.py`."""
+    """The caller is wrong (or we must refuse the call): rendered once, by `api/rest.py`."""
 
     def __init__(self, code: int, info: str | None = None) -> None:
         if code not in TEXTS:

@@ -19,7 +19,7 @@ VENDOR_LINES_MAX = 700
 POSITIONAL_MAX = 5
 
 BROAD_EXCEPT_PLACES: tuple[str, ...] = (
-    "src/tocsin/api/app.py",
+    "src/tocsin/api/rest.py",
     "src/tocsin/channels/driver.py",
     "src/tocsin/pipeline/dispatch.py",
     "src/tocsin/pipeline/tick.py",

@@ -415,18 +415,3 @@ async def test_another_method_than_post_is_answered_in_the_envelope() -> None:
     async with serving() as served, aiohttp.ClientSession(served.http) as session:
         response = await session.get("/v1/devices/poll")
         assert (response.status, (await response.json())["ErrorCode"]) == (200, 60002)
-
-
-async def test_a_plain_request_to_the_sockets_path_is_answered() -> None:
-    rig = await Rig().open()
-    said: list[Any] = []
-
-    async def keep(message: Any) -> None:
-        said.append(message)
-
-    async def nothing() -> Any:
-        raise AssertionError
-
-    await OnlineSocket(rig.hub)({"type": "http"}, nothing, keep)
-    assert said[0]["status"] == 200
-    assert msgspec.json.decode(said[1]["body"])["ErrorCode"] == 60002

@@ -16,8 +16,9 @@ from starlette.routing import Route
 from tocsin.api import pages
 from tocsin.api.account_verbs import LIST_MAX
 from tocsin.api.backup_state import Copying
+from tocsin.api.http import json_response
 from tocsin.api.operator import Operator
-from tocsin.api.pages import answer, number, read_json
+from tocsin.api.pages import number, read_json
 from tocsin.api.v1 import PAGE_DEFAULT, Books
 from tocsin.domain.app import App
 from tocsin.errors import CallError
@@ -80,117 +81,118 @@ class AdminPages:
         ]
 
     async def status(self, _: Request) -> Response:
-        return answer(self._status())
+        return json_response(self._status())
 
     async def reload(self, _: Request) -> Response:
         if self._reload is None:
             raise CallError(60009)
-        return answer(await self._reload())
+        return json_response(await self._reload())
 
     async def doctor(self, _: Request) -> Response:
-        return answer({"findings": await self._operator.doctor()})
+        return json_response({"findings": await self._operator.doctor()})
 
     async def backup(self, request: Request) -> Response:
         """Begin a backup; whoever asked looks again until it is done."""
         folder = (await read_json(request)).get("folder")
         if not isinstance(folder, str):
             raise CallError(70402, "folder is the path of a new folder")
-        return answer(self._copying.begin(folder))
+        return json_response(self._copying.begin(folder))
 
     async def backup_show(self, _: Request) -> Response:
-        return answer(self._copying.show())
+        return json_response(self._copying.show())
 
     async def hold_end(self, request: Request) -> Response:
         how = (await read_json(request)).get("how")
-        return answer(await self._operator.hold_end(str(how)))
+        return json_response(await self._operator.hold_end(str(how)))
 
     async def secret_rotate(self, _: Request) -> Response:
-        return answer(await self._operator.secret_rotate())
+        return json_response(await self._operator.secret_rotate())
 
     async def app_list(self, _: Request) -> Response:
-        return answer({"apps": await self._operator.app_list()})
+        return json_response({"apps": await self._operator.app_list()})
 
     async def app_show(self, request: Request) -> Response:
-        return answer(await self._operator.app_show(_app(request)))
+        return json_response(await self._operator.app_show(_app(request)))
 
     async def app_add(self, request: Request) -> Response:
         facts = await read_json(request)
-        return answer(await self._operator.app_add(_app(request), facts))
+        return json_response(await self._operator.app_add(_app(request), facts))
 
     async def app_remove(self, request: Request) -> Response:
-        return answer(await self._operator.app_remove(_app(request)))
+        return json_response(await self._operator.app_remove(_app(request)))
 
     async def app_names(self, request: Request) -> Response:
         prefix = request.query_params.get("prefix", "")
-        return answer(await self._operator.app_names(_app(request), prefix))
+        return json_response(await self._operator.app_names(_app(request), prefix))
 
     async def usersig(self, request: Request) -> Response:
         told = await read_json(request)
         name, expire_s = told.get("name"), told.get("expire_s")
         if not isinstance(name, str) or not isinstance(expire_s, int):
             raise CallError(70402, "name and expire_s are needed")
-        return answer({"usersig": await self._operator.usersig(_app(request), name, expire_s)})
+        sig = await self._operator.usersig(_app(request), name, expire_s)
+        return json_response({"usersig": sig})
 
     async def app_key_rotate(self, request: Request) -> Response:
         key = (await read_json(request)).get("key", "")
         if not isinstance(key, str):
             raise CallError(70402, "key is a text")
-        return answer(await self._operator.app_key_rotate(_app(request), key))
+        return json_response(await self._operator.app_key_rotate(_app(request), key))
 
     async def app_key_drop_former(self, request: Request) -> Response:
-        return answer(await self._operator.app_key_drop_former(_app(request)))
+        return json_response(await self._operator.app_key_drop_former(_app(request)))
 
     async def credential_list(self, request: Request) -> Response:
-        return answer({"credentials": await self._operator.credential_list(_app(request))})
+        return json_response({"credentials": await self._operator.credential_list(_app(request))})
 
     async def credential_add(self, request: Request) -> Response:
         facts = await read_json(request)
-        return answer(await self._operator.credential_add(_app(request), facts))
+        return json_response(await self._operator.credential_add(_app(request), facts))
 
     async def credential_show(self, request: Request) -> Response:
         number = _number(request, "number")
-        return answer(await self._operator.credential_show(_app(request), number))
+        return json_response(await self._operator.credential_show(_app(request), number))
 
     async def credential_set(self, request: Request) -> Response:
         facts, number = await read_json(request), _number(request, "number")
-        return answer(await self._operator.credential_set(_app(request), number, facts))
+        return json_response(await self._operator.credential_set(_app(request), number, facts))
 
     async def check(self, request: Request) -> Response:
         number = _number(request, "number")
-        return answer(await self._operator.credential_check(_app(request), number))
+        return json_response(await self._operator.credential_check(_app(request), number))
 
     async def client_config(self, request: Request) -> Response:
         numbers = (await read_json(request)).get("numbers", [])
         if not isinstance(numbers, list) or not all(isinstance(it, int) for it in numbers):
             raise CallError(70402, "numbers are certificate IDs")
-        return answer({"config": await self._operator.client_config(_app(request), numbers)})
+        return json_response({"config": await self._operator.client_config(_app(request), numbers)})
 
     async def account_list(self, request: Request) -> Response:
-        return answer(await self._operator.account_list(_app(request), *_page(request)))
+        return json_response(await self._operator.account_list(_app(request), *_page(request)))
 
     async def account_show(self, request: Request) -> Response:
-        return answer(await self._operator.account_show(_app(request), _name(request)))
+        return json_response(await self._operator.account_show(_app(request), _name(request)))
 
     async def account_export(self, request: Request) -> Response:
         before = number(request.query_params, "before", 0, NUMBER_MAX)
         found = await self._operator.account_export(_app(request), _name(request), before)
-        return answer(found)
+        return json_response(found)
 
     async def account_delete(self, request: Request) -> Response:
-        return answer(await self._operator.account_delete(_app(request), _name(request)))
+        return json_response(await self._operator.account_delete(_app(request), _name(request)))
 
     async def device_list(self, request: Request) -> Response:
-        return answer(await self._operator.device_list(_app(request), *_page(request)))
+        return json_response(await self._operator.device_list(_app(request), *_page(request)))
 
     async def device_show(self, request: Request) -> Response:
-        return answer(await self._operator.device_show(_app(request), _name(request)))
+        return json_response(await self._operator.device_show(_app(request), _name(request)))
 
     async def device_unregister(self, request: Request) -> Response:
-        return answer(await self._operator.device_unregister(_app(request), _name(request)))
+        return json_response(await self._operator.device_unregister(_app(request), _name(request)))
 
     async def credential_delete(self, request: Request) -> Response:
         await self._operator.credential_delete(_app(request), _number(request, "number"))
-        return answer({})
+        return json_response({})
 
 
 def create(

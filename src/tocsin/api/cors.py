@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from starlette.responses import Response
+from starlette.types import Scope
+
+from tocsin.api.http import Header
 from tocsin.store import Store
 
 MAX_AGE_S = 7200
@@ -18,8 +22,6 @@ ALLOWED_HEADERS = b"Content-Type, X-Requested-With"
 """What pages may send: the first is needed for JSON, the second is in the documents' sample."""
 VARY = (b"vary", b"Origin")
 """In every answer that depends on the origin, also where it says nothing about it."""
-
-Header = tuple[bytes, bytes]
 
 
 def origin_of(asked: Iterable[Header]) -> bytes:
@@ -38,30 +40,26 @@ class Cors:
         self._origins: frozenset[str] = frozenset()
         self._version = -1
 
-    async def preflight(
-        self, method: str, asked: Iterable[Header], methods: str = "POST"
-    ) -> list[Header] | None:
-        """The headers of a 204 to a preflight from an origin that some app names; else None.
-
-        `asked` are the request's headers, their names in small letters; `methods` are those that
-        the path is called with.
-        """
-        if method != "OPTIONS":
+    async def preflight(self, scope: Scope) -> Response | None:
+        """The answer to a preflight from an origin that some app names; else None."""
+        if scope["method"] != "OPTIONS":
             return None
         # Of a header that comes twice, the last: no browser sends one twice.
-        told = dict(asked)
-        origin = told.get(b"origin", b"")
-        if not origin or b"access-control-request-method" not in told:
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"")
+        if not origin or b"access-control-request-method" not in headers:
             return None
         if origin.decode("latin-1") not in await self._named():
             return None
-        return [
+        response = Response(status_code=204)
+        response.raw_headers = [
             (b"access-control-allow-origin", origin),
-            (b"access-control-allow-methods", methods.encode()),
+            (b"access-control-allow-methods", b"POST"),
             (b"access-control-allow-headers", ALLOWED_HEADERS),
             (b"access-control-max-age", str(MAX_AGE_S).encode()),
             VARY,
         ]
+        return response
 
     async def of_call(self, origin: bytes, sdkappid: int) -> list[Header]:
         """What the answer to a call about this app says of the page that made it, if one did."""

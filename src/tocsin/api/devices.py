@@ -15,7 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tocsin.api.cors import Cors, Header, origin_of
+from tocsin.api.cors import Cors, origin_of
+from tocsin.api.http import client_address, json_response, receive_body
+from tocsin.api.wire import OK, Answer, refusal
 from tocsin.domain.device import PUSH_PLATFORMS, Device
 from tocsin.domain.task import Stage
 from tocsin.errors import CallError, StoreError
@@ -65,21 +67,21 @@ class PollAsk(Proof, frozen=True, kw_only=True):
     """How long the answer may wait for something to come."""
 
 
-class Done(Struct, kw_only=True):
-    """The envelope."""
+class DeviceAnswer(Answer):
+    """The envelope, with its members in the order in which these calls have always answered."""
 
-    status: str = msgspec.field(name="ActionStatus", default="OK")
+    # Members that are not keyword-only come before those that are.
+    status: str = msgspec.field(name="ActionStatus", default=OK)
     code: int = msgspec.field(name="ErrorCode", default=0)
-    info: str = msgspec.field(name="ErrorInfo", default="")
 
 
-class RegisterDone(Done, kw_only=True):
+class RegisterAnswer(DeviceAnswer, kw_only=True):
     registration_id: str
     secret: str
     user: str
 
 
-class PollDone(Done, kw_only=True):
+class PollAnswer(DeviceAnswer, kw_only=True):
     frames: list[msgspec.Raw]
     """`push`, `revoke` and `acked` frames, as a socket would get them."""
 
@@ -110,62 +112,62 @@ class DeviceDoors:
         ]
 
     def _enveloped(
-        self, name: str, call: Callable[[Request], Awaitable[Done]]
+        self, name: str, call: Callable[[Request], Awaitable[DeviceAnswer]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            asked = request.scope["headers"]
-            allowed = await self._cors.preflight(request.method, asked)
-            if allowed is not None:
-                return _with_headers(Response(status_code=204), allowed)
+        async def respond(request: Request) -> Response:
+            preflight = await self._cors.preflight(request.scope)
+            if preflight is not None:
+                return preflight
+            answer: Answer
             try:
                 if request.method != "POST":
                     raise CallError(60002)  # noqa: TRY301 - one envelope for all refusals
-                done = await call(request)
-            except CallError as fault:
-                done = Done(status="FAIL", code=fault.code, info=fault.info)
+                answer = await call(request)
+            except CallError as error:
+                answer = refusal(DeviceAnswer, error)
             except StoreError as fault:
                 self._log.warning("the store refused a call", command=name, exc_info=fault)
-                done = Done(status="FAIL", code=91000, info=CallError(91000).info)
+                answer = refusal(DeviceAnswer, CallError(91000))
             except ClientDisconnect:
                 # The body never became whole: nobody waits for an answer.
                 return Response(status_code=400)
-            response = Response(msgspec.json.encode(done), media_type="application/json")
             app = getattr(request.state, "sdkappid", 0)
-            return _with_headers(response, await self._cors.of_call(origin_of(asked), app))
+            cors = await self._cors.of_call(origin_of(request.scope["headers"]), app)
+            return json_response(answer, headers=cors)
 
-        return answer
+        return respond
 
-    async def _register(self, request: Request) -> RegisterDone:
+    async def _register(self, request: Request) -> RegisterAnswer:
         frame = await _read(request, HelloFrame)
-        address = request.client.host if request.client else ""
+        address = client_address(request.scope)
         registered = await self._registrar.register(hello_of(frame, address))
-        return RegisterDone(
+        return RegisterAnswer(
             registration_id=registered.device.registration_id,
             secret=registered.secret,
             user=registered.device.user_name,
         )
 
-    async def _unregister(self, request: Request) -> Done:
+    async def _unregister(self, request: Request) -> DeviceAnswer:
         ask = await _read(request, Proof)
         await self._registrar.unregister(ask.sdkappid, ask.registration_id, ask.secret)
-        return Done()
+        return DeviceAnswer()
 
-    async def _report(self, request: Request) -> Done:
+    async def _report(self, request: Request) -> DeviceAnswer:
         ask = await _read(request, ReportAsk)
         device = await self._caller(ask)
         if ask.channel and ask.channel not in PUSH_PLATFORMS:
             raise CallError(70402, "no such channel")
         stage = STAGES[ask.stage]
         await self._registrar.report(device, ask.sdkappid, ask.task_id, stage, ask.channel)
-        return Done()
+        return DeviceAnswer()
 
-    async def _poll(self, request: Request) -> PollDone:
+    async def _poll(self, request: Request) -> PollAnswer:
         ask = await _read(request, PollAsk)
         device = await self._caller(ask)
         if not device.is_registered:
             raise CallError(70107, "device is not registered")
         frames = await self._hub.poll(ask.sdkappid, device, ask.known, ask.wait_s)
-        return PollDone(frames=[msgspec.Raw(frame) for frame in frames])
+        return PollAnswer(frames=[msgspec.Raw(frame) for frame in frames])
 
     async def _caller(self, ask: Proof) -> Device:
         return await self._registrar.authenticate(ask.sdkappid, ask.registration_id, ask.secret)
@@ -173,15 +175,10 @@ class DeviceDoors:
 
 async def _read(request: Request, form: type[Body]) -> Body:
     """The body; `CallError` 60002 when too long, 60003 when no JSON, 70402 when misshapen."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_MAX_BYTES:
-            raise CallError(60002, f"body is over {BODY_MAX_BYTES} bytes")
-        parts.append(part)
+    too_long = f"body is over {BODY_MAX_BYTES} bytes"
+    raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES, too_long)
     try:
-        body = msgspec.json.decode(b"".join(parts), type=form)
+        body = msgspec.json.decode(raw, type=form)
     except msgspec.ValidationError as fault:
         raise CallError(70402, str(fault)) from fault
     except (msgspec.DecodeError, RecursionError) as fault:
@@ -189,8 +186,3 @@ async def _read(request: Request, form: type[Body]) -> Body:
     # Whatever becomes of the call: the page that made it may read the answer if this app says so.
     request.state.sdkappid = body.sdkappid
     return body
-
-
-def _with_headers(response: Response, headers: list[Header]) -> Response:
-    response.raw_headers.extend(headers)
-    return response

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from tocsin.api.http import json_response, receive_body
 from tocsin.api.paths import DecodedParts, routed_path
 from tocsin.api.wire import Answer, refusal
 from tocsin.errors import CallError, StoreError
@@ -65,18 +66,9 @@ class _Pages(Starlette):
         await super().__call__({**scope, "path": routed_path(scope)}, receive, send)
 
 
-def answer(body: Any) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(body), media_type="application/json")
-
-
 async def read_json(request: Request) -> dict[str, Any]:
     """The JSON object in a request's body; an absent body is an empty one."""
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > BODY_MAX_BYTES:
-            raise CallError(60002)
+    raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
     try:
         body = msgspec.json.decode(raw) if raw else {}
     except (ValueError, RecursionError) as fault:
@@ -100,9 +92,7 @@ def refused(error: CallError, status: int | None = None) -> Response:
     """The envelope of a refusal, with the HTTP status that fits its code."""
     if status is None:
         status = 401 if error.code in SIGNATURES else STATUSES.get(error.code, 400)
-    return Response(
-        msgspec.json.encode(refusal(Answer, error)), status, media_type="application/json"
-    )
+    return json_response(refusal(Answer, error), status)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

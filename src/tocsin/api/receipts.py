@@ -11,7 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tocsin.errors import StoreError
+from tocsin.api.http import JSON_TYPE, receive_body
+from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.pipeline.receipts import Receiving
 
@@ -33,10 +34,10 @@ class ReceiptDoors:
 
     async def _take(self, request: Request) -> Response:
         try:
-            body = await _read(request)
+            body = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
         except ClientDisconnect:
             return Response(status_code=400)
-        if body is None:
+        except CallError:
             return Response(status_code=413)
         vendor = request.path_params["vendor"]
         try:
@@ -46,14 +47,4 @@ class ReceiptDoors:
             return Response(status_code=503)
         if answer is None:
             return Response(status_code=404)
-        return Response(answer.body, answer.status, media_type="application/json")
-
-
-async def _read(request: Request) -> bytes | None:
-    """The body; None where it is longer than any that a vendor sends."""
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > BODY_MAX_BYTES:
-            return None
-    return bytes(raw)
+        return Response(answer.body, answer.status, media_type=JSON_TYPE)

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tocsin.api.auth import Doorkeeper
-from tocsin.api.pages import answer, number
+from tocsin.api.http import client_address, json_response
+from tocsin.api.pages import number
 from tocsin.conversation import Stoppage
 from tocsin.domain import usersig
 from tocsin.domain.app import App
@@ -67,13 +68,13 @@ class Books:
         limit = number(request.query_params, "limit", PAGE_DEFAULT, PAGE_MAX)
         found = await self._store.tasks(app.sdkappid, before=before, limit=limit)
         following = found[-1].number if limit and len(found) == limit else None
-        return answer({"tasks": [shown_task(task) for task in found], "next": following})
+        return json_response({"tasks": [shown_task(task) for task in found], "next": following})
 
     async def task(self, request: Request) -> Response:
         """One push: what it said, where it stands, its ledger, its jobs and what stops them."""
         books = await self._books(request)
         queues = _counted(job.queue for job in books.jobs)
-        return answer(
+        return json_response(
             {
                 **shown_task(books.task),
                 "message": books.task.message,
@@ -105,7 +106,7 @@ class Books:
         books = await self._books(request)
         page, following = _page(request, books.audience)
         names = await self._store.account_names(books.task.app, page)
-        return answer(
+        return json_response(
             {"accounts": [names[each] for each in page if each in names], "next": following}
         )
 
@@ -115,7 +116,7 @@ class Books:
         page, following = _page(request, _chosen(request, fold(books)))
         devices = await self._store.devices(books.task.app, page)
         names = [devices[each].registration_id for each in page if each in devices]
-        return answer({"devices": names, "next": following})
+        return json_response({"devices": names, "next": following})
 
     async def devices(self, request: Request) -> Response:
         """The devices of a UserID, or the one with a RegistrationID."""
@@ -128,7 +129,7 @@ class Books:
         shown = [
             shown_device(device, is_connected=device.number in connected) for device in devices
         ]
-        return answer({"devices": shown})
+        return json_response({"devices": shown})
 
     async def _books(self, request: Request) -> TaskBooks:
         app = await self._admit(request)
@@ -149,7 +150,7 @@ def by_bearer(doorkeeper: Doorkeeper) -> Admit:
             raise CallError(70002)
         token = token.strip()
         identifier = request.query_params.get("identifier") or usersig.decode(token).identifier
-        address = request.client.host if request.client else ""
+        address = client_address(request.scope)
         caller = await doorkeeper.check(app, identifier, token, address, 90009)
         return caller.app
 

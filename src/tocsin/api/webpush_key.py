@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from tocsin.api import pages
 from tocsin.api.cors import Cors, origin_of
+from tocsin.api.http import json_response
 from tocsin.channels.credentials import open_settings, vendor_of
 from tocsin.channels.registry import subscription_key_of
 from tocsin.domain.app import App, Credential
@@ -22,8 +23,8 @@ from tocsin.store import Store
 
 KNOWN_MAX = 256
 """Keys that are remembered: to open a credential for everybody who asks would cost too much."""
-CACHE_S = 300
-"""How long a browser may keep the answer."""
+CACHE = (b"cache-control", b"public, max-age=300")
+"""A browser may keep the answer for five minutes."""
 NUMBER_MAX = 2**32 - 1
 
 
@@ -57,9 +58,8 @@ class WebPushKey:
         # The newest first: it is the one that pages shall subscribe with from now on.
         for record in reversed(records):
             if key := self._key(record):
-                answer = pages.answer({"credential": record.number, "public_key": key})
-                answer.headers["cache-control"] = f"public, max-age={CACHE_S}"
-                return answer
+                answer = {"credential": record.number, "public_key": key}
+                return json_response(answer, headers=[CACHE])
         return pages.refused(CallError(70402, "the app has no such Web Push credential"), 404)
 
     async def _app(self, text: str) -> App:

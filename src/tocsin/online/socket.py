@@ -7,21 +7,13 @@ compression off (each connection would keep its windows) and frames limited to `
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from starlette.types import Receive, Scope, Send
 
-import msgspec
-
-from tocsin.errors import CallError
 from tocsin.online.hub import Hub, Line
 from tocsin.online.outbox import Outbox
 from tocsin.online.session import FULL
 
 PATH = "/v4/online"
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class OnlineSocket:
@@ -31,9 +23,6 @@ class OnlineSocket:
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await _refuse_http(send)
-            return
         first = await receive()
         if first["type"] != "websocket.connect":
             return
@@ -61,17 +50,6 @@ class OnlineSocket:
                 return
             data = message.get("text")
             await self._hub.take(line, data if data is not None else message.get("bytes") or b"")
-
-
-async def _refuse_http(send: Send) -> None:
-    """A plain request came to the socket's path: the envelope, as everywhere under `/v4/`."""
-    fault = CallError(60002, "connect a WebSocket here")
-    said = {"ActionStatus": "FAIL", "ErrorInfo": fault.info, "ErrorCode": fault.code}
-    body = msgspec.json.encode(said)
-    length = b"%d" % len(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _cut(receive: Receive) -> None:

@@ -19,15 +19,15 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.api import admin, metrics_page, v1
-from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.api.cors import Cors
 from tocsin.api.declaring import Declaring
 from tocsin.api.devices import DeviceDoors
-from tocsin.api.doors import Doors, create_rooms
 from tocsin.api.metrics_page import Standing
 from tocsin.api.receipts import ReceiptDoors
+from tocsin.api.rest import RestApi
+from tocsin.api.router import Router, create_pages
 from tocsin.api.webpush_key import WebPushKey
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
@@ -258,7 +258,7 @@ class _Running:
             tasks=self._reported,
         )
 
-    def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Doors:
+    def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Router:
         service = self._service
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
         books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
@@ -271,9 +271,9 @@ class _Running:
             *pages.routes(),
             *ReceiptDoors(receiving).routes(),
         ]
-        rooms = create_rooms(self._missing, routes)
+        rooms = create_pages(self._missing, routes)
         rest = RestApi(desk, doorkeeper, service.metrics, cors)
-        return Doors(rest, rooms, OnlineSocket(hub))
+        return Router(rest, rooms, OnlineSocket(hub))
 
     async def _feed(self) -> None:
         """Feed the service manager's watchdog while the store's writer answers."""
@@ -321,7 +321,7 @@ class _Running:
 
     async def _run(
         self,
-        doors: Doors,
+        doors: Router,
         workers: Workers,
         started: Started,
         ended: asyncio.Event,

@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.api.world import ADMIN, APP, KEY, World, ok
 from tests.watched import Watched
-from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
+from tocsin.api.rest import RestApi
 from tocsin.domain.usersig import sign
 
 GET = "timpush/get_attr_name"

@@ -13,9 +13,9 @@ from tests.unit.api.world import ADMIN, APP, KEY, World, ask
 from tests.unit.online.rig import Client, Rig
 from tocsin.adapters.sqlite.cache import AccountCache
 from tocsin.api import pages, v1
-from tocsin.api.app import RATES_MAX, Rates
 from tocsin.api.auth import CALLERS_MAX, VERIFIED_MAX, Doorkeeper, Locks
 from tocsin.api.commands.table import COMMANDS
+from tocsin.api.rest import RATES_MAX, Rates
 from tocsin.clock import ManualClock
 from tocsin.domain.app import App
 from tocsin.domain.task import Stage

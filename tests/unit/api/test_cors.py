@@ -241,7 +241,8 @@ async def test_preflights_read_the_apps_only_when_one_has_changed(world: World) 
         watched.asked.clear()
         for number in range(preflights):
             asked = [(b"origin", b"https://%d.example" % number), (ASKED[0].encode(), b"POST")]
-            assert (await cors.preflight("OPTIONS", asked) is not None) == (number < 50)
+            scope = {"type": "http", "method": "OPTIONS", "headers": asked}
+            assert (await cors.preflight(scope) is not None) == (number < 50)
         return sum(verb != "app_version" for verb in watched.asked)
 
     assert await reads(1) == 1 + 51, "the list of apps, and each"

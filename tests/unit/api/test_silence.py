@@ -10,7 +10,7 @@ from pyroaring import BitMap
 
 from tests.unit.api.world import Connected, World
 from tocsin import log
-from tocsin.api.app import RestApi
+from tocsin.api.rest import RestApi
 
 CANARIES = ("canary-title", "canary text of a notification", "canary0token0")
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tests.unit.api.world import ADMIN, APP, World, ask
 from tocsin.api import pages
-from tocsin.api.doors import Doors, create_rooms
+from tocsin.api.router import Router, create_pages
 from tocsin.api.v1 import Books, by_bearer
 from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import State
@@ -190,34 +190,37 @@ async def test_an_unknown_state_or_mark_is_refused(world: World, asked: str) -> 
     assert (answer.status, answer.json()["ErrorCode"]) == (400, 70402)
 
 
-async def test_the_doors_lead_to_their_rooms(world: World) -> None:
+async def test_a_request_is_routed_by_its_path(world: World) -> None:
     missing = ["the index"]
 
     async def ready() -> str:
         return missing[0] if missing else ""
 
-    rooms = create_rooms(ready, [])
     reached: list[str] = []
 
-    async def online(scope: Any, _receive: Any, send: Any) -> None:
+    async def online(scope: Any, _receive: Any, _send: Any) -> None:
         reached.append(scope["path"])
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
 
-    doors = Doors(world.api, rooms, online)
-    assert (await ask(doors, "GET", "/healthz")).body == b"ok\n"
-    assert (await ask(doors, "GET", "/readyz")).status == 503
+    router = Router(world.api, create_pages(ready, []), online)
+    assert (await ask(router, "GET", "/healthz")).body == b"ok\n"
+    assert (await ask(router, "GET", "/readyz")).status == 503
     missing.clear()
-    assert (await ask(doors, "GET", "/readyz")).body == b"ok\n"
+    assert (await ask(router, "GET", "/readyz")).body == b"ok\n"
     path = f"/v4/timpush/get_attr_name?{world.query()}"
-    assert (await ask(doors, "POST", path, {})).json()["ErrorCode"] == 0
-    assert (await ask(doors, "GET", "/metrics")).status == 404, "it has an address of its own"
-    assert (await ask(doors, "GET", "/v4/online")).status == 204
-    assert (await ask(doors, "GET", "/v4/online/x")).json()["ErrorCode"] == 60009
-    bare = await ask(doors, "POST", "/v4")
+    assert (await ask(router, "POST", path, {})).json()["ErrorCode"] == 0
+    assert (await ask(router, "GET", "/metrics")).status == 404, "it has an address of its own"
+    plain = await ask(router, "GET", "/v4/online")
+    assert (plain.status, plain.json()["ErrorCode"]) == (200, 60002), "no WebSocket"
+    await router({"type": "websocket", "path": "/v4/online"}, nothing, nothing)
+    assert (await ask(router, "GET", "/v4/online/x")).json()["ErrorCode"] == 60009
+    bare = await ask(router, "POST", "/v4")
     assert (bare.status, bare.json()["ErrorCode"]) == (200, 60009)
-    assert (await ask(doors, "GET", "/nope")).json()["ErrorCode"] == 60009
+    assert (await ask(router, "GET", "/nope")).json()["ErrorCode"] == 60009
     assert reached == ["/v4/online"]
+
+
+async def nothing(*_: Any) -> Any:
+    raise AssertionError
 
 
 async def test_an_encoded_slash_is_part_of_a_name(world: World) -> None:
@@ -243,10 +246,10 @@ async def test_an_encoded_slash_leads_to_no_command(world: World, path: str) -> 
     async def ready() -> str:
         return ""
 
-    doors = Doors(world.api, create_rooms(ready, []))
-    code = (await ask(doors, "POST", f"/v4/{path}?{world.query()}", {})).json()["ErrorCode"]
+    router = Router(world.api, create_pages(ready, []))
+    code = (await ask(router, "POST", f"/v4/{path}?{world.query()}", {})).json()["ErrorCode"]
     assert code == (60009 if "%2F" in path else 0)
-    asked = await ask(doors, "POST", f"/v4%2F{path}?{world.query()}", {})
+    asked = await ask(router, "POST", f"/v4%2F{path}?{world.query()}", {})
     assert (asked.status, asked.json()["ErrorCode"]) == (404, 60009)
 
 

@@ -16,10 +16,10 @@ from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
-from tocsin.api.app import RestApi
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
 from tocsin.api.operator import Operator
+from tocsin.api.rest import RestApi
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.device import DeviceFacts, Registered, Registration, register
 from tocsin.domain.task import Task

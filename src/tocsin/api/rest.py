@@ -7,16 +7,15 @@ body, fields.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Call, Desk
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
-from tocsin.api.cors import VARY, Cors, Header, origin_of
+from tocsin.api.cors import VARY, Cors, origin_of
+from tocsin.api.http import client_address, receive_body, send_json
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
@@ -25,17 +24,6 @@ from tocsin.domain.quota import Bucket
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-JSON = (b"content-type", b"application/json")
-
-
-class Gone(Exception):
-    """The caller hung up before the body was whole: nobody waits for an answer."""
-
 
 RATES_MAX = 50_000
 """Apps and commands whose calls are counted: those called last."""
@@ -75,7 +63,6 @@ class RestApi:
         self._clock = desk.clock
         self._cors = cors or Cors(desk.store)
         self._rates = Rates(desk.clock)
-        self._encode = msgspec.json.Encoder().encode
         self._log = get_logger(__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,21 +70,21 @@ class RestApi:
         command = BY_PATH.get(scope["path"])
         origin = origin_of(scope["headers"])
         if origin and command is not None:
-            allowed = await self._cors.preflight(scope["method"], scope["headers"])
-            if allowed is not None:
-                await send({"type": "http.response.start", "status": 204, "headers": allowed})
-                await send({"type": "http.response.body", "body": b""})
+            preflight = await self._cors.preflight(scope)
+            if preflight is not None:
+                await preflight(scope, receive, send)
                 return
         try:
             answer = await self._answer(command, scope, receive)
-        except Gone:
+        except ClientDisconnect:
+            # Nobody waits for an answer.
             return
         name = name_of(command, scope["path"])
         self._metrics.count("calls", command=name, code=answer.code)
         self._metrics.observe("call_seconds", self._clock.monotonic() - began, command=name)
         # A query costs something to read again, so only for a page.
         cors = await self._cors.of_call(origin, _app_of(scope)) if origin else [VARY]
-        await self._send(answer, cors, send)
+        await send_json(send, answer, cors)
 
     async def _answer(self, command: Command | None, scope: Scope, receive: Receive) -> Answer:
         if command is None:
@@ -106,7 +93,7 @@ class RestApi:
             return await self._carry_out(command, scope, receive)
         except CallError as error:
             return refusal(command.answer, error)
-        except Gone:
+        except ClientDisconnect:
             raise
         except StoreError as error:
             self._log.warning("the store refused a call", command=scope["path"], exc_info=error)
@@ -120,21 +107,13 @@ class RestApi:
         if scope["method"] != "POST":
             raise CallError(60002)
         query = read_query(scope["query_string"])
-        client = scope.get("client")
-        address = client[0] if client else ""
-        caller = await self._doorkeeper.admit(query, address, command.not_admin)
+        caller = await self._doorkeeper.admit(query, client_address(scope), command.not_admin)
         self._rates.take(caller.app, command)
         raw = await receive_body(scope, receive, BODY_MAX_BYTES)
         if len(raw) > command.body_max_bytes:
             raise CallError(command.too_long)
         body = read_body(raw, command.bad_json, is_fieldless=command.is_fieldless)
         return await command.handle(self._desk, Call(caller.app, caller.identifier, body))
-
-    async def _send(self, answer: Answer, cors: list[Header], send: Send) -> None:
-        body = self._encode(answer)
-        headers = [JSON, (b"content-length", str(len(body)).encode()), *cors]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 def name_of(command: Command | None, path: str) -> str:
@@ -151,27 +130,3 @@ def _app_of(scope: Scope) -> int:
     except CallError:
         return 0
     return int(text) if text.isascii() and text.isdigit() else 0
-
-
-async def receive_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The body of a request; 60002 as soon as it is known to be longer than `most` bytes."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            # Blanks around a value are no part of it (RFC 9110, 5.5).
-            told = value.strip()
-            if not told.isdigit() or int(told[:20]) > most:
-                raise CallError(60002)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            raise CallError(60002)
-        if part:
-            parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)

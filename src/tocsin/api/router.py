@@ -1,4 +1,4 @@
-"""The one application that the server is given: which door a request came to."""
+"""The one application that the public server is given: routes a request by its path."""
 
 from __future__ import annotations
 
@@ -11,36 +11,42 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.api import pages
-from tocsin.api.app import RestApi
+from tocsin.api.http import send_json
 from tocsin.api.paths import routed_path
-
-ONLINE = "/v4/online"
+from tocsin.api.rest import RestApi
+from tocsin.api.wire import Answer, refusal
+from tocsin.errors import CallError
+from tocsin.online.socket import PATH
 
 Ready = Callable[[], Awaitable[str]]
 """What the service still waits for; empty when it can serve."""
 
 
-class Doors:
+class Router:
     """`/v4/online` is the online channel's, the rest of `/v4/` the REST API's, all else pages."""
 
-    def __init__(self, rest: RestApi, rooms: Starlette, online: ASGIApp | None = None) -> None:
+    def __init__(self, rest: RestApi, pages: Starlette, online: ASGIApp | None = None) -> None:
+        """`online` takes WebSockets; without it there is no online channel."""
         self._rest = rest
-        self._rooms = rooms
+        self._pages = pages
         self._online = online
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = routed_path(scope)
-        if self._online is not None and path == ONLINE:
-            await self._online(scope, receive, send)
+        if self._online is not None and path == PATH:
+            if scope["type"] == "websocket":
+                await self._online(scope, receive, send)
+            else:
+                await send_json(send, refusal(Answer, CallError(60002, "connect a WebSocket here")))
         elif scope["type"] == "http" and (path.startswith("/v4/") or path == "/v4"):
             scope["path"] = path
             await self._rest(scope, receive, send)
         else:
-            await self._rooms(scope, receive, send)
+            await self._pages(scope, receive, send)
 
 
-def create_rooms(ready: Ready, routes: Sequence[BaseRoute]) -> Starlette:
-    """Everything that is not under `/v4/`: health, and the given routes."""
+def create_pages(ready: Ready, routes: Sequence[BaseRoute]) -> Starlette:
+    """The pages that do not lie under `/v4/`: health, and the given routes."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")

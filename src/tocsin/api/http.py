@@ -1,0 +1,76 @@
+"""The edge that all HTTP of `api/` shares: bounded bodies, JSON answers, the caller's address.
+
+The types of ASGI are Starlette's (`starlette.types`). The envelope stands in `wire.py`, the answers
+to web pages of other origins in `cors.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tocsin.errors import CallError
+
+JSON_TYPE = "application/json"
+JSON = (b"content-type", JSON_TYPE.encode())
+
+Header = tuple[bytes, bytes]
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def receive_body(
+    scope: Scope, receive: Receive, bytes_max: int, info: str | None = None
+) -> bytes:
+    """The body of a request.
+
+    Raises `CallError` 60002, with this `info`, as soon as the body is known to be longer than
+    `bytes_max` bytes, and `ClientDisconnect` where the caller hangs up before the body is whole.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            # Blanks around a value are no part of it (RFC 9110, 5.5).
+            length = value.strip()
+            if not length.isdigit() or int(length[:20]) > bytes_max:
+                raise CallError(60002, info)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > bytes_max:
+            raise CallError(60002, info)
+        if part:
+            parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def client_address(scope: Scope) -> str:
+    """The IP address that a request comes from; empty on a Unix socket."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def json_response(body: Any, status: int = 200, headers: Iterable[Header] = ()) -> Response:
+    """A JSON answer of a page."""
+    response = Response(_encode(body), status, media_type=JSON_TYPE)
+    response.raw_headers.extend(headers)
+    return response
+
+
+async def send_json(send: Send, body: Any, headers: Sequence[Header] = ()) -> None:
+    """Send a JSON answer with status 200 as it is, where a `Response` would cost too much."""
+    encoded = _encode(body)
+    length = (b"content-length", str(len(encoded)).encode())
+    start = {"type": "http.response.start", "status": 200, "headers": [JSON, length, *headers]}
+    await send(start)
+    await send({"type": "http.response.body", "body": encoded})

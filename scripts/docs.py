@@ -1,7 +1,7 @@
 """Write the generated pages and the example of settings from the tables in the code: `make docs`.
 
-A test compares each page with what this prints, so a table and its page cannot part. Tables are
-imported when their page is made, so that one that cannot be imported spoils only its own page.
+A test compares each page with the page that this file makes, so a table and its page cannot part.
+Each table is imported when its page is made: a table that cannot be imported spoils no other page.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+# Run as a file, this one finds its neighbours (`scripts.evidence`) like the tests do.
+sys.path.append(str(ROOT))
 
 
 class Page(NamedTuple):
@@ -72,6 +74,7 @@ def made_there(made: Callable[[], str]) -> str:
 
 
 PAGES = (
+    Page("docs/evidence.md", "scripts.evidence", "page", made_there),
     Page("docs/commands.md", "tocsin.api.commands.table", "page", made_there),
     Page("docs/errors.md", "tocsin.errors", "CODES", errors_page),
     Page("docs/frames.md", "tocsin.online.published", "page", made_there),

@@ -313,6 +313,9 @@ def name_of(planted: Planted) -> str:
     return f"{planted.rule.__name__}-{planted.text.strip().splitlines()[-1][:40]}"
 
 
+@pytest.mark.evidence(
+    "imports go to lower layers, packages of one layer never import each other, no circles",
+)
 @pytest.mark.parametrize("planted", CANARIES, ids=name_of)
 def test_the_rule_catches_the_planted_fault(planted: Planted, tmp_path: Path) -> None:
     plant(tmp_path, src("ports.py"), '"""Ports."""\n')

@@ -79,12 +79,22 @@ def told_codes() -> dict[str, set[int]]:
     return told
 
 
+@pytest.mark.evidence(
+    "docs/clients.md has each code that a device can be answered, and the Python client and"
+    " the browser's do as it says",
+    topic="Clients",
+    planted="a row renumbered; 800101 not forgotten; 4008 taken out of the example",
+)
 def test_each_code_that_a_device_can_be_answered_has_a_row() -> None:
     answered = set().union(*(codes_of(REPO / "src/tocsin" / path) for path in WAYS))
     of_reports = {90001}
     assert set().union(*told_codes().values()) == answered - of_reports
 
 
+@pytest.mark.evidence(
+    "docs/clients.md has each code that a device can be answered, and the Python client and"
+    " the browser's do as it says",
+)
 def test_the_page_the_python_client_and_the_example_do_the_same_about_a_code() -> None:
     told = told_codes()
     assert set(told) == {"wait", "as new", "new UserSig", "final"}
@@ -101,6 +111,11 @@ def test_the_page_the_python_client_and_the_example_do_the_same_about_a_code() -
     assert client.FINAL_ENDS.keys() <= ended
 
 
+@pytest.mark.evidence(
+    "it has each close code, wait, limit and channel",
+    topic="Clients",
+    planted="a row renumbered; a limit halved; a channel misspelt",
+)
 def test_each_close_code_has_a_row() -> None:
     ends = {it.code for it in vars(session).values() if isinstance(it, session.End)}
     told = {int(it) for cells in rows("How a connection ends") for it in numbers(cells[0])}
@@ -111,6 +126,7 @@ def test_each_close_code_has_a_row() -> None:
 # waits and limits
 
 
+@pytest.mark.evidence("it has each close code, wait, limit and channel")
 def test_the_waits_are_those_of_our_own_client() -> None:
     waits = [client.longest_wait_s(tries) for tries in range(7)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 30]
@@ -142,6 +158,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.evidence("it has each close code, wait, limit and channel")
 def test_limits_are_the_codes() -> None:
     assert {cells[0]: cells[1] for cells in rows("Limits and units")} == LIMITS
     schema = (REPO / "docs/frames.schema.json").read_text(encoding="utf-8")
@@ -195,6 +212,11 @@ def sent_by_google() -> set[str]:
     return set(msgspec.json.decode(made.body)["message"]["data"])
 
 
+@pytest.mark.evidence(
+    "the phones' examples read what the vendors are sent, and say what the calls know",
+    topic="Clients",
+    planted="`taskId` for `task_id`; `body` for `desc`; the ids left out of the payload",
+)
 def test_the_swift_examples_read_what_apple_is_sent() -> None:
     read = {
         name
@@ -205,6 +227,9 @@ def test_the_swift_examples_read_what_apple_is_sent() -> None:
     assert read <= sent_by_apple()
 
 
+@pytest.mark.evidence(
+    "the phones' examples read what the vendors are sent, and say what the calls know",
+)
 def test_the_kotlin_example_reads_what_google_is_sent() -> None:
     source = text_of("android/TocsinMessagingService.kt")
     read = set(re.findall(r'(?:data\["|StringExtra\(")(\w+)"', source))
@@ -212,6 +237,9 @@ def test_the_kotlin_example_reads_what_google_is_sent() -> None:
     assert read <= sent_by_google()
 
 
+@pytest.mark.evidence(
+    "the phones' examples read what the vendors are sent, and say what the calls know",
+)
 @pytest.mark.parametrize(
     ("file", "form"),
     [

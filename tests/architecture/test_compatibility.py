@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from tocsin.api.commands.table import BY_PATH, COMMANDS
 from tocsin.api.commands.unserved import FAMILY_OF
 
@@ -61,11 +63,21 @@ def missing(line: str) -> list[str]:
     return faults
 
 
+@pytest.mark.evidence(
+    "each decision on what the documents leave open has a test that `docs/compatibility.md` names",
+    topic="The wire",
+    planted="a row whose test is gone",
+)
 def test_every_row_names_tests_that_exist() -> None:
     assert len(rows()) > 60
     assert {line: missing(line) for line in rows() if missing(line)} == {}
 
 
+@pytest.mark.evidence(
+    "what is served is counted on the page that says so, and the README claims no more",
+    topic="Strangers and browsers",
+    planted="a command taken out of its family; `/v4/timpush/*` in the README",
+)
 def test_what_is_served_is_counted_from_the_command_tables() -> None:
     section = PAGE.read_text().split("\n## ")[1]
     told = {name: (int(served), int(not_)) for name, served, not_ in COUNT.findall(section)}
@@ -76,6 +88,9 @@ def test_what_is_served_is_counted_from_the_command_tables() -> None:
     assert PAGE.read_text().index("## What is served") < 1000, "the page begins with it"
 
 
+@pytest.mark.evidence(
+    "what is served is counted on the page that says so, and the README claims no more",
+)
 def test_the_readme_claims_no_more_than_is_served() -> None:
     text = README.read_text()
     assert claimed_too_much(text) == []
@@ -90,6 +105,9 @@ def test_a_claim_of_too_much_is_found() -> None:
     ]
 
 
+@pytest.mark.evidence(
+    "each decision on what the documents leave open has a test that `docs/compatibility.md` names",
+)
 def test_a_row_with_a_test_that_is_gone_is_found() -> None:
     assert missing("| a | b | `test_auth.py::test_nothing_of_the_kind` |")
     assert missing("| a | b | `test_nope.py::test_x` |")

@@ -12,6 +12,15 @@ from tests.architecture.rules_docs import links_resolve
 from tests.architecture.tree import REPO
 
 
+@pytest.mark.evidence(
+    "generated pages are what their tables make",
+    topic="Set-up and architecture",
+    planted="a row taken out of the metrics table",
+)
+@pytest.mark.evidence(
+    "every member of a frame has a sentence, in the schema and on the page, which are what "
+    "the types make",
+)
 @pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
 def test_a_generated_page_is_what_its_table_makes(page: docs.Page) -> None:
     kept = (REPO / page.name).read_text(encoding="utf-8")

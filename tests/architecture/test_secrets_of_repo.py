@@ -14,6 +14,11 @@ THESE = ("tests/architecture/rules_secrets.py", "tests/architecture/test_secrets
 """The files that spell the patterns out."""
 
 
+@pytest.mark.evidence(
+    "no secrets and no machine's paths in the tree",
+    topic="Set-up and architecture",
+    planted="somebody's home folder in the glossary",
+)
 def test_nothing_private_is_kept() -> None:
     breaches = [each for each in nothing_private_is_kept(REPO) if each.path not in THESE]
     assert not breaches, "\n" + "\n".join(map(str, breaches))

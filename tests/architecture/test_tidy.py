@@ -11,6 +11,11 @@ from tests.architecture.rules_tidy import BROAD_EXCEPT_PLACES, TIDY_RULES
 from tests.architecture.tree import REPO, Breach
 
 
+@pytest.mark.evidence(
+    "budgets, banned words, no dead files",
+    topic="Set-up and architecture",
+    planted="a `print` in the domain; a file that nothing imports",
+)
 @pytest.mark.parametrize("rule", TIDY_RULES)
 def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[Breach]]) -> None:
     breaches = rule(REPO)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tocsin.adapters.sqlite.cache import MISSING, AccountCache
 from tocsin.domain.account import Account
 
 OLD, NEW = Account(1, "ann"), Account(1, "ann", tags=("red",))
 
 
+@pytest.mark.evidence(
+    "what was read before a commit does not stand after it",
+    topic="Books",
+    planted="the version not compared",
+)
 def test_what_was_read_before_a_commit_is_not_taken_after_it() -> None:
     cache = AccountCache(10)
     version = cache.version

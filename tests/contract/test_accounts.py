@@ -56,6 +56,7 @@ async def test_an_app_is_created_changed_and_listed(store: Store) -> None:
     assert await store.apps() == [1, 2, 3]
 
 
+@pytest.mark.evidence("a prefix that UserIDs have is refused in the step that would set it")
 async def test_a_prefix_is_shown_the_first_user_ids_that_begin_so(store: Store) -> None:
     users = [f"de{number}" for number in range(6, 0, -1)]
     await add_accounts(store, 1, *users, "d", "df", "DE1", "dé")
@@ -221,6 +222,11 @@ async def test_deleting_an_account_deletes_its_devices(store: Store) -> None:
     assert await store.accounts(1, ["phone"]) == [None]
 
 
+@pytest.mark.evidence(
+    "a tag that nobody carries is retired, and its number never comes again",
+    topic="Books",
+    planted="retired terms left in memory; not one told as retired",
+)
 async def test_terms_that_nobody_carries_retire_and_keep_their_number(store: Store) -> None:
     await add_accounts(store, 1, "ann")
     await add_tags(store, 1, "ann", "red", "blue", "green")
@@ -249,6 +255,7 @@ async def test_each_call_that_changes_something_is_one_row_of_the_log(store: Sto
     assert await store.last_change(1) == 3
 
 
+@pytest.mark.evidence("the log is cut only where an old enough snapshot stood")
 async def test_the_log_is_read_in_pages_and_cut(store: Store) -> None:
     for number in range(5):
         await add_accounts(store, 1, f"name{number}")
@@ -273,6 +280,9 @@ async def test_calls_side_by_side_each_get_a_position_of_their_own(store: Store)
     assert sorted(each.number for each in found if each) == born
 
 
+@pytest.mark.evidence(
+    "a receipt names nobody, and a name is kept only where its re-import has to wait",
+)
 async def test_a_name_that_shall_not_be_kept_is_not(store: Store) -> None:
     await add_accounts(store, 1, "ann")
     decide = delete_accounts(["ann"])

@@ -16,6 +16,10 @@ def begin_removal_of(app: App | None) -> App:
     return begin_removal(app)
 
 
+@pytest.mark.evidence(
+    "a preflight is answered where any app names the origin, and costs no reads until an "
+    "app changes",
+)
 async def test_the_version_grows_with_each_change_of_a_row(store: Store) -> None:
     seen = [store.app_version]
     assert seen[0] > 0

@@ -165,6 +165,11 @@ async def test_a_task_that_fails_late_is_taken_back_whole(store: Store, job: Job
     assert await everything(store) == before
 
 
+@pytest.mark.evidence(
+    "a step that fails is taken back whole",
+    topic="Books",
+    planted="the savepoint not rolled back",
+)
 async def test_a_step_that_fails_late_is_taken_back_whole(store: Store, job: Job) -> None:
     before = await everything(store)
     pad = await store.device(1, "pad")

@@ -76,6 +76,11 @@ async def test_a_later_one_takes_the_place_of_a_former(authorities: Authorities)
     assert await authorities.load("a") == later
 
 
+@pytest.mark.evidence(
+    "a saved authority is sealed, ends with its time, and is no good if a wrong clock made it",
+    topic="Credentials",
+    planted="expired rows kept; the time of making not looked at",
+)
 async def test_another_process_finds_it_and_another_key_or_name_does_not(
     clock: ManualClock, path: Path
 ) -> None:
@@ -105,6 +110,9 @@ async def test_a_damaged_file_holds_nothing_and_is_written_again(
     assert await one.load("a") == TOKEN
 
 
+@pytest.mark.evidence(
+    "a saved authority is sealed, ends with its time, and is no good if a wrong clock made it",
+)
 async def test_what_has_expired_is_not_kept_in_the_file(clock: ManualClock, path: Path) -> None:
     one = FileAuthorities(path, AesVault(FIRST), clock)
     await one.save("a", TOKEN)

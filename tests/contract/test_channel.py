@@ -59,6 +59,12 @@ ROWS = [
 ]
 
 
+@pytest.mark.evidence(
+    "every answer leads to its outcome",
+    topic="Channels and sandbox",
+    planted="the reason not looked at; DeviceTokenNotForTopic, and a 404 that names no "
+    "device, killing tokens",
+)
 @pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), ROWS)
 def test_every_reason_yields_its_outcome(
     vendor: AnyVendor, status: int, reason: str, outcome: Outcome
@@ -97,6 +103,11 @@ def test_the_table_has_a_row_for_each_kind_of_answer(vendor: AnyVendor) -> None:
     assert not missing, f"{vendor.NAME}: no row of OUTCOMES leads to {sorted(missing)}"
 
 
+@pytest.mark.evidence(
+    "which codes cost a token or stop the channel is written down twice",
+    topic="Trouble, vendor by vendor",
+    planted="Xiaomi's 65003 dropping tokens; Meizu's 110009 stopping the channel",
+)
 @each_vendor
 def test_only_what_its_pages_list_costs_a_token_or_stops_the_channel(vendor: AnyVendor) -> None:
     """A row that slips into one of these does harm at once, so each is written down twice."""
@@ -142,6 +153,7 @@ def test_retry_after_is_handed_on(vendor: AnyVendor) -> None:
         assert receipt.retry_after_s == 17
 
 
+@pytest.mark.evidence("payload limits")
 @each_vendor
 def test_the_payload_limit_holds_at_every_size(vendor: AnyVendor) -> None:
     """Texts are shortened, so it is tried with what never is."""
@@ -172,6 +184,11 @@ def timeless(made: Request | Receipt) -> Request:
     return msgspec.structs.replace(made, headers=headers)
 
 
+@pytest.mark.evidence(
+    "an id is made where the vendor is told one",
+    topic="The laws",
+    planted="none for vivo; one for Xiaomi; the channel's word not asked",
+)
 @each_vendor
 def test_an_id_of_a_delivery_is_made_where_the_vendor_is_told_one(vendor: AnyVendor) -> None:
     told = []
@@ -182,6 +199,7 @@ def test_an_id_of_a_delivery_is_made_where_the_vendor_is_told_one(vendor: AnyVen
     assert (told[0] != told[1]) == vendor.LIMITS.names_deliveries
 
 
+@pytest.mark.evidence("an id is made where the vendor is told one")
 @pytest.mark.parametrize(
     "vendor",
     [it for it in VENDORS if takes_lists(it) and not it.LIMITS.names_deliveries],
@@ -209,6 +227,7 @@ def test_the_limits_are_set_and_sane(vendor: AnyVendor) -> None:
     assert 5 <= limits.deadline_s <= 30
 
 
+@pytest.mark.evidence("a push to everyone goes out in full lists")
 @each_list
 async def test_one_list_is_one_request(vendor: ListVendor) -> None:
     """However many devices, and never more than the vendor takes."""

@@ -106,6 +106,7 @@ def test_the_sources_are_the_vendors_own_and_have_their_date(vendor: AnyVendor) 
     assert not MADE_UP.search(intro), f"{name} links {MADE_UP.findall(intro)}: name real pages"
 
 
+@pytest.mark.evidence("a vendor is listed, and its sources and servers are its own")
 @each_vendor
 def test_the_file_speaks_to_the_vendor_and_names_its_pages(vendor: AnyVendor) -> None:
     path = REPO / "src" / "tocsin" / "channels" / f"{vendor.NAME}.py"
@@ -124,6 +125,12 @@ def test_the_page_says_where_the_credential_comes_from(vendor: AnyVendor) -> Non
     assert len(told) > 60, f'{vendor.NAME}.md does not say under "## Credential" where to get it'
 
 
+@pytest.mark.evidence(
+    "each vendor's page names every setting and limit, and what each code means and what to do",
+    topic="Vendors",
+    planted="Meizu's `region` misspelt, its lists one longer; vivo's 10097 and OPPO's "
+    "`user_daily_limit` left out",
+)
 @each_vendor
 def test_the_page_names_every_setting(vendor: AnyVendor) -> None:
     page = page_of(vendor)
@@ -131,6 +138,9 @@ def test_the_page_names_every_setting(vendor: AnyVendor) -> None:
     assert not missing, f"{vendor.NAME}.md does not name the settings {missing}"
 
 
+@pytest.mark.evidence(
+    "each vendor's page names every setting and limit, and what each code means and what to do",
+)
 @each_vendor
 def test_the_page_tells_every_limit(vendor: AnyVendor) -> None:
     told = section(page_of(vendor), "Limits").splitlines()
@@ -138,6 +148,9 @@ def test_the_page_tells_every_limit(vendor: AnyVendor) -> None:
     assert not missing, f'{vendor.NAME}.md has not under "## Limits": {missing}'
 
 
+@pytest.mark.evidence(
+    "each vendor's page names every setting and limit, and what each code means and what to do",
+)
 @each_vendor
 def test_the_page_tells_what_each_answer_means_and_what_to_do(vendor: AnyVendor) -> None:
     codes = [
@@ -149,6 +162,9 @@ def test_the_page_tells_what_each_answer_means_and_what_to_do(vendor: AnyVendor)
     assert not missing, f'{vendor.NAME}.md explains no {missing} in a table under "## Answers"'
 
 
+@pytest.mark.evidence(
+    "each vendor's page names every setting and limit, and what each code means and what to do",
+)
 @each_vendor
 def test_the_page_tells_what_each_receipt_means_and_what_happens(vendor: AnyVendor) -> None:
     codes = [code or "others" for status, code in vendor.OUTCOMES if status == POSTED]
@@ -157,6 +173,11 @@ def test_the_page_tells_what_each_receipt_means_and_what_happens(vendor: AnyVend
     assert not missing, f'{vendor.NAME}.md explains no {missing} in a table under "## Receipts"'
 
 
+@pytest.mark.evidence(
+    "a vendor is listed, and its sources and servers are its own",
+    topic="Vendors",
+    planted="Meizu under another name; its file speaking to example.com",
+)
 @each_vendor
 def test_the_page_is_found_in_the_table_of_vendors(vendor: AnyVendor) -> None:
     page = (REPO / "docs" / "CHANNELS.md").read_text(encoding="utf-8")
@@ -167,6 +188,7 @@ def test_the_page_is_found_in_the_table_of_vendors(vendor: AnyVendor) -> None:
     assert f"(`{vendor.NAME}`)" in found[0][0]
 
 
+@pytest.mark.evidence("it has each close code, wait, limit and channel")
 @each_vendor
 def test_the_clients_page_says_what_its_token_is(vendor: AnyVendor) -> None:
     page = (REPO / "docs" / "clients.md").read_text(encoding="utf-8")
@@ -213,6 +235,11 @@ def address_of(source: str) -> str:
     return source.partition(" (")[0].rstrip("/")
 
 
+@pytest.mark.evidence(
+    "each golden conversation names a second source, or why there is none",
+    topic="Vendors",
+    planted="one file without; the same page twice",
+)
 @each_vendor
 def test_each_golden_conversation_has_a_second_source(vendor: AnyVendor) -> None:
     folder = REPO / "tests" / "wire" / "golden" / vendor.NAME
@@ -222,6 +249,7 @@ def test_each_golden_conversation_has_a_second_source(vendor: AnyVendor) -> None
         assert not fault, f"{vendor.NAME}/{path.name} {fault}"
 
 
+@pytest.mark.evidence("each golden conversation names a second source, or why there is none")
 @pytest.mark.parametrize(
     ("second", "fault"),
     [

@@ -157,6 +157,13 @@ def rule_of(vendor: AnyVendor, status: int, reason: str) -> dict[str, Any]:
     return {"kind": "vendor_code", "code": reason or NOBODY_KNOWS, "status": status}
 
 
+@pytest.mark.evidence(
+    "… as the sandbox says it, with the whole table of each vendor",
+    topic="Channels and sandbox",
+    planted="Huawei's code not looked at; vivo's status of a device taken for another; any "
+    "argument that FCM refuses taken for the token; what OPPO says of one device "
+    "said of all; a HarmonyOS word without its row",
+)
 @pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), ROWS)
 async def test_every_code_is_read_as_the_sandbox_says_it(
     wire: Wire, vendor: AnyVendor, status: int, reason: str, outcome: Outcome
@@ -175,6 +182,7 @@ async def test_every_code_is_read_as_the_sandbox_says_it(
     assert entry.accepted == (reason == "520")
 
 
+@pytest.mark.evidence("… as the sandbox says it, with the whole table of each vendor")
 @each_list
 async def test_a_code_of_one_device_says_nothing_of_the_others(
     wire: Wire, vendor: ListVendor
@@ -196,6 +204,13 @@ async def test_a_code_of_one_device_says_nothing_of_the_others(
             assert (outcomes[0], taken) == (expected, [False, True, True]), reason
 
 
+@pytest.mark.evidence(
+    "only a token service that refuses us accuses the credential",
+    topic="Channels and sandbox",
+    planted='an internal error that comes as `{"error": …}` blamed on the key; "too fast" '
+    "taken for a wrong key; a proxy's page taken for the service's word, of bearers"
+    " and of codes",
+)
 @each_with_a_service
 @pytest.mark.parametrize("status", [*BLAME, 503])
 async def test_only_a_token_service_that_refuses_us_accuses_the_credential(
@@ -207,6 +222,7 @@ async def test_only_a_token_service_that_refuses_us_accuses_the_credential(
     assert denied.code == str(status)
 
 
+@pytest.mark.evidence("only a token service that refuses us accuses the credential")
 @each_with_a_service
 @pytest.mark.parametrize("status", BLAME)
 @pytest.mark.parametrize("page", [{"kind": "html_page"}, {"kind": "status"}], ids=str)
@@ -221,6 +237,7 @@ async def test_what_stands_before_a_token_service_accuses_nobody(
     assert (denied.outcome, denied.code) == (expected, str(status))
 
 
+@pytest.mark.evidence("only a token service that refuses us accuses the credential")
 @each_with_a_service
 async def test_a_token_service_that_says_codes_is_read_by_the_same_table(
     wire: Wire, vendor: AnyVendor

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import apsw
+import pytest
 
 from tests.contract.conftest import open_store
 from tests.contract.rows import add_task
@@ -26,6 +27,14 @@ async def mark_of(folder: Path) -> CollapseMark:
         return await store.collapse_mark()
 
 
+@pytest.mark.evidence(
+    "collapse ids are one database's own, kept by restarts and key changes, and every "
+    "vendor's form of them keeps them apart",
+    topic="Online",
+    planted="the mark left out; one mark for every database; what was pushed before it "
+    "marked too; an overwrite under its own id; a vendor's number made of the first"
+    " characters",
+)
 async def test_a_database_keeps_its_mark_and_another_has_its_own(tmp_path: Path) -> None:
     first = await mark_of(tmp_path / "first")
     assert await mark_of(tmp_path / "first") == first
@@ -44,6 +53,10 @@ async def test_a_new_store_marks_every_task(store: Store) -> None:
     assert await store.collapse_mark() == mark
 
 
+@pytest.mark.evidence(
+    "collapse ids are one database's own, kept by restarts and key changes, and every "
+    "vendor's form of them keeps them apart",
+)
 async def test_what_was_pushed_before_the_mark_keeps_its_id(tmp_path: Path) -> None:
     """Or a recall would show a second notification beside the one it is to replace."""
     schema = resources.files(PACKAGE).joinpath("schema")
@@ -70,6 +83,10 @@ def test_an_id_says_mark_app_and_task() -> None:
     assert collapse_id(marks[0], 1, 1) == collapse_id(CollapseMark(b"one"), 1, 1)
 
 
+@pytest.mark.evidence(
+    "collapse ids are one database's own, kept by restarts and key changes, and every "
+    "vendor's form of them keeps them apart",
+)
 @each_vendor
 def test_every_vendors_overwrite_id_keeps_services_and_tasks_apart(vendor: AnyVendor) -> None:
     """Several take a number or eight characters: a digest of the whole text, not a part of it."""

@@ -87,6 +87,11 @@ async def test_a_view_shows_the_device_its_accounts_and_the_owner_of_the_token(
     assert (await peek_device(store, 1, "pad")).owners == []
 
 
+@pytest.mark.evidence(
+    "a token belongs to one device, and a device to who has its secret",
+    topic="Books",
+    planted="the former owner kept its token; the secret not compared",
+)
 async def test_registering_a_token_takes_it_from_whoever_had_it(store: Store) -> None:
     before = await add_device(store, 1, "phone", token="t1")
     pad = await add_device(store, 1, "pad", token="t1")
@@ -109,6 +114,11 @@ async def test_a_known_device_takes_the_token_of_another_known_one(store: Store)
         assert (await peek_device(store, 1, "x", route=ROUTE)).owners == [taken]
 
 
+@pytest.mark.evidence(
+    "a token is taken from its owner in any environment, with VoIP and Live Activity tokens",
+    topic="Books",
+    planted="owners looked for in the told environment only; the VoIP token left behind",
+)
 async def test_a_token_is_taken_from_whoever_had_it_in_another_environment(store: Store) -> None:
     """Whoever tells another environment is no other device: one phone would get both's pushes."""
     phone = await add_device(store, 1, "phone", token="t1")

@@ -92,6 +92,13 @@ def quoted_in(told: str, texts: list[str]) -> set[str]:
     return {part for part in parts if part in told}
 
 
+@pytest.mark.evidence(
+    "what a vendor quotes of tokens, texts and secrets is in no books and no logs",
+    topic="Channels and sandbox",
+    planted="the words of a list, of one device, and of a token service kept as they came; "
+    "the code not looked at; secrets not looked for, nor texts, nor long ids of "
+    "nobody",
+)
 @each_vendor
 async def test_no_answer_brings_what_it_quotes_into_books_or_logs(vendor: AnyVendor) -> None:
     """Each text of each answer quotes in its turn, and each time something else."""
@@ -114,6 +121,9 @@ async def test_no_answer_brings_what_it_quotes_into_books_or_logs(vendor: AnyVen
     assert quoted_in(log.getvalue(), private) == set()
 
 
+@pytest.mark.evidence(
+    "what a vendor quotes of tokens, texts and secrets is in no books and no logs",
+)
 @each_with_a_service
 async def test_no_token_service_brings_what_it_quotes_into_books_or_logs(
     vendor: AnyVendor,

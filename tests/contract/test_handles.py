@@ -54,6 +54,11 @@ async def test_the_last_name_counts(store: Store) -> None:
     assert (await write(store, later, StepEdit(), WANT)).handles == {1: "/m/one", 2: "/m/again"}
 
 
+@pytest.mark.evidence(
+    "the names that a push service gave are kept with the settle and end with the message's life",
+    topic="Recall at the vendors",
+    planted="never forgotten; not handed to the overwrite",
+)
 async def test_a_step_that_fails_keeps_no_name(store: Store) -> None:
     job = await sent(store)
 
@@ -72,6 +77,9 @@ async def test_a_step_that_fails_keeps_no_name(store: Store) -> None:
     assert (await write(store, later, StepEdit(), WANT)).handles == NAMES
 
 
+@pytest.mark.evidence(
+    "the names that a push service gave are kept with the settle and end with the message's life",
+)
 async def test_names_go_when_the_messages_life_has_ended(store: Store) -> None:
     await sent(store)
     assert await store.forget_handles(1, NOW + 60) == 0

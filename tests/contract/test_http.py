@@ -162,6 +162,11 @@ async def test_a_body_over_the_bound_is_cut_off_and_in_doubt(alpn: tuple[str, ..
         assert kind(await http.send(request_to(server, "3", path="/5"), PATIENCE_S)) == "200"
 
 
+@pytest.mark.evidence(
+    "no answer is waited for longer than `http.answer_max_s`",
+    topic="Channels and sandbox",
+    planted="the limit not asked",
+)
 async def test_no_answer_is_waited_for_longer_than_the_limit() -> None:
     async with faulty_server() as server, open_http(HttpLimits(answer_max_s=0)) as http:
         assert kind(await http.send(request_to(server, "1"), PATIENCE_S)) == "unsent"
@@ -286,6 +291,7 @@ async def test_plain_http_is_served_too() -> None:
         assert kind(await http.send(asked, PATIENCE_S)) == "200"
 
 
+@pytest.mark.evidence("a request that waits for a stream begins only if the gate is still open")
 @pytest.mark.parametrize("alpn", ALPNS)
 async def test_who_may_no_longer_begin_is_not_sent_and_the_connection_serves_on(
     alpn: tuple[str, ...],

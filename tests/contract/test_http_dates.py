@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from email.utils import formatdate
 
+import pytest
 from msgspec import structs
 
 from tests.contract.test_http_guard import names, on_this_machine
@@ -15,6 +16,12 @@ from tocsin.adapters.http_dates import ORIGINS_MAX, SeenDates
 from tocsin.clock import ManualClock
 
 
+@pytest.mark.evidence(
+    "our clock is held against each vendor's newest answer, and not against servers that "
+    "anybody may name",
+    topic="Daily verbs",
+    planted="guarded requests noted too",
+)
 async def test_the_newest_answer_of_each_server_is_held_against_our_clock() -> None:
     clock = ManualClock()
     dates = SeenDates(clock)
@@ -36,6 +43,10 @@ async def test_the_newest_answer_of_each_server_is_held_against_our_clock() -> N
         assert dates.skews() == {"localhost": -90.5}
 
 
+@pytest.mark.evidence(
+    "our clock is held against each vendor's newest answer, and not against servers that "
+    "anybody may name",
+)
 def test_what_is_no_date_is_left_out_and_servers_are_bounded() -> None:
     dates = SeenDates(ManualClock())
     for text in ("", "yesterday", "Mon, 99 Foo 2026 99:99:99 GMT"):

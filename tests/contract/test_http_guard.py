@@ -49,6 +49,11 @@ def asked(server: FaultyServer, name: str = "1") -> Request:
     return structs.replace(request_to(server, name), is_guarded=True)
 
 
+@pytest.mark.evidence(
+    "a browser's endpoint is resolved once, judged, and connected to",
+    topic="Vendors",
+    planted="one public address among private ones enough",
+)
 async def test_the_checked_address_is_connected_to_under_the_origins_name() -> None:
     found = names("127.0.0.1")
     async with faulty_server() as server, guarded(found) as http:
@@ -63,6 +68,7 @@ async def test_the_checked_address_is_connected_to_under_the_origins_name() -> N
     assert found.asked == 1
 
 
+@pytest.mark.evidence("a browser's endpoint is resolved once, judged, and connected to")
 @pytest.mark.parametrize("address", ["127.0.0.77", "::1"])
 async def test_no_second_look_up_leads_elsewhere(address: str) -> None:
     """The system says where localhost is, but the checked address is another one."""
@@ -83,6 +89,8 @@ async def test_a_server_must_still_prove_the_name() -> None:
         assert server.seen == []
 
 
+@pytest.mark.evidence("a browser's endpoint is resolved once, judged, and connected to")
+@pytest.mark.evidence("what we refuse to connect to is that device's alone, and final")
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "127.1"])
 async def test_this_machine_is_refused_in_every_spelling(host: str) -> None:
     async with faulty_server() as server, guarded() as http:

@@ -57,6 +57,12 @@ def kind(answer: Response | Fault) -> str:
     return answer.kind if isinstance(answer, Fault) else str(answer.status)
 
 
+@pytest.mark.evidence(
+    "a vendor is reached through a proxy, over HTTP/1.1 and HTTP/2, and its answer is its own",
+    topic="Vendors",
+    planted="the headers of CONNECT's answer taken for the vendor's; a credential's proxy "
+    "not handed to its driver",
+)
 @pytest.mark.parametrize("alpn", ALPNS)
 async def test_a_vendor_is_reached_through_the_proxy_and_its_answer_is_its_own(
     alpn: tuple[str, ...],
@@ -88,6 +94,11 @@ async def test_many_requests_share_the_tunnels_of_their_lanes() -> None:
         assert not server.doubles()
 
 
+@pytest.mark.evidence(
+    "user and password go to the proxy alone, and no two proxies or users share a connection",
+    topic="Vendors",
+    planted="the user not sent; connections grouped by whether there is a proxy",
+)
 async def test_the_proxy_is_told_who_we_are_and_the_vendor_is_not() -> None:
     async with behind_a_proxy() as (server, proxy), open_http(Proxies()) as it:
         proxy.user = "us er:p@ss:w/rd"
@@ -115,6 +126,12 @@ def dropping(proxy: ConnectProxy) -> None:
     proxy.is_dropping = True
 
 
+@pytest.mark.evidence(
+    "a proxy that fails before the tunnel stands leaves all unsent and is named; one that "
+    "dies under a request leaves that in doubt",
+    topic="Vendors",
+    planted="the proxy left out of the reason",
+)
 @pytest.mark.parametrize("fail", [refused, silent, dropping])
 @pytest.mark.parametrize("http2", [True, False])
 async def test_a_tunnel_that_does_not_come_to_stand_leaves_everything_unsent(
@@ -137,6 +154,10 @@ async def test_a_tunnel_that_does_not_come_to_stand_leaves_everything_unsent(
         assert kind(await it.send(asked(server, "later", http2=http2), 5)) == "200"
 
 
+@pytest.mark.evidence(
+    "a proxy that fails before the tunnel stands leaves all unsent and is named; one that "
+    "dies under a request leaves that in doubt",
+)
 async def test_a_proxy_that_nobody_listens_at_is_an_outage_that_can_end() -> None:
     async with behind_a_proxy() as (server, proxy), open_http(Proxies(default=proxy.url)) as it:
         await proxy.die()
@@ -149,6 +170,10 @@ async def test_a_proxy_that_nobody_listens_at_is_an_outage_that_can_end() -> Non
         assert server.opened == {"2": 1}
 
 
+@pytest.mark.evidence(
+    "a proxy that fails before the tunnel stands leaves all unsent and is named; one that "
+    "dies under a request leaves that in doubt",
+)
 @pytest.mark.parametrize("http2", [True, False])
 async def test_a_proxy_that_dies_under_a_request_leaves_it_in_doubt_and_repeats_nothing(
     http2: bool,
@@ -167,6 +192,9 @@ async def test_a_proxy_that_dies_under_a_request_leaves_it_in_doubt_and_repeats_
         assert server.opened == {"before": 1, "during": 1, "after": 1}
 
 
+@pytest.mark.evidence(
+    "a vendor is reached through a proxy, over HTTP/1.1 and HTTP/2, and its answer is its own",
+)
 async def test_a_stream_refused_behind_a_proxy_is_still_unsent() -> None:
     """The words of the proxy must not be taken for the beginning of the vendor's answer."""
 
@@ -179,6 +207,9 @@ async def test_a_stream_refused_behind_a_proxy_is_still_unsent() -> None:
         assert server.opened == {"1": 1}
 
 
+@pytest.mark.evidence(
+    "user and password go to the proxy alone, and no two proxies or users share a connection",
+)
 async def test_requests_through_different_proxies_never_share_a_connection() -> None:
     async with behind_a_proxy() as (server, one), connect_proxy(server.port) as two:
         limits = HttpLimits(http2_connections=1)
@@ -191,6 +222,11 @@ async def test_requests_through_different_proxies_never_share_a_connection() -> 
             assert (len(one.asked), len(two.asked)) == (3, 1)
 
 
+@pytest.mark.evidence(
+    "hosts of `http.no_proxy`, this machine and `none` go direct",
+    topic="Vendors",
+    planted="the list not asked; `none` taken for a proxy",
+)
 async def test_none_goes_direct_and_so_do_loopback_and_the_hosts_that_are_named() -> None:
     async with behind_a_proxy() as (server, proxy):
         by = Proxies(default=proxy.url, bypass=Bypass(("nowhere.example",)))
@@ -209,6 +245,11 @@ async def test_none_goes_direct_and_so_do_loopback_and_the_hosts_that_are_named(
         assert proxy.asked == []
 
 
+@pytest.mark.evidence(
+    "a proxy with TLS proves its name",
+    topic="Vendors",
+    planted="its certificate not looked at",
+)
 async def test_a_proxy_with_tls_must_prove_its_name() -> None:
     ca = ThrowawayCa("proxies")
     async with (
@@ -243,6 +284,12 @@ class Names:
         return self._addresses
 
 
+@pytest.mark.evidence(
+    "private addresses are refused behind a proxy too",
+    topic="Vendors",
+    planted="the guard not asked where there is a proxy; the proxy's address compared with "
+    "the checked one",
+)
 @pytest.mark.parametrize(
     ("addresses", "target"),
     [(("203.0.114.7",), "203.0.114.7:443"), (("2606:4700::7",), "[2606:4700::7]:443")],
@@ -263,6 +310,7 @@ async def test_a_guarded_request_names_the_checked_address_to_the_proxy(
         assert kind(await http.send(other, 5)) == "unsent"
 
 
+@pytest.mark.evidence("private addresses are refused behind a proxy too")
 @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1"])
 async def test_a_guarded_request_to_a_private_address_never_comes_to_the_proxy(
     address: str,

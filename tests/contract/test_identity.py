@@ -81,6 +81,14 @@ def of_online(given: Task) -> dict[str, str]:
     return {"id": frame.id, "task_id": frame.task_id}
 
 
+@pytest.mark.evidence(
+    "every app is told which push it has: the online frame's `id` and `task_id`, and Ext as"
+    " it was, beside the text of all ten vendors, wherever a click leads",
+    topic="Vendors",
+    planted="vivo's `clientCustomMap` with Ext alone; the delivery's own id in the place of"
+    " the push's; Ext unquoted in an intent; Honor's Ext as it is; silent pushes of"
+    " APNs and of FCM to iPhones, and calls, without the ids",
+)
 @each_way
 @pytest.mark.parametrize("as_intent", [False, True])
 async def test_the_app_is_handed_ext_as_it_was_and_the_ids_of_the_online_frame(
@@ -97,6 +105,12 @@ async def test_the_app_is_handed_ext_as_it_was_and_the_ids_of_the_online_frame(
             assert shown.data["payload"] == ext
 
 
+@pytest.mark.evidence(
+    "the same for every device, in every attempt; an overwrite has ids of its own and names"
+    " what it replaces",
+    topic="Vendors",
+    planted="`replaces` left out",
+)
 @each_vendor
 async def test_every_device_of_a_push_is_told_the_same_in_every_attempt(
     counter: Counter, vendor: AnyVendor
@@ -110,6 +124,10 @@ async def test_every_device_of_a_push_is_told_the_same_in_every_attempt(
         assert "ext" not in shown.data
 
 
+@pytest.mark.evidence(
+    "the same for every device, in every attempt; an overwrite has ids of its own and names"
+    " what it replaces",
+)
 @each_vendor
 async def test_an_overwrite_has_ids_of_its_own_and_names_what_it_replaces(
     counter: Counter, vendor: AnyVendor
@@ -122,6 +140,10 @@ async def test_an_overwrite_has_ids_of_its_own_and_names_what_it_replaces(
     assert of_online(second)["id"] != told["replaces"]
 
 
+@pytest.mark.evidence(
+    "every app is told which push it has: the online frame's `id` and `task_id`, and Ext as"
+    " it was, beside the text of all ten vendors, wherever a click leads",
+)
 @each_vendor
 async def test_an_app_that_is_only_woken_is_told_too(counter: Counter, vendor: AnyVendor) -> None:
     given = task(Message(ext=EXTS[0]))

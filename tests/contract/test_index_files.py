@@ -135,6 +135,11 @@ async def test_an_older_database_beside_a_newer_index(
     assert told(caplog) == [(IGNORED, 1)]
 
 
+@pytest.mark.evidence(
+    "a snapshot counts only for the database and the history that it is of",
+    topic="Books",
+    planted="the mark not compared; the position as the mark",
+)
 @pytest.mark.parametrize("behind", [0, 1, 2, 3, 5])
 async def test_an_older_database_that_has_gone_on_another_way(
     older: Path, newer: Path, behind: int
@@ -150,6 +155,11 @@ async def test_an_older_database_that_has_gone_on_another_way(
         assert service.derived == 1
 
 
+@pytest.mark.evidence(
+    "nothing of an ignored snapshot comes back",
+    topic="Books",
+    planted="its manifest left in place",
+)
 async def test_no_term_of_a_foreign_index_comes_back_later(older: Path, newer: Path) -> None:
     """Its numbers are given anew: the next tag here has the number that `blue` has there."""
     with_index_of(older, newer)
@@ -168,6 +178,7 @@ async def test_an_older_index_beside_a_newer_database(older: Path, newer: Path) 
         assert await service.who("blue") == {"cid"}
 
 
+@pytest.mark.evidence("a snapshot counts only for the database and the history that it is of")
 async def test_two_services_that_began_as_copies(older: Path, newer: Path) -> None:
     """Both have the same past and the same positions; what came after is each one's own."""
     other = copied(older, "other")
@@ -192,6 +203,7 @@ async def test_an_empty_index_folder(newer: Path, caplog: pytest.LogCaptureFixtu
     assert told(caplog) == []
 
 
+@pytest.mark.evidence("a snapshot counts only for the database and the history that it is of")
 async def test_the_index_of_another_app(newer: Path) -> None:
     shutil.copytree(newer / INDEX / "1", newer / INDEX / "2")
     async with opened(newer) as service:
@@ -201,6 +213,7 @@ async def test_the_index_of_another_app(newer: Path) -> None:
         assert service.derived == 1
 
 
+@pytest.mark.evidence("a snapshot counts only for the database and the history that it is of")
 async def test_the_index_of_a_folder_that_was_filled_alike(older: Path, tmp_path: Path) -> None:
     """The same calls, the same positions: still the mark of one is none of the other's."""
     await filled(tmp_path / "twin")
@@ -217,6 +230,11 @@ class Full(FileSnapshots):
         raise OSError("no space left on device")
 
 
+@pytest.mark.evidence(
+    "a crash between mark and files costs nothing",
+    topic="Books",
+    planted="the mark of the durable snapshot dropped too early",
+)
 async def test_a_crash_between_mark_and_files_leaves_the_snapshot_before(older: Path) -> None:
     for _ in range(3):
         async with opened(older, Full(older / INDEX)) as service:

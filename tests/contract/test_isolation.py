@@ -77,6 +77,7 @@ async def held(store: Store) -> Job:
     return await fill(store, THEIRS)
 
 
+@pytest.mark.evidence("no verb touches another app's rows")
 async def test_reads_find_nothing(store: Store, held: Job) -> None:
     everyone = BitMap(range(1, 10))
     red = [(TAG, "red")]
@@ -157,6 +158,11 @@ async def test_decisions_are_shown_nothing(store: Store, held: Job) -> None:
     assert (recall.task, recall.use, recall.next_task) == (None, PushUse(), 1)
 
 
+@pytest.mark.evidence(
+    "no verb touches another app's rows",
+    topic="Books",
+    planted="`app` left out of the WHERE that cuts the log, and of the one that scans accounts",
+)
 async def test_writes_touch_nothing(store: Store, held: Job) -> None:
     before = await store.books(THEIRS, 1)
     await add_accounts(store, OURS, "ann")

@@ -109,6 +109,11 @@ async def test_lapsed_and_fresh_jobs_are_mixed_by_age(store: Store, clock: Manua
     assert numbers(await lease(store)) == [1]
 
 
+@pytest.mark.evidence(
+    "an older holder of a job can write nothing",
+    topic="Books",
+    planted="generations compared with ≥",
+)
 async def test_a_step_of_an_older_generation_is_refused(store: Store, clock: ManualClock) -> None:
     task = await add_task(store, 1, jobs=[new_job])
     (mine,) = await lease(store)
@@ -159,6 +164,11 @@ async def test_a_begun_job_says_so_to_whoever_leases_it_next(
     assert (again.begun_at, again.generation) == (NOW + 1, 2)
 
 
+@pytest.mark.evidence(
+    "a dead holder's leases are given up",
+    topic="Books",
+    planted="its jobs still held",
+)
 async def test_the_leases_of_a_dead_holder_are_given_up(store: Store) -> None:
     await add_task(store, 1, jobs=[new_job, new_job])
     await add_task(store, 2, jobs=[new_job])
@@ -290,6 +300,10 @@ async def parked(store: Store, *ways: str, queue: str = "apns:1", text: str = ""
     await add_task(store, 1, jobs=[made(way) for way in ways], text=text)
 
 
+@pytest.mark.evidence(
+    "the end of an outage is noticed by a push to nobody, for one device alone too, and "
+    "what waits is woken",
+)
 async def test_a_way_that_has_proved_itself_wakes_only_who_waits_for_it(store: Store) -> None:
     await parked(store, "main", "other", "", "main")
     await parked(store, "main", queue="fcm:2", text="two")
@@ -330,6 +344,7 @@ async def test_a_leased_job_is_not_woken(store: Store, clock: ManualClock) -> No
     assert await lease(store, holder="other") == []
 
 
+@pytest.mark.evidence("recalled and expired pushes behind a held credential are settled at once")
 async def test_what_is_over_is_leased_though_nothing_else_may_be(
     store: Store, clock: ManualClock
 ) -> None:

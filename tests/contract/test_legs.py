@@ -40,6 +40,7 @@ def numbers(legs: Legs) -> dict[str, set[int]]:
     return {channel: set(members) for channel, members in legs.members.items()}
 
 
+@pytest.mark.evidence("a report reads as little of a large push as of a small one")
 async def test_legs_are_told_by_what_is_written_and_by_jobs_that_have_begun(store: Store) -> None:
     task, job = await begin(store, 5, 6)
     await store.append_reports(
@@ -88,6 +89,7 @@ async def test_legs_of_another_app_and_of_no_task_are_none(store: Store) -> None
     assert [await store.last_task(app) for app in (1, 2, 3)] == [1, 0, 0]
 
 
+@pytest.mark.evidence("a report reads as little of a large push as of a small one")
 def test_begun_jobs_are_found_however_many_wait(tmp_path: Path) -> None:
     costs = []
     connection = open_writer(tmp_path / "begun.db", vfs=None, busy_s=0)
@@ -189,6 +191,12 @@ async def cost(folder: Path, batches: int) -> list[tuple[object, list[int]]]:
         return [*found, await store.during(ask(under_way[2]))]
 
 
+@pytest.mark.evidence(
+    "a report reads as little of a large push as of a small one",
+    topic="Online",
+    planted="all lines read each time; begun jobs looked for among all of the task; jobs "
+    "that wait told as begun",
+)
 async def test_a_report_reads_as_little_of_a_large_push_as_of_a_small_one(tmp_path: Path) -> None:
     small, large = [await cost(tmp_path / str(batches), batches) for batches in (10, 1000)]
     assert large == small

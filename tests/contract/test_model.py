@@ -57,6 +57,15 @@ async def open_other(
     return opened
 
 
+@pytest.mark.evidence(
+    "memory and SQLite mean the same",
+    topic="Books",
+    planted="devices of a deleted account left in SQLite; test_model.py plants more",
+)
+@pytest.mark.evidence(
+    "nothing is left of a removed app, another keeps all, and an app that is added again "
+    "meets nothing old",
+)
 @settings(
     max_examples=50,
     deadline=None,
@@ -111,6 +120,7 @@ class Leaky(MemoryStore):
             self._shelf(app).owned.update(owned)
 
 
+@pytest.mark.evidence("memory and SQLite mean the same")
 @pytest.mark.parametrize("planted", [Amnesiac, Renewing, Leaky])
 async def test_a_planted_fault_is_noticed(planted: type[MemoryStore]) -> None:
     for seed in range(300):

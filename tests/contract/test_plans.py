@@ -72,6 +72,11 @@ def _is_walk(name: str, step: str) -> bool:
     return name.split(".")[1] in EVERY_APP and "USING" in step
 
 
+@pytest.mark.evidence(
+    "every statement searches by app",
+    topic="Books",
+    planted="a statement that cannot use its index",
+)
 @pytest.mark.parametrize(("name", "statement"), STATEMENTS)
 def test_a_statement_searches_by_app(database: apsw.Connection, name: str, statement: str) -> None:
     assert faults(database, name, statement) == []

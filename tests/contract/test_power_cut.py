@@ -195,6 +195,11 @@ async def _log_agrees(store: Store, names: dict[int, str]) -> None:
     assert live == {account.number: set(account.tags) for account in accounts}
 
 
+@pytest.mark.evidence(
+    "what was answered survives a power cut at any sync",
+    topic="Books",
+    planted="commits not synced",
+)
 @pytest.mark.slow
 async def test_what_was_answered_survives_a_cut_at_any_sync(tmp_path: Path) -> None:
     moments = await run(tmp_path / "work")
@@ -207,6 +212,7 @@ async def test_what_was_answered_survives_a_cut_at_any_sync(tmp_path: Path) -> N
         await check(moment, tmp_path / f"{number}", way, rng)
 
 
+@pytest.mark.evidence("what was answered survives a power cut at any sync")
 async def test_a_commit_that_is_not_synced_is_noticed(tmp_path: Path) -> None:
     """Planted: `synchronous` is lowered by one step."""
     moments = await run(tmp_path / "work", planted=True)

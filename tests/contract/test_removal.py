@@ -56,6 +56,12 @@ async def remove(store: Store) -> list[RowsRemoved]:
     return steps
 
 
+@pytest.mark.evidence(
+    "nothing is left of a removed app, another keeps all, and an app that is added again "
+    "meets nothing old",
+    topic="Daily verbs",
+    planted="accounts, terms and tallies remembered; deleted names left",
+)
 async def test_nothing_is_left_of_a_removed_app_and_others_keep_all(store: Store) -> None:
     job = await fill(store, GONE)
     await fill(store, OTHER)
@@ -87,6 +93,10 @@ async def test_nothing_is_left_of_a_removed_app_and_others_keep_all(store: Store
     assert len(await store.credentials(OTHER)) == 1
 
 
+@pytest.mark.evidence(
+    "nothing is left of a removed app, another keeps all, and an app that is added again "
+    "meets nothing old",
+)
 async def test_an_app_that_is_added_again_meets_nothing_old(store: Store) -> None:
     await fill(store, GONE)
     last = await store.last_change(GONE)
@@ -115,6 +125,9 @@ async def test_an_app_goes_only_once_its_removal_has_begun(store: Store) -> None
     assert await add_accounts(store, GONE, "ann") == [1]
 
 
+@pytest.mark.evidence(
+    "from the first moment nobody may use it, and what was let in before goes too",
+)
 async def test_an_app_stays_while_anything_of_it_is_left(store: Store) -> None:
     await store.update_app(GONE, _begin)
     await empty(store)
@@ -127,6 +140,11 @@ async def test_an_app_stays_while_anything_of_it_is_left(store: Store) -> None:
     assert await store.apps() == [OTHER]
 
 
+@pytest.mark.evidence(
+    "a removal goes in bounded steps, and on after a kill",
+    topic="Daily verbs",
+    planted="every row of a table in one step",
+)
 async def test_a_step_is_bounded(store: Store) -> None:
     await add_accounts(store, GONE, *(f"name{number}" for number in range(130)))
     await store.update_app(GONE, _begin)
@@ -134,6 +152,11 @@ async def test_a_step_is_bounded(store: Store) -> None:
     assert [step.accounts for step in steps if step.accounts] == [50, 50, 30]
 
 
+@pytest.mark.evidence(
+    "every table of the database is emptied of it, also one that is added tomorrow",
+    topic="Daily verbs",
+    planted="the vendors' names of messages left out",
+)
 async def test_every_table_is_emptied(tmp_path: Path) -> None:
     """Also one that is added tomorrow: it has to be named where rows are removed, or kept."""
     async with AsyncExitStack() as stack:
@@ -162,6 +185,7 @@ def filled(database: apsw.Connection, tables: list[str]) -> set[str]:
     return {name for name in tables if database.execute(look.format(name)).fetchall()}
 
 
+@pytest.mark.evidence("a removal goes in bounded steps, and on after a kill")
 async def test_a_removal_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     for is_first in (True, False):
         async with AsyncExitStack() as stack:

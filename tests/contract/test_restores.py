@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
+import pytest
 from pyroaring import BitMap
 
 from tests.contract.rows import add_accounts, add_task, lease, new_job
@@ -24,6 +25,7 @@ async def test_a_store_that_was_never_restored_says_so(store: Store) -> None:
     assert await store.end_hold(partial(msgspec.structs.replace, state="settled")) is None
 
 
+@pytest.mark.evidence("no number of the lost time is given again")
 async def test_every_counter_goes_on_above_the_gap(store: Store, clock: ManualClock) -> None:
     known = {9: dict.fromkeys(GAPS, 7)}
     await store.begin_generation(begin_generation(clock.now(), clock.now(), known=known))
@@ -39,6 +41,12 @@ async def test_every_counter_goes_on_above_the_gap(store: Store, clock: ManualCl
     assert seen[0].numbers[9] == {noun: 7 + gap for noun, gap in GAPS.items()}
 
 
+@pytest.mark.evidence(
+    "no number of the lost time is given again",
+    topic="Backup and restore",
+    planted="counters of the memory store added to themselves; numbers of the later history"
+    " not asked for; apps that it alone has left out",
+)
 async def test_numbers_go_on_above_the_gap(store: Store, clock: ManualClock) -> None:
     assert await add_accounts(store, 1, "ann") == [1]
     await add_task(store, 1, text="a")
@@ -49,6 +57,11 @@ async def test_numbers_go_on_above_the_gap(store: Store, clock: ManualClock) -> 
     assert await add_accounts(store, 2, "cid") == [GAPS["account"] + 1]
 
 
+@pytest.mark.evidence(
+    "leases and snapshots of the lost time count no more",
+    topic="Backup and restore",
+    planted="leases left; marks left",
+)
 async def test_leases_of_the_time_of_the_backup_are_nobodys(
     store: Store, clock: ManualClock
 ) -> None:
@@ -60,6 +73,7 @@ async def test_leases_of_the_time_of_the_backup_are_nobodys(
     assert again.number == before.number
 
 
+@pytest.mark.evidence("leases and snapshots of the lost time count no more")
 async def test_marks_of_snapshots_are_of_another_history(store: Store, clock: ManualClock) -> None:
     await store.mark_snapshot(1, b"mark", 0, b"")
     assert await store.marked_position(1, b"mark") == 0

@@ -69,6 +69,9 @@ def test_nothing_is_saved_for_one_device(vendor: ListVendor) -> None:
     assert outcomes(receipts) == [Outcome.ACCEPTED]
 
 
+@pytest.mark.evidence(
+    "a save reaches nobody: what goes wrong in it is no doubt and no device's fault",
+)
 @each_saver
 def test_a_list_without_a_saved_message_saves_it_first(vendor: ListVendor) -> None:
     accepted = kit_of(vendor).accepted
@@ -82,6 +85,12 @@ def test_a_list_without_a_saved_message_saves_it_first(vendor: ListVendor) -> No
     assert outcomes(receipts) == [Outcome.ACCEPTED] * 2
 
 
+@pytest.mark.evidence(
+    "a save reaches nobody: what goes wrong in it is no doubt and no device's fault",
+    topic="Vendors",
+    planted="a recall told as unsent; an unreadable save left in doubt; what was prepared "
+    "saved again",
+)
 @pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), REFUSED)
 def test_a_message_that_is_not_saved_reaches_nobody(
     vendor: ListVendor, status: int, reason: str, outcome: Outcome
@@ -95,6 +104,9 @@ def test_a_message_that_is_not_saved_reaches_nobody(
     assert outcomes(receipts) == [outcome] * 2
 
 
+@pytest.mark.evidence(
+    "a save reaches nobody: what goes wrong in it is no doubt and no device's fault",
+)
 @each_saver
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"<html>", b"\xff"])
 @pytest.mark.parametrize("status", [200, 502])
@@ -117,6 +129,9 @@ def test_a_stale_token_is_the_drivers_business(
         assert caught.value.code == (reason or str(status))
 
 
+@pytest.mark.evidence(
+    "a save reaches nobody: what goes wrong in it is no doubt and no device's fault",
+)
 @each_saver
 def test_a_save_that_brings_no_answer_leaves_no_doubt(vendor: ListVendor) -> None:
     talk = delivering(vendor, unsaved(vendor, 2))
@@ -126,6 +141,9 @@ def test_a_save_that_brings_no_answer_leaves_no_doubt(vendor: ListVendor) -> Non
     assert outcomes(end.value.value) == [Outcome.UNSENT] * 2
 
 
+@pytest.mark.evidence(
+    "a save reaches nobody: what goes wrong in it is no doubt and no device's fault",
+)
 @each_saver
 def test_a_recall_during_a_save_stays_one(vendor: ListVendor) -> None:
     talk = delivering(vendor, unsaved(vendor, 2))

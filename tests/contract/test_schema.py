@@ -54,6 +54,11 @@ def test_a_database_says_its_schema_and_who_may_write(connection: apsw.Connectio
     assert least == 5
 
 
+@pytest.mark.evidence(
+    "a database that a newer release changed is written only where that release allows it",
+    topic="The data folder",
+    planted="`least_reader` not compared; a contracting file that does not raise it",
+)
 def test_a_step_that_only_adds_runs_under_this_release(
     connection: apsw.Connection, tmp_path: Path
 ) -> None:
@@ -63,6 +68,9 @@ def test_a_step_that_only_adds_runs_under_this_release(
     assert said(connection) == (NEXT, 5, NEXT)
 
 
+@pytest.mark.evidence(
+    "a database that a newer release changed is written only where that release allows it",
+)
 def test_a_step_that_contracts_is_refused_by_this_release_and_says_why(
     connection: apsw.Connection, tmp_path: Path
 ) -> None:

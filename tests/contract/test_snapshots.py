@@ -31,6 +31,7 @@ async def test_what_was_saved_is_loaded(snapshots: Snapshots) -> None:
     assert await snapshots.load(2) is None
 
 
+@pytest.mark.evidence("a save that ends half way leaves the old snapshot")
 async def test_a_save_changes_some_terms_and_keeps_the_others(snapshots: Snapshots) -> None:
     await snapshots.save(1, taken(7, {0: b"live", 3: b"three", 4: b"four"}), [])
     await snapshots.save(2, taken(1, {0: b"other app"}), [])
@@ -95,6 +96,11 @@ async def test_old_bitmaps_do_not_pile_up(tmp_path: Path) -> None:
     assert len(loaded.bitmaps) == 8
 
 
+@pytest.mark.evidence(
+    "snapshots are whole or not there",
+    topic="Books",
+    planted="checksum not compared",
+)
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
 async def test_a_damaged_snapshot_is_no_snapshot(tmp_path: Path, harm: str) -> None:
     """Every file, damaged in every way: never a wrong bitmap, and the next save is whole."""
@@ -147,6 +153,11 @@ async def test_a_crash_between_segment_and_manifest_leaves_the_old_snapshot(
         assert await FileSnapshots(tmp_path).load(1) == taken(8, {0: b"live", 3: b"again"})
 
 
+@pytest.mark.evidence(
+    "a save that ends half way leaves the old snapshot",
+    topic="Books",
+    planted="old segments swept before the new manifest; terms that are gone kept",
+)
 async def test_a_save_that_ends_half_way_leaves_the_old_snapshot(tmp_path: Path) -> None:
     """Nothing of the old one goes before the new manifest is in its place."""
     snapshots = FileSnapshots(tmp_path)

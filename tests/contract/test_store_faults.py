@@ -54,6 +54,11 @@ async def set_pages(store: SqliteStore, pages: int) -> None:
     await store._writer.write(Rank.CALL, 1, work)
 
 
+@pytest.mark.evidence(
+    "full disk and held lock: refused, nothing changed, goes on",
+    topic="Books",
+    planted="futures resolved before the commit; a commit that failed told as done",
+)
 async def test_a_full_disk_refuses_and_space_makes_it_go_on(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await add_app(store, 1)
@@ -109,6 +114,7 @@ async def test_a_step_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
         assert fine
 
 
+@pytest.mark.evidence("full disk and held lock: refused, nothing changed, goes on")
 async def test_a_held_write_lock_refuses_and_its_end_makes_it_go_on(tmp_path: Path) -> None:
     async with opened(tmp_path, busy_s=0.05) as store:
         await add_app(store, 1)
@@ -185,6 +191,11 @@ async def found(folder: Path, answered: set[str], refused: set[str]) -> None:
         assert not names & refused
 
 
+@pytest.mark.evidence(
+    "every write and sync may fail",
+    topic="Books",
+    planted="a commit whose sync failed left in the log, to be found by the next recovery",
+)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_each_write_and_sync_may_fail(tmp_path: Path) -> None:
@@ -207,6 +218,7 @@ async def test_each_write_and_sync_may_fail(tmp_path: Path) -> None:
     assert met > 20
 
 
+@pytest.mark.evidence("one process opens a folder", topic="Books", planted="the lock not taken")
 async def test_only_one_process_opens_the_folder(tmp_path: Path) -> None:
     code = (
         "import asyncio, pathlib, sys\n"
@@ -254,6 +266,11 @@ async def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> 
         assert await add_accounts(store, 1, "bob") == [3]
 
 
+@pytest.mark.evidence(
+    "urgent work overtakes pages of fanout, and pages get their turn",
+    topic="Books",
+    planted="the ranks reversed; no turn kept for pages",
+)
 async def test_urgent_steps_overtake_pages(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await add_app(store, 1)
@@ -278,6 +295,7 @@ async def test_urgent_steps_overtake_pages(tmp_path: Path) -> None:
         assert order == ["first", "CALL", "CALL", "SEND", "BULK", "BULK"]
 
 
+@pytest.mark.evidence("urgent work overtakes pages of fanout, and pages get their turn")
 async def test_pages_get_a_turn_although_calls_never_stop(tmp_path: Path) -> None:
     """Each call fills a commit of its own, and all of them wait before the page does."""
     order: list[str] = []
@@ -367,6 +385,9 @@ async def test_reads_see_every_write_answered_before(tmp_path: Path) -> None:
         await asyncio.gather(*(tag(f"name{number}") for number in range(8)))
 
 
+@pytest.mark.evidence(
+    "`/readyz` is 503 with the reason while nothing can be written, and heals by itself",
+)
 async def test_whoever_asks_is_told_why_nothing_can_be_written_until_it_can(
     tmp_path: Path,
 ) -> None:
@@ -387,6 +408,9 @@ async def test_whoever_asks_is_told_why_nothing_can_be_written_until_it_can(
         assert "tocsin_store_failing 0.0" in metrics.render().decode()
 
 
+@pytest.mark.evidence(
+    "`/readyz` is 503 with the reason while nothing can be written, and heals by itself",
+)
 async def test_asking_finds_out_at_most_once_a_second_that_it_can(tmp_path: Path) -> None:
     clock = ManualClock()
     async with AsyncExitStack() as stack:

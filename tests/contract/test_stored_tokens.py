@@ -92,6 +92,13 @@ async def tokens_of(store: Store) -> dict[str, str | None]:
     return {name: it.route.token if it.route else None for name, it in devices.items()}
 
 
+@pytest.mark.evidence(
+    "stored tokens of an earlier release are normalised before anything is served; the "
+    "newest registration keeps a doubled one",
+    topic="Books",
+    planted="the oldest registration kept; an impossible token kept; the step left out of "
+    "the start",
+)
 async def test_each_token_has_one_spelling_and_one_device(folder: Path) -> None:
     async with AsyncExitStack() as stack:
         store = await opened(folder, stack)
@@ -127,6 +134,11 @@ async def test_it_is_done_once_and_told(folder: Path) -> None:
         assert await normalise_stored_tokens(store, normal_route) == Normalised()
 
 
+@pytest.mark.evidence(
+    "that step goes on where it was stopped, and finds what an earlier release writes later",
+    topic="Books",
+    planted="only rows that were never looked at searched for",
+)
 @pytest.mark.parametrize("page", [1, 4])
 async def test_stopped_at_any_page_it_goes_on_at_the_next_start(folder: Path, page: int) -> None:
     """Each start does one page more than the last one, and is then cut off."""
@@ -163,6 +175,9 @@ async def test_told_to_end_it_leaves_the_rest(folder: Path) -> None:
         assert await store.unchecked(1) == DEVICES - 1 - 6
 
 
+@pytest.mark.evidence(
+    "that step goes on where it was stopped, and finds what an earlier release writes later",
+)
 async def test_what_an_earlier_release_writes_afterwards_is_found_again(folder: Path) -> None:
     """Its statements name their columns, so it can serve the newer folder, and no row is lost."""
     async with AsyncExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from pyroaring import BitMap
 
 from tests.contract.rows import (
@@ -62,6 +63,7 @@ async def test_task_audience_job_and_quota_are_one_step(store: Store) -> None:
     assert (await peek_accept(store, 1)).next_task == 2
 
 
+@pytest.mark.evidence("the same MsgRandom within a second is the same task")
 async def test_the_same_key_finds_the_task_for_one_second(store: Store, clock: ManualClock) -> None:
     task = await add_task(store, 1, dedup="same")
     await clock.advance(0.75)
@@ -242,6 +244,11 @@ async def test_a_living_or_unknown_task_is_not_merged(store: Store) -> None:
     assert await blocks_of(store, 1) == [block(1, 5), block(1, 6)]
 
 
+@pytest.mark.evidence(
+    "ended tasks are forgotten with their books",
+    topic="Books",
+    planted="the task alone deleted",
+)
 async def test_old_ended_tasks_are_forgotten_with_their_books(store: Store) -> None:
     await ended_with_blocks(store)
     await store.append_reports(1, [report(1, 5)])

@@ -125,6 +125,12 @@ ENVIRONMENTS_TOLD = {
 }
 
 
+@pytest.mark.evidence(
+    "a device is one however its token is spelt, for ten vendors, two users and a reinstall",
+    topic="Books",
+    planted="a hello's tokens taken as told; APNs tokens in the case that they came in; the"
+    " identity left out of the key",
+)
 @each_vendor
 async def test_a_token_belongs_to_the_user_who_registered_it_last(
     phones: Phones, vendor: Vendor
@@ -142,6 +148,9 @@ async def test_a_token_belongs_to_the_user_who_registered_it_last(
         had = has
 
 
+@pytest.mark.evidence(
+    "a device is one however its token is spelt, for ten vendors, two users and a reinstall",
+)
 @each_vendor
 async def test_a_reinstalled_app_leaves_no_second_device_behind(
     phones: Phones, vendor: Vendor
@@ -161,6 +170,12 @@ async def test_another_spelling_is_nothing_new(phones: Phones, vendor: Vendor) -
         assert again.device == install.device
 
 
+@pytest.mark.evidence(
+    "a token that no device can have is refused and changes nothing",
+    topic="Books",
+    planted="APNs tokens of any length; commas let into the tokens of vendors that take "
+    "lists as text",
+)
 @each_vendor
 async def test_a_token_that_cannot_be_is_refused_and_changes_nothing(
     phones: Phones, vendor: Vendor
@@ -176,6 +191,11 @@ async def test_a_token_that_cannot_be_is_refused_and_changes_nothing(
     assert await phones.store.accounts(APP, ["bob"]) == [None]
 
 
+@pytest.mark.evidence(
+    "new keys of a browser's endpoint replace the old ones",
+    topic="Books",
+    planted="no identity for a subscription",
+)
 @pytest.mark.parametrize("vendor", [it for it in VENDORS if it.NAME == "webpush"], ids=["webpush"])
 async def test_new_keys_of_an_endpoint_replace_the_old_ones(phones: Phones, vendor: Vendor) -> None:
     old = kit_of(vendor).spellings[0]

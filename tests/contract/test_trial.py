@@ -73,6 +73,11 @@ class Office:
         return list(self.sandbox.log.entries())
 
 
+@pytest.mark.evidence(
+    "a check tells good, wrong, refused and unclear apart, and reaches nobody",
+    topic="Credentials",
+    planted="an expired authority told as good; a hint under another code",
+)
 @each_vendor
 async def test_a_good_credential_is_told_so_and_reaches_nobody(vendor: AnyVendor) -> None:
     office = Office()
@@ -87,6 +92,7 @@ async def test_a_good_credential_is_told_so_and_reaches_nobody(vendor: AnyVendor
     assert (trial.said == "") != (vendor.NAME == "webpush") or vendor.NOBODY
 
 
+@pytest.mark.evidence("a check tells good, wrong, refused and unclear apart, and reaches nobody")
 @each_wrong
 async def test_a_wrong_one_is_told_so_with_what_to_do(vendor: AnyVendor) -> None:
     wrong = kit_of(vendor).wrong or {}
@@ -97,6 +103,7 @@ async def test_a_wrong_one_is_told_so_with_what_to_do(vendor: AnyVendor) -> None
     assert not [value for value in wrong.values() if value in trial.said]
 
 
+@pytest.mark.evidence("a check tells good, wrong, refused and unclear apart, and reaches nobody")
 @each_vendor
 async def test_a_vendor_that_cannot_be_asked_leaves_it_open(vendor: AnyVendor) -> None:
     if not vendor.NOBODY:
@@ -114,6 +121,12 @@ async def test_a_trial_leaves_no_trace_in_the_services_own_figures() -> None:
     assert b'channel="huawei"' not in office.metrics.render()
 
 
+@pytest.mark.evidence(
+    "Apple sees one token of a key over checks, changes, apps and restarts",
+    topic="Credentials",
+    planted="a check's token its own; the bundle ID part of what a token is made of; "
+    "nothing saved; nothing sealed anew; a refused token replaced at once",
+)
 async def test_checks_and_the_channel_show_apple_one_token() -> None:
     """Case 17: two checks, and then every push was refused for minutes."""
     office = Office()
@@ -138,6 +151,11 @@ async def test_checks_and_the_channel_show_apple_one_token() -> None:
         await one.close()
 
 
+@pytest.mark.evidence(
+    "it is a test where the vendor has tests",
+    topic="Credentials",
+    planted="Honor's mark left out; FCM's made-up token in place of a topic",
+)
 @each_vendor
 def test_a_trial_is_a_test_where_the_vendor_has_tests(vendor: AnyVendor) -> None:
     said = set()
@@ -179,6 +197,11 @@ def test_the_vendors_own_hint_comes_before_the_general_one() -> None:
     assert advice(oppo, Outcome.ACCEPTED, "0", "") == ""
 
 
+@pytest.mark.evidence(
+    "… with an alarm and a line that says what to fix",
+    topic="Trouble, vendor by vendor",
+    planted="the line left out; a hint under a code that nobody says",
+)
 @each_wrong
 async def test_a_refused_credential_raises_an_alarm_and_a_line_that_says_what_to_fix(
     vendor: AnyVendor,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+import pytest
 
 from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
@@ -31,6 +32,11 @@ def calls() -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+@pytest.mark.evidence(
+    "the calls and frames that docs/clients.md prints work as printed",
+    topic="Clients",
+    planted="`wait_s` as text; a comma left out of the hello",
+)
 async def test_the_first_push_in_three_calls() -> None:
     register, poll, report = calls()
     async with serving() as served, aiohttp.ClientSession() as session:
@@ -62,6 +68,7 @@ async def test_the_first_push_in_three_calls() -> None:
         assert await served.rig.booked(task, Stage.REACHED) == {number}
 
 
+@pytest.mark.evidence("the calls and frames that docs/clients.md prints work as printed")
 def test_each_frame_that_the_page_shows_is_one() -> None:
     shown = re.findall(r"^(\{\"type\":.+?\})$", PAGE, re.MULTILINE | re.DOTALL)
     shown += re.findall(r"`(\{\"type\":[^`]+)`", PAGE)

@@ -116,6 +116,13 @@ def port() -> Iterator[int]:
         yield kept.getsockname()[1]
 
 
+@pytest.mark.evidence(
+    "a client written from it alone registers, shows, acks, clicks, comes back after "
+    "`drain` as the same device, and ends where it must",
+    topic="Clients",
+    planted="no ack; `after_s` not obeyed; a mended code mended for ever; the identity not "
+    "forgotten",
+)
 async def test_a_client_written_from_the_page_lives_through_it_all(
     tmp_path: Path, port: int
 ) -> None:
@@ -149,6 +156,11 @@ async def test_a_client_written_from_the_page_lives_through_it_all(
         await process.stop()
 
 
+@pytest.mark.evidence(
+    "what that client says passes the published schema",
+    topic="Clients",
+    planted="`known` left out",
+)
 async def test_what_the_client_says_passes_the_published_schema() -> None:
     door = Door()
     door.refusal = {"type": "error", "code": 91000, "info": "for the tests"}

@@ -48,6 +48,13 @@ async def ledger(admin: Client, task_id: str, **wanted: int) -> None:
                 return
 
 
+@pytest.mark.evidence(
+    "in a real browser (Chromium 156) two tabs are one device, another takes over, and the "
+    "service worker shows and reports a push after the last is closed",
+    topic="Clients",
+    planted="no lock; a push or a click not told to the other tab; a value not written to "
+    "IndexedDB; the page's origin not named",
+)
 async def test_two_tabs_are_one_device_and_a_push_comes_when_they_are_closed(
     tmp_path: Path,
 ) -> None:

@@ -74,6 +74,13 @@ def report(stage: str, task_id: str = ID) -> dict[str, Any]:
     return {**PROOF, "task_id": task_id, "stage": stage, "channel": "webpush"}
 
 
+@pytest.mark.evidence(
+    "the example's service worker shows what the channel sends under the push's id, once, "
+    "and reports arrival and click",
+    topic="Clients",
+    planted="the channel's tag kept; the replaced one left on the screen; the declarative "
+    "form not read; a copy always shown",
+)
 @pytest.mark.parametrize("form", ["worker", "declarative"])
 async def test_a_push_is_shown_and_its_arrival_and_click_are_reported(form: str) -> None:
     said = sent(form=form, url="https://example.com/orders")
@@ -100,6 +107,10 @@ async def test_a_push_is_shown_and_its_arrival_and_click_are_reported(form: str)
     )
 
 
+@pytest.mark.evidence(
+    "the example's service worker shows what the channel sends under the push's id, once, "
+    "and reports arrival and click",
+)
 async def test_a_copy_takes_the_first_ones_place_and_an_overwrite_takes_it_off() -> None:
     copies = await run(push(sent()), push(sent()))
     assert len(copies["screen"]) == 1
@@ -108,6 +119,10 @@ async def test_a_copy_takes_the_first_ones_place_and_an_overwrite_takes_it_off()
     assert [it["tag"] for it in replaced["screen"]] == [ID + OVERWRITE_SUFFIX]
 
 
+@pytest.mark.evidence(
+    "the example's service worker shows what the channel sends under the push's id, once, "
+    "and reports arrival and click",
+)
 async def test_what_a_visible_page_has_shown_is_not_shown_again_but_reported() -> None:
     known = {"shown": [ID]}
     seen = await run(push(sent()), tabs=("visible",), kept=known)
@@ -115,6 +130,11 @@ async def test_what_a_visible_page_has_shown_is_not_shown_again_but_reported() -
     assert (await run(push(sent()), tabs=("hidden",), kept=known))["shown"] == 1
 
 
+@pytest.mark.evidence(
+    "a report without an answer is made again",
+    topic="Clients",
+    planted="91000 taken for an answer",
+)
 async def test_a_report_without_an_answer_is_made_with_the_next() -> None:
     one, other = sent("1_2_3_4_6"), sent()
     for failed in ("down", {"ErrorCode": 91000}):

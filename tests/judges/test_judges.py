@@ -82,6 +82,17 @@ def shown_on(here: Court, vendor: str, token: str) -> list[tuple[str, str]]:
 # APNs
 
 
+@pytest.mark.evidence(
+    "what senders of APNs send is understood, and they understand its refusals: aioapns "
+    "4.0, @parse/node-apn 8.1, apns2 12.2 (Node)",
+    topic="Foreign judges",
+    planted=None,
+)
+@pytest.mark.evidence("our requests are the judges' but for what is explained")
+@pytest.mark.evidence(
+    "tests hold with nginx, redis-server and Node present or absent (`.ci/run` runs them at"
+    " both ends)",
+)
 @pytest.mark.parametrize("judge", APNS, ids=named)
 async def test_apns(judge: Judge, tmp_path: Path) -> None:
     async with court(tmp_path, judge) as here:
@@ -125,6 +136,18 @@ APNS_BODY: dict[str, tuple[Any, Any]] = {"id": (SOME, None), "task_id": (SOME, N
 # FCM
 
 
+@pytest.mark.evidence(
+    "what senders of FCM send is understood, and they understand its refusals: "
+    "firebase-admin 7.7 (Python) and 13.10 (Node), each over HTTP/1.1 and HTTP/2; "
+    "async-firebase 6.4; pyfcm 2.1",
+    topic="Foreign judges",
+    planted=None,
+)
+@pytest.mark.evidence(
+    "our requests are the judges' but for what is explained",
+    topic="Foreign judges",
+    planted="`ttl` without its unit; `apns-collapse-id` left out",
+)
 @pytest.mark.parametrize("judge", FCM, ids=named)
 async def test_fcm(judge: Judge, tmp_path: Path) -> None:
     async with court(tmp_path, judge) as here:
@@ -199,6 +222,12 @@ def assertion_of(here: Court, *, first: bool) -> dict[str, Any]:
 # Web Push
 
 
+@pytest.mark.evidence(
+    "what senders of Web Push send is understood, and they understand its refusals: "
+    "pywebpush 2.5 by requests and by aiohttp, web-push 3.6 (Node)",
+    topic="Foreign judges",
+    planted=None,
+)
 @pytest.mark.parametrize("judge", WEBPUSH, ids=named)
 async def test_webpush(judge: Judge, tmp_path: Path) -> None:
     async with court(tmp_path, judge) as here:
@@ -244,6 +273,12 @@ def sealed_form(body: bytes) -> tuple[int, int]:
 # Huawei
 
 
+@pytest.mark.evidence(
+    "what senders of Huawei send is understood, and they understand its refusals: hpa 1.0, "
+    "Huawei's own",
+    topic="Foreign judges",
+    planted=None,
+)
 @pytest.mark.parametrize("judge", HUAWEI, ids=named)
 async def test_huawei(judge: Judge, tmp_path: Path) -> None:
     async with court(tmp_path, judge) as here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tests.sim.checkers import books_add_up, has_ended
 from tests.sim.vendor import PlainChannel
@@ -79,6 +80,11 @@ async def phone(world: World, number: int) -> Device:
     return device
 
 
+@pytest.mark.evidence(
+    "a call whose VoIP token has died rings as an ordinary push",
+    topic="Vendors",
+    planted="the dead token kept; Apple's file not naming it",
+)
 async def test_a_call_whose_token_has_died_rings_as_an_ordinary_push() -> None:
     world, apple = await world_with("voip-2")
     task = await world.push(apple=CALL)
@@ -94,6 +100,7 @@ async def test_a_call_whose_token_has_died_rings_as_an_ordinary_push() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("a call whose VoIP token has died rings as an ordinary push")
 async def test_a_live_activitys_dead_token_is_dropped_alone() -> None:
     world, _ = await world_with("live-2")
     task = await world.push(apple=ACTIVITY)
@@ -105,6 +112,7 @@ async def test_a_live_activitys_dead_token_is_dropped_alone() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("a Live Activity is started by the token of its type, which dies alone")
 async def test_a_live_activity_starts_by_the_token_of_its_type_which_dies_alone() -> None:
     world, apple = await world_with("start-2")
     task = await world.push(apple=START)

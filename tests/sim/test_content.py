@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tests.sim.vendor import PlainChannel, Trouble
 from tests.sim.world import APP, World
@@ -35,6 +36,11 @@ class Listening(PlainChannel):
         return await super().deliver(batch, gate)
 
 
+@pytest.mark.evidence(
+    "a badge is decided once",
+    topic="Channels and sandbox",
+    planted="one more with each try",
+)
 async def test_a_badge_is_added_once_however_often_the_send_is_tried() -> None:
     world = await World(trouble=Trouble(server_error=0.6)).open()
     channel = world.channels.plain = Listening(world.vendor, replaces=True)
@@ -51,6 +57,7 @@ async def test_a_badge_is_added_once_however_often_the_send_is_tried() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("set beats add", topic="Vendors", planted="added to what was set")
 async def test_set_beats_add_and_a_push_alone_counts_nothing() -> None:
     world = await World().open()
     await world.people(1)
@@ -67,6 +74,12 @@ async def test_set_beats_add_and_a_push_alone_counts_nothing() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "a device gets its language",
+    topic="Channels and sandbox",
+    planted="the message's own text for all; subtags not dropped; the script not looked at;"
+    " the region not looked at",
+)
 async def test_devices_of_one_language_travel_together() -> None:
     world = await World().open()
     await world.people(10)
@@ -93,6 +106,7 @@ async def test_a_device_that_comes_by_a_token_later_is_counted_for_its_badge_too
     await world.close()
 
 
+@pytest.mark.evidence("an iPhone behind FCM gets Apple's part, and a repeat replaces there too")
 async def test_a_delivery_says_what_its_device_is() -> None:
     world = await World().open()
     channel = world.channels.plain = Listening(world.vendor, replaces=True)
@@ -112,6 +126,7 @@ async def test_a_delivery_says_what_its_device_is() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("an id is made where the vendor is told one")
 async def test_an_id_is_the_same_in_every_attempt_and_made_only_where_it_is_told() -> None:
     world = await World(trouble=Trouble(server_error=0.6)).open()
     channel = world.channels.plain = Listening(world.vendor, replaces=True)

@@ -10,6 +10,12 @@ from tocsin.domain.outcome import DEAD_BATCH_MIN
 PUSHES = 20
 
 
+@pytest.mark.evidence(
+    "pushes to one account each empty no book either",
+    topic="Trouble, vendor by vendor",
+    planted="answers always believed; dead tokens of answers not counted, nor those beside "
+    "the route; counted against receipts too",
+)
 @pytest.mark.parametrize("vendor", ["fcm", "huawei", "harmony"])
 async def test_another_apps_credential_empties_no_book_one_push_at_a_time(vendor: str) -> None:
     """These vendors say of such a device what they say of one that is gone."""
@@ -23,6 +29,7 @@ async def test_another_apps_credential_empties_no_book_one_push_at_a_time(vendor
     assert works.metrics.value("alarms", credential=f"7:{works.numbers[vendor]}") > 0
 
 
+@pytest.mark.evidence("pushes to one account each empty no book either")
 async def test_tokens_that_die_among_living_ones_are_dropped_one_push_at_a_time() -> None:
     works = await Works().open({"fcm": PUSHES})
     dead = works.sandbox.tokens("fcm", 0, PUSHES)[4::7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tests.sim.checkers import has_ended
 from tests.sim.vendor import PlainChannel, Trouble
@@ -12,6 +13,11 @@ from tocsin.pipeline.accept import PushAsk
 from tocsin.pipeline.dispatch import Pace
 
 
+@pytest.mark.evidence(
+    "urgent work finds a place where bulk fills the worker",
+    topic="The laws",
+    planted="no places kept",
+)
 async def test_an_urgent_push_finds_a_place_where_bulk_fills_the_worker() -> None:
     world = await World().open()
     world.pace = Pace(jobs_max=8, queue_jobs_max=99, lane_jobs_max=99)
@@ -30,6 +36,11 @@ async def test_an_urgent_push_finds_a_place_where_bulk_fills_the_worker() -> Non
     await world.close()
 
 
+@pytest.mark.evidence(
+    "a push without a life has its one try",
+    topic="The laws",
+    planted="tried like any other push",
+)
 async def test_a_push_without_a_life_is_tried_once_and_not_before_its_turn() -> None:
     """MsgLifeTime 0: connected now, plus one vendor try; being held back is no try."""
     world = await World(trouble=Trouble(server_error=1.0)).open()

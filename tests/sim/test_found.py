@@ -11,6 +11,7 @@ FOUND = {
 }
 
 
+@pytest.mark.evidence("all of them in random worlds")
 @pytest.mark.parametrize("seed", FOUND)
 async def test_what_a_seed_once_found_stays_mended(seed: int) -> None:
     await rests(seed)

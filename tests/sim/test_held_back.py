@@ -39,6 +39,11 @@ async def held_back(vendor: str, trouble: dict[str, Any]) -> Works:
     return works
 
 
+@pytest.mark.evidence(
+    "recalled and expired pushes behind a held credential are settled at once",
+    topic="A push outlives every outage",
+    planted="ended jobs not leased",
+)
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
 @pytest.mark.parametrize("vendor", ["huawei", "fcm"])
 async def test_a_recalled_push_is_settled_at_once(vendor: str, trouble: dict[str, Any]) -> None:
@@ -57,6 +62,7 @@ async def test_a_recalled_push_is_settled_at_once(vendor: str, trouble: dict[str
     assert works.http.requests[vendor] <= requests + 1, "but for a push to nobody"
 
 
+@pytest.mark.evidence("recalled and expired pushes behind a held credential are settled at once")
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
 async def test_a_push_expires_when_its_life_ends(trouble: dict[str, Any]) -> None:
     works = await held_back("huawei", trouble)
@@ -68,6 +74,11 @@ async def test_a_push_expires_when_its_life_ends(trouble: dict[str, Any]) -> Non
     assert told == {("-10", True)}, "nobody was tried, and the books say why"
 
 
+@pytest.mark.evidence(
+    "a credential that was put right sends at once",
+    topic="A push outlives every outage",
+    planted="a new driver that tells nobody",
+)
 async def test_a_credential_that_was_put_right_sends_at_once() -> None:
     """A new version has a way of its own, and whoever waited for the old one is woken."""
     works = await Works().open({"apns": COUNT}, changed={"apns": {"key_id": "WRONGKEY99"}})
@@ -82,6 +93,9 @@ async def test_a_credential_that_was_put_right_sends_at_once() -> None:
     assert (await works.ledger(number)).states["sent"] == COUNT
 
 
+@pytest.mark.evidence(
+    "at most four repeats over all causes, each later than the former, five showings at most",
+)
 async def test_every_answer_is_lost_and_every_push_is_taken() -> None:
     """Nobody is shown a push more than five times, and the devices end in doubt."""
     works = await Works().open({"apns": 3})

@@ -15,6 +15,11 @@ from tocsin.errors import StoreError
 from tocsin.ports import Gate
 
 
+@pytest.mark.evidence(
+    "1 state and job together",
+    topic="The laws",
+    planted="accept without its first job",
+)
 @pytest.mark.parametrize("nth", range(1, 14))
 async def test_law_1_state_and_the_job_that_follows_are_written_together(nth: int) -> None:
     """Fail the n-th write, for every n: the push was refused, or it ends with its books right."""
@@ -37,6 +42,11 @@ async def test_law_1_state_and_the_job_that_follows_are_written_together(nth: in
     await world.close()
 
 
+@pytest.mark.evidence(
+    "2 safe to run twice",
+    topic="The laws",
+    planted="no `repeated` block; a begun job resent where nothing replaces",
+)
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_law_2_every_stage_is_safe_to_run_twice(replaces: bool) -> None:
     """Kill the worker again and again: duplicates only where the books say so, nothing lost."""
@@ -55,6 +65,11 @@ async def test_law_2_every_stage_is_safe_to_run_twice(replaces: bool) -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "a dead letter ends",
+    topic="The laws",
+    planted="the bound on generations removed",
+)
 async def test_a_job_that_breaks_every_worker_becomes_a_dead_letter() -> None:
     world = await World(lease_s=1).open()
     await world.people(3)
@@ -76,6 +91,7 @@ class BrokenChannel(PlainChannel):
         raise RuntimeError("planted")
 
 
+@pytest.mark.evidence("3 conservation", topic="The laws", planted="the follow-up job dropped")
 async def test_law_3_the_books_add_up_at_every_moment() -> None:
     trouble = Trouble(lost_answer=0.1, server_error=0.2, throttled=0.1, refused_connection=0.1)
     world = await World(trouble=trouble).open()
@@ -91,6 +107,11 @@ async def test_law_3_the_books_add_up_at_every_moment() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "4 in doubt is a state",
+    topic="The laws",
+    planted="unknown settled as failed",
+)
 async def test_law_4_an_answer_that_never_came_is_doubt_and_an_ack_ends_it() -> None:
     world = await World(trouble=Trouble(lost_answer=1.0), replaces=False).open()
     await world.people(5)
@@ -110,6 +131,11 @@ async def test_law_4_an_answer_that_never_came_is_doubt_and_an_ack_ends_it() -> 
     await world.close()
 
 
+@pytest.mark.evidence(
+    "5 recall within a second",
+    topic="The laws",
+    planted="a copy of the recall set used for 5 s",
+)
 async def test_law_5_after_a_recall_is_answered_nothing_begins_later_than_a_second() -> None:
     """Eight dispatchers in the middle of a push, judged by the order in the vendor's log."""
     world = await World().open()
@@ -131,6 +157,11 @@ async def test_law_5_after_a_recall_is_answered_nothing_begins_later_than_a_seco
     await world.close()
 
 
+@pytest.mark.evidence(
+    "5 the overwrite",
+    topic="The laws",
+    planted="in doubt left out; sent to who got the push over a connection alone",
+)
 async def test_law_5_the_overwrite_goes_to_whoever_may_have_got_the_push() -> None:
     world = await World(trouble=Trouble(lost_answer=0.2), replaces=False).open()
     world.vendor.latency_s = 0.4
@@ -153,6 +184,11 @@ async def test_law_5_the_overwrite_goes_to_whoever_may_have_got_the_push() -> No
     await world.close()
 
 
+@pytest.mark.evidence(
+    "6 dead tokens on evidence",
+    topic="The laws",
+    planted="the epoch not compared; accused batches deleting",
+)
 async def test_law_6_a_dead_token_is_dropped_only_if_it_is_still_the_one() -> None:
     world = await World(trouble=Trouble(dead=frozenset({"token-u1", "token-u2"}))).open()
     world.vendor.latency_s = 0.5
@@ -174,6 +210,12 @@ async def test_law_6_a_dead_token_is_dropped_only_if_it_is_still_the_one() -> No
     await world.close()
 
 
+@pytest.mark.evidence("6 dead tokens on evidence")
+@pytest.mark.evidence(
+    "a batch that looks mostly dead by codes that a wrong credential yields, too, deletes nothing",
+    topic="Trouble, vendor by vendor",
+    planted="accused batches deleting",
+)
 async def test_law_6_what_a_wrong_credential_yields_too_accuses_us_and_deletes_nothing() -> None:
     alien = frozenset(f"token-u{number}" for number in range(1, 100))
     world = await World(trouble=Trouble(alien=alien)).open()
@@ -204,6 +246,11 @@ async def routes(world: World, count: int) -> int:
     return sum(1 for device in found if device is not None and device.route is not None)
 
 
+@pytest.mark.evidence(
+    "7 no commit, no request",
+    topic="The laws",
+    planted="the gate not asking whether the store is well",
+)
 async def test_law_7_when_a_commit_fails_no_further_request_begins() -> None:
     world = await World().open()
     world.vendor.latency_s = 0.3

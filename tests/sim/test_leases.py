@@ -20,6 +20,11 @@ class LeapingClock(ManualClock):
         return super().now() + self.leap_s
 
 
+@pytest.mark.evidence(
+    "2 a dispatcher and its own leases",
+    topic="The laws",
+    planted="what is held not extended before more is leased",
+)
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_a_leap_of_the_clock_sends_nothing_twice(replaces: bool) -> None:
     clock = LeapingClock()
@@ -38,6 +43,7 @@ async def test_a_leap_of_the_clock_sends_nothing_twice(replaces: bool) -> None:
     await world.close()
 
 
+@pytest.mark.evidence("2 a dispatcher and its own leases")
 async def test_what_a_vendor_answered_while_the_store_was_sick_is_booked_when_it_is_well() -> None:
     """Longer than a lease, and the settle was refused all the time: still no doubt."""
     world = await World(replaces=False).open()
@@ -55,6 +61,11 @@ async def test_what_a_vendor_answered_while_the_store_was_sick_is_booked_when_it
     await world.close()
 
 
+@pytest.mark.evidence(
+    "2 a dispatcher that is stopped",
+    topic="The laws",
+    planted="its waiting tasks not cancelled",
+)
 async def test_a_dispatcher_that_is_stopped_leaves_no_task_behind() -> None:
     world = await World().open()
     before = asyncio.all_tasks()

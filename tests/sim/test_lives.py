@@ -55,6 +55,12 @@ def kept_until(works: Works, vendor: ListVendor) -> list[float]:
     return [ends_at or 0.0 for it in devices for _, ends_at in it.held]
 
 
+@pytest.mark.evidence(
+    "a list that goes late is kept for no phone longer than its push lives, but for the "
+    "minute that a saved text is used",
+    topic="Vendors",
+    planted="a text used for half an hour; saved anew under the name of the old one",
+)
 @each_list
 @pytest.mark.parametrize(("ttl_s", "late_s"), [(HOUR_S, 1700), (24 * HOUR_S, 14 * HOUR_S)])
 async def test_a_list_that_goes_late_is_kept_no_longer_than_the_push_lives(
@@ -78,6 +84,10 @@ async def test_a_list_that_goes_late_is_kept_no_longer_than_the_push_lives(
     assert max(kept) < ends_at + GRAIN_S.get(vendor.NAME, 1)
 
 
+@pytest.mark.evidence(
+    "a list that goes late is kept for no phone longer than its push lives, but for the "
+    "minute that a saved text is used",
+)
 @each_saver
 async def test_a_saved_text_outlives_its_push_by_a_minute_at_most(
     sandbox: Sandbox, vendor: ListVendor

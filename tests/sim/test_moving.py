@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.sim.checkers import everything
 from tests.sim.world import APP, World
@@ -13,6 +14,11 @@ from tocsin.domain.task import Job, Lane, StepEdit, StepView, StepWant
 from tocsin.pipeline.fanout import Audiences, Fanout
 
 
+@pytest.mark.evidence(
+    "2 a device that changes hands between two pages",
+    topic="The laws",
+    planted="devices of earlier pages planned again",
+)
 async def test_a_device_that_changes_hands_between_two_pages_is_served_once() -> None:
     """Planned for its first user, it would be met again in the page of its second one."""
     world = World()

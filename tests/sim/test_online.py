@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tests.sim.checkers import books_add_up, has_ended
 from tests.sim.world import APP, World
@@ -32,6 +33,11 @@ async def test_a_connected_device_that_acks_gets_no_vendor_leg() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "a lost ack brings the vendor leg after `ack_s`",
+    topic="Online",
+    planted="no vendor job beside the online one",
+)
 async def test_a_lost_ack_brings_the_vendor_leg_after_ack_s() -> None:
     world = await World().open()
     await world.people(3)
@@ -50,6 +56,11 @@ async def test_a_lost_ack_brings_the_vendor_leg_after_ack_s() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "killed between push and ack: the vendor leg goes",
+    topic="Online",
+    planted="as above",
+)
 async def test_killed_between_push_and_ack_the_vendor_leg_still_goes() -> None:
     world = await World(lease_s=2).open()
     await world.people(3)
@@ -116,6 +127,7 @@ async def test_a_device_that_changed_hands_is_shown_nothing() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("user switch: nothing to the wrong person")
 async def test_moved_between_plan_and_dispatch_nothing_is_shown_to_the_wrong_person() -> None:
     world = await World().open()
     names = await world.people(3)
@@ -157,6 +169,7 @@ async def test_a_push_to_a_registration_id_reaches_its_device_whoever_is_logged_
     await world.close()
 
 
+@pytest.mark.evidence("5 the overwrite")
 async def test_a_recall_overwrites_only_what_a_vendor_may_have_shown() -> None:
     world = await World().open()
     await world.people(4)

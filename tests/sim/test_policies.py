@@ -137,6 +137,13 @@ class Push:
         return b"tocsin_alarms_total{" in self.works.metrics.render()
 
 
+@pytest.mark.evidence(
+    "each outcome of each vendor leads to its end: booked once, tried so often, waited for,"
+    " or expired",
+    topic="Channels and sandbox",
+    planted="one try more; the least wait left out, and the vendor's midnight; a dead token"
+    " kept; waiting beyond the push's life",
+)
 @each_outcome(lambda tries: tries == 1)
 async def test_what_is_final_is_booked_at_once_and_never_asked_again(
     sandbox: Sandbox, vendor: AnyVendor, status: int, reason: str
@@ -159,6 +166,10 @@ async def test_what_is_final_is_booked_at_once_and_never_asked_again(
     assert calls[-1:] <= [calls[0] + 1] if calls else push.outcome is Outcome.ACCEPTED
 
 
+@pytest.mark.evidence(
+    "each outcome of each vendor leads to its end: booked once, tried so often, waited for,"
+    " or expired",
+)
 @each_outcome(lambda tries: tries > 1)
 async def test_what_may_pass_is_tried_so_often_and_no_more(
     sandbox: Sandbox, vendor: AnyVendor, status: int, reason: str
@@ -173,6 +184,10 @@ async def test_what_may_pass_is_tried_so_often_and_no_more(
     assert await push.states() == {push.policy.final: push.everybody()}
 
 
+@pytest.mark.evidence(
+    "each outcome of each vendor leads to its end: booked once, tried so often, waited for,"
+    " or expired",
+)
 @each_outcome(lambda tries: tries == 0)
 async def test_what_waits_is_sent_when_the_trouble_is_over(
     sandbox: Sandbox, vendor: AnyVendor, status: int, reason: str
@@ -202,6 +217,10 @@ async def test_what_waits_is_sent_when_the_trouble_is_over(
     assert await push.works.routed(vendor.NAME) == push.tokens(push.everybody())
 
 
+@pytest.mark.evidence(
+    "each outcome of each vendor leads to its end: booked once, tried so often, waited for,"
+    " or expired",
+)
 @each_outcome(lambda tries: tries == 0)
 async def test_what_waits_longer_than_the_push_lives_has_expired(
     sandbox: Sandbox, vendor: AnyVendor, status: int, reason: str

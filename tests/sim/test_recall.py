@@ -39,6 +39,7 @@ async def half_sent(world: World) -> str:
     return task.task_id
 
 
+@pytest.mark.evidence("with nothing to show it is only taken back")
 async def test_with_nothing_to_show_whoever_may_have_it_is_taken_back() -> None:
     world = await World(trouble=Trouble(lost_answer=0.1), replaces=False).open()
     can_take_back(world)
@@ -58,6 +59,11 @@ async def test_with_nothing_to_show_whoever_may_have_it_is_taken_back() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "… and an overwrite with nothing to show is a withdrawal, and no empty notification",
+    topic="Channels and sandbox",
+    planted="the recall's message taken as it is; the push sent after the withdrawal",
+)
 @pytest.mark.parametrize("takes_back", [True, False])
 async def test_an_overwrite_without_anything_shows_nothing_instead(*, takes_back: bool) -> None:
     """It is no empty notification: it withdraws where a vendor can, and else there is none."""
@@ -81,6 +87,11 @@ async def test_where_no_vendor_can_there_is_nothing_to_do() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "whose vendor cannot is told in the books",
+    topic="Recall at the vendors",
+    planted="not told apart from one that can",
+)
 async def test_a_device_of_a_vendor_that_cannot_is_told_in_the_books() -> None:
     """A credential that could was there when the recall was answered, and then was not."""
     world = await World().open()
@@ -96,6 +107,9 @@ async def test_a_device_of_a_vendor_that_cannot_is_told_in_the_books() -> None:
     await world.close()
 
 
+@pytest.mark.evidence(
+    "the names that a push service gave are kept with the settle and end with the message's life",
+)
 @pytest.mark.parametrize("is_shown", [True, False])
 async def test_the_names_that_the_vendor_gave_come_back_with_the_recall(*, is_shown: bool) -> None:
     world = await World().open()
@@ -112,6 +126,10 @@ async def test_the_names_that_the_vendor_gave_come_back_with_the_recall(*, is_sh
     await world.close()
 
 
+@pytest.mark.evidence(
+    "collapse ids are one database's own, kept by restarts and key changes, and every "
+    "vendor's form of them keeps them apart",
+)
 async def test_an_overwrite_comes_under_the_collapse_id_of_what_it_replaces() -> None:
     """It carries the mark of the database, so that no other service's push is replaced."""
     world = await World().open()

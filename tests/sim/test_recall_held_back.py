@@ -18,6 +18,11 @@ TROUBLES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.evidence(
+    "a recall's overwrite reaches the others however long one vendor is held back",
+    topic="Trouble, vendor by vendor",
+    planted="the job that waits counted as one that breaks its workers",
+)
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
 async def test_the_other_vendors_devices_get_the_overwrite_in_the_end(
     trouble: dict[str, Any],

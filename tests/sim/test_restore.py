@@ -51,6 +51,10 @@ async def say(world: World, how: How) -> None:
     assert not hold.is_on
 
 
+@pytest.mark.evidence(
+    "a restored database sends nothing until the word is said; then doubles are those that "
+    "the books name, and the sums hold",
+)
 @pytest.mark.parametrize("moment_s", MOMENTS)
 @pytest.mark.parametrize("replaces", [True, False])
 @pytest.mark.parametrize("is_full", [True, False])
@@ -70,6 +74,10 @@ async def test_a_resumed_push_reaches_everyone_and_owns_up_to_doubles(
     assert sets.states[State.SENT] | sets.states[State.IN_DOUBT] == BitMap(range(1, PEOPLE + 1))
 
 
+@pytest.mark.evidence(
+    "a restored database sends nothing until the word is said; then doubles are those that "
+    "the books name, and the sums hold",
+)
 @pytest.mark.parametrize("moment_s", MOMENTS)
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_a_settled_push_is_sent_to_nobody_any_more(
@@ -90,6 +98,10 @@ async def test_a_settled_push_is_sent_to_nobody_any_more(
     assert ended == BitMap(range(1, PEOPLE + 1))
 
 
+@pytest.mark.evidence(
+    "a restored database sends nothing until the word is said; then doubles are those that "
+    "the books name, and the sums hold",
+)
 async def test_a_settle_that_was_ended_half_way_is_gone_on_with() -> None:
     world, task = await lost_and_restored(0.1, replaces=True, online=0)
     await world.push()

@@ -32,6 +32,10 @@ async def opened(sandbox: Sandbox) -> Works:
     return works
 
 
+@pytest.mark.evidence(
+    "a text that does not fit is shortened on all ten channels, as little as may be, and "
+    "nothing else is",
+)
 async def test_a_text_of_1400_characters_is_shown_by_ten_vendors(sandbox: Sandbox) -> None:
     works = await opened(sandbox)
     task = await works.push(desc=DESC, ext='{"order":77}')
@@ -46,6 +50,7 @@ async def test_a_text_of_1400_characters_is_shown_by_ten_vendors(sandbox: Sandbo
             assert DESC.startswith(shown.body.removesuffix("...")), name
 
 
+@pytest.mark.evidence("… and the books say to whom, after a merge too")
 async def test_who_was_sent_the_whole_text_is_not_marked(sandbox: Sandbox) -> None:
     """Of 300 characters, those vendors take all that count bytes, and Huawei and Honor."""
     works = await opened(sandbox)
@@ -57,6 +62,7 @@ async def test_who_was_sent_the_whole_text_is_not_marked(sandbox: Sandbox) -> No
     assert set(sets.shortened) == named
 
 
+@pytest.mark.evidence("… and the books say to whom, after a merge too")
 async def test_who_was_sent_nothing_is_not_marked_and_a_merge_keeps_the_mark(
     sandbox: Sandbox,
 ) -> None:

@@ -31,6 +31,11 @@ MOMENTS = [round(0.1 * step, 2) for step in range(12)]
 """From before the first job is leased until after the last answer."""
 
 
+@pytest.mark.evidence(
+    "an orderly stop at any moment: no device is served twice, none is in doubt",
+    topic="The laws",
+    planted="answers not awaited; single sends under way given up as after a recall",
+)
 @pytest.mark.parametrize("vendor", NAMES)
 async def test_stopped_at_any_moment_no_device_is_served_twice(vendor: str) -> None:
     """Law 2 for orderly stops: with answers quicker than the drain, no doubt and no repeat."""
@@ -57,6 +62,7 @@ async def test_stopped_at_any_moment_no_device_is_served_twice(vendor: str) -> N
     assert awaited
 
 
+@pytest.mark.evidence("an orderly stop at any moment: no device is served twice, none is in doubt")
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_stopped_again_and_again_no_device_is_served_twice(replaces: bool) -> None:
     world = await World(replaces=replaces).open()
@@ -77,6 +83,12 @@ async def test_stopped_again_and_again_no_device_is_served_twice(replaces: bool)
     await world.close()
 
 
+@pytest.mark.evidence(
+    "while the service stops no request begins, and what has not begun is given back at once",
+    topic="The laws",
+    planted="the gate left open; leased jobs begun all the same; leases taken after the "
+    "stop; a walk carried on to its end",
+)
 async def test_what_has_not_begun_is_given_back_at_once() -> None:
     """Another worker need not wait for a lease to lapse, and no try is counted."""
     world = await World(lease_s=600).open()
@@ -106,6 +118,7 @@ async def test_what_has_not_begun_is_given_back_at_once() -> None:
     await world.close()
 
 
+@pytest.mark.evidence("when the drain ends, only what has no answer is in doubt")
 @pytest.mark.parametrize("replaces", [True, False])
 async def test_after_the_drain_only_what_has_no_answer_is_in_doubt(replaces: bool) -> None:
     """As after a crash: repeated only where a repeat replaces. The answered ones are settled."""
@@ -133,6 +146,7 @@ async def test_after_the_drain_only_what_has_no_answer_is_in_doubt(replaces: boo
     await world.close()
 
 
+@pytest.mark.evidence("when the drain ends, only what has no answer is in doubt")
 async def test_of_a_streamed_job_only_the_unanswered_requests_are_in_doubt() -> None:
     """Its other devices, answered or not begun, are served once."""
     works = Works(latency_s=0.1)
@@ -172,6 +186,9 @@ class StoppingChannels(OneChannel):
         return await super().facts(app)
 
 
+@pytest.mark.evidence(
+    "while the service stops no request begins, and what has not begun is given back at once",
+)
 async def test_what_was_leased_as_the_stop_came_is_given_back_without_a_begin() -> None:
     world = await World(lease_s=600).open()
     names = await world.people(20)
@@ -212,6 +229,9 @@ class StoppingSockets(Sockets):
         return super().connected(app)
 
 
+@pytest.mark.evidence(
+    "while the service stops no request begins, and what has not begun is given back at once",
+)
 async def test_a_walk_is_given_back_between_two_pages() -> None:
     """A stop does not wait for the end of a walk over millions."""
     world = await World(lease_s=600).open()

@@ -56,6 +56,12 @@ async def registered(works: Works, servers: int, browsers: int) -> None:
         assert isinstance(done, Registered)
 
 
+@pytest.mark.evidence(
+    "push services that answer nobody keep no other's browsers waiting",
+    topic="A push outlives every outage",
+    planted="devices that wait for a place at a silent server; a window that counts those "
+    "who wait no more",
+)
 @pytest.mark.parametrize(("servers", "browsers"), [(1, 400), (40, 1), (4, 100)])
 async def test_a_push_service_that_answers_nobody_keeps_no_other_waiting(
     servers: int, browsers: int

@@ -30,6 +30,12 @@ async def pushed(vendor: ListVendor, target_user: str) -> tuple[Ledger, int]:
     return await works.ledger(task), len(requests)
 
 
+@pytest.mark.evidence(
+    "test messages reach every device, in lists as long as the vendor lets them be",
+    topic="Channels and sandbox",
+    planted="the settings not asked; eleven devices in one of HarmonyOS's; ten in each of "
+    "its lists",
+)
 @with_tests
 @pytest.mark.parametrize("target_user", ["formal", "test"])
 async def test_test_messages_reach_everybody_in_as_few_lists_as_the_vendor_lets_them(

@@ -47,6 +47,11 @@ async def pushed(works: Works, title: str, desc: str) -> Ledger:
     return ledger
 
 
+@pytest.mark.evidence(
+    "one of title and text is enough for every vendor",
+    topic="Channels and sandbox",
+    planted="a title alone sent to vivo without content",
+)
 @each_vendor
 @pytest.mark.parametrize("count", COUNTS)
 async def test_one_text_is_enough(sandbox: Sandbox, vendor: AnyVendor, count: int) -> None:
@@ -88,6 +93,13 @@ async def told(works: Works, vendor: AnyVendor, message: Message, count: int) ->
     return failure
 
 
+@pytest.mark.evidence(
+    "a push with nothing to show is sent nowhere, nobody is asked, and the books say why; "
+    "what an app can use is sent all the same",
+    topic="Channels and sandbox",
+    planted="blanks taken for a text; the plan not asking; the driver not asking; Ext not "
+    "counted; a sound of Apple's not counted; MsgBody not counted",
+)
 @each_vendor
 @pytest.mark.parametrize("count", COUNTS)
 async def test_an_empty_push_is_sent_nowhere_and_the_books_say_why(
@@ -100,6 +112,10 @@ async def test_an_empty_push_is_sent_nowhere_and_the_books_say_why(
     assert list(sandbox.log.entries()) == []
 
 
+@pytest.mark.evidence(
+    "a push with nothing to show is sent nowhere, nobody is asked, and the books say why; "
+    "what an app can use is sent all the same",
+)
 @each_vendor
 @pytest.mark.parametrize("count", COUNTS)
 async def test_data_without_a_text_reach_the_app_where_a_vendor_hands_them_on(
@@ -122,6 +138,10 @@ async def test_data_without_a_text_reach_the_app_where_a_vendor_hands_them_on(
         assert sandbox.log.counts().by_reason == {}
 
 
+@pytest.mark.evidence(
+    "a push with nothing to show is sent nowhere, nobody is asked, and the books say why; "
+    "what an app can use is sent all the same",
+)
 async def test_a_call_without_a_text_is_only_for_phones_that_take_calls(sandbox: Sandbox) -> None:
     works = await opened(sandbox, apns, 1)
     call = Message(apple=ApplePart(is_voip=True))
@@ -129,6 +149,10 @@ async def test_a_call_without_a_text_is_only_for_phones_that_take_calls(sandbox:
     assert works.http.requests["apns"] == 0
 
 
+@pytest.mark.evidence(
+    "a push with nothing to show is sent nowhere, nobody is asked, and the books say why; "
+    "what an app can use is sent all the same",
+)
 async def test_a_language_without_a_text_gets_nothing_and_the_others_theirs() -> None:
     """The world's people speak English."""
     world = await World().open()
@@ -143,6 +167,10 @@ async def test_a_language_without_a_text_gets_nothing_and_the_others_theirs() ->
     await world.close()
 
 
+@pytest.mark.evidence(
+    "a push with nothing to show is sent nowhere, nobody is asked, and the books say why; "
+    "what an app can use is sent all the same",
+)
 async def test_elements_reach_who_is_connected_also_without_a_text() -> None:
     """A custom element without Desc has nothing for a vendor, but its data for the app."""
     world = await World().open()

@@ -50,6 +50,13 @@ def trouble(vendor: AnyVendor, status: int, **parts: float) -> Rule:
     return Rule(vendor=vendor.NAME, path=path, kind="status", status=status, **parts)  # type: ignore[arg-type]
 
 
+@pytest.mark.evidence(
+    "while a token service is in trouble everything waits, and no attempt is counted",
+    topic="Channels and sandbox",
+    planted="the service's outcome booked for the devices, before a send and in the middle "
+    "of one; its failures told to the breaker; the renewal's failure taken for a "
+    "probe that succeeded",
+)
 @each_with_a_service
 async def test_an_outage_of_the_token_service_is_waited_for(
     sandbox: Sandbox, vendor: AnyVendor
@@ -65,6 +72,9 @@ async def test_an_outage_of_the_token_service_is_waited_for(
     assert await states(works, task) == {"sent": COUNT}
 
 
+@pytest.mark.evidence(
+    "while a token service is in trouble everything waits, and no attempt is counted",
+)
 @each_with_a_service
 async def test_a_token_service_that_is_asked_too_often_is_left_alone(
     sandbox: Sandbox, vendor: AnyVendor

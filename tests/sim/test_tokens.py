@@ -48,6 +48,9 @@ async def login(works: Works, user: str, vendor: str, token: str) -> None:
     await registrar.register(hello)
 
 
+@pytest.mark.evidence(
+    "a device is one however its token is spelt, for ten vendors, two users and a reinstall",
+)
 @pytest.mark.parametrize(
     ("vendor", "respelt"),
     [("apns", str.upper), ("apns", as_printed), ("webpush", turned), ("xiaomi", "\n{}".format)],

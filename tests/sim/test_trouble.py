@@ -194,6 +194,14 @@ def find_vendor(name: str) -> Any:
     return next(vendor for vendor in VENDORS if name == vendor.NAME)
 
 
+@pytest.mark.evidence(
+    "trouble of each kind, length and size: everybody gets the push when it ends, whoever "
+    "was shown it twice is in the books, neighbours are served within a second (`make "
+    "trouble` runs the whole product)",
+    topic="A push outlives every outage",
+    planted="the breaker's longest time at ten minutes; pushes to nobody ten minutes apart;"
+    " nobody woken; the token service asked every five minutes; repeats not marked",
+)
 @pytest.mark.parametrize(("trouble", "span_s", "count", "half"), cases())
 async def test_when_the_trouble_ends_everybody_gets_the_push(
     sandbox: Sandbox, trouble: Trouble, span_s: int, count: int, half: tuple[str, ...]

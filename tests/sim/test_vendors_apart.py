@@ -70,6 +70,11 @@ def is_as_many(name: str, taken: dict[str, int], undisturbed: dict[str, int]) ->
     return 0.98 * undisturbed[name] <= taken[name] <= most
 
 
+@pytest.mark.evidence(
+    "one vendor dead, the others send as many within 2 %, its jobs stay in its window",
+    topic="Trouble, vendor by vendor",
+    planted="ten places shared by all drivers; no limit on a queue's jobs",
+)
 @pytest.mark.parametrize("dead", ["apns", "huawei", "webpush"])
 async def test_with_one_dead_the_others_send_as_many(
     dead: str, undisturbed: dict[str, int]
@@ -84,6 +89,11 @@ async def test_with_one_dead_the_others_send_as_many(
     assert 0 < works.held_most[dead] <= PACE.queue_jobs_max
 
 
+@pytest.mark.evidence(
+    "… only its own, and parks the jobs until it is put right",
+    topic="Trouble, vendor by vendor",
+    planted="a refused credential's pushes failed at once",
+)
 async def test_a_wrong_credential_stops_only_its_own_channel_until_it_is_put_right(
     undisturbed: dict[str, int],
 ) -> None:

@@ -33,6 +33,12 @@ def shown(works: Works) -> Counter[str]:
     return Counter(it.token for it in works.sandbox.log.entries(accepted=True))
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+    topic="A push outlives every outage",
+    planted="one try for server errors and for what was not sent; libcurl's messages turned"
+    " on late",
+)
 @pytest.mark.parametrize(
     ("kind", "until_s", "count"),
     [
@@ -52,6 +58,9 @@ async def test_a_short_outage_costs_nobody_the_push(kind: Any, until_s: float, c
     assert set(shown(works).values()) == {1}
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 @pytest.mark.parametrize(
     "rules",
     [
@@ -71,6 +80,9 @@ async def test_tries_are_not_counted_across_causes(rules: tuple[dict[str, Any], 
     assert set(shown(works).values()) == {1}
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 async def test_a_third_of_a_list_is_dead_and_the_next_push_goes_out_at_once() -> None:
     works = await Works().open({"fcm": 61})
     dead = works.sandbox.tokens("fcm", 0, 60)[::3]
@@ -85,6 +97,9 @@ async def test_a_third_of_a_list_is_dead_and_the_next_push_goes_out_at_once() ->
         assert len(await works.routed("fcm")) == 61 - len(dead)
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 async def test_most_are_of_another_environment_and_the_good_ones_are_served() -> None:
     works = await Works().open({"apns": 60})
     tokens = works.sandbox.tokens("apns", 0, 60)
@@ -126,6 +141,9 @@ async def add_browser(works: Works, user: str, endpoint: str) -> None:
     await works.store.update_device(APP, f"R-{user}", user, route, register(ask, now))
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 @pytest.mark.parametrize("kind", ["refused", "silent"])
 async def test_hostile_endpoints_hold_up_no_honest_browser(kind: str) -> None:
     works = await Works(http=StrangeHttp).open({"webpush": HONEST}, is_placed=False)

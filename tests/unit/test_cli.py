@@ -40,6 +40,11 @@ def parse(words: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
+@pytest.mark.evidence(
+    "every example of the help parses",
+    topic="Command line and demo",
+    planted="an option that is not there",
+)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_of_the_help_parses(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -63,6 +68,11 @@ def test_every_command_says_what_it_does_and_shows_how() -> None:
             assert "--json" in text, words
 
 
+@pytest.mark.evidence(
+    "a mistyped `--data` makes no folder and fills none, but for `serve` and `app add --new`",
+    topic="The data folder",
+    planted="every command let make the folder",
+)
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
@@ -121,6 +131,9 @@ def test_a_database_that_is_broken_is_not_said_to_be_in_use(tmp_path: Path) -> N
     assert "damaged" in result.stderr
 
 
+@pytest.mark.evidence(
+    "a mistyped `--data` makes no folder and fills none, but for `serve` and `app add --new`",
+)
 def test_an_app_is_said_to_be_added_once_and_changed_after(tmp_path: Path) -> None:
     words = ("app", "add", "1400000001", "--data", str(tmp_path / "data"))
     assert call(*words, "--new").stdout.startswith("added\n")
@@ -133,6 +146,11 @@ def test_an_app_is_said_to_be_added_once_and_changed_after(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.evidence(
+    "`tocsin --version` says what `tocsin version` does",
+    topic="Command line and demo",
+    planted="another text",
+)
 def test_the_version_is_an_option_too() -> None:
     assert call("--version").stdout == call("version").stdout
     assert call("--version").stdout.startswith("tocsin ")
@@ -156,6 +174,10 @@ def test_check_config_names_the_setting_and_its_neighbour(tmp_path: Path) -> Non
     assert call("check-config", str(file)).exit_code == 0
 
 
+@pytest.mark.evidence(
+    "everything that is wrong with the settings is told in one run, with value, what is "
+    "allowed and the nearest name",
+)
 def test_check_config_looks_at_the_files_that_are_named(tmp_path: Path) -> None:
     call("tls", "self-signed", "--out", str(tmp_path))
     file = tmp_path / "tocsin.toml"
@@ -185,6 +207,11 @@ key_file = "/nowhere/key"
     assert "/nowhere/key No such file or directory" in told[-1]["text"]
 
 
+@pytest.mark.evidence(
+    "a start suggests `app add` only while there is no app",
+    topic="Settings, log and reload",
+    planted="said at every start",
+)
 @pytest.mark.parametrize("apps", [0, 1])
 def test_a_start_suggests_an_app_while_there_is_none(
     apps: int, capsys: pytest.CaptureFixture[str]
@@ -196,6 +223,11 @@ def test_a_start_suggests_an_app_while_there_is_none(
     assert ("tocsin app add" in said.err) == (apps == 0)
 
 
+@pytest.mark.evidence(
+    "`show-config` shows no secret",
+    topic="Command line and demo",
+    planted="the mask left out",
+)
 def test_show_config_masks_secrets(tmp_path: Path) -> None:
     file = tmp_path / "tocsin.toml"
     key = "ab" * 32
@@ -206,6 +238,7 @@ def test_show_config_masks_secrets(tmp_path: Path) -> None:
     assert key not in call("show-config", "--config", str(file)).output
 
 
+@pytest.mark.evidence("HTTPS with a certificate of one's own")
 def test_a_self_signed_certificate_is_not_overwritten_unasked(tmp_path: Path) -> None:
     words = ("tls", "self-signed", "--out", str(tmp_path), "--name", "push.test", "--json")
     told = msgspec.json.decode(call(*words).stdout)

@@ -27,6 +27,12 @@ def test_who_says_yes_goes_on(typed: str) -> None:
     confirm(Screen(is_json=False), QUESTION, is_sure=False, keyboard=Terminal(typed))
 
 
+@pytest.mark.evidence(
+    "what cannot be undone is asked for first, a script has to say `--yes`, and a receipt "
+    "has its place before anything is erased",
+    topic="Daily verbs",
+    planted="any answer taken for yes; a file made with the default mode",
+)
 @pytest.mark.parametrize("typed", ["\n", "", "n\n", "maybe\n"])
 def test_whoever_says_anything_else_does_not(
     typed: str, capsys: pytest.CaptureFixture[str]
@@ -39,6 +45,10 @@ def test_whoever_says_anything_else_does_not(
     assert "nothing was done" in told
 
 
+@pytest.mark.evidence(
+    "what cannot be undone is asked for first, a script has to say `--yes`, and a receipt "
+    "has its place before anything is erased",
+)
 @pytest.mark.parametrize("is_json", [True, False])
 def test_a_script_has_to_say_so(*, is_json: bool) -> None:
     keyboard = Terminal("y\n") if is_json else io.StringIO("y\n")
@@ -48,6 +58,10 @@ def test_a_script_has_to_say_so(*, is_json: bool) -> None:
     confirm(Screen(is_json=is_json), QUESTION, is_sure=True, keyboard=keyboard)
 
 
+@pytest.mark.evidence(
+    "what cannot be undone is asked for first, a script has to say `--yes`, and a receipt "
+    "has its place before anything is erased",
+)
 def test_a_new_file_is_its_owners_alone_and_replaces_none(tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
     NewFile(path).write({"a": 1})

@@ -29,6 +29,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+@pytest.mark.evidence(
+    "no command ends in a traceback over what it was told, and a refusal names the option "
+    "that was typed",
+    topic="Command line and demo",
+    planted="faults outside `run` not caught; the validator's own words passed on; bytes "
+    "that are no UTF-8 and numbers beyond 64 bits handed on",
+)
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
@@ -66,6 +73,12 @@ def test_a_refusal_names_what_was_typed_and_is_no_traceback(
     assert "$." not in result.stderr
 
 
+@pytest.mark.evidence(
+    "secrets come from files or standard input, one in the command is warned of, and no "
+    "example has one",
+    topic="Command line and demo",
+    planted="no warning; an example with `--key KEY`",
+)
 def test_a_secret_comes_from_a_file_or_standard_input_and_outright_with_a_warning(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +107,11 @@ def signature_of(data: Path, *words: str, told: str = "") -> str:
     return "of a file" if token.identifier == "admin" else ""
 
 
+@pytest.mark.evidence(
+    "limits of one's own, account deletion and the time before a new import are options",
+    topic="Command line and demo",
+    planted="limits that were told before forgotten",
+)
 def test_what_an_operator_is_promised_is_an_option_of_app_add(made: Path) -> None:
     words = ("app", "add", "7", "--json", "--data", str(made))
     options = ("--limit", "pushes_per_day=500", "--no-account-delete", "--reimport-after-s", "60")
@@ -114,6 +132,10 @@ SECRETS = re.compile(
 DOCUMENTS = [Path("README.md"), *Path("docs").rglob("*.md"), *Path("examples").rglob("*.md")]
 
 
+@pytest.mark.evidence(
+    "secrets come from files or standard input, one in the command is warned of, and no "
+    "example has one",
+)
 def test_no_example_has_a_secret_in_the_command() -> None:
     for planted in ("app add 1 --key KEY", "set 2 app_secret=x", "--password hush"):
         assert SECRETS.search(f"tocsin {planted}"), planted

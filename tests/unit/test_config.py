@@ -55,6 +55,13 @@ level = "info"
 """
 
 
+@pytest.mark.evidence(
+    "everything that is wrong with the settings is told in one run, with value, what is "
+    "allowed and the nearest name",
+    topic="Settings, log and reload",
+    planted="the first fault ends the look; secrets not masked; `nonsense/99` taken for the"
+    " name of a proxy",
+)
 def test_everything_wrong_is_told_in_one_run(tmp_path: Path) -> None:
     variables = {
         "TOCSIN_SERVER_TRUSTED_PROXIES": "nonsense/99",
@@ -85,6 +92,10 @@ def test_everything_wrong_is_told_in_one_run(tmp_path: Path) -> None:
     assert "hush" not in "".join(map(str, faults.values()))
 
 
+@pytest.mark.evidence(
+    "everything that is wrong with the settings is told in one run, with value, what is "
+    "allowed and the nearest name",
+)
 def test_a_start_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file=file_of(tmp_path, EVERYTHING_WRONG), told={"server.port": 70_000})
@@ -116,6 +127,7 @@ def test_the_environment_is_read_by_type() -> None:
     assert (config.keep.every_s, config.log.level) == (1.5, "debug")
 
 
+@pytest.mark.evidence("waits are scaled for tests alone, and what a vendor names is not")
 @pytest.mark.parametrize("text", ["0", "-1", "1.5"])
 def test_waits_are_never_made_longer_or_none(text: str) -> None:
     with pytest.raises(ConfigError, match=r"dispatch\.wait_scale"):
@@ -189,6 +201,7 @@ def test_secrets_are_masked() -> None:
     assert show(config)["server"]["port"] == 8080
 
 
+@pytest.mark.evidence("wrong apps are told all at once without their secrets, and change nothing")
 def test_of_declared_apps_everything_secret_is_masked(tmp_path: Path) -> None:
     text = """
 [[apps]]
@@ -216,6 +229,7 @@ def test_a_variable_with_apps_that_is_no_list_of_them_is_told(text: str) -> None
     assert (fault.path, fault.source) == ("apps", "TOCSIN_APPS")
 
 
+@pytest.mark.evidence("a proxy's password is sealed, sealed anew, and shown nowhere")
 def test_of_a_proxys_url_the_password_alone_is_masked() -> None:
     config = load(environment={"TOCSIN_HTTP_PROXY": "http://me:hush@proxy.corp:3128"})
     assert show(config)["http"]["proxy"] == "http://me:***@proxy.corp:3128"

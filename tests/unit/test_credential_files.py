@@ -45,6 +45,11 @@ def bag(password: bytes = b"secret", *, has_key: bool = True) -> bytes:
     )
 
 
+@pytest.mark.evidence(
+    "JSON, .p8 and .p12 files",
+    topic="Credentials",
+    planted="the key ID not read from the name",
+)
 def test_a_key_of_apples_and_its_id_from_the_name_of_the_file(tmp_path: Path) -> None:
     pem = ec_key().encode()
     told = read(tmp_path / "AuthKey_ABC123DEFG.p8", pem)
@@ -52,12 +57,14 @@ def test_a_key_of_apples_and_its_id_from_the_name_of_the_file(tmp_path: Path) ->
     assert read(tmp_path / "mine.pem", pem) == {"private_key": ec_key()}
 
 
+@pytest.mark.evidence("JSON, .p8 and .p12 files")
 def test_a_service_account_keeps_to_the_settings(tmp_path: Path) -> None:
     content = b' {"private_key":"K","type":"service_account","project_id":"p"}'
     told = read(tmp_path / "account", content, names=("private_key", "project_id"))
     assert told == {"private_key": "K", "project_id": "p"}
 
 
+@pytest.mark.evidence("JSON, .p8 and .p12 files")
 def test_a_certificate_with_its_password(tmp_path: Path) -> None:
     told = read(tmp_path / "push.p12", bag(), "secret")
     assert isinstance(told, dict)
@@ -90,6 +97,9 @@ def test_what_cannot_be_used_is_said_so(
 ACCOUNT = b'{"type":"service_account","private_key":"K","project_id":"p"}'
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -105,6 +115,9 @@ def test_an_account_is_read_however_it_was_written(tmp_path: Path, content: byte
     assert told == {"private_key": "K", "project_id": "p"}
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+)
 def test_a_key_is_read_however_it_was_written(tmp_path: Path) -> None:
     pem = ec_key()
     key = load_pem_private_key(pem.encode(), None)
@@ -129,6 +142,9 @@ def test_a_certificate_in_base64_is_read_with_its_password(tmp_path: Path) -> No
     assert apns.Settings(bundle_id="com.example.app", **told).certificate
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+)
 def test_a_value_of_its_own_is_read_without_mark_and_last_line_break(tmp_path: Path) -> None:
     path = tmp_path / "secret.txt"
     for content in (

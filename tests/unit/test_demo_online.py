@@ -35,6 +35,12 @@ def test_the_row_of_the_connected_devices_says_what_they_remember() -> None:
     assert list(check_online(row, case, shown)) == []
 
 
+@pytest.mark.evidence(
+    "the demo's row of the connected devices is what these remember; no check of it depends"
+    " on the machine's pace",
+    topic="The laws",
+    planted="each figure of the row off by one; a device excused that is not connected",
+)
 @pytest.mark.parametrize("name", ["devices", "with_token", "sent", "reached"])
 def test_a_wrong_figure_of_the_connected_devices_is_caught(name: str) -> None:
     case, shown = connected()
@@ -45,6 +51,10 @@ def test_a_wrong_figure_of_the_connected_devices_is_caught(name: str) -> None:
     assert found[0].startswith(f"table: online: {name} is ")
 
 
+@pytest.mark.evidence(
+    "the demo's row of the connected devices is what these remember; no check of it depends"
+    " on the machine's pace",
+)
 def test_what_no_device_remembers_is_caught_unless_it_was_recalled() -> None:
     case, shown = connected()
     del shown["push 1"]["S3"]
@@ -56,6 +66,10 @@ def test_what_no_device_remembers_is_caught_unless_it_was_recalled() -> None:
     assert list(check_online(row, case, shown)) == []
 
 
+@pytest.mark.evidence(
+    "the demo's row of the connected devices is what these remember; no check of it depends"
+    " on the machine's pace",
+)
 @pytest.mark.parametrize("is_connected", [True, False])
 def test_a_connected_device_that_acked_meanwhile_is_not_asked_for_again(
     is_connected: bool,

@@ -24,6 +24,7 @@ def heard(level: str, name: str, said: int, sentence: str, *values: object) -> s
     return stream.getvalue()
 
 
+@pytest.mark.evidence("the log says where the service listens, once, and names no library")
 @pytest.mark.parametrize("sentence", library_log.WORDS)
 def test_each_sentence_is_said_once_and_names_no_library(sentence: str) -> None:
     values = (PEER, "/v4/online?usersig=canary", 403)[: sentence.count("%")]
@@ -36,6 +37,11 @@ def test_each_sentence_is_said_once_and_names_no_library(sentence: str) -> None:
         assert PEER in text
 
 
+@pytest.mark.evidence(
+    "what strangers do is a line a connection at most, and only at debug",
+    topic="Settings, log and reload",
+    planted="the line's own level kept",
+)
 def test_what_concerns_one_connection_is_told_at_debug_alone() -> None:
     line = ("uvicorn.error", logging.INFO, '%s - "WebSocket %s" [accepted]', PEER, "/v4/online")
     junk = ("uvicorn.error", logging.WARNING, "Invalid HTTP request received.")
@@ -44,6 +50,7 @@ def test_what_concerns_one_connection_is_told_at_debug_alone() -> None:
         assert heard("info", *told) == ""
 
 
+@pytest.mark.evidence("what strangers do is a line a connection at most, and only at debug")
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -66,6 +73,7 @@ def test_what_nobody_foresaw_is_told_from_our_own_name() -> None:
     assert "tocsin.library" in text
 
 
+@pytest.mark.evidence("the log says where the service listens, once, and names no library")
 def test_no_warning_of_the_servers_libraries_is_without_our_words() -> None:
     """Their releases may say things in another way: this names what the table lacks."""
     folder = Path(uvicorn.__file__).parent

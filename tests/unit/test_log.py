@@ -68,6 +68,11 @@ KEYS = (
 )
 
 
+@pytest.mark.evidence(
+    "nothing secret is logged, at debug level either",
+    topic="Set-up and architecture",
+    planted="key masking, query scrubbing, and hiding of quotes removed in turn",
+)
 @pytest.mark.parametrize("key", KEYS)
 def test_a_value_is_masked_by_the_name_of_its_key(key: str, out: io.StringIO) -> None:
     logger = log.get_logger("tocsin.test")
@@ -96,6 +101,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.evidence("nothing secret is logged, at debug level either")
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_is_scrubbed(text: str, out: io.StringIO) -> None:
     logger = log.get_logger("tocsin.test")
@@ -132,6 +138,7 @@ def fail() -> None:
         raise KeyError(CANARY) from error
 
 
+@pytest.mark.evidence("nothing secret is logged, at debug level either")
 def test_an_exception_is_told_without_the_values_it_quotes(out: io.StringIO) -> None:
     try:
         fail()
@@ -195,6 +202,11 @@ def test_an_event_that_cannot_be_rendered_is_not_dumped() -> None:
     assert "could not be written" in stream.getvalue()
 
 
+@pytest.mark.evidence(
+    "a log that cannot be written stops nobody",
+    topic="Set-up and architecture",
+    planted="a closed stream's complaint let through",
+)
 async def test_a_log_that_cannot_be_written_stops_nobody() -> None:
     """An event loop that cannot even complain would end with whatever it was doing."""
     stream = io.StringIO()

@@ -33,6 +33,11 @@ def say(count: int, word: str = "said") -> None:
         log.get_logger("tocsin.test").info(word, number=number)
 
 
+@pytest.mark.evidence(
+    "a log file rotates by size, is its owner's alone, and is begun anew when it was renamed",
+    topic="Settings, log and reload",
+    planted="the size not compared; the mode left to the umask",
+)
 def test_a_file_gives_way_at_its_size_and_so_many_are_kept(tmp_path: Path) -> None:
     log_to(tmp_path / "log", max_bytes=300)
     say(40)
@@ -52,6 +57,9 @@ def test_without_a_size_a_file_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+@pytest.mark.evidence(
+    "a log file rotates by size, is its owner's alone, and is begun anew when it was renamed",
+)
 def test_a_file_that_was_renamed_is_begun_anew_when_configured_again(tmp_path: Path) -> None:
     log_to(tmp_path / "log")
     say(1, "before")
@@ -64,6 +72,9 @@ def test_a_file_that_was_renamed_is_begun_anew_when_configured_again(tmp_path: P
     assert "after" in line
 
 
+@pytest.mark.evidence(
+    "a log file rotates by size, is its owner's alone, and is begun anew when it was renamed",
+)
 def test_only_its_owner_may_read_it_and_nothing_secret_is_in_it(tmp_path: Path) -> None:
     log_to(tmp_path / "log")
     log.get_logger("tocsin.test").info("got", token="canary", place="/x?usersig=canary")

@@ -19,6 +19,7 @@ def fill(metrics: Metrics, row: Metric) -> None:
         metrics.observe(row.name, 2000.0, **labels)
 
 
+@pytest.mark.evidence("`/readyz` says 503 until the service can serve, `/metrics` shows every row")
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_each_row_is_exported_with_its_kind_and_labels(row: Metric) -> None:
     metrics = Metrics()

@@ -36,6 +36,7 @@ async def reloads(hangups: Hangups, count: int) -> None:
         asked.clear()
 
 
+@pytest.mark.evidence("SIGHUP reloads and ends nothing: while it starts, serves and stops")
 @pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
 def test_each_hangup_asks_a_running_service(factory: object) -> None:
     hangups = Hangups()
@@ -46,6 +47,7 @@ def test_each_hangup_asks_a_running_service(factory: object) -> None:
     hang_up()
 
 
+@pytest.mark.evidence("SIGHUP reloads and ends nothing: while it starts, serves and stops")
 @pytest.mark.parametrize(
     ("words", "handler"), [(["serve", "--port", "0"], signal.SIG_IGN), (["listen"], signal.SIG_DFL)]
 )
@@ -58,6 +60,7 @@ def test_one_before_the_commands_are_imported_ends_no_service(
     assert seen == [handler]
 
 
+@pytest.mark.evidence("SIGHUP reloads and ends nothing: while it starts, serves and stops")
 def test_one_before_the_loop_runs_is_not_forgotten() -> None:
     hangups = Hangups()
     hang_up()

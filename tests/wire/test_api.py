@@ -50,6 +50,7 @@ async def told(served: Served, command: str, body: Any, **changed: str) -> Any:
     return reply.json()
 
 
+@pytest.mark.evidence("the seed page's sample gets its sample answer")
 async def test_the_seed_pages_sample_over_the_wire(served: Served) -> None:
     await told(
         served, "im_open_login_svc/multiaccount_import", {"Accounts": ["xiaoming", "xiaohong"]}
@@ -141,6 +142,18 @@ CANARIES = {
 }
 
 
+@pytest.mark.evidence(
+    "no secret, token or text in any output",
+    topic="The wire",
+    planted="the servers' access logs switched on and let past the masks; either alone "
+    "shows nothing",
+)
+@pytest.mark.evidence(
+    "the log says where the service listens, once, and names no library",
+    topic="Settings, log and reload",
+    planted="the address under the key `url`; a library's own name kept; a sentence missing"
+    " from the table",
+)
 async def test_no_secret_token_or_text_is_in_any_output(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,13 @@ async def proxy(
             yield here
 
 
+@pytest.mark.evidence(
+    "the page's nginx and Caddy bring calls, WebSockets, names with `/` and callers' "
+    "addresses, at the root and under a prefix; no UserSig in the log",
+    topic="Installing it",
+    planted="`proxy_pass` with a path, which decodes `%2F`; no X-Forwarded-For; `$request` "
+    "logged; no Upgrade; nginx's own limit of bodies",
+)
 async def test_calls_devices_and_callers_come_through_a_proxy(proxy: Proxy, served: Served) -> None:
     appkey = (await served.admin.app_show(APP))["appkey"]
     hello = {"type": "hello", "sdkappid": APP, "appkey": appkey}

@@ -43,6 +43,11 @@ async def page(served: Served) -> AsyncIterator[Page]:
     await streams[1].wait_closed()
 
 
+@pytest.mark.evidence(
+    "registrations count by the address behind a named proxy, by call and by socket",
+    topic="Strangers and browsers",
+    planted="X-Forwarded-For not read",
+)
 async def test_registrations_count_by_the_address_behind_the_proxy(
     served: Served, page: Page
 ) -> None:
@@ -71,6 +76,9 @@ async def test_registrations_count_by_the_address_behind_the_proxy(
         assert msgspec.json.decode(await phone.recv())["type"] == "registered"
 
 
+@pytest.mark.evidence(
+    "a web page reads the answer only where the call's app names its origin, refusals too",
+)
 async def test_a_page_of_another_origin_registers_a_device(served: Served, page: Page) -> None:
     """As a browser does it: the question first, then the call, over one connection."""
     origin = "https://app.example.com"

@@ -58,6 +58,11 @@ async def add_app(data: Path, app: str) -> None:
     await ask(*words, "--new", "--data", str(data))
 
 
+@pytest.mark.evidence(
+    "an app added while serving may call at once",
+    topic="Command line and demo",
+    planted="apps read at the start only",
+)
 async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) -> None:
     app = "1400000001"
     data = ("--data", str(stage.data))
@@ -149,6 +154,7 @@ async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage
     assert gone.exit_code == EXIT_REFUSED
 
 
+@pytest.mark.evidence("a check tells good, wrong, refused and unclear apart, and reaches nobody")
 async def test_every_vendors_credential_is_checked_with_the_vendor(stage: Stage) -> None:
     app = "1400000013"
     await add_app(stage.data, app)
@@ -167,6 +173,11 @@ async def test_every_vendors_credential_is_checked_with_the_vendor(stage: Stage)
     assert f"{wrong}: compare app_id and app_secret with AppGallery Connect" in said.stdout
 
 
+@pytest.mark.evidence(
+    "the command's sandbox posts receipts",
+    topic="Receipts",
+    planted="its HTTP client not started",
+)
 async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> None:
     """A push names the address, as with Xiaomi itself; whose it is does not matter here."""
     form = {
@@ -198,6 +209,16 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> 
         assert (await door.receipts())["by_answer"] == {"xiaomi 200": 1}
 
 
+@pytest.mark.evidence(
+    "`tocsin task show` follows a push to its funnel",
+    topic="Command line and demo",
+    planted="the accounts without a device left out of the books",
+)
+@pytest.mark.evidence(
+    "a push to nobody ends with 1",
+    topic="Command line and demo",
+    planted="the audience not looked at",
+)
 async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
     app = "1400000003"
     await add_app(stage.data, app)
@@ -221,6 +242,11 @@ async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
         assert "nobody is in the audience" in nobody.stderr
 
 
+@pytest.mark.evidence(
+    "`task show` on a pipe prints once and ends",
+    topic="Command line and demo",
+    planted="waited for the end of the push",
+)
 async def test_a_push_that_runs_is_shown_once_on_a_pipe(stage: Stage) -> None:
     """One to a device without a way to it, which waits for it until its life ends."""
     app = "1400000014"
@@ -264,6 +290,7 @@ async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
     assert keep.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.evidence("resume: nothing twice, and what was not acked comes again")
 async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> None:
     app = "1400000005"
     await add_app(stage.data, app)
@@ -290,6 +317,7 @@ async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> No
     assert shown.empty()
 
 
+@pytest.mark.evidence("devices over plain HTTP")
 async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
     app = "1400000008"
     await add_app(stage.data, app)
@@ -314,6 +342,11 @@ async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
             await door.register(Identity(sdkappid=int(app), appkey="wrong"))
 
 
+@pytest.mark.evidence(
+    "HTTPS with a certificate of one's own",
+    topic="Command line and demo",
+    planted="certificate and key not handed to the server; an old key overwritten",
+)
 async def test_https_with_a_certificate_of_our_own(tmp_path: Path) -> None:
     made = await ask("tls", "self-signed", "--out", str(tmp_path))
     tls = ("--tls-cert", made["cert"], "--tls-key", made["key"])
@@ -351,6 +384,7 @@ async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -
     assert data.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.evidence("the sealing key changes, whatever ends the change half way")
 async def test_the_sealing_key_is_changed_under_a_running_service(stage: Stage) -> None:
     app, data = "1400000012", ("--data", str(stage.data))
     await add_app(stage.data, app)

@@ -29,6 +29,11 @@ async def stage() -> AsyncIterator[Stage]:
         yield stage
 
 
+@pytest.mark.evidence(
+    "a push is recalled, with a text instead or without",
+    topic="Daily verbs",
+    planted="nothing sent in place of a text (90053)",
+)
 async def test_a_push_is_recalled(stage: Stage) -> None:
     app = "1400000021"
     await add_app(stage.data, app)
@@ -48,6 +53,12 @@ async def test_a_push_is_recalled(stage: Stage) -> None:
         assert (await client.task(f"{second}_recall"))["title"] == "New"
 
 
+@pytest.mark.evidence(
+    "a person is exported and erased under a running service, the device cut off, the "
+    "receipt written for a deletion that was",
+    topic="Daily verbs",
+    planted=None,
+)
 async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> None:
     app = "1400000022"
     await add_app(stage.data, app)
@@ -87,6 +98,7 @@ async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> 
     assert (over.exit_code, "exists" in over.output) == (EXIT_USAGE, True)
 
 
+@pytest.mark.evidence("all of that under a running service", topic="Daily verbs", planted=None)
 async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: Stage) -> None:
     app = "1400000023"
     await add_app(stage.data, app)
@@ -120,6 +132,10 @@ async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: 
     assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 2
 
 
+@pytest.mark.evidence(
+    "`tocsin doctor` has a line for all that is wrong, each that is not fine with what to "
+    "do, and ends with 1 where one is bad",
+)
 async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -146,6 +162,11 @@ async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
     assert (bad.exit_code, "chmod 600" in bad.output) == (EXIT_REFUSED, True)
 
 
+@pytest.mark.evidence(
+    "the doctor makes no folder",
+    topic="Daily verbs",
+    planted="the folder not looked for",
+)
 async def test_a_doctor_makes_no_folder_and_tells_what_is_wrong_with_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,11 @@ async def test_a_silent_device_shows_but_does_not_ack() -> None:
             assert await door.frames.get() == {"type": "pong"}
 
 
+@pytest.mark.evidence(
+    "the client keeps its identity over lost connections",
+    topic="Online",
+    planted="the RegistrationID not kept",
+)
 async def test_a_lost_connection_is_made_again_with_the_same_identity() -> None:
     door, shown = Door(), asyncio.Queue[Push]()
     async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
@@ -240,6 +245,11 @@ async def test_a_lost_connection_is_made_again_with_the_same_identity() -> None:
     assert door.hellos[1]["secret"] == "S"
 
 
+@pytest.mark.evidence(
+    "a device that the service does not know any more becomes a new one",
+    topic="Online",
+    planted="the refusal taken as final",
+)
 @pytest.mark.parametrize("code", sorted(FORGOTTEN))
 async def test_a_device_that_the_service_forgot_becomes_a_new_one(code: int) -> None:
     door = Door()
@@ -276,6 +286,11 @@ async def test_a_device_that_is_turned_away_says_why() -> None:
     assert refused.value.code == 800001
 
 
+@pytest.mark.evidence(
+    "it stays away when a newer connection replaced it or the device was unregistered",
+    topic="Clients",
+    planted="the close code not looked at",
+)
 @pytest.mark.parametrize("code", FINAL_ENDS)
 async def test_a_device_that_is_replaced_or_unregistered_stays_away(code: int) -> None:
     door = Door()
@@ -311,6 +326,11 @@ class Hurried(ManualClock):
         await asyncio.sleep(0)
 
 
+@pytest.mark.evidence(
+    "our client's waits grow until a hello is taken, however long an outage lasts",
+    topic="Clients",
+    planted="each opened connection taken for a success; no bound on the doubling",
+)
 async def test_waits_grow_while_connections_open_and_no_hello_is_taken() -> None:
     door, clock = Door(), Hurried()
     door.ends_with = 1013
@@ -327,5 +347,8 @@ async def test_waits_grow_while_connections_open_and_no_hello_is_taken() -> None
             assert await clock.waits.get() == 0.5
 
 
+@pytest.mark.evidence(
+    "our client's waits grow until a hello is taken, however long an outage lasts",
+)
 def test_the_waits_of_a_long_outage_stay_at_their_longest() -> None:
     assert [longest_wait_s(tries) for tries in (6, 30, 2000)] == [30.0, 30.0, 30.0]

@@ -68,6 +68,12 @@ def may_contain(folder: Path) -> bool:
     return subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.evidence(
+    "it starts as in a container: every file system read-only but its folder, a user "
+    "without a name, no HOME, no TMPDIR",
+    topic="Installing it",
+    planted="a temporary file made at the start",
+)
 async def test_it_serves_and_keeps_everything_in_its_volume(volume: Path, tmp_path: Path) -> None:
     tocsin = (*CONTAINED, str(volume), sys.executable, "-m", "tocsin.cli.main")
     serve = (*tocsin, "serve", "--port", "0", "--host", "0.0.0.0", "--json")
@@ -93,6 +99,12 @@ async def test_it_serves_and_keeps_everything_in_its_volume(volume: Path, tmp_pa
         assert kept.st_uid == int(USER)
 
 
+@pytest.mark.evidence(
+    "the Containerfile runs a number on a named version, the compose file holds no secret "
+    "and puts the sandbox on the service's loopback, and both name the present version",
+    topic="Installing it",
+    planted="`latest`; a file copied that is not in the build's context",
+)
 def test_the_containerfile_names_what_it_runs_and_as_whom() -> None:
     lines = (REPO / "Containerfile").read_text().splitlines()
     bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
@@ -105,6 +117,10 @@ def test_the_containerfile_names_what_it_runs_and_as_whom() -> None:
     assert copied - {"--from=build", "/opt/tocsin"} == kept
 
 
+@pytest.mark.evidence(
+    "the Containerfile runs a number on a named version, the compose file holds no secret "
+    "and puts the sandbox on the service's loopback, and both name the present version",
+)
 def test_the_compose_file_has_the_sandbox_on_the_services_loopback_and_no_secret() -> None:
     text = (REPO / "compose.yaml").read_text()
     service, sandbox = text.split("\n  sandbox:\n")[0], text.split("\n  sandbox:\n")[1]
@@ -115,6 +131,10 @@ def test_the_compose_file_has_the_sandbox_on_the_services_loopback_and_no_secret
     assert not re.search(r"(?i)environment:|env_file:|password|token|_key", text)
 
 
+@pytest.mark.evidence(
+    "the Containerfile runs a number on a named version, the compose file holds no secret "
+    "and puts the sandbox on the service's loopback, and both name the present version",
+)
 def test_the_ways_to_install_name_the_present_version() -> None:
     version = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["version"]
     for name in ("Containerfile", "compose.yaml", "docs/install.md"):

@@ -37,6 +37,11 @@ async def until_accepted(sandbox: Sandbox, count: int) -> None:
     await until(has, 0.02)
 
 
+@pytest.mark.evidence(
+    "kill -9 in a push to 20,000 devices",
+    topic="The laws",
+    planted="no `repeated` block",
+)
 @pytest.mark.slow
 async def test_killed_in_the_middle_of_a_push_nothing_is_lost(tmp_path: Path) -> None:
     async with Sandbox() as sandbox:

@@ -28,6 +28,12 @@ async def play(fault: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
     return outcome, screen.getvalue()
 
 
+@pytest.mark.evidence(
+    "`make demo` adds up",
+    topic="Command line and demo",
+    planted="an account left out of every frozen audience; test_demo.py injects a lost job, "
+    "a double send, a wrong bitmap and a lost receipt",
+)
 async def test_the_demo_adds_up() -> None:
     outcome, printed = await play()
     assert outcome.findings == [], printed
@@ -58,6 +64,7 @@ async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
     assert outcome.findings == [], printed
 
 
+@pytest.mark.evidence("`make demo` adds up")
 @pytest.mark.parametrize(
     ("fault", "check"),
     [

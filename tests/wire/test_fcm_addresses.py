@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
 from tocsin.sandbox.fcm import Fcm
 
 
+@pytest.mark.evidence(
+    "a Firebase installation ID is sent as one, and no route is dropped for being one",
+)
 async def test_a_device_is_reached_by_its_installation_id_and_dropped_only_when_gone() -> None:
     async with scene("fcm") as it:
         fid = Fcm.fid(1)
@@ -17,6 +22,7 @@ async def test_a_device_is_reached_by_its_installation_id_and_dropped_only_when_
         assert await it.send([1], token=fid) == {Outcome.TOKEN_DEAD: 1}
 
 
+@pytest.mark.evidence("an iPhone behind FCM gets Apple's part, and a repeat replaces there too")
 async def test_a_repeat_to_an_iphone_replaces_what_it_shows_in_either_mode() -> None:
     for mode in ("notification", "data"):
         async with scene("fcm", settings={"mode": mode}) as it:

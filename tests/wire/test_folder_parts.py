@@ -46,6 +46,11 @@ async def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.evidence(
+    "a folder without its key, or with another's, is refused with what to do, and no key is made",
+    topic="The data folder",
+    planted="a key made although something was sealed; secrets that do not open let pass",
+)
 async def test_without_its_key_a_folder_is_refused_and_no_key_is_made(folder: Path) -> None:
     kept = (folder / "secret.key").read_text()
     (folder / "secret.key").unlink()
@@ -59,6 +64,9 @@ async def test_without_its_key_a_folder_is_refused_and_no_key_is_made(folder: Pa
     assert await open_once(folder) == [APP]
 
 
+@pytest.mark.evidence(
+    "a folder without its key, or with another's, is refused with what to do, and no key is made",
+)
 async def test_with_anothers_key_a_folder_is_refused(folder: Path) -> None:
     (folder / "secret.key").write_text(OTHER + "\n")
     with pytest.raises(SetupError, match=r"secret\.key is another key"):
@@ -68,6 +76,9 @@ async def test_with_anothers_key_a_folder_is_refused(folder: Path) -> None:
     assert (folder / "secret.key").read_text() == OTHER + "\n"
 
 
+@pytest.mark.evidence(
+    "a folder without its key, or with another's, is refused with what to do, and no key is made",
+)
 def test_a_command_says_so_in_a_sentence(folder: Path) -> None:
     (folder / "secret.key").unlink()
     said = CliRunner().invoke(build(), ["usersig", str(APP), "admin", "--data", str(folder)])
@@ -92,6 +103,11 @@ def swap_database(folder: Path) -> None:
     shutil.copy(folder.parent / "fresh" / DATABASE, folder)
 
 
+@pytest.mark.evidence(
+    "a folder that has lost its database is not begun anew, and a first start that was killed is",
+    topic="The data folder",
+    planted="the index not looked at; the draft of a key left lying about",
+)
 @pytest.mark.parametrize("damage", [lose_database, empty_database, swap_database])
 async def test_an_emptied_folder_is_refused(folder: Path, damage: Callable[[Path], None]) -> None:
     await open_once(folder.parent / "fresh")
@@ -140,6 +156,9 @@ def no_key_yet(folder: Path) -> None:
     (folder / "secret.key").unlink(missing_ok=True)
 
 
+@pytest.mark.evidence(
+    "a folder that has lost its database is not begun anew, and a first start that was killed is",
+)
 @pytest.mark.parametrize(
     "state", [nothing_yet, a_draft_of_the_key, no_tables_yet, some_tables, a_key_alone]
 )
@@ -152,6 +171,9 @@ async def test_a_first_start_that_was_killed_starts_again(
     assert await open_once(tmp_path) == []
 
 
+@pytest.mark.evidence(
+    "a folder that has lost its database is not begun anew, and a first start that was killed is",
+)
 async def test_a_first_start_that_was_killed_before_its_key_starts_again(tmp_path: Path) -> None:
     await open_once(tmp_path)
     no_key_yet(tmp_path)
@@ -159,6 +181,11 @@ async def test_a_first_start_that_was_killed_before_its_key_starts_again(tmp_pat
     assert (tmp_path / "secret.key").exists()
 
 
+@pytest.mark.evidence(
+    "`/readyz` is 503 with the reason while nothing can be written, and heals by itself",
+    topic="The data folder",
+    planted="the store's trouble not asked; a write tried at each asking",
+)
 async def test_readyz_says_why_nothing_can_be_written_and_heals_by_itself(folder: Path) -> None:
     """No file may grow any more, which is what a full disk looks like."""
     async with (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.wire.api_kit import Served, exchange, serving
 from tocsin.api.commands.table import COMMANDS
@@ -72,6 +73,11 @@ def look(answer: Any) -> None:
     assert answer["ErrorCode"] != 91000, answer
 
 
+@pytest.mark.evidence(
+    "no body yields anything but the envelope",
+    topic="The wire",
+    planted="an exception let through",
+)
 async def test_nothing_but_the_envelope(tmp_path: Path) -> None:
     chance = random.Random(20)
     async with serving(tmp_path, "memory") as served:

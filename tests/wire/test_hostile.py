@@ -153,6 +153,11 @@ async def target(
 # huge
 
 
+@pytest.mark.evidence(
+    "request line and headers have a bound, together and in number",
+    topic="Connections",
+    planted="a bound of 64 MB; 25,600 fields",
+)
 @pytest.mark.parametrize(
     "endless",
     [
@@ -172,6 +177,7 @@ async def test_a_head_over_64_kib_is_431(endless: bytes) -> None:
         assert served.closed("head_long") == 1
 
 
+@pytest.mark.evidence("request line and headers have a bound, together and in number")
 async def test_a_head_of_just_64_kib_is_served() -> None:
     async with target() as served, served.connect() as client:
         name = b"X: "
@@ -182,6 +188,7 @@ async def test_a_head_of_just_64_kib_is_served() -> None:
         assert await client.status() == 431
 
 
+@pytest.mark.evidence("request line and headers have a bound, together and in number")
 async def test_many_short_headers_are_431() -> None:
     async with target() as served, served.connect() as client:
         await client.say(GET + b"a:b\r\n" * 255 + b"\r\n")
@@ -190,6 +197,11 @@ async def test_many_short_headers_are_431() -> None:
         assert await client.status() == 431
 
 
+@pytest.mark.evidence(
+    "chunk framing has a bound, and trailers are no headers",
+    topic="Connections",
+    planted="the framing not counted; trailers appended",
+)
 @pytest.mark.parametrize(
     "endless",
     [b"1;" + b"x" * 200_000, b"0" * 200_000, b"0\r\n" + b"X: y\r\n" * 30_000],
@@ -201,6 +213,7 @@ async def test_framing_without_an_end_is_400(endless: bytes) -> None:
         assert await client.status() == 400
 
 
+@pytest.mark.evidence("chunk framing has a bound, and trailers are no headers")
 async def test_trailers_do_not_become_headers() -> None:
     async with target() as served, served.connect() as client:
         await client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -209,6 +222,7 @@ async def test_trailers_do_not_become_headers() -> None:
         assert (reply.body, reply.headers["x-fields"]) == (b"3", "2")
 
 
+@pytest.mark.evidence("chunk framing has a bound, and trailers are no headers")
 async def test_a_body_of_single_bytes_is_read() -> None:
     async with target() as served, served.connect() as client:
         await client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -216,6 +230,11 @@ async def test_a_body_of_single_bytes_is_read() -> None:
         assert (await client.reply()).body == b"40000"
 
 
+@pytest.mark.evidence(
+    "a body that nobody wants is not read, and the answer arrives",
+    topic="Connections",
+    planted="the body read on; the connection reset with the answer",
+)
 @pytest.mark.parametrize(
     "length", [b"Content-Length: 9999999999999999999", b"Transfer-Encoding: chunked"]
 )
@@ -227,6 +246,7 @@ async def test_a_body_that_nobody_wants_is_not_read_to_its_end(length: bytes) ->
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence("a body that nobody wants is not read, and the answer arrives")
 async def test_a_short_body_that_nobody_wants_keeps_the_connection() -> None:
     async with target() as served, served.connect() as client:
         await client.say(b"POST /refuse HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
@@ -235,6 +255,7 @@ async def test_a_short_body_that_nobody_wants_keeps_the_connection() -> None:
         assert await client.status() == 200
 
 
+@pytest.mark.evidence("a body that nobody wants is not read, and the answer arrives")
 async def test_who_still_sends_a_body_when_the_answer_comes_is_not_reset() -> None:
     async with target() as served, served.connect() as client:
         await client.say(b"POST /refuse HTTP/1.1\r\nContent-Length: 900000\r\n\r\n")
@@ -246,6 +267,7 @@ async def test_who_still_sends_a_body_when_the_answer_comes_is_not_reset() -> No
         assert await client.reader.read() == b""
 
 
+@pytest.mark.evidence("answers that are due come before a refusal, and few requests wait")
 async def test_requests_in_one_go_are_answered_in_order_up_to_a_number() -> None:
     async with target() as served, served.connect() as client:
         await client.say((POST + b"Content-Length: 1\r\n\r\nx" + GET + b"\r\n") * 20)
@@ -258,6 +280,11 @@ async def test_requests_in_one_go_are_answered_in_order_up_to_a_number() -> None
 # smuggled
 
 
+@pytest.mark.evidence(
+    "a head that can be read in two ways is refused",
+    topic="Connections",
+    planted="`gzip, chunked` taken for chunked; chunks in HTTP/1.0; HTTP/0.9 and 2.0 served",
+)
 @pytest.mark.parametrize(
     "head",
     [
@@ -290,6 +317,7 @@ async def test_a_head_that_can_be_read_in_two_ways_is_400(head: bytes) -> None:
         assert served.closed("bad_request") == 1
 
 
+@pytest.mark.evidence("a head that can be read in two ways is refused")
 @pytest.mark.parametrize(
     "line",
     [
@@ -313,6 +341,7 @@ async def test_a_line_that_asks_for_nothing_here_is_400(line: bytes) -> None:
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence("a head that can be read in two ways is refused")
 @pytest.mark.parametrize("chunk", [b"-3\r\nabc", b"x", b"fffffffffffffffff\r\n", b"3\nabc\n0\n\n"])
 async def test_a_bad_chunk_is_400_though_the_request_has_begun(chunk: bytes) -> None:
     async with target() as served, served.connect() as client:
@@ -321,6 +350,11 @@ async def test_a_bad_chunk_is_400_though_the_request_has_begun(chunk: bytes) -> 
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence(
+    "answers that are due come before a refusal, and few requests wait",
+    topic="Connections",
+    planted="the refusal written at once; 6,400 waiting",
+)
 async def test_answers_that_are_due_come_before_a_refusal() -> None:
     async with target() as served, served.connect() as client:
         await client.say((GET + b"\r\n") * 3 + b"NONSENSE\r\n\r\n" + GET + b"\r\n")
@@ -331,12 +365,20 @@ async def test_answers_that_are_due_come_before_a_refusal() -> None:
 # slow
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+    topic="Connections",
+    planted="each time set to an hour, one by one",
+)
 async def test_who_says_nothing_is_closed() -> None:
     async with target(SLOW) as served, served.connect() as client:
         assert await client.ended() == b""
         assert served.closed("head_late") == 1
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 async def test_a_head_that_does_not_end_is_408() -> None:
     async with target(SLOW) as served, served.connect() as client:
         await client.say(GET)
@@ -344,6 +386,9 @@ async def test_a_head_that_does_not_end_is_408() -> None:
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 async def test_a_later_head_that_does_not_end_is_408() -> None:
     async with target(SLOW) as served, served.connect() as client:
         await client.say(GET + b"\r\n")
@@ -352,6 +397,9 @@ async def test_a_later_head_that_does_not_end_is_408() -> None:
         assert await client.status() == 408
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 @pytest.mark.parametrize("length", [b"Content-Length: 10", b"Transfer-Encoding: chunked"])
 async def test_a_body_that_does_not_end_is_408(length: bytes) -> None:
     async with target(SLOW) as served, served.connect() as client:
@@ -361,6 +409,9 @@ async def test_a_body_that_does_not_end_is_408(length: bytes) -> None:
         assert served.closed("body_late") == 1
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 async def test_an_answer_that_nobody_reads_is_cut_off() -> None:
     async with target(SLOW) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as client:
@@ -369,6 +420,9 @@ async def test_an_answer_that_nobody_reads_is_cut_off() -> None:
             await served.until(lambda: served.connections.count == 0)
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 async def test_a_handshake_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
     pem = tmp_path / "server.pem"
     pem.write_text(ThrowawayCa().identity("localhost"))
@@ -396,11 +450,19 @@ async def test_tls_serves_and_bounds_alike(tmp_path: Path) -> None:
 # too many
 
 
+@pytest.mark.evidence(
+    "who gets no place is closed, and without a free descriptor accepting waits a second",
+    topic="Connections",
+    planted="left open; accepting never taken up again, and not paused",
+)
 async def test_who_gets_no_place_is_closed_at_once() -> None:
     async with target(kind=Full) as served, served.connect() as client:
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence(
+    "who gets no place is closed, and without a free descriptor accepting waits a second",
+)
 async def test_without_a_free_descriptor_accepting_waits_and_goes_on() -> None:
     former = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with target() as served:
@@ -427,6 +489,7 @@ UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 
 KEY = b"Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\n"
 
 
+@pytest.mark.evidence("a place is given back once, by sockets too")
 async def test_a_handshake_opens_a_socket() -> None:
     async with target() as served, served.connect() as client:
         await client.say(b"GET /socket HTTP/1.1\r\n" + UPGRADE + KEY + b"\r\n")
@@ -436,6 +499,11 @@ async def test_a_handshake_opens_a_socket() -> None:
         await served.until(lambda: served.connections.count == 0)
 
 
+@pytest.mark.evidence(
+    "an upgrade that is no handshake is a request, body and all",
+    topic="Connections",
+    planted="any path and method upgraded; a body beside a handshake; the body lost",
+)
 @pytest.mark.parametrize(
     "request_head",
     [
@@ -457,6 +525,7 @@ async def test_what_is_no_handshake_is_answered_as_a_request(request_head: bytes
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence("an upgrade that is no handshake is a request, body and all")
 @pytest.mark.parametrize(
     "body",
     [
@@ -473,6 +542,7 @@ async def test_a_post_with_an_upgrade_keeps_its_body(upgrade: bytes, body: bytes
         assert await client.ended() == b""
 
 
+@pytest.mark.evidence("an upgrade that is no handshake is a request, body and all")
 async def test_a_get_with_a_body_opens_no_socket() -> None:
     async with target() as served, served.connect() as client:
         await client.say(b"GET /socket HTTP/1.1\r\n" + UPGRADE + KEY + b"Content-Length: 2\r\n\r\n")

@@ -25,6 +25,7 @@ async def code_of(served: Served, head: str, body: bytes = b"") -> tuple[int, in
         streams[1].close()
 
 
+@pytest.mark.evidence("an upgrade that is no handshake is a request, body and all")
 async def test_what_is_asked_in_a_wrong_way_gets_the_envelope(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,11 @@ async def test_what_is_asked_in_a_wrong_way_gets_the_envelope(
     assert not any(word in told for word in ("Traceback", "warning", "error"))
 
 
+@pytest.mark.evidence(
+    "a stop waits for no half request and no client that does not read, and is quiet",
+    topic="Connections",
+    planted="half bodies awaited",
+)
 async def test_a_stop_awaits_no_half_request_and_is_quiet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,11 @@ FAULTS = [
 ]
 
 
+@pytest.mark.evidence(
+    "the Http port never sends twice",
+    topic="Channels and sandbox",
+    planted="the hook that stops libcurl's silent repeats removed",
+)
 @pytest.mark.parametrize(("fault", "alpn", "expected"), FAULTS)
 @pytest.mark.parametrize("body", [b"", b"x" * 400, b"x" * 200_000], ids=["empty", "400", "200k"])
 @pytest.mark.parametrize("is_kept", [False, True], ids=["new", "kept"])
@@ -154,6 +159,12 @@ async def refusing_server() -> AsyncIterator[FaultyServer]:
         await thread
 
 
+@pytest.mark.evidence(
+    "a refused stream is unsent, also where the refusal is read while others are still written",
+    topic="Channels and sandbox",
+    planted="libcurl's debug messages turned on by the loop after the request was written: "
+    "20 of 400 refusals in doubt",
+)
 async def test_a_stream_refused_while_others_are_still_written_is_unsent() -> None:
     """The refusal is read in the same step of libcurl in which the request was written."""
     count, rounds = 60, 20
@@ -169,6 +180,7 @@ async def test_a_stream_refused_while_others_are_still_written_is_unsent() -> No
         assert server.doubles() == []
 
 
+@pytest.mark.evidence("APNs faults: GOAWAY")
 @pytest.mark.parametrize("is_closing", [False, True], ids=["stays", "closes"])
 async def test_goaway_in_the_middle_tells_the_unseen_from_the_doubtful(is_closing: bool) -> None:
     count = 21
@@ -224,6 +236,7 @@ async def test_goaway_for_all_streams_yet_to_come_harms_nobody() -> None:
             assert Counter(map(kind, await asyncio.gather(*sent))) == {"200": 10}
 
 
+@pytest.mark.evidence("APNs faults: stream limit")
 @pytest.mark.parametrize("is_http2_only", [True, False])
 async def test_a_stream_limit_of_one_delays_and_loses_nothing(is_http2_only: bool) -> None:
     """APNs lowers the limit to 1 after a rejected request and raises it after the next success."""
@@ -359,6 +372,7 @@ async def test_waiters_for_a_busy_http1_connection_are_unsent_at_their_deadline(
         assert Counter(map(kind, answers)) == {"maybe_sent": 2, "unsent": 8}
 
 
+@pytest.mark.evidence("the Http port never sends twice")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("alpn", [("h2",), ("http/1.1",), BOTH], ids="-".join)
 async def test_under_any_mixture_of_faults_no_request_is_seen_twice(

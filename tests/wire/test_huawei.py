@@ -99,6 +99,11 @@ async def phones(service: Service) -> None:
         await asyncio.gather(*map(phone, range(start, min(start + 500, DEVICES))))
 
 
+@pytest.mark.evidence(
+    "a push to everyone goes out in full lists",
+    topic="Vendors",
+    planted="lists of half the length",
+)
 async def test_a_push_to_everyone_goes_out_in_full_lists(tmp_path: Path) -> None:
     dead = set(range(0, DEVICES, DEAD_EVERY))
     async with Sandbox(SandboxSettings(seed=7)) as sandbox:

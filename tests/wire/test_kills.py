@@ -49,6 +49,13 @@ class OwingClock(SystemClock):
             self.owed -= is_answer
 
 
+@pytest.mark.evidence(
+    "after kill -9 hardly more are named than may have been reached twice, for single sends"
+    " and lists",
+    topic="A push outlives every outage",
+    planted="a window of 20,000 devices: 467 named where 102 were reached twice and 81 "
+    "requests were under way",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("vendor", "count", "rate_per_s"),

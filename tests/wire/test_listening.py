@@ -48,6 +48,12 @@ def reach(sockets: list[socket.socket], host: str) -> str:
         return str(own)
 
 
+@pytest.mark.evidence(
+    "`::` serves IPv4 and IPv6, several addresses have one port, and IPv4 callers keep "
+    "their address",
+    topic="Settings, log and reload",
+    planted="the socket for IPv4 left out; one socket for both, whose callers are `::ffff:…`",
+)
 @needs_ipv6
 def test_two_colons_are_every_address_and_callers_keep_their_own() -> None:
     with listening("::") as sockets:
@@ -55,6 +61,10 @@ def test_two_colons_are_every_address_and_callers_keep_their_own() -> None:
         assert reach(sockets, "::1") == "::1"
 
 
+@pytest.mark.evidence(
+    "`::` serves IPv4 and IPv6, several addresses have one port, and IPv4 callers keep "
+    "their address",
+)
 @needs_ipv6
 def test_several_addresses_have_one_port() -> None:
     with listening("127.0.0.1", "::1") as sockets:
@@ -71,6 +81,11 @@ def test_both_wildcards_may_be_named() -> None:
         assert reach(sockets, "127.0.0.1") == "127.0.0.1"
 
 
+@pytest.mark.evidence(
+    "a named address is had or the start refused, with nothing left open",
+    topic="Settings, log and reload",
+    planted=None,
+)
 def test_one_address_that_cannot_be_had_leaves_none_open() -> None:
     with keep_port("127.0.0.1") as kept, socket.socket() as taken:
         port = kept.getsockname()[1]
@@ -81,6 +96,7 @@ def test_one_address_that_cannot_be_had_leaves_none_open() -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.evidence("a named address is had or the start refused, with nothing left open")
 def test_the_default_address_of_the_metrics_is_not_insisted_on() -> None:
     """A second service on the machine starts, too."""
     config = Config()
@@ -92,6 +108,7 @@ def test_the_default_address_of_the_metrics_is_not_insisted_on() -> None:
         assert listen_for_metrics(config) is None
 
 
+@pytest.mark.evidence("a named address is had or the start refused, with nothing left open")
 def test_an_address_that_was_named_for_the_metrics_is_insisted_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         at = place(*taken.getsockname()[:2])

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.wire.served import APP, KEY, client_of, make_app, opened, process_of
 from tocsin.client.device import Address, DeviceDoor, Identity
 from tocsin.client.rest import Client, notice
@@ -36,6 +38,12 @@ async def told(client: Client, activity: dict[str, Any]) -> dict[str, int]:
     return {state: count for state, count in task["ledger"]["states"].items() if count}
 
 
+@pytest.mark.evidence(
+    "a Live Activity is started by the token of its type, which dies alone",
+    topic="Vendors",
+    planted="the activity's own token asked for; the dead token kept; a start without an "
+    "alert sent",
+)
 async def test_a_live_activity_is_started_updated_and_its_dead_tokens_go_alone(
     tmp_path: Path,
 ) -> None:

@@ -120,6 +120,11 @@ def failures_of(root: Path, *arguments: str) -> tuple[int, list[str], str]:
     return done.returncode, failed, done.stdout
 
 
+@pytest.mark.evidence(
+    "a vendor begun by `make new-channel` keeps the architecture rules and passes its own tests",
+    topic="Vendors",
+    planted="the generated pages not written anew",
+)
 @pytest.mark.slow
 def test_what_was_written_keeps_the_architecture_rules_and_its_own_tests(copy: Path) -> None:
     own = ["channels/test_acme.py", "channels/test_mapping_acme.py", "sandbox/test_acme.py"]
@@ -135,6 +140,11 @@ def test_what_was_written_keeps_the_architecture_rules_and_its_own_tests(copy: P
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.evidence(
+    "… and fails the contract suite by name until it is filled in",
+    topic="Vendors",
+    planted="a made-up code for dead tokens in the skeleton",
+)
 @pytest.mark.slow
 def test_the_contract_suite_names_what_is_left_until_it_is_filled(copy: Path) -> None:
     suite = ["test_channel.py", "test_channel_papers.py", "test_trial.py"]
@@ -162,6 +172,11 @@ def lists(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.evidence(
+    "a bad or taken name is refused with what would do, and nothing is written over",
+    topic="Vendors",
+    planted="only the name's beginning looked at; files that are there not looked for",
+)
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -187,6 +202,9 @@ def test_a_name_that_will_not_do_is_refused_with_what_would(
     assert texts(lists) == before
 
 
+@pytest.mark.evidence(
+    "a bad or taken name is refused with what would do, and nothing is written over",
+)
 def test_nothing_is_written_over(lists: Path) -> None:
     mine = lists / "docs" / "channels" / "acme.md"
     mine.parent.mkdir(parents=True)
@@ -196,6 +214,11 @@ def test_nothing_is_written_over(lists: Path) -> None:
     assert mine.read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.evidence(
+    "its lines stand in their place",
+    topic="Vendors",
+    planted="sorted the other way; a row parted from its remark",
+)
 @pytest.mark.parametrize("name", ["aa", "gcm", "virgo", "zz", "a" * 20])
 def test_its_lines_stand_in_their_place_whatever_the_name(name: str, lists: Path) -> None:
     write(lists, name, TODAY)

@@ -101,6 +101,11 @@ async def test_the_private_class_needs_its_template() -> None:
         assert {it.code for it in await it.receipts(range(3), message=IM)} == {"54"}
 
 
+@pytest.mark.evidence(
+    "a repeat in doubt is shown once",
+    topic="Vendors",
+    planted="no `app_message_id`",
+)
 async def test_a_repeat_in_doubt_is_shown_once() -> None:
     async with scene("oppo", PACELESS) as it:
         for path, numbers in ((UNICAST_PATH, [1]), (BATCH_PATH, [2, 3])):

@@ -58,6 +58,9 @@ async def told_at_the_start(folder: Path, variables: dict[str, str]) -> list[dic
     return [msgspec.json.decode(line) for line in text.splitlines()]
 
 
+@pytest.mark.evidence(
+    "a vendor is reached through a proxy, over HTTP/1.1 and HTTP/2, and its answer is its own",
+)
 @pytest.mark.parametrize("by", ["setting", "credential"])
 async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str) -> None:
     async with faulty_server() as server, connect_proxy(server.port) as proxy:
@@ -79,6 +82,10 @@ async def test_pushes_go_through_the_proxy_that_is_named(tmp_path: Path, by: str
         assert {one.target for one in proxy.asked} == {"apns.vendor.example:443"}
 
 
+@pytest.mark.evidence(
+    "a stopped credential is shown by the list, by the pushes that wait for it, in the log "
+    "and in the metrics",
+)
 async def test_a_proxy_that_is_down_is_shown_wherever_one_looks(tmp_path: Path) -> None:
     """… and the push that waited for it is sent when it is there again."""
     async with faulty_server() as server, connect_proxy(server.port) as proxy:
@@ -138,6 +145,11 @@ async def serve_through(folder: Path, server: FaultyServer, proxy: str) -> None:
         await people(service, 1)
 
 
+@pytest.mark.evidence(
+    "a proxy in the environment is told and not obeyed",
+    topic="Credentials",
+    planted="the environment not looked at",
+)
 async def test_a_proxy_in_the_environment_that_is_not_used_is_told_once(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass
@@ -148,6 +160,7 @@ async def test_a_proxy_in_the_environment_that_is_not_used_is_told_once(tmp_path
     assert "hush" not in str(lines)
 
 
+@pytest.mark.evidence("a proxy's password is sealed, sealed anew, and shown nowhere")
 async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path: Path) -> None:
     bad = f"http://{USER}@proxy.corp"
     data = ("--data", str(tmp_path))
@@ -178,6 +191,7 @@ async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path:
     assert "hush" not in added.output + shown.output + listed.output
 
 
+@pytest.mark.evidence("Apple sees one token of a key over checks, changes, apps and restarts")
 async def test_apple_sees_one_token_over_checks_changes_and_restarts(tmp_path: Path) -> None:
     """A token is as good for the next process as for this one, whoever asks."""
     async with Sandbox(SandboxSettings(seed=7)) as sandbox:

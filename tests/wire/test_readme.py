@@ -68,6 +68,13 @@ def ports() -> Iterator[dict[str, str]]:
         yield {"8080": str(first.getsockname()[1]), "8090": str(second.getsockname()[1])}
 
 
+@pytest.mark.evidence(
+    "the README's blocks, pasted into two terminals from top to bottom, answer what it "
+    "says, with only the programs that it names",
+    topic="Command line and demo",
+    planted="the service ended before the lines that need it (`kill %1`, then the next "
+    "block); job numbers that are not there; a count printed before it is known",
+)
 async def test_the_blocks_pasted_in_two_terminals_answer_what_the_readme_says(
     tmp_path: Path, ports: dict[str, str]
 ) -> None:
@@ -141,6 +148,12 @@ def looked_at() -> dict[str, int]:
     return {name.strip(): figure(count) for name, _, count in found}
 
 
+@pytest.mark.evidence(
+    "the README's table, checks and text are of one run of the demo, and its rows come to "
+    "their sums",
+    topic="Command line and demo",
+    planted="one device more in a row",
+)
 @pytest.mark.parametrize(("place", "column"), list(enumerate(COLUMNS)), ids=list(COLUMNS))
 def test_the_rows_of_the_vendors_come_to_the_row_of_all(place: int, column: str) -> None:
     table = rows()
@@ -149,6 +162,10 @@ def test_the_rows_of_the_vendors_come_to_the_row_of_all(place: int, column: str)
     assert figure(table["all vendors"][place]) == total, column
 
 
+@pytest.mark.evidence(
+    "the README's table, checks and text are of one run of the demo, and its rows come to "
+    "their sums",
+)
 def test_the_table_the_checks_and_the_text_are_of_one_run() -> None:
     table, sizes = rows(), Sizes()
     columns = list(COLUMNS)

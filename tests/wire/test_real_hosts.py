@@ -78,6 +78,11 @@ async def asked(here: Sandbox, host: str, head: str, body: bytes = b"") -> tuple
     return int(first.split()[1]), rest
 
 
+@pytest.mark.evidence(
+    "every vendor's real names lead to it and are in the certificate",
+    topic="Foreign judges",
+    planted="kept keys used with the certificate that they came with",
+)
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.NAME)
 async def test_every_name_of_a_vendor_leads_to_it_and_has_its_certificate(vendor: object) -> None:
     name = getattr(vendor, "NAME", "")
@@ -93,6 +98,11 @@ async def test_every_name_of_a_vendor_leads_to_it_and_has_its_certificate(vendor
             writer.close()
 
 
+@pytest.mark.evidence(
+    "a host of two vendors tells them apart",
+    topic="Foreign judges",
+    planted="HarmonyOS's paths left out",
+)
 async def test_a_host_of_two_vendors_tells_them_apart_by_the_path() -> None:
     async with sandbox() as here:
         huawei = "push-api.cloud.huawei.com"
@@ -120,6 +130,11 @@ async def test_googles_real_token_address_is_an_audience() -> None:
         assert (status, "access_token" in json.loads(answer)) == (200, True)
 
 
+@pytest.mark.evidence(
+    "the proxy leads to the vendors' names on port 443 and nowhere else",
+    topic="Foreign judges",
+    planted="the port not compared",
+)
 @pytest.mark.parametrize(
     "text",
     [
@@ -149,6 +164,11 @@ async def test_names_are_found_in_any_case_and_with_the_roots_dot() -> None:
             assert here.hosts.find(name) is not None
 
 
+@pytest.mark.evidence(
+    "what is no request for a tunnel is refused, within limits of size and time",
+    topic="Foreign judges",
+    planted="methods not compared; no time limit",
+)
 @pytest.mark.parametrize(
     ("text", "status"),
     [
@@ -166,6 +186,7 @@ async def test_the_proxy_refuses_what_is_no_request_for_a_tunnel(text: bytes, st
         assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
 
 
+@pytest.mark.evidence("what is no request for a tunnel is refused, within limits of size and time")
 async def test_whoever_says_nothing_is_hung_up_on() -> None:
     async with sandbox() as here:
         here.proxy.head_s = here.proxy.idle_s = 0.01
@@ -226,6 +247,11 @@ low_ports = pytest.mark.skipif(
 )
 
 
+@pytest.mark.evidence(
+    "several vendors stand on 443 at addresses of their own",
+    topic="Foreign judges",
+    planted="every place at the first address",
+)
 @low_ports
 async def test_several_vendors_are_on_443_at_addresses_of_their_own() -> None:
     async with sandbox(
@@ -258,6 +284,11 @@ async def test_an_address_that_is_not_to_be_had_is_said_with_what_to_do() -> Non
     assert "--connect-proxy" in told.value.advice
 
 
+@pytest.mark.evidence(
+    "a port that the sandbox cannot have is said with what to do",
+    topic="Foreign judges",
+    planted="the fault let through as a traceback, at each kind of port",
+)
 @pytest.mark.parametrize("which", ["admin_port", "proxy_port", "ports"])
 async def test_a_port_in_use_is_said_so(which: str) -> None:
     with socket.socket() as taken:
@@ -277,6 +308,7 @@ def test_a_refused_low_port_says_how_to_be_allowed() -> None:
     assert "loopback" in advice_of(OSError(errno.EADDRNOTAVAIL, "no"))
 
 
+@pytest.mark.evidence("every vendor's real names lead to it and are in the certificate")
 async def test_kept_keys_get_a_certificate_for_the_names(tmp_path: Path) -> None:
     """A folder from before the names were served has a certificate without them."""
     folder = str(tmp_path)

@@ -50,6 +50,11 @@ async def done(it: Scene, task_id: str) -> dict[str, Any]:
     return ledger
 
 
+@pytest.mark.evidence(
+    "with nothing to show it is only taken back",
+    topic="Recall at the vendors",
+    planted="a push online only taken for no withdrawal",
+)
 @each
 async def test_a_recall_that_shows_nothing_withdraws_what_it_can(
     vendor: Any, tmp_path: Path
@@ -70,6 +75,7 @@ async def test_a_recall_that_shows_nothing_withdraws_what_it_can(
             assert books["failures"] == {"webpush 404 not there any more": PHONES - OFF}
 
 
+@pytest.mark.evidence("what can be taken back is, first, and then overwritten")
 @each
 async def test_a_recall_with_a_text_replaces_whatever_was_there(
     vendor: Any, tmp_path: Path

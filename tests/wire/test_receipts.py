@@ -115,6 +115,11 @@ async def phones(service: Service, channel: str, sandbox: Sandbox) -> None:
         await service.store.update_device(APP, f"R-{name}", name, route, decide_device)
 
 
+@pytest.mark.evidence(
+    "reached and dead tokens are settled, over sockets",
+    topic="Receipts",
+    planted="Xiaomi's 16 made harmless",
+)
 @each_reporter
 async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
     vendor: AnyVendor, tmp_path: Path
@@ -138,6 +143,11 @@ async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
             assert (device.route is None) == (number < GONE)
 
 
+@pytest.mark.evidence(
+    "lost, late, repeated and absurd ones do no harm",
+    topic="Receipts",
+    planted="absurd times believed",
+)
 @each_reporter
 async def test_lost_repeated_late_and_absurd_receipts_do_no_harm(
     vendor: AnyVendor, tmp_path: Path
@@ -156,6 +166,7 @@ async def test_lost_repeated_late_and_absurd_receipts_do_no_harm(
         assert (books["reached"], books["undelivered"]) == (believed, {})
 
 
+@pytest.mark.evidence("what the sandbox posts is what is read, and a forged one can be told")
 @each_reporter
 async def test_a_forged_receipt_is_not_believed(vendor: AnyVendor, tmp_path: Path) -> None:
     async with scene(vendor, tmp_path) as it:
@@ -163,6 +174,7 @@ async def test_a_forged_receipt_is_not_believed(vendor: AnyVendor, tmp_path: Pat
         assert (await it.push())["reached"] == PHONES - 1
 
 
+@pytest.mark.evidence("clicks are clicks")
 @pytest.mark.parametrize("vendor", [meizu, xiaomi], ids=lambda vendor: vendor.NAME)
 async def test_a_click_that_the_vendor_tells_is_booked(vendor: AnyVendor, tmp_path: Path) -> None:
     async with scene(vendor, tmp_path) as it:
@@ -171,6 +183,11 @@ async def test_a_click_that_the_vendor_tells_is_booked(vendor: AnyVendor, tmp_pa
         assert (books["reached"], books["clicked"]) == (PHONES, 1)
 
 
+@pytest.mark.evidence(
+    "a receipt settles what was in doubt",
+    topic="Receipts",
+    planted="another id sent along",
+)
 @each_reporter
 async def test_a_receipt_settles_what_was_in_doubt(vendor: AnyVendor, tmp_path: Path) -> None:
     """The vendor took the list, and the connection broke before it could say so."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from cryptography import x509
 from typer.testing import CliRunner, Result
 
@@ -120,6 +121,12 @@ async def operated(folder: Path) -> AsyncIterator[Operated]:
         await service.process.kill()
 
 
+@pytest.mark.evidence(
+    "a container comes up with app and credentials without a command, and a restart makes "
+    "no second one",
+    topic="Settings, log and reload",
+    planted="credentials not found by their name; everything stored again at each start",
+)
 async def test_an_app_and_its_credential_come_without_a_command(tmp_path: Path) -> None:
     """As a container starts: nothing but files that are there."""
     async with operated(tmp_path) as service:
@@ -144,6 +151,11 @@ async def test_an_app_and_its_credential_come_without_a_command(tmp_path: Path) 
         assert "apps[0].credentials[0].file: " in checked.stdout
 
 
+@pytest.mark.evidence(
+    "SIGHUP reloads and ends nothing: while it starts, serves and stops",
+    topic="Settings, log and reload",
+    planted="the loop's own handler; no handler once it has closed",
+)
 async def test_what_is_new_is_taken_and_the_service_goes_on(tmp_path: Path) -> None:
     async with operated(tmp_path) as service:
         assert await service.reloaded() == {

@@ -110,6 +110,13 @@ def accepted(sandbox: Sandbox) -> Counter[str]:
     return Counter(entry.token for entry in entries) - Counter([token_of(1)])
 
 
+@pytest.mark.evidence(
+    "a restored database sends nothing until the word is said; then doubles are those that "
+    "the books name, and the sums hold",
+    topic="Backup and restore",
+    planted="the hold not asked by the dispatcher; whom the backup had open, then those "
+    "planned later, not marked; a settled push sent on",
+)
 @pytest.mark.parametrize("word", ["--settle", "--resume"])
 async def test_what_was_sent_since_the_backup_is_doubled_only_as_the_books_say(
     tmp_path: Path, word: str
@@ -137,6 +144,11 @@ async def test_what_was_sent_since_the_backup_is_doubled_only_as_the_books_say(
         assert {n for n, token in tokens.items() if counts.get(token)} | doubt == set(sets.planned)
 
 
+@pytest.mark.evidence(
+    "half a backup, another key and a folder in use are refused, and change nothing",
+    topic="Backup and restore",
+    planted="the hash not compared; what a refused restore had begun left behind",
+)
 async def test_half_a_backup_another_key_and_a_folder_in_use_are_refused(tmp_path: Path) -> None:
     data, backup, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
     async with opened(data) as service:
@@ -194,6 +206,11 @@ def _tell_anew(backup: Path) -> None:
     (backup / "backup.json").write_bytes(msgspec.json.encode(facts))
 
 
+@pytest.mark.evidence(
+    "releases that know no hold are kept out by `least_reader`",
+    topic="Backup and restore",
+    planted="`least_reader` left",
+)
 async def test_a_restored_database_is_not_for_releases_that_know_no_hold(tmp_path: Path) -> None:
     data, backup, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
     async with opened(data) as service:
@@ -205,6 +222,11 @@ async def test_a_restored_database_is_not_for_releases_that_know_no_hold(tmp_pat
         assert connection.execute("SELECT least_reader FROM release").fetchall() == [(7,)]
 
 
+@pytest.mark.evidence(
+    "who was erased since the backup is erased again",
+    topic="Backup and restore",
+    planted="the list not written; a list that was told not kept",
+)
 async def test_who_was_erased_since_the_backup_is_erased_again(tmp_path: Path) -> None:
     data, backup, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
     async with opened(data) as service:
@@ -225,6 +247,11 @@ async def test_who_was_erased_since_the_backup_is_erased_again(tmp_path: Path) -
         assert names == ["admin", "u1", "R-1"]
 
 
+@pytest.mark.evidence(
+    "what was answered before a backup is in it, and calls go on meanwhile",
+    topic="Backup and restore",
+    planted=None,
+)
 async def test_what_was_answered_before_a_backup_is_in_it_and_it_holds_nobody_up(
     tmp_path: Path,
 ) -> None:
@@ -261,6 +288,11 @@ async def test_what_was_answered_before_a_backup_is_in_it_and_it_holds_nobody_up
         assert None not in await service.store.accounts(APP, [*before, "u1", "u2000"])
 
 
+@pytest.mark.evidence(
+    "a restore that was killed is not served until it is run again",
+    topic="Backup and restore",
+    planted="the half restore not looked for",
+)
 async def test_a_restore_that_was_killed_is_not_served_until_it_is_run_again(
     tmp_path: Path,
 ) -> None:

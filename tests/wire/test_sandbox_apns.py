@@ -214,6 +214,11 @@ BROKEN: list[tuple[str, dict[str, str | None], Any, int, str]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of the sandbox refuses what breaks it, APNs",
+    topic="Channels and sandbox",
+    planted="collapse ids of 640 bytes; the token's age and ALPN not looked at",
+)
 @pytest.mark.parametrize("row", BROKEN, ids=[row[0] for row in BROKEN])
 async def test_a_push_that_breaks_a_rule_is_refused_by_its_reason(
     sandbox: Sandbox, client: H2Client, row: tuple[str, dict[str, str | None], Any, int, str]
@@ -244,6 +249,7 @@ async def test_path_method_token_and_double_headers(
     assert refusal(await push(sandbox, client, **request_parts)) == (status, reason)
 
 
+@pytest.mark.evidence("every rule of the sandbox refuses what breaks it, APNs")
 async def test_an_http1_connection_is_refused(sandbox: Sandbox) -> None:
     refused = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem, alpn="http/1.1")
     await refused.until(lambda: refused.is_lost)
@@ -291,6 +297,7 @@ async def test_a_wrong_provider_token(
     assert refusal(answer) == (403, reason)
 
 
+@pytest.mark.evidence("every rule of the sandbox refuses what breaks it, APNs")
 @pytest.mark.parametrize(
     ("age_s", "reason"),
     [

@@ -49,6 +49,11 @@ async def raw(sandbox: Sandbox, name: str) -> tuple[asyncio.StreamReader, asynci
     return await asyncio.open_connection(host, port, ssl=tls)
 
 
+@pytest.mark.evidence(
+    "the sandbox's Apple speaks HTTP/2 by prior knowledge, and HTTP/1.1 to nobody",
+    topic="Channels and sandbox",
+    planted="no ALPN taken for HTTP/1.1; the preface looked for in the first piece only",
+)
 async def test_http2_by_prior_knowledge_is_served(sandbox: Sandbox) -> None:
     client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem, alpn="")
     assert (await push(client, provider_token(sandbox))).status == 200
@@ -58,6 +63,9 @@ async def test_http2_by_prior_knowledge_is_served(sandbox: Sandbox) -> None:
     client.close()
 
 
+@pytest.mark.evidence(
+    "the sandbox's Apple speaks HTTP/2 by prior knowledge, and HTTP/1.1 to nobody",
+)
 async def test_the_preface_may_come_in_pieces(sandbox: Sandbox) -> None:
     reader, writer = await raw(sandbox, "apns")
     for byte in PREFACE + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]):
@@ -69,6 +77,9 @@ async def test_the_preface_may_come_in_pieces(sandbox: Sandbox) -> None:
     writer.close()
 
 
+@pytest.mark.evidence(
+    "the sandbox's Apple speaks HTTP/2 by prior knowledge, and HTTP/1.1 to nobody",
+)
 @pytest.mark.parametrize("said", [b"POST / HTTP/1.1\r\n\r\n", b"PRI * HTTP/1.1\r\n", b"x"])
 async def test_whoever_offers_nothing_and_speaks_no_http2_is_refused(
     sandbox: Sandbox, said: bytes
@@ -116,6 +127,11 @@ def der_signed(token: str) -> str:
     return f"{signed}.{base64.urlsafe_b64encode(der).rstrip(b'=').decode()}"
 
 
+@pytest.mark.evidence(
+    "a DER signature is taken where the sandbox is told to, and nowhere else",
+    topic="Channels and sandbox",
+    planted="taken always; the option not handed on",
+)
 @pytest.mark.parametrize("takes_der", [False, True])
 async def test_a_signature_in_der_is_taken_where_the_sandbox_says_so(
     clock: ManualClock, keys: Path, takes_der: bool
@@ -137,6 +153,7 @@ async def test_a_signature_in_der_is_taken_where_the_sandbox_says_so(
         client.close()
 
 
+@pytest.mark.evidence("a DER signature is taken where the sandbox is told to, and nowhere else")
 async def test_the_command_takes_signatures_in_der_where_it_is_told_to() -> None:
     words = ("sandbox", "--der-signatures", "--port", "0", "--json")
     process = await asyncio.create_subprocess_exec(*COMMAND, *words, stdout=subprocess.PIPE)
@@ -155,6 +172,11 @@ async def test_the_command_takes_signatures_in_der_where_it_is_told_to() -> None
         await process.wait()
 
 
+@pytest.mark.evidence(
+    "in the device book one device is one, however its APNs token is spelt",
+    topic="Channels and sandbox",
+    planted="the token kept as it was put in",
+)
 @pytest.mark.parametrize(
     "spelt", [TOKEN.upper(), f"<{TOKEN[:8]} {TOKEN[8:]}>", TOKEN[:32] + "\n" + TOKEN[32:]]
 )

@@ -155,6 +155,11 @@ async def test_a_close_in_good_order(sandbox: Sandbox, client: H2Client) -> None
     await client.until(lambda: client.is_lost)
 
 
+@pytest.mark.evidence(
+    "every fault of the sandbox can be asked for",
+    topic="Channels and sandbox",
+    planted="streams taken after GOAWAY",
+)
 async def test_a_goaway_in_the_middle(sandbox: Sandbox, client: H2Client) -> None:
     """Of five in flight the third says GOAWAY: it and those before are answered, no others."""
     sandbox.faults.add(Rule(kind="goaway", first=3, last=3))
@@ -167,6 +172,7 @@ async def test_a_goaway_in_the_middle(sandbox: Sandbox, client: H2Client) -> Non
     assert [accepted for _, _, accepted in taken(sandbox)] == [True, True, True]
 
 
+@pytest.mark.evidence("every fault of the sandbox can be asked for")
 async def test_a_goaway_that_gives_up_the_current_stream(
     sandbox: Sandbox, client: H2Client
 ) -> None:

@@ -152,6 +152,10 @@ async def test_a_wrong_token_request(
     assert (answer.status, answer.json["error"]) == (status, error)
 
 
+@pytest.mark.evidence(
+    "an assertion is for Google's constant audience, wherever bearers are fetched, and the "
+    "sandbox takes no other",
+)
 async def test_an_assertion_is_for_google_wherever_its_endpoint_listens(sandbox: Sandbox) -> None:
     assert await bearer(sandbox, aud="https://oauth2.googleapis.com/token")
     own = {"grant_type": GRANT_TYPE}
@@ -168,6 +172,7 @@ async def test_an_assertion_without_key_id_is_taken(sandbox: Sandbox) -> None:
 PLAIN = {"message": {"token": TOKEN, "notification": {"title": "Hello", "body": "World"}}}
 
 
+@pytest.mark.evidence("every rule of the sandbox refuses what breaks it, FCM")
 async def test_a_bearer_grows_stale(sandbox: Sandbox, clock: ManualClock) -> None:
     token = await bearer(sandbox)
     await clock.advance(3598)
@@ -313,6 +318,11 @@ BROKEN: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of the sandbox refuses what breaks it, FCM",
+    topic="Channels and sandbox",
+    planted="no bound on ttl; bearers good for ever",
+)
 @pytest.mark.parametrize(("name", "message", "field"), BROKEN, ids=[row[0] for row in BROKEN])
 async def test_a_message_that_breaks_a_rule(
     sandbox: Sandbox, name: str, message: Any, field: str
@@ -326,6 +336,9 @@ async def test_a_malformed_token_has_the_same_code_in_the_other_shape(sandbox: S
     assert fcm_code(answer) == (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
 
 
+@pytest.mark.evidence(
+    "a Firebase installation ID is sent as one, and no route is dropped for being one",
+)
 @pytest.mark.parametrize("target", [{"token": FID}, {"fid": TOKEN}, {"fid": "A" + FID[1:]}])
 async def test_an_installation_id_is_no_token_and_a_token_none(
     sandbox: Sandbox, target: dict[str, str]

@@ -57,6 +57,11 @@ async def test_what_ios_would_act_on_is_taken(
     assert (await ask(clock, aps, headers)).status == 200
 
 
+@pytest.mark.evidence(
+    "the sandbox refuses a start that iOS would drop unseen",
+    topic="Vendors",
+    planted="a start without attributes taken",
+)
 @pytest.mark.parametrize("name", list(START))
 async def test_a_start_that_lacks_a_part_is_refused(clock: ManualClock, name: str) -> None:
     """Apple takes it and iOS starts nothing; a sandbox that did so would hide the mistake."""
@@ -64,6 +69,7 @@ async def test_a_start_that_lacks_a_part_is_refused(clock: ManualClock, name: st
     assert (answer.status, answer.json["reason"]) == (400, "InvalidPushType")
 
 
+@pytest.mark.evidence("the sandbox refuses a start that iOS would drop unseen")
 @pytest.mark.parametrize(
     ("aps", "headers", "reason"),
     [

@@ -110,6 +110,11 @@ async def served_still(process: Process, folder: Path) -> None:
         assert (await operator.status())["pid"] == process.told["pid"]
 
 
+@pytest.mark.evidence(
+    "when open files run out, whoever keeps us waiting is closed, and everybody else served",
+    topic="Connections",
+    planted="nobody closed; idle ones before silent ones; no reserve",
+)
 @pytest.mark.parametrize("said", [b"", b"GET /v4/online HTTP/1.1\r\n" + HANDSHAKE])
 async def test_a_thousand_silent_connections_stop_nobody(tmp_path: Path, said: bytes) -> None:
     raise_limit()
@@ -133,6 +138,15 @@ async def test_a_thousand_silent_connections_stop_nobody(tmp_path: Path, said: b
         assert "Traceback" not in told
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+)
+@pytest.mark.evidence(
+    "strangers' bytes take no memory that stays",
+    topic="Connections",
+    planted="a bound of 64 MB on heads: ten connections took 230 MB",
+)
 async def test_memory_stays_where_it_was(tmp_path: Path) -> None:
     async with pestered(tmp_path) as (process, log):
         await served_still(process, tmp_path)
@@ -174,6 +188,7 @@ async def soak(process: Process, client: Client, chance: random.Random) -> None:
                 await phone.receive()
 
 
+@pytest.mark.evidence("strangers' bytes take no memory that stays")
 @pytest.mark.slow
 async def test_a_soak_takes_no_memory(tmp_path: Path) -> None:
     chance, clock = random.Random(8), SystemClock()

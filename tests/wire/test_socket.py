@@ -180,6 +180,11 @@ async def test_a_bad_frame_closes_its_connection_and_no_other(
         assert await frame_of(other) == {"type": "pong"}
 
 
+@pytest.mark.evidence(
+    "an ack is confirmed when it is durable",
+    topic="Online",
+    planted="confirmed before the commit",
+)
 async def test_an_ack_is_confirmed_only_when_the_store_has_it() -> None:
     async with serving() as served, served.socket() as phone:
         name = (await served.joined(phone))["registration_id"]
@@ -194,6 +199,11 @@ async def test_an_ack_is_confirmed_only_when_the_store_has_it() -> None:
         assert (await frame_of(phone))["type"] == "acked"
 
 
+@pytest.mark.evidence(
+    "resume: nothing twice, and what was not acked comes again",
+    topic="Online",
+    planted="what the device says it knows not heard; the client neither saying nor remembering it",
+)
 async def test_resume_shows_nothing_twice_and_repeats_what_was_not_acked() -> None:
     async with serving() as served:
         async with served.socket() as phone:
@@ -213,6 +223,11 @@ async def test_resume_shows_nothing_twice_and_repeats_what_was_not_acked() -> No
             ]
 
 
+@pytest.mark.evidence(
+    "reconnect after a vendor send: no second copy",
+    topic="Online",
+    planted="begun legs offered",
+)
 async def test_after_a_vendor_send_a_reconnect_brings_no_second_copy() -> None:
     async with serving() as served:
         async with served.socket() as phone:
@@ -237,6 +252,11 @@ async def test_after_a_vendor_send_a_reconnect_brings_no_second_copy() -> None:
         assert await rig.booked(task, Stage.SENT) == set()
 
 
+@pytest.mark.evidence(
+    "user switch: nothing to the wrong person",
+    topic="Online",
+    planted="the last look at the user dropped, in the hub and in begin",
+)
 async def test_a_user_switch_shows_nothing_to_the_wrong_person() -> None:
     async with serving() as served:
         rig = served.rig
@@ -265,6 +285,11 @@ async def test_a_newer_connection_replaces_the_older() -> None:
         assert (await frame_of(new))["id"] == task.task_id
 
 
+@pytest.mark.evidence(
+    "slow readers are cut off by queued bytes",
+    topic="Online",
+    planted="no limit on the queue",
+)
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
     async with serving() as served:
         rig, (reader, writer) = served.rig, await raw_socket(served.port)
@@ -356,6 +381,16 @@ async def test_the_product_s_own_client_speaks_this_protocol() -> None:
             assert found == await served.rig.booked(task, Stage.REACHED) == {number}
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
+@pytest.mark.evidence("what does not count is told so for good: unreadable, not ours, too old")
+@pytest.mark.evidence(
+    "devices over plain HTTP",
+    topic="Online",
+    planted="reports not booked; a poll of a device that has left waiting on; no limit on the body",
+)
 async def test_the_same_over_plain_http() -> None:
     async with serving() as served, Wire(served.http) as wire:
         door = DeviceDoor(wire)
@@ -384,6 +419,11 @@ async def test_the_same_over_plain_http() -> None:
         assert refused.value.code == 70107
 
 
+@pytest.mark.evidence(
+    "a device chooses its RegistrationID only with the app's prefix, and no UserID has it "
+    "or the form of a made one",
+)
+@pytest.mark.evidence("devices over plain HTTP")
 @pytest.mark.parametrize(
     ("path", "body", "code"),
     [

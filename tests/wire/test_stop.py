@@ -91,6 +91,7 @@ async def phase_done(process: Process, task_id: str) -> dict[str, Any]:
     return task
 
 
+@pytest.mark.evidence("an orderly stop at any moment: no device is served twice, none is in doubt")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_stopped_in_the_middle_of_a_push_nobody_is_served_twice(
@@ -116,6 +117,7 @@ async def test_stopped_in_the_middle_of_a_push_nobody_is_served_twice(
         assert task["ledger"]["faults"] == []
 
 
+@pytest.mark.evidence("when the drain ends, only what has no answer is in doubt")
 @pytest.mark.slow
 async def test_what_has_no_answer_when_the_drain_ends_is_said_in_the_books(tmp_path: Path) -> None:
     """As after a crash: who may have been served twice is in `repeated`, and nobody is lost."""
@@ -137,6 +139,10 @@ async def test_what_has_no_answer_when_the_drain_ends_is_said_in_the_books(tmp_p
         assert task["ledger"]["faults"] == []
 
 
+@pytest.mark.evidence(
+    "a stop closes the listener, tells devices when to come back, exits 0 and says what it "
+    "left; a second signal ends it",
+)
 @pytest.mark.slow
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     async with slow_sandbox(tmp_path, PATIENCE_S) as sandbox:
@@ -159,6 +165,12 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             assert await ending == -signal.SIGTERM
 
 
+@pytest.mark.evidence(
+    "a stop closes the listener, tells devices when to come back, exits 0 and says what it "
+    "left; a second signal ends it",
+    topic="The laws",
+    planted="the listener left open; the second signal ignored",
+)
 @pytest.mark.slow
 async def test_the_listener_closes_and_devices_are_told_when_to_come_back(tmp_path: Path) -> None:
     """A device that stays is cut off at the end, and the last line counts it."""
@@ -195,6 +207,11 @@ async def test_the_listener_closes_and_devices_are_told_when_to_come_back(tmp_pa
     assert events[-1]["devices_connected"] in (1, 2)
 
 
+@pytest.mark.evidence(
+    "the sandbox and commands in the foreground end at SIGTERM without a traceback",
+    topic="The laws",
+    planted="SIGTERM left to the kernel",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "exit_code"),

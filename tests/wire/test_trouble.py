@@ -133,6 +133,13 @@ def name_of(rows: Sequence[Row]) -> str:
     return "+".join(row.name for row in rows)
 
 
+@pytest.mark.evidence(
+    "the same over sockets, with waits scaled down: three vendors at once in trouble, a "
+    "proxy, a name and a token service among it, and a fourth served meanwhile; a selection"
+    " in which every pair of values occurs",
+    topic="A push outlives every outage",
+    planted="one try for server errors; one try where nothing was sent; repeats not marked",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ROUNDS, ids=name_of)
 async def test_when_the_trouble_ends_everybody_gets_the_push(
@@ -161,6 +168,9 @@ async def test_when_the_trouble_ends_everybody_gets_the_push(
                 await check(service, it.sandbox, row, each)
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("vendor", ["apns", "fcm"])
 async def test_refused_streams_are_sent_again_and_nobody_is_in_doubt(
@@ -214,6 +224,11 @@ async def check(service: Service, sandbox: Sandbox, row: Row, tasks: Sequence[st
     assert max(shown.values()) <= SHOWN_MAX, row.name
 
 
+@pytest.mark.evidence(
+    "the same over sockets, with waits scaled down: three vendors at once in trouble, a "
+    "proxy, a name and a token service among it, and a fourth served meanwhile; a selection"
+    " in which every pair of values occurs",
+)
 def test_the_selection_has_every_pair_of_values() -> None:
     rows = [row for rows in TABLE for row in rows]
     assert len(rows) <= 24

@@ -51,6 +51,12 @@ async def primed(it: Scene) -> None:
     assert await it.send(range(1000, 1002)) == {Outcome.ACCEPTED: 2}
 
 
+@pytest.mark.evidence(
+    "truncated JSON, HTML, wrong types, slow bodies, resets before and after: each is told "
+    "as what it is, nobody twice",
+    topic="Trouble, vendor by vendor",
+    planted="vivo's unreadable 200 taken as accepted, or as not taken",
+)
 @each_vendor
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_a_fault_of_the_wire_is_told_as_what_it_is(vendor: str, kind: str) -> None:
@@ -64,6 +70,10 @@ async def test_a_fault_of_the_wire_is_told_as_what_it_is(vendor: str, kind: str)
         assert await it.send(range(4, 8)) == {Outcome.ACCEPTED: 4}
 
 
+@pytest.mark.evidence(
+    "truncated JSON, HTML, wrong types, slow bodies, resets before and after: each is told "
+    "as what it is, nobody twice",
+)
 @each_vendor
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_a_fault_of_the_first_request_doubles_nothing(vendor: str, kind: str) -> None:
@@ -94,6 +104,11 @@ async def test_a_server_that_is_not_there_has_taken_nothing(vendor: str) -> None
         assert await it.send(range(5)) == {outcome: 5}
 
 
+@pytest.mark.evidence(
+    "a wrong credential stops its channel",
+    topic="Trouble, vendor by vendor",
+    planted="the breaker not told",
+)
 @pytest.mark.parametrize("vendor", WRONG)
 async def test_a_wrong_credential_stops_the_channel(vendor: str) -> None:
     async with scene(vendor, TOLD[vendor], settings=WRONG[vendor]) as it:
@@ -103,6 +118,9 @@ async def test_a_wrong_credential_stops_the_channel(vendor: str) -> None:
         assert it.driver.room(it.sandbox.clock.now()) == 0
 
 
+@pytest.mark.evidence(
+    "a batch that looks mostly dead by codes that a wrong credential yields, too, deletes nothing",
+)
 @each_vendor
 async def test_every_dead_token_is_named(vendor: str) -> None:
     async with scene(vendor, TOLD[vendor]) as it:

@@ -53,6 +53,15 @@ files = sorted(GOLDEN.glob("*/*.json"))
 # golden conversations
 
 
+@pytest.mark.evidence(
+    "the bytes of each golden conversation",
+    topic="Vendors",
+    planted="OPPO's click `web` sent as 5",
+)
+@pytest.mark.evidence(
+    "what Apple says of an iPhone behind FCM is heard, and Windows's 406 is a rate",
+)
+@pytest.mark.evidence("forms name their charset")
 @pytest.mark.parametrize("path", files, ids=lambda path: f"{path.parent.name} {path.stem}")
 async def test_a_golden_conversation(path: Path) -> None:
     told = conversation(path)
@@ -263,6 +272,11 @@ async def test_everybody_is_reached_once_over_one_authority(name: str) -> None:
         assert it.http.bearers == (name == "fcm")
 
 
+@pytest.mark.evidence(
+    "APNs faults: GOAWAY",
+    topic="Channels and sandbox",
+    planted="a refused stream told as in doubt",
+)
 @both
 async def test_goaway_in_the_middle(name: str) -> None:
     async with scene(name) as it:
@@ -274,6 +288,11 @@ async def test_goaway_in_the_middle(name: str) -> None:
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
 
 
+@pytest.mark.evidence(
+    "APNs faults: RST_STREAM, no answer, drop",
+    topic="Channels and sandbox",
+    planted="what may have been sent told as unsent",
+)
 @both
 @pytest.mark.parametrize(
     ("code", "accepted", "outcome"),
@@ -292,6 +311,11 @@ async def test_a_stream_that_is_reset(
         assert await it.send(MANY) == {Outcome.ACCEPTED: 54, outcome: 6}
 
 
+@pytest.mark.evidence(
+    "APNs faults: stream limit",
+    topic="Channels and sandbox",
+    planted="requests given up after 20 ms; a connection for each request that waits",
+)
 @both
 async def test_a_stream_limit_that_falls_to_one_and_rises_again(name: str) -> None:
     async with scene(name) as it:
@@ -307,6 +331,11 @@ async def test_a_connection_that_must_prove_itself_first() -> None:
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
 
 
+@pytest.mark.evidence(
+    "APNs faults: bodyless 503",
+    topic="Channels and sandbox",
+    planted="no body taken for broken JSON",
+)
 @both
 async def test_a_503_without_a_body(name: str) -> None:
     async with scene(name) as it:
@@ -315,6 +344,7 @@ async def test_a_503_without_a_body(name: str) -> None:
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
 
 
+@pytest.mark.evidence("APNs faults: RST_STREAM, no answer, drop")
 @both
 @pytest.mark.parametrize("accepted", [True, False])
 async def test_an_answer_that_never_comes_is_doubt(name: str, accepted: bool) -> None:
@@ -324,6 +354,7 @@ async def test_an_answer_that_never_comes_is_doubt(name: str, accepted: bool) ->
         assert await it.send(MANY) == {Outcome.ACCEPTED: 55, Outcome.UNKNOWN: 5}
 
 
+@pytest.mark.evidence("APNs faults: RST_STREAM, no answer, drop")
 @both
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after"])
 async def test_a_connection_that_is_dropped(name: str, kind: str) -> None:
@@ -345,6 +376,11 @@ async def test_a_server_that_is_not_there(name: str) -> None:
         assert set(got) <= {Outcome.UNSENT, Outcome.UNKNOWN}
 
 
+@pytest.mark.evidence(
+    "APNs faults: expired token",
+    topic="Channels and sandbox",
+    planted="each refused delivery signing for itself",
+)
 async def test_an_expired_provider_token_is_renewed_once_for_all() -> None:
     clock = ManualClock()
     async with scene("apns", clock=clock) as it:
@@ -379,6 +415,12 @@ async def test_a_provider_token_is_renewed_before_it_expires() -> None:
         assert len(it.http.proofs) == 4
 
 
+@pytest.mark.evidence(
+    "FCM faults: stale bearer, 429, 404, 5xx",
+    topic="Channels and sandbox",
+    planted="a fetch for each that waits; no minute's wait without Retry-After; "
+    "UNREGISTERED accusing the credential; a 502 told as in doubt",
+)
 async def test_a_stale_bearer_is_renewed_once_for_all() -> None:
     async with scene("fcm") as it:
         await it.send(range(1))
@@ -412,6 +454,11 @@ async def test_one_dead_token_among_many(name: str) -> None:
         assert dead[0].info.endswith("egistered".upper() if name == "fcm" else "egistered")
 
 
+@pytest.mark.evidence(
+    "APNs faults: 410",
+    topic="Channels and sandbox",
+    planted="410 told as undeliverable",
+)
 @both
 async def test_every_token_dead(name: str) -> None:
     async with scene(name) as it:
@@ -426,6 +473,7 @@ async def test_tokens_of_another_app_are_not_dead() -> None:
         assert await it.send(range(1, 3)) == {Outcome.NOT_PERMITTED: 1, Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.evidence("FCM faults: stale bearer, 429, 404, 5xx")
 @pytest.mark.parametrize(("told_s", "wait_s"), [(7, 7.0), (None, 60.0)])
 async def test_over_quota_with_and_without_retry_after(told_s: int | None, wait_s: float) -> None:
     async with scene("fcm") as it:
@@ -436,6 +484,7 @@ async def test_over_quota_with_and_without_retry_after(told_s: int | None, wait_
         assert len(over) == 10
 
 
+@pytest.mark.evidence("FCM faults: stale bearer, 429, 404, 5xx")
 @pytest.mark.parametrize(
     ("rule", "outcome"),
     [

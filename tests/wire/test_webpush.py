@@ -53,6 +53,7 @@ async def test_a_second_delivery_replaces_the_first() -> None:
         assert [shown.replaced for shown in device.shown.values()] == [1]
 
 
+@pytest.mark.evidence("every task has a topic that Apple's push service takes")
 async def test_every_task_has_a_topic_that_apple_takes() -> None:
     """Apple refuses one whose length no base64url text has; texts of all lengths are tried."""
     async with scene("webpush", WebPushSettings(decodes_topics=True)) as it:
@@ -67,6 +68,7 @@ async def test_every_task_has_a_topic_that_apple_takes() -> None:
         assert sorted(topics.values()) == [2] * 5
 
 
+@pytest.mark.evidence("a browser's endpoint is resolved once, judged, and connected to")
 async def test_the_sandbox_is_not_reached_unless_the_operator_named_it() -> None:
     """The same subscriptions, without the operator's origin: they point into our own machine."""
     async with scene("webpush", origin="") as it:
@@ -75,6 +77,9 @@ async def test_the_sandbox_is_not_reached_unless_the_operator_named_it() -> None
         assert it.sandbox.listeners["webpush"].connections_open == 0
 
 
+@pytest.mark.evidence(
+    "small outages, refusals of several causes, dead and hostile devices lose nobody a push",
+)
 async def test_addresses_that_are_refused_hold_up_no_honest_browser() -> None:
     """Three pushes at once to both; the guard allows this machine's sandbox and no other."""
     async with AsyncExitStack() as stack:

@@ -26,6 +26,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
+@pytest.mark.evidence(
+    "every file of the package is in the wheel, and what an installation needs lies beside it",
+    topic="Installing it",
+    planted=None,
+)
 def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     source = REPO / "src"
     ours = {
@@ -41,6 +46,9 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     assert b"tocsin=tocsin.cli.entry:main" in scripts
 
 
+@pytest.mark.evidence(
+    "every file of the package is in the wheel, and what an installation needs lies beside it",
+)
 def test_what_an_installation_needs_lies_beside_the_wheel(wheel: Path) -> None:
     beside = {path.name for path in wheel.parent.iterdir()} - {wheel.name}
     assert beside == {
@@ -49,6 +57,11 @@ def test_what_an_installation_needs_lies_beside_the_wheel(wheel: Path) -> None:
     }
 
 
+@pytest.mark.evidence(
+    "the wheel serves, and runs its sandbox, far from a checkout",
+    topic="Installing it",
+    planted=None,
+)
 def test_it_is_the_wheel_that_is_run(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     unpack(wheel, site)
@@ -84,6 +97,12 @@ class Ear:
         self._socket.close()
 
 
+@pytest.mark.evidence("the wheel serves, and runs its sandbox, far from a checkout")
+@pytest.mark.evidence(
+    "systemd is told of the start, a reload and the stop",
+    topic="Installing it",
+    planted="readiness not told",
+)
 async def test_a_service_of_the_wheel_serves_and_tells_its_manager(
     wheel: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +127,7 @@ async def test_a_service_of_the_wheel_serves_and_tells_its_manager(
     ear.close()
 
 
+@pytest.mark.evidence("the wheel serves, and runs its sandbox, far from a checkout")
 async def test_the_sandbox_of_the_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     unpack(wheel, tmp_path / "site")
     sandbox = (sys.executable, *TOCSIN, "sandbox", "--port", "0", "--json")
@@ -116,6 +136,11 @@ async def test_the_sandbox_of_the_wheel_runs(wheel: Path, tmp_path: Path) -> Non
         assert told["apns"]["url"].startswith("https://127.0.0.1:")
 
 
+@pytest.mark.evidence(
+    "the unit is right, and withholds what a service does not need",
+    topic="Installing it",
+    planted="a directive misspelt",
+)
 @pytest.mark.optional
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
@@ -127,6 +152,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.evidence("the unit is right, and withholds what a service does not need")
 def test_the_unit_withholds_what_a_service_does_not_need() -> None:
     lines = set(UNIT.read_text().splitlines())
     assert lines >= {

@@ -14,6 +14,7 @@ from tocsin.errors import StoreError
 KEY = b"k" * 32
 
 
+@pytest.mark.evidence("who was erased since the backup is erased again")
 async def test_names_are_listed_as_keyed_hashes_for_the_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE
     clock = ManualClock()
@@ -30,6 +31,7 @@ async def test_names_are_listed_as_keyed_hashes_for_the_owner_alone(tmp_path: Pa
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.evidence("who was erased since the backup is erased again")
 async def test_a_line_that_a_crash_cut_off_is_left_out_and_written_over(tmp_path: Path) -> None:
     path = tmp_path / FILE
     clock = ManualClock()

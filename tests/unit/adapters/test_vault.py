@@ -20,6 +20,11 @@ def test_what_is_sealed_opens_again_and_shows_nothing() -> None:
     assert vault.seal(b"a secret", "1/key") != sealed, "a fresh nonce each time"
 
 
+@pytest.mark.evidence(
+    "secrets are sealed from the first schema on",
+    topic="Books",
+    planted="context not authenticated",
+)
 def test_another_key_context_or_any_changed_byte_opens_nothing() -> None:
     vault = AesVault(KEY)
     sealed = vault.seal(b"a secret", "1/key")

@@ -47,6 +47,7 @@ async def everything_of(world: World, name: str) -> dict[str, Any]:
     return await world.operator.account_export(APP, name)
 
 
+@pytest.mark.evidence("a list of accounts or devices costs the same however many there are")
 async def test_accounts_are_listed_page_by_page(world: World) -> None:
     await world.call("im_open_login_svc/multiaccount_import", {"Accounts": ["zoe", "yan"]})
     await world.call("timpush/add_tag", {"UserTags": [{"To_Account": "zoe", "Tags": ["red"]}]})
@@ -92,6 +93,12 @@ async def test_an_account_is_shown_with_its_attributes_by_name(world: World) -> 
         assert caught.value.code == 70107
 
 
+@pytest.mark.evidence(
+    "an erased account is gone with its devices, their own accounts and their connections, "
+    "by the command line and by `account_delete`",
+    topic="Daily verbs",
+    planted="connections not told; the RegistrationID of a user's device left behind",
+)
 async def test_an_erased_account_is_gone_with_its_devices_and_connections(
     world: World, heard: list[tuple[str, Any]]
 ) -> None:
@@ -111,6 +118,10 @@ async def test_an_erased_account_is_gone_with_its_devices_and_connections(
     assert (DEVICE, [APP, 1, 0, "", False]) in heard
 
 
+@pytest.mark.evidence(
+    "an erased account is gone with its devices, their own accounts and their connections, "
+    "by the command line and by `account_delete`",
+)
 async def test_the_rest_call_cuts_connections_too(
     world: World, heard: list[tuple[str, Any]]
 ) -> None:
@@ -124,6 +135,11 @@ async def test_the_rest_call_cuts_connections_too(
     assert await world.store.accounts(APP, ["PHONE"]) == [None]
 
 
+@pytest.mark.evidence(
+    "a receipt names nobody, and a name is kept only where its re-import has to wait",
+    topic="Daily verbs",
+    planted="the name kept always",
+)
 async def test_a_receipt_names_nobody_and_says_what_is_kept(world: World) -> None:
     await world.operator.app_add(APP, {"reimport_after_s": 60})
     await world.call("im_open_login_svc/account_import", {"UserID": "zoe"})
@@ -136,6 +152,9 @@ async def test_a_receipt_names_nobody_and_says_what_is_kept(world: World) -> Non
     assert any("60 s" in it["why"] for it in told["kept"]), "the name waits for its re-import"
 
 
+@pytest.mark.evidence(
+    "a receipt names nobody, and a name is kept only where its re-import has to wait",
+)
 async def test_a_name_is_kept_only_where_its_reimport_has_to_wait(world: World) -> None:
     for wait_s, kept in ((0, {}), (60, {"zoe": world.clock.now()})):
         await world.operator.app_add(APP, {"reimport_after_s": wait_s})
@@ -150,6 +169,11 @@ def _look(view: AccountsView) -> AccountsEdit:
     return AccountsEdit(result=view)
 
 
+@pytest.mark.evidence(
+    "an administrator is not erased",
+    topic="Daily verbs",
+    planted="administrators not left out",
+)
 async def test_administrators_and_the_unknown_are_not_erased(world: World) -> None:
     before = await world.dump()
     for name, code in ((ADMIN, 70402), ("nobody", 70107)):
@@ -165,6 +189,11 @@ async def test_administrators_and_the_unknown_are_not_erased(world: World) -> No
     assert await world.store.device(APP, "PHONE") is not None
 
 
+@pytest.mark.evidence(
+    "an export has every push that was for the account or its devices, and what became of each",
+    topic="Daily verbs",
+    planted="the first page only; pushes to its RegistrationIDs left out",
+)
 async def test_an_export_has_every_push_that_was_for_the_account(world: World) -> None:
     await world.device("PHONE", "zoe")
     await world.call("im_open_login_svc/account_import", {"UserID": "yan"})
@@ -189,6 +218,9 @@ async def test_an_export_has_every_push_that_was_for_the_account(world: World) -
     assert pushes[0]["message"].title == "Hello"
 
 
+@pytest.mark.evidence(
+    "an export has every push that was for the account or its devices, and what became of each",
+)
 async def test_an_export_tells_what_became_of_a_push_on_each_device(world: World) -> None:
     await world.device("PHONE", "zoe")
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["zoe"]}
@@ -213,6 +245,11 @@ async def test_an_export_tells_what_became_of_a_push_on_each_device(world: World
     ]
 
 
+@pytest.mark.evidence(
+    "the operator unregisters a device without its secret",
+    topic="Daily verbs",
+    planted=None,
+)
 async def test_the_operator_unregisters_a_device_without_its_secret(
     world: World, heard: list[tuple[str, Any]]
 ) -> None:
@@ -239,6 +276,11 @@ async def test_devices_are_listed_page_by_page(world: World) -> None:
     assert rest["next"] is None
 
 
+@pytest.mark.evidence(
+    "names of any characters go through the operator's socket",
+    topic="Daily verbs",
+    planted=None,
+)
 async def test_names_of_any_characters_go_through_the_socket(world: World) -> None:
     socket = create(world.operator, world.store, world.presence, dict)
     name = "a/b?c=d&e f"
@@ -260,6 +302,11 @@ async def test_names_of_any_characters_go_through_the_socket(world: World) -> No
     assert len((await ask(socket, "GET", f"{here}/devices")).json()["devices"]) == 1
 
 
+@pytest.mark.evidence(
+    "a list of accounts or devices costs the same however many there are",
+    topic="Daily verbs",
+    planted="the statement's limit raised by 100,000",
+)
 async def test_lists_cost_the_same_however_many_there_are(tmp_path: Path) -> None:
     """Counted in SQLite's own statements and rows, at two sizes."""
     costs = []

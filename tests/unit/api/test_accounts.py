@@ -64,6 +64,11 @@ async def test_names_with_the_apps_prefix_are_no_user_ids(world: World) -> None:
     assert await world.call(LOGIN + "account_import", {"UserID": "dev-1"}) == ok()
 
 
+@pytest.mark.evidence(
+    "the plan's limit of accounts",
+    topic="The wire",
+    planted="the limit refusing a whole import of several",
+)
 async def test_the_plans_account_limit(world: World) -> None:
     facts = {"profile": "own", "own_limits": {"accounts_max": 5}}
     await world.operator.app_add(APP, facts)
@@ -120,6 +125,11 @@ async def test_check_says_who_is_imported(world: World) -> None:
     ]
 
 
+@pytest.mark.evidence(
+    "a kick voids what was issued before",
+    topic="The wire",
+    planted="the second of the kick not kept",
+)
 async def test_kick_voids_what_was_issued_before(world: World) -> None:
     early = world.usersig()
     heard: list[bytes] = []

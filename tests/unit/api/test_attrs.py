@@ -33,6 +33,11 @@ async def test_with_nothing_set_both_members_are_empty(world: World) -> None:
     assert await world.call(SERVICE + "get_attr_name", {}) == ok(AttrNames={}, AttrTypes={})
 
 
+@pytest.mark.evidence(
+    "attribute names are merged and renamed, values stay",
+    topic="The wire",
+    planted="unnamed slots forgotten",
+)
 async def test_names_are_merged_and_renamed_and_values_stay(named: World) -> None:
     await named.call(SERVICE + "set_attr", rows(("ann", {"city": "Oslo"})))
     assert await named.call(SERVICE + "set_attr_name", {"AttrNames": {"0": "town"}}) == ok()

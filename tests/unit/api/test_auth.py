@@ -26,6 +26,7 @@ async def test_parameters_in_any_order_with_extra_ones_and_any_random(world: Wor
     assert await world.raw(GET, query="&".join(without)) == FINE
 
 
+@pytest.mark.evidence("lengths of URL parameters are judged before anything is looked up")
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
@@ -78,6 +79,11 @@ async def test_a_usersig_with_userbuf_is_accepted(world: World) -> None:
     assert await world.call(GET, {}, usersig=token) == FINE
 
 
+@pytest.mark.evidence(
+    "only administrators call",
+    topic="The wire",
+    planted="the list of administrators not asked",
+)
 @pytest.mark.parametrize(
     ("command", "code"),
     [
@@ -100,6 +106,7 @@ async def test_a_disabled_app_and_an_app_without_a_key(world: World) -> None:
     assert await world.call(GET, {}) == FINE
 
 
+@pytest.mark.evidence("the order of checks", topic="The wire", planted="rate before signature")
 async def test_the_order_is_path_method_lengths_app_contenttype_signature_rate_body(
     world: World,
 ) -> None:
@@ -168,6 +175,11 @@ async def test_a_body_may_come_in_parts_under_any_content_type(world: World) -> 
         assert answer["ErrorCode"] == 0
 
 
+@pytest.mark.evidence(
+    "a body over the limit is not read to its end",
+    topic="The wire",
+    planted="the size looked at only when all had been read",
+)
 async def test_a_body_that_is_too_long_is_not_read_to_its_end(world: World) -> None:
     # Whoever reads one part more than a mebibyte finds no bytes, and fails.
     endless = [*([b"x" * 65_536] * 17), cast(bytes, None)]
@@ -214,6 +226,11 @@ async def test_the_profile_unlimited_lifts_rates(world: World) -> None:
 # --- what strangers may learn ------------------------------------------------------------------
 
 
+@pytest.mark.evidence(
+    "no account shows by timing before the UserSig is proven",
+    topic="Strangers and browsers",
+    planted="the account read first",
+)
 async def test_no_account_is_looked_up_before_the_signature_is_proven(world: World) -> None:
     """Else the time that a look takes tells which accounts there are."""
     watched = Watched(world.store)
@@ -230,6 +247,11 @@ async def test_no_account_is_looked_up_before_the_signature_is_proven(world: Wor
         assert watched.asked == ["app", "accounts"]
 
 
+@pytest.mark.evidence(
+    "lengths of URL parameters are judged before anything is looked up",
+    topic="Strangers and browsers",
+    planted="the bytes of a parameter not counted",
+)
 async def test_lengths_are_judged_before_anything_is_looked_up(world: World) -> None:
     watched = Watched(world.store)
     doorkeeper = Doorkeeper(watched.store, world.vault, world.clock)
@@ -255,6 +277,12 @@ async def test_lengths_are_judged_before_anything_is_looked_up(world: World) -> 
 # --- lock-out --------------------------------------------------------------------------------
 
 
+@pytest.mark.evidence(
+    "lock-out of one caller only, which a right UserSig passes",
+    topic="The wire",
+    planted="the address, then the identifier, left out of the key; the lock asked before "
+    "the UserSig; an expired UserSig counted",
+)
 async def test_twenty_failed_signatures_lock_this_caller_only(world: World) -> None:
     bad = world.query(usersig=world.usersig(key="another key"))
     for _ in range(20):
@@ -269,6 +297,7 @@ async def test_twenty_failed_signatures_lock_this_caller_only(world: World) -> N
     assert (await world.raw(GET, query=bad))["ErrorCode"] == 70009
 
 
+@pytest.mark.evidence("lock-out of one caller only, which a right UserSig passes")
 async def test_a_right_signature_passes_whatever_failed_before(world: World) -> None:
     """Known or new, from the very address of the attacker, and it opens no lock for him."""
     known = world.query()
@@ -282,6 +311,7 @@ async def test_a_right_signature_passes_whatever_failed_before(world: World) -> 
     assert (await world.raw(GET, query=bad))["ErrorCode"] == 70050, "still locked out"
 
 
+@pytest.mark.evidence("lock-out of one caller only, which a right UserSig passes")
 async def test_while_locked_out_every_wrong_signature_looks_the_same(world: World) -> None:
     now = world.clock.now()
     wrong = [
@@ -340,6 +370,12 @@ async def test_a_remembered_usersig_still_expires_and_dies_with_its_key(world: W
     assert (await world.call(GET, {}, usersig=token))["ErrorCode"] == 70009
 
 
+@pytest.mark.evidence(
+    "an app's key is changed with an overlap of two, for callers and devices alike, and the"
+    " new one signs",
+    topic="Operations",
+    planted="devices asked for the new key alone",
+)
 async def test_both_keys_verify_until_the_former_is_dropped(world: World) -> None:
     former = world.usersig()
     assert await world.call(GET, {}, usersig=former) == FINE
@@ -354,6 +390,7 @@ async def test_both_keys_verify_until_the_former_is_dropped(world: World) -> Non
     assert not (await world.operator.app_key_drop_former(APP))["dropped"]
 
 
+@pytest.mark.evidence("there are never three, and a key that is told outright has no overlap")
 async def test_a_key_that_is_told_outright_has_no_overlap(world: World) -> None:
     former = world.usersig()
     await world.operator.app_key_rotate(APP)

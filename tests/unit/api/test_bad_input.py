@@ -147,6 +147,11 @@ def rows(wrapper: str, member: str, *said: Any) -> Any:
     return {wrapper: [{"To_Account": "ann", member: each} for each in said]}
 
 
+@pytest.mark.evidence(
+    "a refused call changes nothing",
+    topic="The wire",
+    planted="tags applied before the call was judged whole",
+)
 @settings(max_examples=250)
 @given(command=commands, body=bodies)
 @example(command=named("add_tag"), body=rows("UserTags", "Tags", ["b"], [""]))

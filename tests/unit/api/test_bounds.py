@@ -67,6 +67,13 @@ async def weigh(fill: Fill, strangers: int = 3 * ENTRIES) -> float:
     return max(once, twice)
 
 
+@pytest.mark.evidence(
+    "what strangers can fill is bounded in bytes",
+    topic="Strangers and browsers",
+    planted="callers counted under their names as they came; no entry ever dropped; lines "
+    "of devices that left kept for their next tick; absent names of any length "
+    "cached",
+)
 async def test_callers_whose_signatures_fail() -> None:
     locks = Locks(ENTRIES)
 
@@ -84,6 +91,7 @@ async def test_callers_whose_signatures_fail() -> None:
     assert await weigh(lock) / ENTRIES * CALLERS_MAX < 8 * MIB
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_usersigs_that_were_right() -> None:
     world = World()
     await world.open()
@@ -98,6 +106,7 @@ async def test_usersigs_that_were_right() -> None:
     assert await weigh(fill) / ENTRIES * VERIFIED_MAX < 5 * MIB
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_addresses_that_register() -> None:
     limit = RegistrationLimit(1, ManualClock(), Metrics(), ENTRIES)
 
@@ -108,6 +117,7 @@ async def test_addresses_that_register() -> None:
     assert await weigh(fill) / ENTRIES * ADDRESSES_MAX < 5 * MIB
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_rates_of_apps() -> None:
     world = World()
     await world.open("compatible")
@@ -123,6 +133,7 @@ async def test_rates_of_apps() -> None:
     assert await weigh(fill) / ENTRIES * RATES_MAX < 30 * MIB
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_names_that_no_account_has() -> None:
     cache = AccountCache(ENTRIES)
 
@@ -133,6 +144,11 @@ async def test_names_that_no_account_has() -> None:
     assert await weigh(fill) / ENTRIES < 400
 
 
+@pytest.mark.evidence(
+    "unsigned calls leave nothing in memory, however long",
+    topic="Strangers and browsers",
+    planted="the identifier's length not judged under `/v1/`",
+)
 @pytest.mark.parametrize("letter", ["x", "%F0%9F%94%94"])
 async def test_unsigned_calls_with_a_long_identifier_leave_nothing(letter: str) -> None:
     """Ten thousand of them took 600 MB that stayed."""
@@ -154,6 +170,7 @@ async def test_unsigned_calls_with_a_long_identifier_leave_nothing(letter: str) 
     assert await weigh(fill, 60) < 30_000
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_devices_that_come_and_go() -> None:
     rig = await Rig().open()
 
@@ -166,6 +183,7 @@ async def test_devices_that_come_and_go() -> None:
     assert await weigh(fill, 300) < 10_000
 
 
+@pytest.mark.evidence("what strangers can fill is bounded in bytes")
 async def test_reports_of_pushes_that_we_never_had() -> None:
     rig = await Rig().open()
     line, _ = await rig.connect()

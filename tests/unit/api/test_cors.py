@@ -109,6 +109,13 @@ ALLOWED = {
 }
 
 
+@pytest.mark.evidence(
+    "a preflight is answered where any app names the origin, and costs no reads until an "
+    "app changes",
+    topic="Strangers and browsers",
+    planted="the rows read once and never again; read each time; the version left as it "
+    "was, in each store",
+)
 @pytest.mark.parametrize("name", ["register", "unregister", "report", "poll"])
 @pytest.mark.parametrize("origin", [PAGE, OTHER_PAGE])
 async def test_a_preflight_from_a_page_that_any_app_names_is_answered(
@@ -151,6 +158,11 @@ async def test_a_preflight_to_no_command_is_answered_as_any_call(site: Site) -> 
         assert code_of(await send(site.world.api, "OPTIONS", path, None, *told)) == code
 
 
+@pytest.mark.evidence(
+    "a web page reads the answer only where the call's app names its origin, refusals too",
+    topic="Strangers and browsers",
+    planted="judged by the origins of all apps; the app not told to the answer",
+)
 async def test_a_devices_call_is_judged_by_its_app(site: Site) -> None:
     hello = {"type": "hello", "sdkappid": APP, "appkey": APPKEY}
     for origin, allowed in ((PAGE, True), (OTHER_PAGE, False), (STRANGE_PAGE, False)):
@@ -161,6 +173,9 @@ async def test_a_devices_call_is_judged_by_its_app(site: Site) -> None:
     assert cors_of(await site.device("POST", "register", hello)) == {}
 
 
+@pytest.mark.evidence(
+    "a web page reads the answer only where the call's app names its origin, refusals too",
+)
 async def test_the_page_may_read_a_refusal_too(site: Site) -> None:
     hello = {"type": "hello", "sdkappid": APP, "appkey": "wrong"}
     sent = await site.device("POST", "register", hello, ("origin", PAGE))
@@ -176,6 +191,9 @@ async def test_the_page_may_read_a_refusal_too(site: Site) -> None:
     assert (code_of(sent), cors_of(sent)) == (70003, {"access-control-allow-origin": PAGE})
 
 
+@pytest.mark.evidence(
+    "a web page reads the answer only where the call's app names its origin, refusals too",
+)
 async def test_a_call_under_v4_is_judged_by_its_app(site: Site) -> None:
     query = site.world.query()
     sent = await site.call("POST", query, ("origin", PAGE))
@@ -188,6 +206,9 @@ async def test_a_call_under_v4_is_judged_by_its_app(site: Site) -> None:
         assert cors_of(await site.call("POST", query, ("origin", PAGE))) == {}
 
 
+@pytest.mark.evidence(
+    "a web page reads the answer only where the call's app names its origin, refusals too",
+)
 async def test_the_key_for_browsers_is_told_by_the_same_list(site: Site) -> None:
     world = site.world
     facts = {"channel": "webpush", "settings": webpush_settings(PRIVATE)}
@@ -208,6 +229,10 @@ async def test_no_app_names_a_page_by_itself(world: World) -> None:
     assert (code_of(sent), cors_of(sent)) == (0, {})
 
 
+@pytest.mark.evidence(
+    "a preflight is answered where any app names the origin, and costs no reads until an "
+    "app changes",
+)
 async def test_a_changed_list_counts_at_once(site: Site) -> None:
     world = site.world
 
@@ -231,6 +256,10 @@ async def test_a_changed_list_counts_at_once(site: Site) -> None:
         assert refused.value.code == 70402
 
 
+@pytest.mark.evidence(
+    "a preflight is answered where any app names the origin, and costs no reads until an "
+    "app changes",
+)
 async def test_preflights_read_the_apps_only_when_one_has_changed(world: World) -> None:
     for number in range(50):
         await world.operator.app_add(100 + number, {"origins": [f"https://{number}.example"]})

@@ -60,6 +60,11 @@ async def test_each_verb_is_in_force_at_once_at_the_channels_at_work(world: Worl
         assert await channels.facts(APP) == {}
 
 
+@pytest.mark.evidence(
+    "settings change in place, and running drivers follow",
+    topic="Credentials",
+    planted="the version not raised",
+)
 async def test_single_settings_change_and_the_certificate_id_stays(world: World) -> None:
     added = await world.operator.credential_add(APP, HUAWEI)
     told = {"settings": {"app_secret": "another"}, "is_enabled": False}
@@ -78,6 +83,9 @@ async def test_addresses_and_pace_are_taken_back_by_empty_ones(world: World) -> 
     assert (row.origin, row.ca, row.rate_per_s) == ("", None, 0)
 
 
+@pytest.mark.evidence(
+    "a change that changes nothing leaves the version, and unknown settings are refused by name",
+)
 @pytest.mark.parametrize(
     ("number", "facts", "why"),
     [
@@ -101,6 +109,11 @@ async def test_a_bad_change_changes_nothing(
     assert await record(world) == before
 
 
+@pytest.mark.evidence(
+    "a change that changes nothing leaves the version, and unknown settings are refused by name",
+    topic="Credentials",
+    planted="the version raised in any case; unknown names left out without a word",
+)
 async def test_a_change_that_changes_nothing_leaves_the_version(world: World) -> None:
     await world.operator.credential_add(APP, {**HUAWEI, "proxy": PROXY})
     before = await record(world)
@@ -120,6 +133,9 @@ async def test_a_change_that_changes_nothing_leaves_the_version(world: World) ->
         assert (answer["done"], answer["version"]) == ("changed", number)
 
 
+@pytest.mark.evidence(
+    "a change that changes nothing leaves the version, and unknown settings are refused by name",
+)
 @pytest.mark.parametrize("name", ["app_secrte", "rate_per_s"])
 async def test_a_setting_that_the_vendor_does_not_have_is_added_nowhere(
     world: World, name: str
@@ -130,6 +146,11 @@ async def test_a_setting_that_the_vendor_does_not_have_is_added_nowhere(
     assert await world.store.credentials(APP) == []
 
 
+@pytest.mark.evidence(
+    "a proxy's password is sealed, sealed anew, and shown nowhere",
+    topic="Credentials",
+    planted="shown as it is, by the credential and by `show-config`; left under the former key",
+)
 async def test_a_proxy_is_sealed_and_shown_without_its_password(world: World) -> None:
     added = await world.operator.credential_add(APP, {**HUAWEI, "proxy": PROXY})
     (listed,) = await world.operator.credential_list(APP)
@@ -176,6 +197,13 @@ async def test_secrets_are_masked_and_what_does_not_open_is_told(world: World) -
     assert "wrong secret key" in shown["fault"]
 
 
+@pytest.mark.evidence(
+    "a stopped credential is shown by the list, by the pushes that wait for it, in the log "
+    "and in the metrics",
+    topic="Credentials",
+    planted="told in each look; the former state left standing; every stopped credential of"
+    " the app named, whether waited for or not",
+)
 async def test_the_list_says_what_stops_a_credential_where_its_channel_is_at_work(
     world: World,
 ) -> None:
@@ -190,6 +218,7 @@ async def test_the_list_says_what_stops_a_credential_where_its_channel_is_at_wor
     assert two["stopped"] is None
 
 
+@pytest.mark.evidence("the client's file", topic="Credentials", planted="settings left out")
 async def test_the_clients_file_has_certificate_ids_and_what_the_sdks_need(world: World) -> None:
     await world.operator.credential_add(APP, HUAWEI)
     await world.operator.credential_add(APP, {"channel": "apns", "settings": apns_settings()})
@@ -247,6 +276,12 @@ PRIVATE = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"
 OTHER_PRIVATE = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"
 
 
+@pytest.mark.evidence(
+    "the public half of a VAPID key pair is shown wherever the credential is, and told to "
+    "whoever asks, changed keys at once",
+    topic="Daily verbs",
+    planted="remembered without the version; the oldest told",
+)
 async def test_the_public_half_is_shown_wherever_a_credential_is(world: World) -> None:
     facts = {"channel": "webpush", "settings": webpush_settings(OTHER_PRIVATE)}
     added = await world.operator.credential_add(APP, facts)
@@ -260,6 +295,11 @@ async def test_the_public_half_is_shown_wherever_a_credential_is(world: World) -
         await world.operator.credential_show(APP, 9)
 
 
+@pytest.mark.evidence(
+    "a credential is shown in the worst of its states",
+    topic="Daily verbs",
+    planted="what stops it told before its end",
+)
 async def test_a_credential_is_in_the_worst_of_its_states(world: World) -> None:
     shown: dict[str, Any] = {"is_enabled": True, "expires_at": None}
     day, now = 86_400.0, world.clock.now()

@@ -57,6 +57,10 @@ def container(tmp_path: Path) -> Container:
     return Container(tmp_path)
 
 
+@pytest.mark.evidence(
+    "a container comes up with app and credentials without a command, and a restart makes "
+    "no second one",
+)
 async def test_a_first_start_has_its_app_and_credentials_and_a_second_changes_nothing(
     container: Container,
 ) -> None:
@@ -78,6 +82,12 @@ async def test_a_first_start_has_its_app_and_credentials_and_a_second_changes_no
     assert answer["ErrorCode"] == 0, "its administrator may call"
 
 
+@pytest.mark.evidence(
+    "a change in a declared file is taken at a reload under the same certificate ID; what "
+    "is taken out is left and told",
+    topic="Settings, log and reload",
+    planted="settings merged into the stored ones; the name forgotten with the declaration",
+)
 async def test_a_change_in_a_file_is_taken_and_keeps_the_certificate_id(
     container: Container,
 ) -> None:
@@ -89,6 +99,10 @@ async def test_a_change_in_a_file_is_taken_and_keeps_the_certificate_id(
     assert (shown["number"], shown["version"]) == (1, 2)
 
 
+@pytest.mark.evidence(
+    "a change in a declared file is taken at a reload under the same certificate ID; what "
+    "is taken out is left and told",
+)
 async def test_what_is_taken_out_of_the_file_is_its_default_again(container: Container) -> None:
     settings = container.credential(settings={**APNS, "environment": "development"})["settings"]
     await container.start()
@@ -100,6 +114,10 @@ async def test_what_is_taken_out_of_the_file_is_its_default_again(container: Con
     assert shown["origin"] == "https://apns.test"
 
 
+@pytest.mark.evidence(
+    "a change in a declared file is taken at a reload under the same certificate ID; what "
+    "is taken out is left and told",
+)
 async def test_a_credential_that_is_taken_out_is_left_and_told(
     container: Container, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +134,11 @@ async def test_a_credential_that_is_taken_out_is_left_and_told(
     assert (shown["source"], shown["is_enabled"]) == ("configuration", True)
 
 
+@pytest.mark.evidence(
+    "a command does not change what the configuration declares",
+    topic="Settings, log and reload",
+    planted="the refusal left out, in one verb and the other",
+)
 async def test_a_command_does_not_change_what_the_next_reload_would_change_back(
     container: Container,
 ) -> None:
@@ -142,6 +165,7 @@ async def test_one_that_a_command_made_may_be_adopted(container: Container) -> N
     assert await container.start() == [], "its name finds it from then on"
 
 
+@pytest.mark.evidence("wrong apps are told all at once without their secrets, and change nothing")
 @pytest.mark.parametrize(
     "members",
     [
@@ -172,6 +196,10 @@ def in_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+@pytest.mark.evidence(
+    "a container comes up with app and credentials without a command, and a restart makes "
+    "no second one",
+)
 @pytest.mark.parametrize("write", [str, in_base64, lambda text: text.replace("\n", "\\n")])
 def test_secrets_may_stand_in_variables_as_people_write_them(
     container: Container, write: Any
@@ -198,6 +226,11 @@ def test_a_vendors_own_file_is_read_by_what_is_in_it(container: Container) -> No
         assert app.credentials[0].facts["settings"]["project_id"] == "p"
 
 
+@pytest.mark.evidence(
+    "wrong apps are told all at once without their secrets, and change nothing",
+    topic="Settings, log and reload",
+    planted="stored before the rest was looked at; unknown members shown",
+)
 def test_everything_wrong_is_told_at_once_and_no_secret_is_quoted() -> None:
     wrong: list[Mapping[str, Any]] = [
         {

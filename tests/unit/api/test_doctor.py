@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.unit.api.test_credential_verbs import HUAWEI
 from tests.unit.api.world import APP, World, ask
 from tocsin.adapters.machine import look_at_machine
@@ -29,6 +31,12 @@ async def levels(world: World) -> dict[str, str]:
     return {it["check"]: it["level"] for it in found}
 
 
+@pytest.mark.evidence(
+    "`tocsin doctor` has a line for all that is wrong, each that is not fine with what to "
+    "do, and ends with 1 where one is bad",
+    topic="Daily verbs",
+    planted="a clock that is behind taken for fine; files judged without a service",
+)
 async def test_everything_that_is_wrong_has_a_line(world: World) -> None:
     for _ in range(2):
         await world.operator.credential_add(APP, HUAWEI)

@@ -26,6 +26,7 @@ async def shown(world: World, folder: Path) -> str:
     return asked.body.decode()
 
 
+@pytest.mark.evidence("`/metrics` is not on the public port, and asks for its token")
 @pytest.mark.parametrize("bearer", ["", "wrong", TOKEN[:-1], f"{TOKEN}x"])
 async def test_without_its_token_nothing_is_shown(
     bearer: str, world: World, tmp_path: Path
@@ -41,6 +42,11 @@ async def test_with_its_token_it_is_shown(world: World, tmp_path: Path) -> None:
     assert b"tocsin_calls_total" in asked.body
 
 
+@pytest.mark.evidence(
+    "the series that alerts look at are there with 0 from the start",
+    topic="Settings, log and reload",
+    planted="series made by their first fault; the breaker set to 0 at each look",
+)
 async def test_what_alerts_look_at_is_there_before_it_happens(world: World, tmp_path: Path) -> None:
     (number,) = await world.channels.facts(APP)
     text = await shown(world, tmp_path)
@@ -57,6 +63,7 @@ async def test_what_alerts_look_at_is_there_before_it_happens(world: World, tmp_
     assert world.metrics.value("data_free_bytes") > 0
 
 
+@pytest.mark.evidence("the series that alerts look at are there with 0 from the start")
 async def test_a_look_changes_no_figure(world: World, tmp_path: Path) -> None:
     (number,) = await world.channels.facts(APP)
     name = f"{APP}:{number}"
@@ -78,6 +85,7 @@ class Backlog(MemoryStore):
         return self.jobs
 
 
+@pytest.mark.evidence("the series that alerts look at are there with 0 from the start")
 async def test_the_backlog_rises_and_falls(world: World, tmp_path: Path) -> None:
     store = Backlog(world.clock)
     standing = Standing(store, world.channels, world.metrics, tmp_path)

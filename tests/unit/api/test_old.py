@@ -31,6 +31,9 @@ async def test_both_families_share_one_store(world: World) -> None:
     assert answer == ok(UserAttrs=[{"To_Account": "ann", "Attrs": {"city": "Oslo"}}])
 
 
+@pytest.mark.evidence(
+    "the older family: unknown accounts left out, any other fault fails the call, no AttrTypes",
+)
 async def test_names_are_answered_without_types(world: World) -> None:
     assert await world.call(OLD + "im_get_attr_name", {}) == ok(AttrNames={})
     await world.call(OLD + "im_set_attr_name", {"AttrNames": {"0": "a"}, "AttrTypes": {"0": 1}})
@@ -56,6 +59,11 @@ async def test_unknown_accounts_are_left_out_without_a_word(world: World) -> Non
     assert answer == ok(UserTags=[])
 
 
+@pytest.mark.evidence(
+    "the older family: unknown accounts left out, any other fault fails the call, no AttrTypes",
+    topic="The wire",
+    planted="the strictness left out; AttrTypes answered",
+)
 async def test_another_fault_of_one_account_fails_the_whole_call(world: World) -> None:
     await world.device(DEVICE)
     before = await world.dump(["ann", DEVICE])
@@ -72,6 +80,9 @@ async def test_another_fault_of_one_account_fails_the_whole_call(world: World) -
     )
 
 
+@pytest.mark.evidence(
+    "the older family: unknown accounts left out, any other fault fails the call, no AttrTypes",
+)
 async def test_the_101st_tag_of_a_user_fails_the_whole_call(world: World) -> None:
     hundred = [f"t{number}" for number in range(100)]
     await world.call("timpush/add_tag", {"Replace": 1, **tags(("ann", hundred))})
@@ -115,6 +126,9 @@ async def test_a_bad_call_gets_its_code_and_changes_nothing(
     assert await world.dump(["ann"]) == before
 
 
+@pytest.mark.evidence(
+    "older shapes: `Identifier`, and the ten older paths, with one limit for both",
+)
 async def test_the_older_paths_of_the_older_family(world: World) -> None:
     """`openim/im_push` and its nine siblings: the same commands, answers, limits and TaskIds."""
     assert await world.call("openim/im_set_attr_name", {"AttrNames": {"0": "city"}}) == ok()
@@ -138,6 +152,9 @@ async def test_the_older_paths_of_the_older_family(world: World) -> None:
     assert (await world.raw("openim/im_push", b"{"))["TaskId"] == ""
 
 
+@pytest.mark.evidence(
+    "older shapes: `Identifier`, and the ten older paths, with one limit for both",
+)
 async def test_both_paths_share_their_calls_a_second(world: World) -> None:
     await world.operator.app_add(APP, {"profile": "compatible"})
     paths = ("openim/im_get_tag", OLD + "im_get_tag")

@@ -44,6 +44,11 @@ async def test_an_app_without_a_key_gets_one_and_is_told_once(world: World) -> N
     assert account is not None, "an administrator's account exists"
 
 
+@pytest.mark.evidence(
+    "keys are shown only where asked for",
+    topic="The wire",
+    planted="the client key in the list of apps; the key beside it in one app",
+)
 async def test_keys_are_sealed_and_shown_only_where_asked(world: World) -> None:
     app = await world.store.app(APP)
     assert app is not None
@@ -78,6 +83,11 @@ async def test_bad_facts_change_nothing(world: World, facts: dict[str, Any]) -> 
     assert await world.dump() == before
 
 
+@pytest.mark.evidence(
+    "a prefix that UserIDs have is refused in the step that would set it",
+    topic="The wire",
+    planted="UserIDs not looked at; devices' names taken for UserIDs; the range without its end",
+)
 async def test_a_prefix_that_meets_user_ids_is_refused_and_says_what_to_do(world: World) -> None:
     names = ["dev-1", "dev-2", "device"]
     await world.call("im_open_login_svc/multiaccount_import", {"Accounts": names})
@@ -180,6 +190,10 @@ async def test_usersigs_are_made_for_names_only(world: World) -> None:
         await world.operator.usersig(NEW, ADMIN, 60)
 
 
+@pytest.mark.evidence(
+    "an app's key is changed with an overlap of two, for callers and devices alike, and the"
+    " new one signs",
+)
 async def test_a_usersig_is_signed_with_the_new_key(world: World) -> None:
     made = await world.operator.app_key_rotate(APP)
     token = await world.operator.usersig(APP, ADMIN, 60)
@@ -206,6 +220,11 @@ async def test_a_key_that_cannot_be_the_next_changes_nothing(
     assert await world.dump() == before
 
 
+@pytest.mark.evidence(
+    "there are never three, and a key that is told outright has no overlap",
+    topic="Operations",
+    planted="the former key left standing",
+)
 async def test_two_keys_overlap_and_never_three(world: World) -> None:
     await world.operator.app_key_rotate(APP)
     with pytest.raises(CallError, match="tocsin app key drop-former") as caught:

@@ -52,6 +52,12 @@ async def test_push_answers_a_task_id_of_five_hex_groups(world: World) -> None:
     assert task.condition == Condition()
 
 
+@pytest.mark.evidence(
+    "ErrorList names who failed, and is absent where nobody did",
+    topic="The wire",
+    planted="unknown accounts of a batch left out; an unknown account refusing the call; an"
+    " empty list shown",
+)
 async def test_batch_answers_its_prefix_and_the_unknown(world: World) -> None:
     accounts = ["ann", "ghost", "bob", "ghost", "ann"]
     answer = await world.call(BATCH, push_of(To_Account=accounts))
@@ -183,6 +189,11 @@ REFUSED: list[tuple[str, Any, int, str]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "batch takes 1 to 500 accounts: 90029, 90011",
+    topic="The wire",
+    planted="501 allowed; none told as 90001; 500 refused",
+)
 @pytest.mark.parametrize(("command", "body", "code", "field"), REFUSED)
 async def test_a_bad_push_gets_its_code_an_empty_task_id_and_changes_nothing(
     world: World, command: str, body: Any, code: int, field: str
@@ -197,6 +208,7 @@ async def test_a_bad_push_gets_its_code_an_empty_task_id_and_changes_nothing(
     assert await world.dump() == before
 
 
+@pytest.mark.evidence("batch takes 1 to 500 accounts: 90029, 90011")
 async def test_limits_of_the_pages_are_allowed(world: World) -> None:
     await world.call("timpush/set_attr_name", {"AttrNames": {"3": "city"}})
     ten = [f"{number}" * 10 for number in range(10)]
@@ -248,6 +260,11 @@ async def test_what_is_nested_without_end_is_refused(world: World) -> None:
 # --- the order in accept, and quotas -----------------------------------------------------------
 
 
+@pytest.mark.evidence(
+    "the same MsgRandom within a second is the same task",
+    topic="The wire",
+    planted="the earlier task not looked at; ten seconds instead of one",
+)
 async def test_the_same_random_within_a_second_is_the_same_task(world: World) -> None:
     await world.operator.app_add(APP, {"profile": "compatible"})
     first = await world.call(PUSH, push_of())
@@ -260,6 +277,11 @@ async def test_the_same_random_within_a_second_is_the_same_task(world: World) ->
     assert other["ErrorCode"] == 90024, "another sender is another push"
 
 
+@pytest.mark.evidence(
+    "a hundred pushes a day until midnight UTC, batches not counted",
+    topic="The wire",
+    planted="batches counted; pushes not counted; yesterday's count kept",
+)
 async def test_a_hundred_pushes_a_day_and_batches_do_not_count(world: World) -> None:
     await world.operator.app_add(APP, {"profile": "compatible"})
     for number in range(100):
@@ -296,6 +318,11 @@ async def test_a_push_and_a_batch_can_be_recalled_once(world: World) -> None:
         assert (await world.call(REVOKE, ask))["ErrorCode"] == 90050
 
 
+@pytest.mark.evidence(
+    "recalls are judged in order",
+    topic="The wire",
+    planted="the task looked up before the rate",
+)
 async def test_recalls_are_judged_in_order(world: World) -> None:
     await world.operator.app_add(APP, {"profile": "compatible"})
     task_id = (await world.call(PUSH, push_of()))["TaskId"]

@@ -68,6 +68,7 @@ async def safe(world: World, tmp_path: Path) -> Safe:
     return made
 
 
+@pytest.mark.evidence("a proxy's password is sealed, sealed anew, and shown nowhere")
 async def test_everything_is_sealed_anew_and_the_former_key_opens_nothing(safe: Safe) -> None:
     former = load_keys(safe.path, {})
     operator = safe.operator()
@@ -86,6 +87,11 @@ async def test_everything_is_sealed_anew_and_the_former_key_opens_nothing(safe: 
     assert record.version == 1, "no driver has to start anew"
 
 
+@pytest.mark.evidence(
+    "the sealing key changes, whatever ends the change half way",
+    topic="Credentials",
+    planted="the former key taken out first",
+)
 @pytest.mark.parametrize("writes", range(4))
 async def test_whatever_write_fails_everything_opens_and_the_next_call_ends_it(
     safe: Safe, writes: int
@@ -120,6 +126,11 @@ async def test_a_secret_that_does_not_open_keeps_both_keys(safe: Safe) -> None:
     assert len(load_keys(safe.path, {})) == 2
 
 
+@pytest.mark.evidence(
+    "a former app key is sealed anew with the rest, also one that became it meanwhile",
+    topic="Operations",
+    planted="left out",
+)
 async def test_a_former_app_key_is_sealed_anew_too(safe: Safe) -> None:
     operator = safe.operator()
     await operator.app_key_rotate(APP)
@@ -127,6 +138,9 @@ async def test_a_former_app_key_is_sealed_anew_too(safe: Safe) -> None:
     assert await former_key(safe) == KEY.encode()
 
 
+@pytest.mark.evidence(
+    "a former app key is sealed anew with the rest, also one that became it meanwhile",
+)
 async def test_a_key_that_becomes_the_former_one_meanwhile_still_opens(safe: Safe) -> None:
     operator = safe.operator()
     update, is_first = safe.store.update_app, True

@@ -145,6 +145,11 @@ async def test_extra_members_are_ignored(world: World) -> None:
     assert (await world.call("timpush/get_tag", body))["ErrorCode"] == 0
 
 
+@pytest.mark.evidence(
+    "older shapes: `Identifier`, and the ten older paths, with one limit for both",
+    topic="Strangers and browsers",
+    planted="`Identifier` not read; a limit for each path",
+)
 async def test_identifier_for_user_id(world: World) -> None:
     assert await world.call("im_open_login_svc/account_import", {"Identifier": "eve"}) == ok()
     both = {"UserID": "zoe", "Identifier": "not this one", "Nick": "n"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tocsin.api.commands.table import BY_PATH, COMMANDS, page
 from tocsin.domain.quota import PROFILES
 
@@ -17,6 +19,11 @@ LOGIN = {"account_import", "multiaccount_import", "account_delete", "account_che
 OPENIM = {"query_online_status", "querystate"} | OLD
 
 
+@pytest.mark.evidence(
+    "every promised command is there",
+    topic="The wire",
+    planted="revoke under another name",
+)
 def test_every_promised_command_is_there_once() -> None:
     promised = {
         *(f"/v4/timpush/{name}" for name in TIMPUSH),

@@ -20,6 +20,12 @@ async def tags_of(world: World, *names: str) -> list[list[str]]:
     return [each["Tags"] for each in answer["UserTags"]]
 
 
+@pytest.mark.evidence(
+    "the seed page's sample gets its sample answer",
+    topic="The wire",
+    planted="tags sorted instead of in the order added",
+)
+@pytest.mark.evidence("ErrorList names who failed, and is absent where nobody did")
 async def test_the_seed_pages_sample_request_gets_its_sample_answer(world: World) -> None:
     names = ["xiaoming", "xiaohong"]
     await world.call("im_open_login_svc/multiaccount_import", {"Accounts": names})
@@ -55,6 +61,7 @@ async def test_unknown_accounts_are_listed_and_the_others_served(world: World) -
     assert answer["ErrorList"] == failed(("ghost", 70107))
 
 
+@pytest.mark.evidence("ErrorList names who failed, and is absent where nobody did")
 async def test_all_unknown_is_still_ok(world: World) -> None:
     for command, body in [
         ("get_tag", {"To_Account": ["g1", "g2"]}),
@@ -173,6 +180,11 @@ REFUSED: list[tuple[str, Any, int, str]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "texts are limited in bytes, not in letters",
+    topic="The wire",
+    planted="50 letters of two bytes allowed",
+)
 @pytest.mark.parametrize(("command", "body", "code", "field"), REFUSED)
 async def test_a_bad_call_gets_its_code_and_changes_nothing(
     world: World, command: str, body: Any, code: int, field: str

@@ -20,6 +20,11 @@ def test_the_chat_products_commands_are_known() -> None:
     assert sum(len(family.commands) for family in CHAT) == 129
 
 
+@pytest.mark.evidence(
+    "a command of the platform that is not served is told apart from one that nobody has",
+    topic="Strangers and browsers",
+    planted="`sendmsg` left out; every path taken for a chat command",
+)
 @pytest.mark.parametrize("path", sorted(FAMILY_OF))
 async def test_a_command_that_is_not_served_says_so(world: World, path: str) -> None:
     command = path.removeprefix("/v4/")
@@ -30,6 +35,9 @@ async def test_a_command_that_is_not_served_says_so(world: World, path: str) -> 
     assert "docs/compatibility.md" in answer["ErrorInfo"]
 
 
+@pytest.mark.evidence(
+    "a command of the platform that is not served is told apart from one that nobody has",
+)
 @pytest.mark.parametrize(
     "command", ["openim/nope", "sns/sendmsg", "nope/sendmsg", "openim/sendmsg/", "OpenIM/sendmsg"]
 )

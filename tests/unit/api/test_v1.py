@@ -94,6 +94,8 @@ async def _accounts(world: World) -> list[Any]:
     return list(await world.store.accounts(APP, ["ann", "bob", "carl", "REG-3"]))
 
 
+@pytest.mark.evidence("… and the books say to whom, after a merge too")
+@pytest.mark.evidence("`tocsin task show` follows a push to its funnel")
 async def test_a_push_is_shown_with_its_ledger(world: World) -> None:
     task_id = await sent_push(world)
     listed = await read(world, "/tasks")
@@ -111,6 +113,11 @@ async def test_a_push_is_shown_with_its_ledger(world: World) -> None:
     assert ledger["faults"] == []
 
 
+@pytest.mark.evidence(
+    "the failures and losses of a push have names",
+    topic="Command line and demo",
+    planted="the parameter not read",
+)
 async def test_the_audience_and_the_devices_come_in_pages(world: World) -> None:
     task_id = await sent_push(world)
     first = await read(world, f"/tasks/{task_id}/audience?limit=3")
@@ -157,6 +164,7 @@ async def test_devices_are_shown_without_their_secret(world: World) -> None:
     assert (asked.status, asked.json()["ErrorCode"]) == (404, 70107)
 
 
+@pytest.mark.evidence("only administrators call")
 async def test_who_may_read(world: World) -> None:
     app = books_of(world)
     tasks = f"{HERE}/tasks"
@@ -190,6 +198,16 @@ async def test_an_unknown_state_or_mark_is_refused(world: World, asked: str) -> 
     assert (answer.status, answer.json()["ErrorCode"]) == (400, 70402)
 
 
+@pytest.mark.evidence(
+    "`/readyz` says 503 until the service can serve, `/metrics` shows every row",
+    topic="The wire",
+    planted="200 in any case; an empty page; counters without `_total`",
+)
+@pytest.mark.evidence(
+    "`/metrics` is not on the public port, and asks for its token",
+    topic="Settings, log and reload",
+    planted="the token's beginning compared",
+)
 async def test_a_request_is_routed_by_its_path(world: World) -> None:
     missing = ["the index"]
 
@@ -223,6 +241,11 @@ async def nothing(*_: Any) -> Any:
     raise AssertionError
 
 
+@pytest.mark.evidence(
+    "an encoded slash is part of a name",
+    topic="Connections",
+    planted="the decoded path matched; `%25` decoded before `%2F`",
+)
 async def test_an_encoded_slash_is_part_of_a_name(world: World) -> None:
     for name in ("a/b", "a%2Fb", "a%b", "ann"):
         await world.call("im_open_login_svc/account_import", {"UserID": name})
@@ -241,6 +264,7 @@ async def test_an_encoded_slash_is_part_of_a_name(world: World) -> None:
     assert asked.status == 404
 
 
+@pytest.mark.evidence("an encoded slash is part of a name")
 @pytest.mark.parametrize("path", ["timpush%2Fget_attr_name", "timpush/get_attr_nam%65"])
 async def test_an_encoded_slash_leads_to_no_command(world: World, path: str) -> None:
     async def ready() -> str:
@@ -283,6 +307,10 @@ async def test_a_store_that_fails_is_503(world: World) -> None:
     assert (asked.status, asked.json()["ErrorCode"]) == (503, 91000)
 
 
+@pytest.mark.evidence(
+    "a stopped credential is shown by the list, by the pushes that wait for it, in the log "
+    "and in the metrics",
+)
 async def test_a_push_says_which_of_the_credentials_it_waits_for_are_stopped(world: World) -> None:
     await world.device("REG-1", "ann")
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann"]}

@@ -25,6 +25,10 @@ def page(world: World) -> Starlette:
     return pages.create(WebPushKey(world.store, world.vault, Cors(world.store)).routes())
 
 
+@pytest.mark.evidence(
+    "the public half of a VAPID key pair is shown wherever the credential is, and told to "
+    "whoever asks, changed keys at once",
+)
 async def test_a_page_is_told_the_newest_key_without_a_proof(world: World, page: Starlette) -> None:
     assert (await ask(page, "GET", HERE)).status == 404
     for key in (PRIVATE, OTHER_PRIVATE):
@@ -42,6 +46,10 @@ async def test_a_page_is_told_the_newest_key_without_a_proof(world: World, page:
     assert (await ask(page, "GET", HERE)).json()["credential"] == 1
 
 
+@pytest.mark.evidence(
+    "the public half of a VAPID key pair is shown wherever the credential is, and told to "
+    "whoever asks, changed keys at once",
+)
 async def test_a_changed_key_is_told_at_once(world: World, page: Starlette) -> None:
     facts = {"channel": "webpush", "settings": webpush_settings(PRIVATE)}
     await world.operator.credential_add(APP, facts)

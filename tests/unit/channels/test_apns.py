@@ -115,6 +115,7 @@ def test_a_live_activity_is_started_by_the_token_of_its_type() -> None:
     assert receipt.outcome is Outcome.NO_TOKEN
 
 
+@pytest.mark.evidence("a Live Activity is started by the token of its type, which dies alone")
 def test_nothing_is_started_without_a_word_to_the_person() -> None:
     for event, is_sent in (("start", False), ("update", True)):
         activity = msgspec.structs.replace(START, event=event)
@@ -134,6 +135,11 @@ def test_only_a_start_tells_the_attributes_and_any_event_when_it_grows_stale() -
         assert not {"attributes", "attributes-type", "input-push-token"} & aps.keys()
 
 
+@pytest.mark.evidence(
+    "a call is not kept for longer than a phone rings",
+    topic="Vendors",
+    planted="kept for the push's life",
+)
 @pytest.mark.parametrize(
     ("life", "expiration"),
     [
@@ -153,6 +159,10 @@ def test_a_call_is_not_kept_for_longer_than_a_phone_rings(
     assert dict(plain.headers)["apns-expiration"] == str(int(NOW) + 3600)
 
 
+@pytest.mark.evidence(
+    "every app is told which push it has: the online frame's `id` and `task_id`, and Ext as"
+    " it was, beside the text of all ten vendors, wherever a click leads",
+)
 @pytest.mark.parametrize("kind", ["alert", "background", "voip"])
 def test_the_app_is_told_which_push_it_has_in_each_kind(kind: str) -> None:
     apple = ApplePart(is_silent=kind == "background", is_voip=kind == "voip")
@@ -170,6 +180,11 @@ def padded(size: int, given: Delivery) -> Delivery:
     return msgspec.structs.replace(given, message=told)
 
 
+@pytest.mark.evidence(
+    "payload limits",
+    topic="Channels and sandbox",
+    planted="one byte more allowed; letters counted",
+)
 @pytest.mark.parametrize(("is_voip", "limit"), [(False, 4096), (True, 5120)])
 def test_a_payload_over_the_limit_is_not_sent(is_voip: bool, limit: int) -> None:
     told = message(title="", desc="", ext="x", apple=ApplePart(is_voip=is_voip))
@@ -213,6 +228,7 @@ def test_an_answer_that_is_not_apples_is_judged_by_its_status(
     assert (receipt.outcome, receipt.info) == (outcome, info)
 
 
+@pytest.mark.evidence("every answer leads to its outcome")
 def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
     """Apple's words, written out: the table itself must not be its only judge."""
 

@@ -67,6 +67,11 @@ def test_it_says_when_it_ends_and_a_key_does_not() -> None:
     assert apns.expires_at(apns_settings()) is None
 
 
+@pytest.mark.evidence(
+    "a certificate that has ended is not tried, and its end is warned of",
+    topic="Credentials",
+    planted="tried; warned of in each round",
+)
 def test_one_that_has_ended_is_not_tried() -> None:
     told = settings(certificate=identity(days=0))
     found = authorized(apns, told)

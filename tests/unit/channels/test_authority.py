@@ -154,6 +154,7 @@ async def test_a_denial_holds_for_a_growing_while(
     assert value(await keeper.get()) == "number 5"
 
 
+@pytest.mark.evidence("a vendor's pause is obeyed in full")
 async def test_a_denial_of_many_days_and_one_that_names_a_day_are_asked_about_again(
     clock: ManualClock, office: Office, keeper: Keeper
 ) -> None:
@@ -237,6 +238,9 @@ class Durable(MemoryAuthorities):
         await super().save(name, authority)
 
 
+@pytest.mark.evidence(
+    "credentials share an authority where all that it is made of is the same, and only there",
+)
 async def test_all_that_are_made_of_the_same_share_one(clock: ManualClock) -> None:
     shelf, office = AuthorityShelf(), Office(clock)
     keepers = [Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(3)]
@@ -276,6 +280,7 @@ async def test_what_kept_one_from_it_does_not_keep_another(clock: ManualClock) -
     assert value(await one.get()) == "number 2"
 
 
+@pytest.mark.evidence("Apple sees one token of a key over checks, changes, apps and restarts")
 async def test_while_the_vendor_takes_no_other_the_refused_one_stays(clock: ManualClock) -> None:
     office = StrictOffice(clock)
     one = Keeper(office.fetch, clock, Chance(1))
@@ -320,6 +325,9 @@ async def test_what_may_be_made_at_any_time_is_not_kept_for_later_processes(
     assert notes == []
 
 
+@pytest.mark.evidence(
+    "a saved authority is sealed, ends with its time, and is no good if a wrong clock made it",
+)
 async def test_what_was_made_by_a_wrong_clock_is_made_again(clock: ManualClock) -> None:
     durable = MemoryAuthorities(clock)
     ahead = ManualClock(NOW + 86_400)

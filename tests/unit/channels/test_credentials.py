@@ -220,6 +220,7 @@ class StuckRenewal(ScriptedHttp):
             self.stuck -= 1
 
 
+@pytest.mark.evidence("settings change in place, and running drivers follow")
 @pytest.mark.parametrize("is_deleted", [False, True])
 async def test_a_replaced_driver_is_closed_once_its_batches_have_ended(
     store: CountingStore, clock: ManualClock, *, is_deleted: bool
@@ -359,6 +360,7 @@ async def test_a_proxy_that_does_not_open_stops_its_credential_alone(
     assert list(await channels.facts(1)) == [good]
 
 
+@pytest.mark.evidence("Apple sees one token of a key over checks, changes, apps and restarts")
 async def test_what_does_not_touch_apples_key_goes_on_with_the_same_token(
     store: CountingStore, clock: ManualClock
 ) -> None:

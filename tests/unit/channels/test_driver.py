@@ -304,6 +304,7 @@ async def test_a_trip_stops_requests_that_wait_for_their_pace(clock: ManualClock
     assert metrics.value("alarms", credential="7:11") == 1
 
 
+@pytest.mark.evidence("pushes to one account each empty no book either")
 async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> None:
     """Of another app's devices every one looks dead, and each push may be to one of them."""
     metrics = Metrics()
@@ -317,6 +318,7 @@ async def test_dead_tokens_one_by_one_are_no_more_believed_than_in_a_batch() -> 
     assert one.room(NOW) > 0
 
 
+@pytest.mark.evidence("pushes to one account each empty no book either")
 async def test_dead_tokens_that_answers_told_are_not_held_against_receipts() -> None:
     """Else one batch of them would have every receipt of the hour stop the channel."""
     one = driver(apns, ScriptedHttp(lambda _: refusal(apns, *ALIEN)))
@@ -326,6 +328,7 @@ async def test_dead_tokens_that_answers_told_are_not_held_against_receipts() -> 
     assert one.room(NOW) > 0
 
 
+@pytest.mark.evidence("pushes to one account each empty no book either")
 async def test_tokens_beside_the_route_are_no_more_believed_one_by_one(
     clock: ManualClock,
 ) -> None:

@@ -30,6 +30,11 @@ def clock() -> ManualClock:
     return ManualClock(NOW)
 
 
+@pytest.mark.evidence(
+    "… in steps, and a way that fails now and then wakes nobody",
+    topic="A push outlives every outage",
+    planted="all places at once; each answer taken for an outage's end",
+)
 async def test_a_way_that_is_new_is_used_in_steps() -> None:
     """What has waited through an outage does not arrive all at once where it has ended."""
     door = asyncio.Event()
@@ -49,6 +54,7 @@ async def test_a_way_that_is_new_is_used_in_steps() -> None:
     assert one.room(NOW) == PLACES_MIN + 100
 
 
+@pytest.mark.evidence("no more is begun than what is on the wire keeps busy")
 async def test_what_may_be_begun_follows_what_is_on_the_wire(clock: ManualClock) -> None:
     """What waits behind the requests under way is not begun: a crash would leave it in doubt."""
     http = ScriptedHttp(lambda _: OK)
@@ -71,6 +77,7 @@ async def test_what_may_be_begun_follows_what_is_on_the_wire(clock: ManualClock)
         assert one.begun_max == expected
 
 
+@pytest.mark.evidence("what has no place to begin goes on by itself")
 async def test_no_more_is_begun_than_the_pace_lets_out(clock: ManualClock) -> None:
     http = ScriptedHttp(lambda _: OK)
     one = driver(apns, http, clock=clock, rate_per_s=100.0)
@@ -92,6 +99,17 @@ async def tended(one: Driver, clock: ManualClock, span_s: float) -> list[str]:
     return proofs + one.tend(clock.now())
 
 
+@pytest.mark.evidence(
+    "the end of an outage is noticed by a push to nobody, for one device alone too, and "
+    "what waits is woken",
+    topic="A push outlives every outage",
+    planted="a device's token instead of nobody's; a leased job woken",
+)
+@pytest.mark.evidence(
+    "only an answer to a push to nobody closes a breaker",
+    topic="Trouble, vendor by vendor",
+    planted="what the gate said told to the breaker; a window without an end",
+)
 async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
     clock: ManualClock,
 ) -> None:
@@ -130,6 +148,11 @@ async def test_an_outage_holds_the_rest_back_until_a_push_to_nobody_is_answered(
     assert one.stoppage(clock.now()) is None
 
 
+@pytest.mark.evidence(
+    "a push to nobody that we could not make, or may not send, is no answer",
+    topic="A push outlives every outage",
+    planted="a fault of ours that closed the breaker; one that was tried again at every look",
+)
 async def test_a_push_to_nobody_that_we_could_not_make_proves_nothing(clock: ManualClock) -> None:
     """Nothing was asked, so nothing was answered; and it is not tried at every look."""
     http, made = ScriptedHttp(lambda _: Response(503)), []
@@ -157,6 +180,7 @@ async def test_a_push_to_nobody_that_we_could_not_make_proves_nothing(clock: Man
     assert 0 < len(made) < 15
 
 
+@pytest.mark.evidence("a push to nobody that we could not make, or may not send, is no answer")
 async def test_a_server_that_moved_to_an_address_of_ours_holds_nobody_back(
     clock: ManualClock,
 ) -> None:
@@ -173,6 +197,11 @@ async def test_a_server_that_moved_to_an_address_of_ours_holds_nobody_back(
     assert outcomes(await one.deliver(batch(10), OpenGate())) == {Outcome.NOT_ALLOWED: 10}
 
 
+@pytest.mark.evidence(
+    "… also where the clock is put back meanwhile",
+    topic="A push outlives every outage",
+    planted="times kept as they were",
+)
 async def test_a_clock_that_is_put_back_shuts_no_way(clock: ManualClock) -> None:
     """The end of an outage is noticed in 30 seconds, whatever time it is said to be."""
     is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)
@@ -188,6 +217,10 @@ async def test_a_clock_that_is_put_back_shuts_no_way(clock: ManualClock) -> None
     assert one.room(clock.now()) > 0
 
 
+@pytest.mark.evidence(
+    "the end of an outage is noticed by a push to nobody, for one device alone too, and "
+    "what waits is woken",
+)
 async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> None:
     """Too few failures for the breaker: still the end of the outage is noticed in 30 seconds."""
     is_down, http = True, ScriptedHttp(lambda _: Response(503) if is_down else OK)
@@ -202,6 +235,11 @@ async def test_one_device_alone_has_its_way_probed_too(clock: ManualClock) -> No
     assert await tended(one, clock, PROBE_MAX_S) == [MAIN]
 
 
+@pytest.mark.evidence(
+    "a Retry-After is obeyed by pushes to nobody too",
+    topic="A push outlives every outage",
+    planted="pushes to nobody every thirty seconds whatever was asked",
+)
 async def test_a_retry_after_is_obeyed_by_pushes_to_nobody_too(clock: ManualClock) -> None:
     answer = Response(503, {"retry-after": "600"})
     http = ScriptedHttp(lambda _: answer)
@@ -216,6 +254,11 @@ async def test_a_retry_after_is_obeyed_by_pushes_to_nobody_too(clock: ManualCloc
     assert await tended(one, clock, 10) == [ORIGIN]
 
 
+@pytest.mark.evidence(
+    "the breaker opens for the way and not for one device",
+    topic="A push outlives every outage",
+    planted="devices not counted; the credential's own way stopped beside that of the push service",
+)
 async def test_one_device_that_is_throttled_keeps_nobody_waiting(clock: ManualClock) -> None:
     """However often it is sent to: what it yields says nothing of the others."""
     http = ScriptedHttp(lambda it: Response(429) if it.path.endswith(f"{1:064x}") else OK)
@@ -228,6 +271,7 @@ async def test_one_device_that_is_throttled_keeps_nobody_waiting(clock: ManualCl
     assert outcomes(await one.deliver(others, OpenGate())) == {Outcome.ACCEPTED: 2}
 
 
+@pytest.mark.evidence("the breaker opens for the way and not for one device")
 async def test_a_key_that_one_push_service_refuses_stops_no_other(clock: ManualClock) -> None:
     one = driver(webpush, ScriptedHttp(lambda _: OK), clock=clock)
     one.trip("403 BadJwtToken")
@@ -235,6 +279,7 @@ async def test_a_key_that_one_push_service_refuses_stops_no_other(clock: ManualC
     assert await tended(one, clock, 2 * OPEN_S) == [ANY_WAY]
 
 
+@pytest.mark.evidence("… in steps, and a way that fails now and then wakes nobody")
 async def test_what_fails_now_and_then_wakes_nobody_early(clock: ManualClock) -> None:
     """Half of the requests fail: each device's own wait stands, or all would be tried at once."""
     answers = itertools.cycle([Response(503), OK])
@@ -246,6 +291,11 @@ async def test_what_fails_now_and_then_wakes_nobody_early(clock: ManualClock) ->
         assert one.tend(clock.now()) == []
 
 
+@pytest.mark.evidence(
+    "a doubtful push is repeated only after the way has answered since, also after a restart",
+    topic="A push outlives every outage",
+    planted="the proof not asked for",
+)
 async def test_a_repeat_waits_until_the_way_has_proved_itself(clock: ManualClock) -> None:
     fault, http = True, ScriptedHttp(lambda _: Fault("maybe_sent", "reset") if fault else OK)
     one = driver(apns, http, clock=clock)
@@ -261,6 +311,9 @@ async def test_a_repeat_waits_until_the_way_has_proved_itself(clock: ManualClock
     assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.evidence(
+    "a doubtful push is repeated only after the way has answered since, also after a restart",
+)
 async def test_after_a_restart_a_repeat_is_begun_by_one_push_to_nobody(clock: ManualClock) -> None:
     http = ScriptedHttp(lambda _: OK)
     one = driver(apns, http, clock=clock)
@@ -271,6 +324,11 @@ async def test_after_a_restart_a_repeat_is_begun_by_one_push_to_nobody(clock: Ma
     assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.evidence(
+    "repeats stop where most of them get no answer",
+    topic="A push outlives every outage",
+    planted="repeats not counted; those of all push services counted together",
+)
 async def test_repeats_stop_where_most_of_them_get_no_answer(clock: ManualClock) -> None:
     """Somebody takes every push and loses every answer, but answers for nobody."""
 
@@ -296,6 +354,7 @@ async def test_repeats_stop_where_most_of_them_get_no_answer(clock: ManualClock)
     assert outcomes(await one.deliver(batch(1), OpenGate())) == {Outcome.UNKNOWN: 1}
 
 
+@pytest.mark.evidence("repeats stop where most of them get no answer")
 async def test_a_server_that_loses_its_answers_stops_no_others_repeats(clock: ManualClock) -> None:
     """It answers for nobody, so that its way seems to work."""
     strange = SUBSCRIPTION.replace("push.example.com", "strange.example.org")
@@ -320,6 +379,11 @@ async def test_a_server_that_loses_its_answers_stops_no_others_repeats(clock: Ma
     assert outcomes(await one.deliver(doubted, OpenGate())) == {Outcome.ACCEPTED: 1}
 
 
+@pytest.mark.evidence(
+    "what we refuse to connect to is that device's alone, and final",
+    topic="A push outlives every outage",
+    planted="told as unsent",
+)
 async def test_what_is_refused_here_is_final_and_says_nothing_of_the_vendor() -> None:
     fault = Fault("refused", "the name leads to an address that is not public")
     one = driver(apns, ScriptedHttp(lambda _: fault))
@@ -332,6 +396,10 @@ async def test_what_is_refused_here_is_final_and_says_nothing_of_the_vendor() ->
     assert one.stoppage(NOW) is None
 
 
+@pytest.mark.evidence(
+    "what only a dead device yields is dropped whatever its share; the rest is guarded "
+    "while the credential serves",
+)
 async def test_a_credential_is_not_stopped_while_others_are_accepted(clock: ManualClock) -> None:
     metrics = Metrics()
     one = driver(apns, ScriptedHttp(lambda _: OK), clock=clock, metrics=metrics)

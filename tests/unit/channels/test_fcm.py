@@ -29,6 +29,12 @@ def ext(**features: Any) -> str:
     return msgspec.json.encode({"entity": {"id": "7"}, "timPushFeatures": features}).decode()
 
 
+@pytest.mark.evidence(
+    "an assertion is for Google's constant audience, wherever bearers are fetched, and the "
+    "sandbox takes no other",
+    topic="Vendors",
+    planted="`token_uri` as the audience; any audience taken",
+)
 def test_the_assertion_is_what_google_asks_for() -> None:
     made = next(fcm.authorize(fcm_settings(token_uri="https://auth.example/token"), NOW))
     assert (made.method, made.origin, made.path) == ("POST", "https://auth.example", "/token")
@@ -175,6 +181,7 @@ def test_both_shapes_of_error_and_none(response: Response, outcome: Outcome, inf
     assert (receipt.outcome, receipt.info) == (outcome, info)
 
 
+@pytest.mark.evidence("every answer leads to its outcome")
 def test_only_these_answers_accuse_a_token_or_the_credential() -> None:
     """Google's words, written out: the table itself must not be its only judge."""
 

@@ -31,6 +31,11 @@ def to_iphone(told: Message | None = None, mode: str = "notification") -> dict[s
     return sent(given, mode=mode)
 
 
+@pytest.mark.evidence(
+    "a Firebase installation ID is sent as one, and no route is dropped for being one",
+    topic="Vendors",
+    planted="sent as a token; its INVALID_ARGUMENT told as a dead token",
+)
 @pytest.mark.parametrize(
     ("token", "member"),
     [
@@ -66,6 +71,10 @@ def test_an_installation_id_that_google_finds_badly_written_stays() -> None:
     assert gone.outcome is Outcome.TOKEN_DEAD
 
 
+@pytest.mark.evidence(
+    "every app is told which push it has: the online frame's `id` and `task_id`, and Ext as"
+    " it was, beside the text of all ten vendors, wherever a click leads",
+)
 @pytest.mark.parametrize("is_silent", [False, True])
 @pytest.mark.parametrize("mode", ["notification", "data"])
 def test_an_iphone_is_told_which_push_it_has(is_silent: bool, mode: str) -> None:
@@ -101,6 +110,11 @@ def test_an_iphone_is_told_the_lifetime_and_what_is_replaced() -> None:
     assert now_or_never["apns"]["headers"]["apns-expiration"] == "0"
 
 
+@pytest.mark.evidence(
+    "an iPhone behind FCM gets Apple's part, and a repeat replaces there too",
+    topic="Vendors",
+    planted="no collapse id; the device's platform not handed on",
+)
 @pytest.mark.parametrize(
     ("parts", "aps"),
     [
@@ -169,6 +183,11 @@ def test_what_is_silent_wakes_the_app_and_shows_nothing(told: Message, mode: str
     assert "apns-collapse-id" not in headers
 
 
+@pytest.mark.evidence(
+    "what Apple says of an iPhone behind FCM is heard, and Windows's 406 is a rate",
+    topic="Vendors",
+    planted="Apple's detail not looked at; no row for 406",
+)
 @pytest.mark.parametrize(
     ("reason", "outcome"),
     [

@@ -48,6 +48,7 @@ def token(number: int) -> str:
     return f"{number:064x}"
 
 
+@pytest.mark.evidence("HarmonyOS wants PS256", topic="Vendors", planted="RS256")
 def test_the_token_is_signed_as_huawei_asks() -> None:
     found = authorized(harmony, harmony_settings())
     assert isinstance(found, Authority)
@@ -154,6 +155,11 @@ SPLITS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.evidence(
+    "one odd token stops no channel",
+    topic="Trouble, vendor by vendor",
+    planted="`appinfoError` of one device accusing the credential",
+)
 @SPLITS
 def test_a_wrong_app_is_of_the_credential_only_where_nobody_was_taken(
     code: str, rest: Outcome

@@ -153,6 +153,9 @@ def test_texts_are_cut_to_utf16_units() -> None:
     assert (exact["title"], exact["body"]) == ("a" * 50, "b" * 400)
 
 
+@pytest.mark.evidence(
+    "the page that a click's intent opens is told, whether or not Ext travels there",
+)
 @pytest.mark.parametrize(
     ("settings", "ext", "click", "data"),
     [

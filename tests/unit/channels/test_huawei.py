@@ -98,6 +98,7 @@ def test_a_part_is_refused_and_the_rest_accepted() -> None:
     assert {it.outcome for it in receipts if it.device not in dead} == {Outcome.ACCEPTED}
 
 
+@pytest.mark.evidence("named devices are refused, unnamed ones in doubt")
 @pytest.mark.parametrize(
     "msg",
     [

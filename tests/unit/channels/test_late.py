@@ -68,6 +68,11 @@ def body_of(vendor: AnyVendor, code: str) -> bytes:
     return kit(vendor).body(code)
 
 
+@pytest.mark.evidence(
+    "every receipt code leads to its row",
+    topic="Receipts",
+    planted="the type of Meizu's entries not read",
+)
 @pytest.mark.parametrize(("vendor", "code", "outcome"), ROWS)
 def test_every_row_is_reached_by_a_receipt_of_its_code(
     vendor: AnyVendor, code: str, outcome: Outcome
@@ -81,6 +86,11 @@ def test_every_row_is_reached_by_a_receipt_of_its_code(
     assert receipt.at == (RECEIPT.at_ms / 1000 if kit(vendor).tells_time else None)
 
 
+@pytest.mark.evidence(
+    "only evidence drops a token",
+    topic="Receipts",
+    planted='Honor\'s "not displayed", vivo\'s "unsubscribed", OPPO\'s invalid one the other way',
+)
 @each_reporter
 def test_only_evidence_drops_a_token(vendor: AnyVendor) -> None:
     rows = {code: it for (status, code), it in vendor.OUTCOMES.items() if status == POSTED}
@@ -97,6 +107,7 @@ def test_a_success_is_answered_in_the_vendors_own_form(vendor: AnyVendor) -> Non
     assert answer
 
 
+@pytest.mark.evidence("no body makes reading fail")
 @each_reporter
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b"7", b"\xff", b"<html>", b"data=&cb=", b"[" * 5000]
@@ -143,6 +154,11 @@ def calls(draw: st.DrawFn, vendor: AnyVendor) -> bytes:
     return draw(st.sampled_from((told, form)) | st.binary(max_size=64))
 
 
+@pytest.mark.evidence(
+    "no body makes reading fail",
+    topic="Receipts",
+    planted="entries that are no objects let in; deep nesting not caught",
+)
 @each_reporter
 @settings(max_examples=150)
 @given(data=st.data())
@@ -159,6 +175,11 @@ def test_no_body_makes_reading_fail(vendor: AnyVendor, data: st.DataObject) -> N
         assert (receipt.at is None) != kit(vendor).tells_time
 
 
+@pytest.mark.evidence(
+    "one call costs a bounded effort",
+    topic="Receipts",
+    planted="either bound taken out; the escapes of all fields counted",
+)
 def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:
     one = Told(code=0, correlation="7-1-00", token="t", at_ms=1000)
     for count, unreadable in ((RECEIPTS_MAX, 0), (RECEIPTS_MAX + 2, 1)):
@@ -168,6 +189,7 @@ def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:
         assert len(list(told)) == unreadable
 
 
+@pytest.mark.evidence("one call costs a bounded effort")
 @pytest.mark.parametrize(
     ("vendor", "field"), [(meizu, "cb"), (xiaomi, "data")], ids=lambda it: getattr(it, "NAME", it)
 )
@@ -210,12 +232,14 @@ def test_nobody_else_signs() -> None:
     assert [vendor.NAME for vendor in VENDORS if is_signed_of(vendor)] == ["harmony", "huawei"]
 
 
+@pytest.mark.evidence("signatures of the known answers")
 @each_signer
 def test_huaweis_signature_is_the_known_answer(vendor: AnyVendor) -> None:
     assert is_signed(vendor, HEAD)
     assert is_signed(vendor, HEAD.replace(";", "; "))
 
 
+@pytest.mark.evidence("a bad signature is refused and changes nothing")
 @each_signer
 @pytest.mark.parametrize(
     "head",
@@ -254,6 +278,7 @@ def test_a_user_without_a_key_would_check_nothing(vendor: AnyVendor) -> None:
         MAKERS[vendor.NAME](callback_user="user1")
 
 
+@pytest.mark.evidence("a bad signature is refused and changes nothing")
 @each_signer
 def test_a_signature_is_good_for_an_hour_either_way(vendor: AnyVendor) -> None:
     assert is_signed(vendor, HEAD, SIGNED_AT + 3600)

@@ -38,6 +38,7 @@ def test_a_receipt_tells_its_result_one_level_deeper() -> None:
     assert msgspec.json.decode(posted.answer.body) == {"errno": "0", "errmsg": "success"}
 
 
+@pytest.mark.evidence("a receipt without time is of the moment it came")
 @pytest.mark.parametrize(
     "changed",
     [

@@ -33,6 +33,7 @@ def receipt(correlation: str, token: str, code: str, *, is_click: bool = False) 
     )
 
 
+@pytest.mark.evidence("clicks are clicks")
 def test_entries_tell_of_arrivals_and_clicks_and_of_no_time() -> None:
     posted = reported({"msgId2-1": ENTRY, "msgId1-2": CLICKED})
     assert posted.receipts == (

@@ -27,6 +27,7 @@ def reported(*entries: Any) -> Posted:
     return oppo.report({}, msgspec.json.encode(entries))
 
 
+@pytest.mark.evidence("one entry tells of each device that it names")
 def test_an_entry_is_a_receipt_of_each_device_that_it_names() -> None:
     """The page's own example has a space behind the comma in one entry and none in the other."""
     gone = {**ENTRY, "registrationIds": "OPPO_CN_3,OPPO_CN_4", "eventType": "regid_invalid"}

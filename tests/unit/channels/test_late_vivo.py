@@ -48,6 +48,11 @@ def test_one_entry_may_name_several_devices() -> None:
     assert [it.token for it in posted.receipts] == ["a", "b"]
 
 
+@pytest.mark.evidence(
+    "vivo's sub-codes keep their zeros, and a loss never arrives",
+    topic="Receipts",
+    planted="zeros stripped; the sub-code before the arrival",
+)
 def test_what_went_wrong_is_told_by_the_sub_code_with_its_zeros() -> None:
     assert code({**LOST, "subCode": "0001"}) == ("0001", Outcome.UNDELIVERABLE)
     assert code({**LOST, "subCode": "2183"}) == ("2183", Outcome.TOKEN_DEAD)
@@ -62,6 +67,7 @@ def test_without_a_sub_code_the_kind_is_told_and_nothing_has_arrived(sub: Any) -
     assert code(bare) == ("ackType 2", Outcome.UNDELIVERABLE)
 
 
+@pytest.mark.evidence("vivo's sub-codes keep their zeros, and a loss never arrives")
 def test_what_arrived_has_arrived_whatever_else_is_said() -> None:
     assert code({**ENTRY, "subCode": "2183"}) == ("0", Outcome.ACCEPTED)
 

@@ -36,6 +36,11 @@ def told(posted: Posted) -> list[tuple[str, str, Outcome, str, float | None, boo
     ]
 
 
+@pytest.mark.evidence(
+    "one entry tells of each device that it names",
+    topic="Receipts",
+    planted="the first device only; OPPO's events taken for numbers",
+)
 def test_an_entry_is_a_receipt_of_each_device_that_it_names() -> None:
     posted = reported(scm1=ENTRY)
     assert told(posted) == [
@@ -46,6 +51,11 @@ def test_an_entry_is_a_receipt_of_each_device_that_it_names() -> None:
     assert msgspec.json.decode(posted.answer.body) == {"result": "ok", "code": 0}
 
 
+@pytest.mark.evidence(
+    "clicks are clicks",
+    topic="Receipts",
+    planted="the click flag dropped, in each",
+)
 def test_a_call_may_tell_of_several_messages() -> None:
     clicked = {**ENTRY, "type": "2", "targets": "regid3", "param": "7-2-00"}
     gone = {**ENTRY, "type": 16, "targets": " regid4 ,", "param": "7-3-00"}
@@ -112,6 +122,11 @@ def test_no_entries_are_nothing_wrong_and_other_fields_do_not_matter() -> None:
     assert len(xiaomi.report({}, f"a=1&data={data}&b".encode()).receipts) == 2
 
 
+@pytest.mark.evidence(
+    "Xiaomi is asked for what is read",
+    topic="Receipts",
+    planted="an unknown bit asked for",
+)
 def test_the_push_asks_for_what_is_read() -> None:
     """But for 1024: in no page of Xiaomi's, and a bit that it does not know costs all receipts."""
     read = {int(code) for status, code in xiaomi.OUTCOMES if status == POSTED and code}

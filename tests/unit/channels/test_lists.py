@@ -183,6 +183,10 @@ async def test_an_outage_opens_the_breaker_and_a_list_of_nobody_probes(clock: Ma
     assert one.room(clock.now()) > 1000
 
 
+@pytest.mark.evidence(
+    "what only a dead device yields is dropped whatever its share; the rest is guarded "
+    "while the credential serves",
+)
 @pytest.mark.parametrize(("accepted", "outcome"), [(1, "token_dead"), (0, "token_mismatch")])
 async def test_a_list_of_which_nobody_was_taken_may_be_another_apps(
     accepted: int, outcome: str
@@ -267,6 +271,11 @@ class SavingHttp(ScriptedHttp):
         return Response(200)
 
 
+@pytest.mark.evidence(
+    "what is saved is saved once a task and language",
+    topic="Vendors",
+    planted="saved a job; no lock around the saving; its age counted from the answer",
+)
 async def test_a_text_is_saved_once_for_all_batches_that_wait_for_it() -> None:
     http = SavingHttp()
     http.door.clear()
@@ -280,6 +289,7 @@ async def test_a_text_is_saved_once_for_all_batches_that_wait_for_it() -> None:
     assert (http.saves, http.sends) == (1, [b"saved-1:2"] * 10)
 
 
+@pytest.mark.evidence("what is saved is saved once a task and language")
 async def test_each_task_and_language_is_saved_by_itself_and_anew_when_it_is_old(
     clock: ManualClock,
 ) -> None:
@@ -294,6 +304,7 @@ async def test_each_task_and_language_is_saved_by_itself_and_anew_when_it_is_old
     assert http.saves == 4
 
 
+@pytest.mark.evidence("a repeat is silent")
 async def test_the_silent_text_of_a_repeat_is_saved_by_itself(clock: ManualClock) -> None:
     http = SavingHttp()
     one = driver(Saving(), http, clock=clock)
@@ -305,6 +316,7 @@ async def test_the_silent_text_of_a_repeat_is_saved_by_itself(clock: ManualClock
     assert (http.saves, http.sends[-1]) == (2, b"saved-2:1")
 
 
+@pytest.mark.evidence("what is saved is saved once a task and language")
 async def test_a_text_is_as_old_as_the_life_that_was_saved_with_it(clock: ManualClock) -> None:
     """A save that takes its time brings what was left when it began."""
     http = SavingHttp()
@@ -322,6 +334,11 @@ async def test_a_text_is_as_old_as_the_life_that_was_saved_with_it(clock: Manual
     assert http.saves == 2
 
 
+@pytest.mark.evidence(
+    "one device alone leaves the lists their saved text",
+    topic="Vendors",
+    planted="the empty text kept",
+)
 async def test_one_device_that_needs_nothing_saved_leaves_the_lists_their_own_text() -> None:
     http = SavingHttp()
     one = driver(Saving(), http)

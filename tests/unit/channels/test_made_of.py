@@ -45,6 +45,11 @@ def authorized_by(vendor: AnyVendor, settings: Any) -> set[str]:
     return watched.looked_at
 
 
+@pytest.mark.evidence(
+    "credentials share an authority where all that it is made of is the same, and only there",
+    topic="Credentials",
+    planted="OPPO's secret left out; a second one fetched by whoever waited",
+)
 @each_choosy
 def test_nothing_else_goes_into_an_authority_than_what_it_is_told_by(vendor: AnyVendor) -> None:
     settings = settings_of(vendor)
@@ -54,6 +59,9 @@ def test_nothing_else_goes_into_an_authority_than_what_it_is_told_by(vendor: Any
     assert authorized_by(vendor, settings) <= named.looked_at
 
 
+@pytest.mark.evidence(
+    "credentials share an authority where all that it is made of is the same, and only there",
+)
 @each_vendor
 def test_each_of_them_tells_two_authorities_apart_and_nothing_else_does(vendor: AnyVendor) -> None:
     settings = settings_of(vendor)

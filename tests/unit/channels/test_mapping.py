@@ -271,6 +271,11 @@ def changed(row: Row) -> Message:
     return msgspec.structs.replace(BASE, **row.parts)
 
 
+@pytest.mark.evidence(
+    "every field of OfflinePushInfo, per channel",
+    topic="Channels and sandbox",
+    planted="Android's sound sent to Apple; Huawei's channel sent to Google",
+)
 @pytest.mark.parametrize("row", named(ROWS))
 def test_apns_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     made = apns_request(changed(row), row.given)
@@ -281,6 +286,7 @@ def test_apns_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     assert made != apns_request(BASE, {})
 
 
+@pytest.mark.evidence("every field of OfflinePushInfo, per channel")
 @pytest.mark.parametrize("row", named(ROWS))
 def test_fcm_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     made = fcm_request(changed(row), row.given)
@@ -303,6 +309,11 @@ def test_fcm_in_data_mode_carries_the_same_as_texts(row: Row) -> None:
     assert all(isinstance(text, str) for text in texts.values())
 
 
+@pytest.mark.evidence(
+    "every field of OfflinePushInfo, per vendor",
+    topic="Vendors",
+    planted="a field of `Message` without a row",
+)
 def test_every_field_of_a_message_has_a_row() -> None:
     covered = set[str]()
     for row in ROWS:

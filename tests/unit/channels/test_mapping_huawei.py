@@ -62,6 +62,7 @@ def made(message: Message, given: dict[str, Any] | None = None, **settings: Any)
     return next(huawei.deliver(huawei_settings(**{**SETTINGS, **settings}), AUTHORITY, one, NOW))
 
 
+@pytest.mark.evidence("every field of OfflinePushInfo, per vendor")
 @pytest.mark.parametrize("row", named(ROWS))
 def test_huawei_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     request, expected = made(changed(row), row.given), HUAWEI.get(row.field)
@@ -106,6 +107,7 @@ def test_without_a_text_the_message_is_data(ext: str, data: dict[str, str]) -> N
     assert "notification" not in message["android"]
 
 
+@pytest.mark.evidence("set beats add")
 @pytest.mark.parametrize(
     ("parts", "badge"),
     [
@@ -125,6 +127,11 @@ def test_set_beats_add_and_both_stay_within_huaweis_bounds(
     assert place(made(message, badge_class=""), DRAWN + "badge") is None
 
 
+@pytest.mark.evidence(
+    "the page that a click's intent opens is told, whether or not Ext travels there",
+    topic="Vendors",
+    planted="Huawei's intent without the ids",
+)
 @pytest.mark.parametrize(
     ("click", "target", "action"),
     [

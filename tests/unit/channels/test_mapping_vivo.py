@@ -50,6 +50,7 @@ def test_every_row_says_where_its_field_goes() -> None:
     assert list(VIVO) == [row.field for row in ROWS]
 
 
+@pytest.mark.evidence("every field of OfflinePushInfo, per vendor")
 @pytest.mark.parametrize("row", named(ROWS))
 def test_vivo_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     expected = VIVO[row.field]
@@ -72,6 +73,11 @@ def test_the_lists_correlation_comes_back_in_receipts() -> None:
     assert told == {"callback.id": "3001", "callback.param": "7-1-0011223344556677"}
 
 
+@pytest.mark.evidence(
+    "vivo is told the app, as a number, in every body",
+    topic="Vendors",
+    planted="`appId` left out of the list's body",
+)
 def test_a_list_names_what_was_saved_and_nothing_of_the_message() -> None:
     given = msgspec.structs.replace(batch(2, message=BASE), prepared=SAVED)
     request = next(vivo.deliver(vivo_settings(), AUTHORITY, given, NOW))

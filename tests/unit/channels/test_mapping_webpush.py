@@ -67,6 +67,7 @@ def test_every_place_belongs_to_a_row() -> None:
     assert {*PLACES, *DECLARATIVE} <= {row.field for row in ROWS}
 
 
+@pytest.mark.evidence("every field of OfflinePushInfo, per vendor")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("row", named(ROWS))
 def test_web_push_carries_the_field_in_its_place_or_not_at_all(row: Row, form: str) -> None:

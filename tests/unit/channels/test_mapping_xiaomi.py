@@ -90,6 +90,7 @@ def test_every_row_says_where_its_field_goes() -> None:
     assert list(XIAOMI) == [row.field for row in ROWS]
 
 
+@pytest.mark.evidence("every field of OfflinePushInfo, per vendor")
 @pytest.mark.parametrize("row", named(ROWS))
 def test_xiaomi_carries_the_field_in_its_place_or_not_at_all(row: Row) -> None:
     expected = XIAOMI[row.field]

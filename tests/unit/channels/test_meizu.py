@@ -58,6 +58,7 @@ def token(number: int) -> str:
     return f"{number:064x}"
 
 
+@pytest.mark.evidence("signatures of the known answers")
 def test_the_signature_of_the_known_answer() -> None:
     vector = json.loads(VECTORS.read_text())["meizu"]
     assert meizu._sign(vector["params"], vector["app_secret"]) == vector["sign"]

@@ -57,6 +57,7 @@ def android(**parts: Any) -> Message:
 # authority
 
 
+@pytest.mark.evidence("signatures of the known answers")
 def test_the_signature_is_that_of_the_vector() -> None:
     vector = json.loads(VECTORS.read_text(encoding="utf-8"))["oppo"]
     settings = oppo_settings(app_key=vector["app_key"], master_secret=vector["master_secret"])
@@ -283,6 +284,11 @@ def test_the_private_class_has_a_template_and_the_public_none(
 # answers to one
 
 
+@pytest.mark.evidence(
+    "OPPO's 41 is read from its text",
+    topic="Vendors",
+    planted="words looked for in every code",
+)
 @pytest.mark.parametrize(
     ("response", "outcome"),
     [

@@ -144,6 +144,11 @@ def test_a_stale_token_is_the_drivers_business(code: int) -> None:
 # lists of the private class
 
 
+@pytest.mark.evidence(
+    "OPPO's private class goes to single devices",
+    topic="Vendors",
+    planted="everything broadcast",
+)
 @pytest.mark.parametrize(
     ("part", "settings", "calls"),
     [
@@ -201,6 +206,11 @@ def test_each_entry_speaks_of_one_device() -> None:
     ]
 
 
+@pytest.mark.evidence(
+    "named devices are refused, unnamed ones in doubt",
+    topic="Vendors",
+    planted="taken as accepted",
+)
 @pytest.mark.parametrize("data", [None, "?", {}, [7], [{"errorCode": "no"}]])
 def test_devices_of_whom_nothing_is_said_are_in_doubt(data: Any) -> None:
     given = batch(2, message=android(oppo_category="IM"))

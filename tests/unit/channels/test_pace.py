@@ -78,6 +78,11 @@ def test_failures_older_than_the_window_do_not_count() -> None:
     assert not breaker.is_open
 
 
+@pytest.mark.evidence(
+    "a wrong credential opens the breaker at once",
+    topic="Trouble, vendor by vendor",
+    planted="counted like any other failure",
+)
 def test_a_wrong_credential_opens_it_at_once() -> None:
     breaker = Breaker()
     assert record(breaker, Outcome.CREDENTIALS_WRONG, 1) == ["the vendor answers credentials_wrong"]
@@ -93,6 +98,7 @@ def opened(outcome: Outcome = Outcome.SERVER_ERROR) -> Breaker:
     return breaker
 
 
+@pytest.mark.evidence("what lasts for a week is still tried, and absurd headers are no answer")
 @pytest.mark.parametrize(
     ("outcome", "longest_s"),
     [
@@ -115,6 +121,11 @@ def test_each_failed_probe_doubles_the_wait_up_to_the_limit_of_its_cause(
     assert waits == [min(longest_s, OPEN_S * 2 ** (n + 1)) for n in range(40)]
 
 
+@pytest.mark.evidence(
+    "a breaker closes when a push to nobody is answered, and the next outage soon after counts on",
+    topic="Channels and sandbox",
+    planted="the level forgotten at each closing",
+)
 def test_an_answer_closes_it_and_after_a_calm_time_the_next_outage_is_a_first_one() -> None:
     breaker, now = opened(Outcome.CREDENTIALS_WRONG), NOW
     for calm_s, expected in ((CALM_S, 2 * OPEN_S), (CALM_S + 1, OPEN_S)):
@@ -141,6 +152,7 @@ def test_a_probe_that_fails_opens_a_closed_breaker_only_if_we_are_refused() -> N
     assert breaker.is_refused
 
 
+@pytest.mark.evidence("a vendor's own pause is obeyed, by the credential or by the breaker")
 @pytest.mark.parametrize("asked_s", [120.0, 1.0, 86_400.0])
 def test_an_open_breaker_waits_in_full_as_long_as_the_vendor_asked(asked_s: float) -> None:
     breaker = Breaker()
@@ -153,6 +165,7 @@ def test_an_open_breaker_waits_in_full_as_long_as_the_vendor_asked(asked_s: floa
     assert breaker.until == NOW + 10 + max(2 * OPEN_S, asked_s)
 
 
+@pytest.mark.evidence("only an answer to a push to nobody closes a breaker")
 def test_what_one_answer_asked_long_ago_keeps_no_breaker_open() -> None:
     breaker = Breaker()
     breaker.record(Outcome.THROTTLED, NOW, 3600.0)

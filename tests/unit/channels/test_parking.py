@@ -75,6 +75,11 @@ QUOTAS = [
 """Those that are said of the app; a single device's own quota parks nobody else."""
 
 
+@pytest.mark.evidence(
+    "a day's quota and closed hours park the task, a named pause the credential",
+    topic="Trouble, vendor by vendor",
+    planted="neither parked; the pause not kept",
+)
 @pytest.mark.parametrize(("vendor", "status", "reason"), QUOTAS)
 async def test_a_quota_of_the_day_is_not_asked_about_again_before_midnight(
     vendor: Any, status: int, reason: str
@@ -102,6 +107,7 @@ async def test_another_push_asks_for_itself() -> None:
     assert not await scene.asked(other_task(vivo))
 
 
+@pytest.mark.evidence("a day's quota and closed hours park the task, a named pause the credential")
 async def test_closed_hours_wait_for_the_opening() -> None:
     scene = Scene(vivo, refusal(vivo, 200, "10071"))
     assert (await scene.send()).retry_after_s == 23 * HOUR_S
@@ -110,6 +116,7 @@ async def test_closed_hours_wait_for_the_opening() -> None:
     assert await scene.asked()
 
 
+@pytest.mark.evidence("a day's quota and closed hours park the task, a named pause the credential")
 async def test_a_pause_that_the_vendor_names_is_the_credentials() -> None:
     scene = Scene(huawei, Response(503, {"retry-after": "30"}))
     assert (await scene.send()).outcome is Outcome.THROTTLED
@@ -124,6 +131,11 @@ async def test_a_pause_that_the_vendor_names_is_the_credentials() -> None:
     assert await scene.asked(other_task(huawei))
 
 
+@pytest.mark.evidence(
+    "a vendor's own pause is obeyed, by the credential or by the breaker",
+    topic="Trouble, vendor by vendor",
+    planted="a pause of a 503 forgotten; the breaker open for its usual time",
+)
 @pytest.mark.parametrize("vendor", LISTS, ids=lambda vendor: vendor.NAME)
 @pytest.mark.parametrize("status", [429, 503])
 async def test_every_vendors_own_pause_is_obeyed(vendor: Any, status: int) -> None:
@@ -135,6 +147,11 @@ async def test_every_vendors_own_pause_is_obeyed(vendor: Any, status: int) -> No
     assert await scene.asked(other_task(vendor))
 
 
+@pytest.mark.evidence(
+    "a vendor's pause is obeyed in full",
+    topic="Trouble, vendor by vendor",
+    planted="a pause of any length",
+)
 async def test_a_pause_is_as_long_as_the_vendor_asks() -> None:
     """What ends behind it is settled all the same; see `tests/sim/test_held_back.py`."""
     scene = Scene(huawei, Response(503, {"retry-after": "7200"}))
@@ -163,6 +180,12 @@ SATURATED = {
 """The first device of a list has had enough for today."""
 
 
+@pytest.mark.evidence(
+    "one device's quota or wait holds back nobody else",
+    topic="Trouble, vendor by vendor",
+    planted="a list of one parking its task; one follow-up for every wait; doubts of "
+    "another follow-up",
+)
 @pytest.mark.parametrize("vendor", [meizu, xiaomi], ids=lambda vendor: vendor.NAME)
 async def test_a_device_over_its_own_quota_parks_nobody_else(vendor: Any) -> None:
     """It may be alone in its list, being the only one of its language."""

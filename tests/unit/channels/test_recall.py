@@ -186,6 +186,11 @@ def kinds(http: ScriptedHttp) -> list[str]:
     ]
 
 
+@pytest.mark.evidence(
+    "what can be taken back is, first, and then overwritten",
+    topic="Recall at the vendors",
+    planted="nothing taken back",
+)
 @each
 async def test_an_overwrite_is_taken_back_first_and_then_shown(vendor: Any) -> None:
     http, metrics = ScriptedHttp(answering(**WELL[vendor.NAME])), Metrics()
@@ -196,6 +201,9 @@ async def test_an_overwrite_is_taken_back_first_and_then_shown(vendor: Any) -> N
     assert metrics.value("taken_back", channel=vendor.NAME, outcome="accepted") == 1
 
 
+@pytest.mark.evidence(
+    "… and an overwrite with nothing to show is a withdrawal, and no empty notification",
+)
 @each
 @pytest.mark.parametrize("told", [NOTHING, APPLES], ids=["nothing at all", "nothing for it"])
 async def test_with_nothing_to_show_it_is_only_taken_back(vendor: Any, told: Message) -> None:
@@ -266,6 +274,9 @@ async def test_a_vendor_that_takes_nothing_back_is_only_sent_the_overwrite() -> 
     assert [it.path.rpartition(":")[2] for it in http.requests] == ["send"]
 
 
+@pytest.mark.evidence(
+    "… and an overwrite with nothing to show is a withdrawal, and no empty notification",
+)
 async def test_with_nothing_to_show_it_is_asked_nothing_at_all() -> None:
     http = ScriptedHttp(lambda _: Response(500))
     one = driver(huawei, http)

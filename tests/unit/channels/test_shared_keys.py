@@ -67,6 +67,12 @@ WAYS: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+    topic="Channels and sandbox",
+    planted="the mark kept; the breaks not written; base64 not looked into; values sealed "
+    "as they came; a short Web Push key derived",
+)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("vendor", sorted(KEYED))
 def test_a_key_is_taken_however_it_is_written(vendor: str, way: str) -> None:
@@ -84,6 +90,9 @@ def settings_by_name(name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+)
 @pytest.mark.parametrize(
     "way", [it for it in WAYS if "what is in it" not in it and "older" not in it]
 )
@@ -112,6 +121,9 @@ def locked(pem: str) -> str:
     return key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"x")).decode()
 
 
+@pytest.mark.evidence(
+    "a credential's key is taken however it is written, and what is not is said why and not quoted",
+)
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -53,6 +53,12 @@ def test_what_fits_is_left_as_it_is() -> None:
     assert fitted(one, size, size(one)) is one
 
 
+@pytest.mark.evidence(
+    "a text that does not fit is shortened on all ten channels, as little as may be, and "
+    "nothing else is",
+    topic="Channels and sandbox",
+    planted="one letter less kept; the title first; APNs not shortening",
+)
 @pytest.mark.parametrize("letter", LETTERS)
 def test_the_text_gives_way_and_is_as_long_as_fits(letter: str) -> None:
     desc = letter * 300
@@ -69,6 +75,10 @@ def test_the_text_gives_way_and_is_as_long_as_fits(letter: str) -> None:
         assert size(msgspec.structs.replace(one, message=told)) > room
 
 
+@pytest.mark.evidence(
+    "a text that does not fit is shortened on all ten channels, as little as may be, and "
+    "nothing else is",
+)
 def test_the_title_gives_way_last_and_data_never() -> None:
     told = message(title="t" * 40, desc="d" * 40, ext="e" * 40, apple=ApplePart(subtitle="s" * 40))
     one = delivery(message=told)
@@ -104,6 +114,10 @@ def request_of(vendor: AnyVendor, told: Message) -> Request:
     return made
 
 
+@pytest.mark.evidence(
+    "a text that does not fit is shortened on all ten channels, as little as may be, and "
+    "nothing else is",
+)
 @each_vendor
 @pytest.mark.parametrize("letter", LETTERS)
 def test_every_vendor_is_sent_a_long_text_shortened(vendor: AnyVendor, letter: str) -> None:
@@ -132,6 +146,12 @@ def said(answer: Response | Fault, request: Request) -> Response | Fault:
     return answer
 
 
+@pytest.mark.evidence(
+    "… and the books say to whom, after a merge too",
+    topic="Channels and sandbox",
+    planted="refused devices marked; the block not written; the member left out of the "
+    "fold; every request marked",
+)
 @each_vendor
 async def test_the_receipts_say_it_of_whom_it_may_have_reached(vendor: AnyVendor) -> None:
     refused = kit_of(vendor).refusal(503, "")

@@ -92,6 +92,12 @@ def place(body: Any, where: str) -> Any:
     return body
 
 
+@pytest.mark.evidence(
+    "`push.no_sound` is silence and `push.default_sound` the default on every channel, and "
+    "no sandbox minds",
+    topic="Channels and sandbox",
+    planted="the constant sent to Xiaomi as a file, and to Apple; vivo's own type first",
+)
 @each_vendor
 def test_every_vendor_is_told_of_a_file_of_silence_and_of_the_default(vendor: AnyVendor) -> None:
     for column, sounds in enumerate((("bell",), (SILENT,), DEFAULTS)):
@@ -135,6 +141,10 @@ def test_a_class_that_the_message_names_is_left_to_it() -> None:
     assert place(told(huawei, sounding(SILENT), importance="HIGH"), ANDROID + "importance") == "LOW"
 
 
+@pytest.mark.evidence(
+    "`push.no_sound` is silence and `push.default_sound` the default on every channel, and "
+    "no sandbox minds",
+)
 def test_silence_beats_what_a_push_or_a_credential_says_of_alerts() -> None:
     loud = sounding(SILENT, vivo_notify_type=4, oppo_category="IM", oppo_notify_level=16)
     assert told(vivo, loud, notify_type=2)["notifyType"] == 1

@@ -69,6 +69,9 @@ async def test_a_credential_that_the_token_service_refuses_is_wrong(vendor: AnyV
     assert one.room(NOW) == 0
 
 
+@pytest.mark.evidence(
+    "while a token service is in trouble everything waits, and no attempt is counted",
+)
 @each_form
 @pytest.mark.parametrize(
     ("given", "least_s"),
@@ -102,6 +105,9 @@ async def test_while_nobody_proves_us_everything_waits(
     assert outcomes(await one.deliver(batch(3), OpenGate())) == {Outcome.ACCEPTED: 3}
 
 
+@pytest.mark.evidence(
+    "while a token service is in trouble everything waits, and no attempt is counted",
+)
 @each_form
 async def test_what_was_refused_for_its_age_waits_until_there_is_a_newer_one(
     clock: ManualClock, vendor: AnyVendor

@@ -57,6 +57,11 @@ def android(**parts: Any) -> Message:
 # authority
 
 
+@pytest.mark.evidence(
+    "signatures of the known answers",
+    topic="Vendors",
+    planted="SHA-256 for vivo's MD5; Meizu's members unsorted; OPPO's app secret signing",
+)
 def test_the_signature_is_that_of_the_vector() -> None:
     vector = json.loads(VECTORS.read_text(encoding="utf-8"))["vivo"]
     settings = vivo_settings(
@@ -104,6 +109,7 @@ def test_a_refused_signature_is_a_denial(response: Response, outcome: Outcome) -
 # one device
 
 
+@pytest.mark.evidence("vivo is told the app, as a number, in every body")
 def test_one_device_is_sent_its_message_itself() -> None:
     (request,), (receipt,) = step(batch(1), answer(taskId=SAVED))
     assert (request.method, request.path) == ("POST", "/message/send")

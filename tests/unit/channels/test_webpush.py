@@ -191,6 +191,11 @@ def test_the_headers_of_a_message() -> None:
     }
 
 
+@pytest.mark.evidence(
+    "every task has a topic that Apple's push service takes",
+    topic="Vendors",
+    planted="the collapse text sent as it is",
+)
 def test_a_topic_is_the_base64url_text_of_some_bytes() -> None:
     """Apple decodes it: 5 or 13 characters of the right kind are refused."""
     for length in range(1, 33):

@@ -68,6 +68,7 @@ def test_nothing_is_fetched_and_the_secret_is_the_authority() -> None:
     assert found.value == "key=XiaomiAppSecretOfATest=="
 
 
+@pytest.mark.evidence("forms name their charset", topic="Vendors", planted="the charset left out")
 def test_a_list_is_one_form() -> None:
     request = made(batch(3))
     assert (request.method, request.path) == ("POST", "/v4/message/regid")
@@ -125,6 +126,11 @@ def test_one_text_is_shown_twice_and_none_is_not_sent() -> None:
     assert {it.code for it in receipts} == {"-13"}
 
 
+@pytest.mark.evidence(
+    "Xiaomi's payload is encoded once",
+    topic="Vendors",
+    planted="`%` quoted before the form did; a sandbox that decodes it again",
+)
 @pytest.mark.parametrize("ext", ['{"a":"b c%"}', '{"a":"ü&b=c"}', "%7B", "a+b"])
 def test_ext_travels_encoded_once_by_the_form(ext: str) -> None:
     """As payload and as an extra: whoever decodes the form has it as it was given."""
@@ -202,6 +208,11 @@ def test_what_the_answer_names_is_dead_and_the_rest_accepted() -> None:
         assert outcomes(receipts).count(Outcome.ACCEPTED) == 2
 
 
+@pytest.mark.evidence(
+    "what may have been shown is not shown again for another device's quota",
+    topic="Trouble, vendor by vendor",
+    planted="the whole list tried again",
+)
 @pytest.mark.parametrize(
     ("told", "outcome"),
     [
@@ -230,6 +241,11 @@ def test_a_push_without_a_class_that_is_refused_for_it_waits_for_another_day() -
     assert outcomes(end.value.value) == [Outcome.QUOTA_DAY]
 
 
+@pytest.mark.evidence(
+    "a regId that Xiaomi does not name is found, the others reached once",
+    topic="Vendors",
+    planted="one half forgotten",
+)
 def test_one_unnamed_dead_regid_is_found_and_the_others_are_reached_once() -> None:
     talk = Talk(batch(1000))
     taken: list[str] = []

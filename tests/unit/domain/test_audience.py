@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
@@ -51,6 +52,7 @@ def brute_force(world: dict[int, set[int]], asked: Condition) -> set[int]:
     return {account for account in world if fits(account)}
 
 
+@pytest.mark.evidence("AND, OR and NOT mean what the documents say")
 @given(worlds, tag_lists, tag_lists, tag_lists)
 def test_tags_joined_by_and_minus_any_of_not(
     world: dict[int, set[int]],

@@ -37,6 +37,10 @@ def machine(**changed: int) -> Machine:
     return msgspec.structs.replace(FINE, **changed)
 
 
+@pytest.mark.evidence(
+    "`tocsin doctor` has a line for all that is wrong, each that is not fine with what to "
+    "do, and ends with 1 where one is bad",
+)
 @pytest.mark.parametrize(
     ("found", "level"),
     [
@@ -85,6 +89,10 @@ def test_a_clock_that_nobody_has_told_is_compared_with_none() -> None:
     assert (found.level, "--ask" in found.todo) == ("warn", True)
 
 
+@pytest.mark.evidence(
+    "`tocsin doctor` has a line for all that is wrong, each that is not fine with what to "
+    "do, and ends with 1 where one is bad",
+)
 @pytest.mark.parametrize("state", [*checkup.CREDENTIALS, "of a later release"])
 def test_each_state_of_a_credential_is_judged(state: str) -> None:
     shown: dict[str, Any] = {"number": 7, "channel": "fcm", "state": state}

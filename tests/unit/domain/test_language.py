@@ -12,6 +12,7 @@ from tocsin.domain.message import Translation
 TEXTS = tuple(Translation(name, name) for name in ("en", "zh-hans", "zh", "pt_BR", "EN"))
 
 
+@pytest.mark.evidence("a device gets its language")
 @pytest.mark.parametrize(
     ("device", "index"),
     [
@@ -40,6 +41,7 @@ def chosen(device: str, names: str) -> str:
     return "" if index < 0 else names.split()[index]
 
 
+@pytest.mark.evidence("a device gets its language")
 @pytest.mark.parametrize(
     ("device", "names", "expected"),
     [

@@ -19,6 +19,11 @@ from tocsin.domain.message import (
 )
 
 
+@pytest.mark.evidence(
+    "text is cut by UTF-16 units, in whole graphemes",
+    topic="Channels and sandbox",
+    planted="length counted in characters; cut where the units end",
+)
 @given(st.text(), st.integers(3, 60))
 def test_a_cut_text_fits_and_is_whole(text: str, units_max: int) -> None:
     short = cut(text, units_max)
@@ -35,6 +40,7 @@ def test_a_cut_text_fits_and_is_whole(text: str, units_max: int) -> None:
         assert utf16_units(short) + utf16_units(following) > units_max, "it could be longer"
 
 
+@pytest.mark.evidence("text is cut by UTF-16 units, in whole graphemes")
 @pytest.mark.parametrize(
     ("text", "units_max", "expected"),
     [

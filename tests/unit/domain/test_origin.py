@@ -8,6 +8,7 @@ from tocsin.domain.origin import ORIGINS_MAX, normal_origin, normal_origins
 from tocsin.errors import CallError
 
 
+@pytest.mark.evidence("an origin is one that browsers send")
 @pytest.mark.parametrize(
     ("text", "origin"),
     [
@@ -28,6 +29,11 @@ def test_an_origin_has_one_spelling(text: str, origin: str) -> None:
     assert normal_origin(origin) == origin
 
 
+@pytest.mark.evidence(
+    "an origin is one that browsers send",
+    topic="Strangers and browsers",
+    planted="`https://*.example.com` taken",
+)
 @pytest.mark.parametrize(
     "text",
     [

@@ -85,6 +85,10 @@ def test_what_ends_at_once_ends_in_its_state(outcome: Outcome, state: State) -> 
     assert verdict.settled == {(state, "7", "why"): [1]}
 
 
+@pytest.mark.evidence(
+    "tries are spent only by answers about the device; waits grow for each cause, and their"
+    " cap follows the life",
+)
 @pytest.mark.parametrize(
     "outcome", [*WAY, Outcome.HELD, Outcome.QUOTA_DAY, Outcome.CREDENTIALS_WRONG]
 )
@@ -98,6 +102,12 @@ def test_what_is_no_answer_about_the_device_ends_with_the_pushs_life_alone(
     assert later.past.tries == 4
 
 
+@pytest.mark.evidence(
+    "tries are spent only by answers about the device; waits grow for each cause, and their"
+    " cap follows the life",
+    topic="A push outlives every outage",
+    planted="waits counted across causes; one cap for all lives",
+)
 def test_answers_about_the_device_spend_its_tries() -> None:
     """Whatever else has come in between."""
     tries_max = POLICIES[Outcome.OTHER_WAY].tries_max
@@ -117,6 +127,10 @@ def test_a_push_without_a_life_of_its_own_has_one_try() -> None:
     assert devices(judged(receipt(1, Outcome.HELD), life_s=0)) == [1]
 
 
+@pytest.mark.evidence(
+    "tries are spent only by answers about the device; waits grow for each cause, and their"
+    " cap follows the life",
+)
 def test_waits_grow_for_each_cause_by_itself_and_the_cap_follows_the_life() -> None:
     """Four times too fast says nothing of how long a server that fails needs."""
     past, number = Past(), 0
@@ -146,6 +160,11 @@ def test_what_was_not_tried_keeps_its_cause_and_counts_nothing() -> None:
     assert (later.past, later.attempt) == (past, 3)
 
 
+@pytest.mark.evidence(
+    "what expires tells the last reason",
+    topic="A push outlives every outage",
+    planted="the reason forgotten at begin",
+)
 def test_what_expires_while_it_is_held_tells_the_last_reason() -> None:
     past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
     told = receipt(1, Outcome.HELD, code="-10", info="held back", retry_after_s=60.0)
@@ -153,6 +172,11 @@ def test_what_expires_while_it_is_held_tells_the_last_reason() -> None:
     assert judged(told, left_s=10).settled == {(State.EXPIRED, "-10", "held back"): [1]}
 
 
+@pytest.mark.evidence(
+    "who waits for a way is given up when its life ends, and not because the next wait is longer",
+    topic="A push outlives every outage",
+    planted="a wait past the life booked as expired at once",
+)
 def test_who_waits_for_the_way_is_given_up_when_its_life_ends_and_not_before() -> None:
     """The way may prove itself sooner than the wait is over, and wakes who is still there."""
     for outcome in (*WAY, Outcome.CREDENTIALS_WRONG, Outcome.HELD):
@@ -188,6 +212,11 @@ def test_an_unknown_outcome_is_repeated_only_where_the_repeat_replaces() -> None
     assert judged(unknown, replaces=False).settled == {(State.IN_DOUBT, "0", ""): [1]}
 
 
+@pytest.mark.evidence(
+    "at most four repeats over all causes, each later than the former, five showings at most",
+    topic="A push outlives every outage",
+    planted="a fifth repeat; later repeats woken by a proof",
+)
 def test_four_repeats_at_growing_waits_and_then_in_doubt_for_good() -> None:
     """Over all causes: a refusal in between neither counts as a repeat nor forgets one."""
     past, waits, ways = Past(), [], []
@@ -210,6 +239,11 @@ def test_four_repeats_at_growing_waits_and_then_in_doubt_for_good() -> None:
     assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
 
 
+@pytest.mark.evidence(
+    "waits are scaled for tests alone, and what a vendor names is not",
+    topic="Channels and sandbox",
+    planted="a Retry-After scaled, too; a factor of 1.5 let in",
+)
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.AUTH_EXPIRED, Outcome.UNKNOWN])
 def test_our_own_waits_are_scaled_and_what_a_vendor_names_is_not(outcome: Outcome) -> None:
     def wait_s(scale: float, **facts: object) -> float:
@@ -261,6 +295,12 @@ def test_a_dead_token_beside_the_route_is_dropped_and_a_call_goes_another_way() 
     assert (accused.dead, accused.suspects, bool(accused.accusation)) == ([], [], True)
 
 
+@pytest.mark.evidence(
+    "what only a dead device yields is dropped whatever its share; the rest is guarded "
+    "while the credential serves",
+    topic="A push outlives every outage",
+    planted="both guarded alike; a list of dead ones believed",
+)
 @pytest.mark.parametrize("count", [1, 5, 500])
 def test_what_only_a_dead_device_yields_is_dropped_whatever_its_share(count: int) -> None:
     verdict = judged(*(receipt(n, Outcome.TOKEN_DEAD) for n in range(count)))
@@ -291,6 +331,7 @@ def test_wrong_credentials_open_the_breaker_and_lose_nothing() -> None:
     assert devices(verdict) == [1]
 
 
+@pytest.mark.evidence("one device's quota or wait holds back nobody else")
 def test_nobody_waits_for_one_that_is_to_come_much_later() -> None:
     """Who answers for one device, a browser's push service say, may name any wait."""
     waits = {1: 1.9, 2: 1.0, 3: 40.0, 4: 60.0, 5: 57_600.0}
@@ -304,12 +345,18 @@ def test_nobody_waits_for_one_that_is_to_come_much_later() -> None:
         }
 
 
+@pytest.mark.evidence("what may have been shown is not shown again for another device's quota")
 def test_what_is_in_doubt_and_never_to_be_asked_again_stays_in_doubt() -> None:
     verdict = judged(receipt(1, Outcome.UNKNOWN, retry_after_s=NEVER_AGAIN_S))
     assert verdict.again == {}
     assert [state for state, _, _ in verdict.settled] == [State.IN_DOUBT]
 
 
+@pytest.mark.evidence(
+    "what lasts for a week is still tried, and absurd headers are no answer",
+    topic="Trouble, vendor by vendor",
+    planted="the two to the power of all attempts; a date of the year 99999999999",
+)
 def test_backoff_doubles_has_jitter_and_a_cap() -> None:
     assert [backoff_s(attempt, 1.0, 60) for attempt in range(4)] == [0.5, 1.0, 2.0, 4.0]
     assert backoff_s(3, 0.25, 60) == 1.0

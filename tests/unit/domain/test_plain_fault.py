@@ -24,6 +24,10 @@ class Outer(Struct, forbid_unknown_fields=True):
     inner: Inner | None = None
 
 
+@pytest.mark.evidence(
+    "no command ends in a traceback over what it was told, and a refusal names the option "
+    "that was typed",
+)
 @pytest.mark.parametrize(
     ("told", "said"),
     [
@@ -49,6 +53,10 @@ def test_a_fault_names_the_member_and_what_it_may_be(told: dict[str, Any], said:
     assert said_plainly(str(caught.value)) == said
 
 
+@pytest.mark.evidence(
+    "no command ends in a traceback over what it was told, and a refusal names the option "
+    "that was typed",
+)
 def test_what_is_missing_is_named_and_what_is_unknown_passed_on() -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.convert({}, Outer)

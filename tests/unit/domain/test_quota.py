@@ -27,6 +27,7 @@ def test_the_gap_comes_before_the_quota() -> None:
     assert use_push(use, COMPATIBLE, NOON + 1) == 90047
 
 
+@pytest.mark.evidence("a hundred pushes a day until midnight UTC, batches not counted")
 def test_the_quota_resets_at_midnight_utc() -> None:
     midnight = (day_of(NOON) + 1) * DAY_S
     use = PushUse(day=day_of(NOON), count=100, last_at=NOON)

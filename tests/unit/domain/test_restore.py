@@ -32,6 +32,7 @@ def test_near_the_end_half_of_what_is_left_is_taken() -> None:
     assert with_gap("task", SHORT_MAX) == SHORT_MAX
 
 
+@pytest.mark.evidence("no number of the lost time is given again")
 def test_numbers_of_a_later_history_are_not_met_either() -> None:
     known = {1: {**GIVEN, "task": 2**25}}
     edit = begin_generation(100.0, 50.0, known=known)(GenerationView(None, {1: GIVEN, 2: GIVEN}))

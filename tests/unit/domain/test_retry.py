@@ -7,6 +7,7 @@ from tocsin.domain.retry import retry_after_s
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
+@pytest.mark.evidence("what lasts for a week is still tried, and absurd headers are no answer")
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [

@@ -47,6 +47,11 @@ def test_without_a_word_from_the_vendor_doubt_is_no_leg() -> None:
     assert legs(fold(books())) == {"huawei": [1], "online": [3]}
 
 
+@pytest.mark.evidence(
+    "a doubt that a receipt ends is a leg of its vendor",
+    topic="Command line and demo",
+    planted="the legs left as they were",
+)
 @pytest.mark.parametrize(
     "told",
     [report([1, 2]), report([1, 2], stage=Stage.SENT, code="2"), report([2], stage=Stage.CLICKED)],

@@ -42,6 +42,12 @@ def members(token: str) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.evidence(
+    "UserSig, both directions, every layout and rejection",
+    topic="The wire",
+    planted="expiry compared with ≥; the key decoded from hexadecimal; JSON with spaces "
+    "refused; another app's token not told apart",
+)
 @pytest.mark.parametrize("row", VECTORS["tokens"], ids=lambda row: f"{row['name']}-{row['layout']}")
 def test_tokens_of_the_official_libraries_verify(row: dict[str, Any]) -> None:
     token = verify(
@@ -57,12 +63,14 @@ def test_ours_say_what_theirs_say(row: dict[str, Any]) -> None:
     assert members(ours) == members(row["usersig"])
 
 
+@pytest.mark.evidence("UserSig, both directions, every layout and rejection")
 @pytest.mark.parametrize("row", VECTORS["rejections"], ids=lambda row: str(row["code"]))
 def test_rejections_have_their_codes(row: dict[str, Any]) -> None:
     asked = {name: row[name] for name in ("sdkappid", "identifier", "now")}
     assert code_of(row["usersig"], key=row.get("key", KEY), **asked) == row["code"]
 
 
+@pytest.mark.evidence("UserSig, both directions, every layout and rejection")
 @pytest.mark.parametrize("level", [0, 1, 9])
 @pytest.mark.parametrize("tail", [b"", b"\n", b"  "])
 def test_layout_and_compression_are_free(level: int, tail: bytes) -> None:
@@ -164,6 +172,11 @@ def bombs() -> list[str]:
     return [base64.b64encode(it).decode().translate(str.maketrans("+/=", "*-_")) for it in packed]
 
 
+@pytest.mark.evidence(
+    "a token that inflates to gigabytes costs under 1 MiB",
+    topic="The wire",
+    planted="the bound on inflation removed",
+)
 @pytest.mark.parametrize("token", bombs(), ids=["6 MB", "2 GB"])
 def test_a_bomb_costs_less_than_a_mebibyte(token: str) -> None:
     tracemalloc.start()

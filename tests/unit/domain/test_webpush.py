@@ -35,6 +35,11 @@ SECRET = b"a secret of the sender's, of 32 b"
 AUTH = base64url(BROWSER_AUTH)
 
 
+@pytest.mark.evidence(
+    "RFC 8291, appendix A",
+    topic="Vendors",
+    planted="the two public keys in the other order",
+)
 def test_the_vector_of_rfc_8291_appendix_a() -> None:
     number = int.from_bytes(base64url("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"))
     body = encrypt(
@@ -66,6 +71,11 @@ def test_the_longest_text_fills_what_a_service_takes_and_one_more_is_refused() -
         seal(longest + b"x", receiver(), secret=SECRET, correlation="a")
 
 
+@pytest.mark.evidence(
+    "a repeat to a browser is the same bytes, and no two deliveries share a key",
+    topic="Vendors",
+    planted="the delivery's id left out of the derivation",
+)
 def test_a_repeat_is_the_same_bytes_and_nothing_else_shares_a_key() -> None:
     """Salt and ephemeral key stand in the first 86 bytes: together they make key and nonce."""
     one = receiver()

@@ -53,6 +53,9 @@ class Book:
         return place
 
 
+@pytest.mark.evidence(
+    "when open files run out, whoever keeps us waiting is closed, and everybody else served",
+)
 async def test_who_keeps_us_waiting_gives_up_the_place_strangers_first() -> None:
     book = Book(4)
     book.working()
@@ -65,6 +68,9 @@ async def test_who_keeps_us_waiting_gives_up_the_place_strangers_first() -> None
     assert book.connections.count == 4
 
 
+@pytest.mark.evidence(
+    "when open files run out, whoever keeps us waiting is closed, and everybody else served",
+)
 async def test_idle_ones_go_when_nobody_is_silent_the_longest_idle_first() -> None:
     book = Book(3)
     first, second = book.idle("first"), book.idle("second")
@@ -77,6 +83,7 @@ async def test_idle_ones_go_when_nobody_is_silent_the_longest_idle_first() -> No
     assert book.metrics.value("connections_closed", reason="files") == 1
 
 
+@pytest.mark.evidence("health is answered when every connection is at work")
 async def test_when_all_are_at_work_a_few_more_may_ask_for_health() -> None:
     book = Book(2)
     working = [book.working(), book.working()]
@@ -89,6 +96,11 @@ async def test_when_all_are_at_work_a_few_more_may_ask_for_health() -> None:
     assert not book.waiting("next").is_cramped
 
 
+@pytest.mark.evidence(
+    "a place is given back once, by sockets too",
+    topic="Connections",
+    planted="given back twice; a socket that keeps it",
+)
 async def test_a_place_is_given_back_once() -> None:
     book = Book(2)
     place = book.waiting("once")
@@ -102,6 +114,11 @@ async def test_a_place_is_given_back_once() -> None:
     assert book.closed == []
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+    topic="Connections",
+    planted="loopback counted; each IPv6 address for itself; the proxy counted; its clients not",
+)
 async def test_one_address_has_its_share() -> None:
     book = Book(100, per_network_max=2)
     place = book.working()
@@ -114,6 +131,9 @@ async def test_one_address_has_its_share() -> None:
     assert book.metrics.value("connections_closed", reason="address") == 1
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "", "x"])
 async def test_this_machine_is_not_limited(host: str) -> None:
     book = Book(100, per_network_max=2)
@@ -121,18 +141,29 @@ async def test_this_machine_is_not_limited(host: str) -> None:
         book.working(host)
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 async def test_a_named_proxy_is_not_limited_as_one_client() -> None:
     book = Book(100, per_network_max=2)
     for _ in range(5):
         book.working("198.51.100.1")
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 def test_an_ipv6_network_counts_as_one() -> None:
     assert client_of("2001:db8::1") == client_of("2001:db8::ffff:2")
     assert client_of("2001:db8::1") != client_of("2001:db8:0:1::1")
     assert client_of("::ffff:192.0.2.1") == client_of("192.0.2.1")
 
 
+@pytest.mark.evidence(
+    "a flood is one line a minute, with a number",
+    topic="Connections",
+    planted="a line for each connection",
+)
 async def test_a_flood_is_one_line_with_a_number(caplog: pytest.LogCaptureFixture) -> None:
     book = Book(1)
     for number in range(1000):

@@ -10,6 +10,7 @@ from tocsin.errors import SetupError
 from tocsin.http_server.descriptors import CALLS, DEVICES_MAX, plan_files, raise_limit
 
 
+@pytest.mark.evidence("the limit of open files is raised, and divided")
 def test_the_default_takes_what_there_is() -> None:
     plan = plan_files(20_000, devices_max=0, vendor_connections=32)
     assert plan.devices_max + CALLS == plan.places
@@ -24,6 +25,7 @@ def test_few_files_are_divided_too(limit: int) -> None:
     assert 0 < plan.devices_max < plan.places < limit
 
 
+@pytest.mark.evidence("the limit of open files is raised, and divided")
 def test_more_devices_than_files_are_refused_with_what_to_do() -> None:
     with pytest.raises(SetupError) as refused:
         plan_files(1024, devices_max=5000, vendor_connections=32)
@@ -35,6 +37,11 @@ def test_more_devices_than_files_are_refused_with_what_to_do() -> None:
         plan_files(needed - 1, devices_max=5000, vendor_connections=32)
 
 
+@pytest.mark.evidence(
+    "the limit of open files is raised, and divided",
+    topic="Connections",
+    planted="no reserve",
+)
 def test_the_limit_is_raised_as_far_as_it_may() -> None:
     former = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

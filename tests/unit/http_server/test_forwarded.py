@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tocsin.http_server.connections import Connections
 from tocsin.http_server.forwarded import ForwardedClients
 
@@ -42,6 +44,9 @@ class Behind:
         self.sent.append(message)
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 async def test_a_client_has_its_share_at_once_and_gives_it_back() -> None:
     behind = Behind(2)
     behind.deep = 1
@@ -54,6 +59,9 @@ async def test_a_client_has_its_share_at_once_and_gives_it_back() -> None:
     assert len(behind.clients) == 5
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 async def test_a_socket_too_many_is_asked_to_come_back() -> None:
     behind = Behind(1)
     behind.deep = 1
@@ -62,6 +70,9 @@ async def test_a_socket_too_many_is_asked_to_come_back() -> None:
     assert behind.sent[1]["code"] == 1013
 
 
+@pytest.mark.evidence(
+    "an address has its share; this machine and named proxies are not limited, their clients are",
+)
 async def test_nobody_else_is_believed() -> None:
     behind = Behind(1)
     behind.deep = 1

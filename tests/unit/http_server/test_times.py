@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -131,6 +132,12 @@ class Line:
         return int(self.wire.written.split(b" ")[1]) if self.wire.written else 0
 
 
+@pytest.mark.evidence(
+    "what is within its time is served",
+    topic="Connections",
+    planted="bytes that came earn no time; the service's own slowness counted; empty lines "
+    "taken for a sign of life",
+)
 async def test_a_head_may_take_its_time_and_no_more() -> None:
     line = Line()
     for byte in b"GET / HTTP":
@@ -146,6 +153,7 @@ async def test_a_head_may_take_its_time_and_no_more() -> None:
     assert line.status == 408
 
 
+@pytest.mark.evidence("what is within its time is served")
 async def test_a_long_body_may_come_slowly_if_it_comes() -> None:
     line = Line()
     size = 40 * 8192
@@ -157,6 +165,7 @@ async def test_a_long_body_may_come_slowly_if_it_comes() -> None:
     assert b"%d" % size in line.wire.written
 
 
+@pytest.mark.evidence("what is within its time is served")
 async def test_a_body_slower_than_the_least_rate_is_late() -> None:
     line = Line()
     await line.say(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -166,6 +175,7 @@ async def test_a_body_slower_than_the_least_rate_is_late() -> None:
     assert line.status == 408
 
 
+@pytest.mark.evidence("what is within its time is served")
 async def test_an_application_that_does_not_read_is_no_fault_of_the_client() -> None:
     line = Line()
     line.may_read.clear()
@@ -189,6 +199,7 @@ async def test_a_client_that_waits_for_its_answer_is_not_late() -> None:
     assert line.status == 200
 
 
+@pytest.mark.evidence("what is within its time is served")
 async def test_an_idle_connection_is_kept_and_closed_in_its_time() -> None:
     line = Line()
     await line.say(b"GET / HTTP/1.1\r\n\r\n")
@@ -223,6 +234,9 @@ async def test_an_answer_that_is_read_in_time_is_not_cut_off() -> None:
     await settle_loop()
 
 
+@pytest.mark.evidence(
+    "silence, slow heads, slow bodies, slow handshakes and answers that nobody reads end",
+)
 async def test_the_last_bytes_of_an_answer_are_not_waited_for_for_ever() -> None:
     line = Line()
     line.wire.unsent = 1
@@ -232,6 +246,11 @@ async def test_the_last_bytes_of_an_answer_are_not_waited_for_for_ever() -> None
     assert timer.at == BOUNDS.answer_s
 
 
+@pytest.mark.evidence(
+    "health is answered when every connection is at work",
+    topic="Connections",
+    planted="everything answered there; nothing",
+)
 async def test_beyond_all_places_only_health_is_answered_and_soon() -> None:
     connections = Connections(1)
     busy = connections.admit("")

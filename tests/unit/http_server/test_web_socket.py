@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -69,6 +70,13 @@ class Socket:
             await send(message)
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+    topic="Connections",
+    planted="every ping answered; no time for the reader; a stranger taken for known, a "
+    "known one for a stranger, a closing one for known; closed instead of aborted",
+)
 async def test_pings_of_a_client_that_does_not_read_are_not_answered() -> None:
     socket = await Socket().open()
     socket.protocol.data_received(PING)
@@ -83,6 +91,10 @@ async def test_pings_of_a_client_that_does_not_read_are_not_answered() -> None:
     assert socket.wire.written == PONG
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+)
 async def test_a_client_that_reads_nothing_is_cut_off_in_time() -> None:
     socket = await Socket().open()
     socket.protocol.pause_writing()
@@ -96,6 +108,10 @@ async def test_a_client_that_reads_nothing_is_cut_off_in_time() -> None:
     assert socket.wire.is_closed
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+)
 async def test_one_that_has_not_been_answered_gives_up_its_place() -> None:
     socket = await Socket(places=1).open()
     another = socket.connections.admit("")
@@ -104,6 +120,10 @@ async def test_one_that_has_not_been_answered_gives_up_its_place() -> None:
     assert socket.wire.is_closed
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+)
 async def test_one_that_is_known_keeps_its_place_until_it_is_being_closed() -> None:
     socket = await Socket(places=1).open()
     await socket.send()
@@ -117,6 +137,10 @@ async def test_one_that_is_known_keeps_its_place_until_it_is_being_closed() -> N
     assert socket.wire.is_closed
 
 
+@pytest.mark.evidence(
+    "a WebSocket whose client does not read takes no memory and ends in time, and one that "
+    "is not known yet, or is being closed, gives up its place",
+)
 async def test_a_closing_one_that_does_not_read_is_cut_off() -> None:
     socket = await Socket().open()
     await socket.send(type="websocket.close", code=4002, text=None)
@@ -127,6 +151,9 @@ async def test_a_closing_one_that_does_not_read_is_cut_off() -> None:
     assert socket.wire.is_closed
 
 
+@pytest.mark.evidence(
+    "a stop waits for no half request and no client that does not read, and is quiet",
+)
 async def test_a_stop_does_not_wait_for_one_that_does_not_read() -> None:
     socket = await Socket().open()
     socket.protocol.pause_writing()

@@ -6,11 +6,17 @@ import asyncio
 from collections import Counter
 
 import msgspec
+import pytest
 
 from tests.unit.online.rig import APP, APPKEY, Client, Rig
 from tocsin.online.hub import OnlineSettings
 
 
+@pytest.mark.evidence(
+    "devices come back spread over time after a stop",
+    topic="The laws",
+    planted="one time for all; the spread not grown with the devices; latecomers told nothing",
+)
 async def test_a_stop_asks_devices_to_come_back_spread_over_time() -> None:
     rig = await Rig().open("ann")
     rig.hub = rig.new_hub(OnlineSettings(restart_s=4.0))
@@ -26,6 +32,7 @@ async def test_a_stop_asks_devices_to_come_back_spread_over_time() -> None:
     assert await stopping == 40
 
 
+@pytest.mark.evidence("devices come back spread over time after a stop")
 async def test_the_more_devices_the_longer_they_are_spread() -> None:
     rig = await Rig().open()
     rig.hub = rig.new_hub(OnlineSettings(restart_s=1.0))
@@ -53,6 +60,7 @@ async def test_a_stop_waits_for_devices_only_until_they_have_left() -> None:
     assert client.end is None
 
 
+@pytest.mark.evidence("devices come back spread over time after a stop")
 async def test_who_registers_or_polls_while_it_stops_is_sent_away_too() -> None:
     rig = await Rig().open("ann")
     early = Client()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.online.rig import Rig
 from tocsin.domain.task import WaitBody
 
 
+@pytest.mark.evidence(
+    "while it is held no device that connects or polls is shown anything, and then it is",
+    topic="Backup and restore",
+    planted="the hold not asked for a push, then for an offer; nothing offered afterwards",
+)
 async def test_while_held_nothing_is_pushed_or_offered_and_then_it_is() -> None:
     rig = await Rig().open("ann")
     line, client = await rig.connect("ann")
@@ -22,6 +29,9 @@ async def test_while_held_nothing_is_pushed_or_offered_and_then_it_is() -> None:
     assert fresh.shown == [task.task_id]
 
 
+@pytest.mark.evidence(
+    "while it is held no device that connects or polls is shown anything, and then it is",
+)
 async def test_a_poll_gets_nothing_while_held() -> None:
     rig = await Rig().open("ann")
     line, _ = await rig.connect("ann")

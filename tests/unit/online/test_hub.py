@@ -18,6 +18,11 @@ from tocsin.online.session import GONE, KICKED, REFUSED, REPLACED, SILENT, Rhyth
 from tocsin.pipeline.accept import decide_recall
 
 
+@pytest.mark.evidence(
+    "a push is in the books before it is written",
+    topic="Online",
+    planted="the leg not booked",
+)
 async def test_a_push_is_booked_before_it_is_written() -> None:
     rig = await Rig().open("ann")
     line, client = await rig.connect("ann")
@@ -49,6 +54,7 @@ async def test_an_ack_is_confirmed_after_it_is_durable_and_not_at_all_when_it_is
     assert rig.metrics.value("acks") == 1
 
 
+@pytest.mark.evidence("what does not count is told so for good: unreadable, not ours, too old")
 async def test_a_click_is_booked_and_what_does_not_count_is_told_so_for_good() -> None:
     rig = await Rig().open("ann")
     line, client = await rig.connect("ann")
@@ -373,6 +379,11 @@ async def test_devices_that_connect_together_share_the_reading_of_the_books() ->
     assert reads < 10
 
 
+@pytest.mark.evidence(
+    "a kick closes the user's connections",
+    topic="Online",
+    planted="the hint not acted on",
+)
 async def test_a_kick_closes_the_users_connections() -> None:
     rig = await Rig().open("ann", "bob")
     _, to_ann = await rig.connect("ann")
@@ -458,6 +469,9 @@ async def test_a_push_to_the_registration_id_reaches_it_whoever_is_logged_in() -
     assert client.shown == [task.task_id]
 
 
+@pytest.mark.evidence(
+    "from the first moment nobody may use it, and what was let in before goes too",
+)
 async def test_a_removed_apps_connections_are_closed() -> None:
     rig = await Rig().open("ann")
     _, to_ann = await rig.connect("ann")

@@ -32,6 +32,12 @@ def members() -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield name, member, shape
 
 
+@pytest.mark.evidence(
+    "every member of a frame has a sentence, in the schema and on the page, which are what "
+    "the types make",
+    topic="Clients",
+    planted="a sentence taken out; one changed without `make docs`",
+)
 @pytest.mark.parametrize(("name", "member", "shape"), list(members()))
 def test_each_member_has_a_sentence(name: str, member: str, shape: dict[str, Any]) -> None:
     sentence = shape.get("description", "")
@@ -91,6 +97,12 @@ async def conversation() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return said, client.frames
 
 
+@pytest.mark.evidence(
+    "a foreign judge (fastjsonschema) finds the frames of a whole session good by the "
+    "published schema, and frames without a needed member bad",
+    topic="Clients",
+    planted="`stage` published as text",
+)
 async def test_real_frames_of_a_session_pass_the_published_schema() -> None:
     said, heard = await conversation()
     for frames, kind in ((said, "ClientFrame"), (heard, "ServerFrame")):
@@ -101,6 +113,10 @@ async def test_real_frames_of_a_session_pass_the_published_schema() -> None:
         assert {f["type"] for f in frames} == set(PARTS[kind]["discriminator"]["mapping"]), kinds
 
 
+@pytest.mark.evidence(
+    "a foreign judge (fastjsonschema) finds the frames of a whole session good by the "
+    "published schema, and frames without a needed member bad",
+)
 async def test_a_frame_that_says_otherwise_is_caught() -> None:
     said, heard = await conversation()
     for frames, kind in ((said, "ClientFrame"), (heard, "ServerFrame")):
@@ -120,6 +136,11 @@ def _required(tag: str, kind: str) -> set[str]:
 HELLO = {"type": "hello", "sdkappid": 1}
 
 
+@pytest.mark.evidence(
+    "what the schema refuses of a hello, the service refuses",
+    topic="Clients",
+    planted="a longer appkey allowed",
+)
 @pytest.mark.parametrize(
     "more",
     [

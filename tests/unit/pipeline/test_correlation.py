@@ -18,6 +18,11 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.evidence(
+    "a delivery's id is the same in every attempt and release, and proves that we made it",
+    topic="The laws",
+    planted="one hash for all ids; the app left out of it",
+)
 def test_a_delivery_has_the_same_id_in_every_attempt_and_in_every_release() -> None:
     """Receipts and collapse ids of what was sent before an update must still fit."""
     named = correlations(KEY, APP, TASK)
@@ -27,6 +32,9 @@ def test_a_delivery_has_the_same_id_in_every_attempt_and_in_every_release() -> N
     assert UUID(first[0]).bytes[:8] == TASK.to_bytes(4) + (1).to_bytes(4)
 
 
+@pytest.mark.evidence(
+    "a delivery's id is the same in every attempt and release, and proves that we made it",
+)
 def test_an_id_says_app_task_device_and_key() -> None:
     made = {
         correlations(key, app, task)(device)
@@ -72,6 +80,12 @@ def test_what_is_no_id_is_none(text: str) -> None:
     assert split_batch_correlation(KEY, text, "honor") is None
 
 
+@pytest.mark.evidence(
+    "an id that one vendor was told opens no other's door",
+    topic="Online",
+    planted="the channel left out of the proof; a leg by any channel enough; ids of before "
+    "an update refused",
+)
 def test_what_one_vendor_was_told_proves_nothing_to_another() -> None:
     names = [vendor.NAME for vendor in VENDORS]
     for made_for in names:
@@ -80,6 +94,7 @@ def test_what_one_vendor_was_told_proves_nothing_to_another() -> None:
         assert believed == [made_for]
 
 
+@pytest.mark.evidence("an id that one vendor was told opens no other's door")
 def test_an_id_from_before_it_named_the_vendor_is_still_believed() -> None:
     """As an earlier release made it for what was under way when it was updated."""
     text = "53724e01-4d-7f2c316b5294d15a"

@@ -68,6 +68,7 @@ def test_who_was_not_tried_loses_no_attempt_and_waits_for_nobody_who_was() -> No
     assert (bodies[3,].attempt, bodies[3,].not_before) == (1, NOW + 600.0)
 
 
+@pytest.mark.evidence("one device's quota or wait holds back nobody else")
 def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
     receipts = [
         Receipt(device=1, outcome=Outcome.UNKNOWN, code="-8"),
@@ -81,6 +82,11 @@ def test_each_follow_up_knows_its_own_who_may_have_been_reached() -> None:
     assert [it.past.doubts for it in bodies] == [1, 1, 0]
 
 
+@pytest.mark.evidence(
+    "what has no place to begin goes on by itself",
+    topic="A push outlives every outage",
+    planted="the rest of a job forgotten; parts as long as what is free; the pace left out",
+)
 def test_what_has_no_place_to_begin_goes_on_in_a_job_of_its_own() -> None:
     """At the old place in its queue, and knowing whom an earlier attempt may have reached."""
     devices = [
@@ -104,6 +110,7 @@ def test_what_has_no_place_to_begin_goes_on_in_a_job_of_its_own() -> None:
     assert (job.queue, job.lane) == (seen.job.queue, seen.job.lane)
 
 
+@pytest.mark.evidence("what expires tells the last reason")
 def test_what_has_expired_tells_the_last_reason_and_what_was_recalled_none() -> None:
     past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
     late = msgspec.structs.replace(SENT, past=past)
@@ -140,6 +147,11 @@ def test_a_job_that_lapsed_too_often_is_in_doubt() -> None:
             assert edit.body.past.doubted_at == NOW - 600
 
 
+@pytest.mark.evidence(
+    "… also where crashes interrupt the repeats",
+    topic="A push outlives every outage",
+    planted="the next repeat at once",
+)
 def test_a_repeat_that_a_crash_interrupted_is_followed_by_one_in_its_time() -> None:
     """Two crashes within a second are no reason to show the push three times within a second."""
     devices = [
@@ -160,6 +172,10 @@ def test_a_repeat_that_a_crash_interrupted_is_followed_by_one_in_its_time() -> N
         assert len(edit.jobs) == (wait_s > 0)
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
 def test_who_may_have_been_reached_stands_in_the_books_while_the_repeat_waits() -> None:
     """They may report before it begins, and their report counts for a leg that has begun."""
     receipts = [
@@ -206,6 +222,11 @@ def test_an_overwrite_looks_for_no_other_way(route: Route | None) -> None:
     ]
 
 
+@pytest.mark.evidence(
+    "a repeat is silent",
+    topic="A push outlives every outage",
+    planted="one saved text for both",
+)
 @pytest.mark.parametrize("doubted", [(), SENT.devices])
 def test_a_repeat_of_what_may_have_been_shown_is_silent(doubted: tuple[int, ...]) -> None:
     devices = tuple(
@@ -225,6 +246,7 @@ def members(block: Block) -> set[int]:
     return set(BitMap.deserialize(block.members))
 
 
+@pytest.mark.evidence("what lasts for a week is still tried, and absurd headers are no answer")
 def test_who_has_waited_for_days_is_still_looked_at() -> None:
     later = _next_look(view(attempt=10_000), WaitBody(-1, (1,)), [1], NOW)
     assert NOW < later.not_before <= NOW + WAIT_MAX_S

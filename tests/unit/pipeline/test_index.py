@@ -28,6 +28,11 @@ async def world() -> World:
     return world
 
 
+@pytest.mark.evidence(
+    "AND, OR and NOT mean what the documents say",
+    topic="Books",
+    planted="NOT taking away only who has all of them",
+)
 async def test_lists_are_joined_by_and_and_not_takes_away_whoever_has_any(world: World) -> None:
     indexer = world.indexer
     assert await names(world, indexer, tags_or=("a", "b")) == {f"u{n}" for n in range(1, 10)}
@@ -43,6 +48,12 @@ async def test_lists_are_joined_by_and_and_not_takes_away_whoever_has_any(world:
     assert len(await names(world, indexer)) == 12
 
 
+@pytest.mark.evidence(
+    "the index survives restarts, with and without its log",
+    topic="Books",
+    planted="the log's end taken for the snapshot's position; nothing derived where there "
+    "is no snapshot",
+)
 async def test_a_restart_loads_the_snapshot_and_replays_the_tail(world: World) -> None:
     await world.indexer.snapshot(APP)
     await world.tag(["u12"], "a")
@@ -58,6 +69,7 @@ async def test_a_restart_loads_the_snapshot_and_replays_the_tail(world: World) -
     assert await names(world, again, tags_or=("a",)) == expected
 
 
+@pytest.mark.evidence("the index survives restarts, with and without its log")
 async def test_without_snapshot_or_log_the_index_is_derived_from_the_accounts(
     world: World,
 ) -> None:
@@ -67,6 +79,7 @@ async def test_without_snapshot_or_log_the_index_is_derived_from_the_accounts(
     assert len(await names(world, derived)) == 12
 
 
+@pytest.mark.evidence("a tag that nobody carries is retired, and its number never comes again")
 async def test_a_tag_that_nobody_carries_is_retired_and_may_come_again(world: World) -> None:
     people = [f"u{n}" for n in range(9, 13)]
     decide = change_tags([(name, ["c"]) for name in people], with_tags_removed)

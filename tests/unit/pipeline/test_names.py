@@ -42,6 +42,14 @@ async def failed_import(rig: Rig, *names: str) -> list[str]:
     return [name for name, _ in failures]
 
 
+@pytest.mark.evidence(
+    "a device chooses its RegistrationID only with the app's prefix, and no UserID has it "
+    "or the form of a made one",
+    topic="The wire",
+    planted="the check left out of registration, of the login and of the import; the made "
+    "form and the bare prefix let through; the registrar not saying that the device"
+    " brought the name",
+)
 @pytest.mark.parametrize("name", ["boss", "own-1", "own-", MADE, MADE.lower()])
 async def test_without_the_switch_no_device_chooses_its_name(name: str) -> None:
     rig = await Rig(own="").open("ann")
@@ -51,6 +59,10 @@ async def test_without_the_switch_no_device_chooses_its_name(name: str) -> None:
     assert await refused(rig, hello(**login)) == 800103
 
 
+@pytest.mark.evidence(
+    "a device chooses its RegistrationID only with the app's prefix, and no UserID has it "
+    "or the form of a made one",
+)
 @pytest.mark.parametrize("name", ["boss", "own", "own-", "OWN-1", "xown-1", MADE])
 async def test_with_the_switch_only_names_with_the_prefix_may_be_chosen(name: str) -> None:
     rig = await Rig(own="own-").open()
@@ -83,6 +95,10 @@ async def test_a_name_whose_device_is_gone_is_not_taken_over() -> None:
     assert await refused(rig, hello(registration_id="boss")) == 800103
 
 
+@pytest.mark.evidence(
+    "a device chooses its RegistrationID only with the app's prefix, and no UserID has it "
+    "or the form of a made one",
+)
 async def test_a_usersig_makes_no_user_of_a_reserved_name() -> None:
     rig = await Rig(own="own-").open()
     for name in ("own-1", "own-"):
@@ -91,6 +107,10 @@ async def test_a_usersig_makes_no_user_of_a_reserved_name() -> None:
     assert await refused(rig, hello(**ask)) == 70402
 
 
+@pytest.mark.evidence(
+    "a device chooses its RegistrationID only with the app's prefix, and no UserID has it "
+    "or the form of a made one",
+)
 async def test_no_import_takes_a_reserved_name() -> None:
     rig = await Rig(own="own-").open()
     assert await failed_import(rig, "own-1", "own-", MADE, "ann", "own") == ["own-1", "own-", MADE]

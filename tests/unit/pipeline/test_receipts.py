@@ -205,6 +205,11 @@ async def test_an_arrival_is_booked_and_answered_as_the_vendor_expects(desk: Des
     assert desk.fates() == {"reached": 2, "undelivered": 1}
 
 
+@pytest.mark.evidence(
+    "in any order, twice, before their settle",
+    topic="Receipts",
+    planted="a loss told as an arrival",
+)
 async def test_a_receipt_may_come_before_its_settle_twice_and_in_any_order(desk: Desk) -> None:
     for _ in range(2):
         await desk.post(("t1", MUTED))
@@ -215,6 +220,11 @@ async def test_a_receipt_may_come_before_its_settle_twice_and_in_any_order(desk:
     assert (books.reached, books.undelivered, books.states["sent"]) == (1, {}, 1)
 
 
+@pytest.mark.evidence(
+    "unknown and absurd ones are acknowledged, counted, and change nothing",
+    topic="Receipts",
+    planted="the id's proof not compared; a time of next year believed",
+)
 async def test_what_cannot_be_ours_is_acknowledged_and_changes_nothing(desk: Desk) -> None:
     before = await desk.seen()
     now = desk.clock.now()
@@ -235,6 +245,11 @@ async def test_what_cannot_be_ours_is_acknowledged_and_changes_nothing(desk: Des
     assert desk.fates() == {"unknown_id": 4, "unknown_token": 1, "absurd_time": 3}
 
 
+@pytest.mark.evidence(
+    "a receipt without time is of the moment it came",
+    topic="Receipts",
+    planted="1970 instead; a missing time taken as now for all vendors",
+)
 async def test_a_receipt_that_tells_no_time_is_of_the_moment_it_came(desk: Desk) -> None:
     desk.channels.tells_time = False
     await desk.clock.advance(40)
@@ -260,6 +275,11 @@ async def test_what_cannot_be_read_is_told_so_and_changes_nothing(desk: Desk) ->
     assert await desk.seen() == before
 
 
+@pytest.mark.evidence(
+    "a bad signature is refused and changes nothing",
+    topic="Receipts",
+    planted="answered all the same; any head taken; no end to a signature's life",
+)
 async def test_a_bad_signature_is_refused_and_changes_nothing(desk: Desk) -> None:
     before = await desk.seen()
     desk.channels.is_right = False
@@ -284,6 +304,7 @@ async def test_a_vendor_that_reports_nothing_has_no_door(desk: Desk) -> None:
     assert await desk.receiving.take("apns", {}, b"{}") is None
 
 
+@pytest.mark.evidence("reached and dead tokens are settled, over sockets")
 async def test_a_token_told_dead_is_dropped_once(desk: Desk) -> None:
     await desk.post(("t4", REMOVED), ("t4", REMOVED))
     assert (await desk.device(4)).route is None
@@ -294,6 +315,11 @@ async def test_a_token_told_dead_is_dropped_once(desk: Desk) -> None:
     assert (await desk.ledger()).undelivered == {"huawei 2": 1}
 
 
+@pytest.mark.evidence(
+    "a receipt finds its device however it spells the token",
+    topic="Books",
+    planted="the receipt's token taken as told",
+)
 async def test_a_receipt_finds_its_device_however_it_spells_the_token(desk: Desk) -> None:
     await desk.post((" t4\n", REMOVED), ("t5", ARRIVED), ("t\u00f6", ARRIVED))
     assert (await desk.device(4)).route is None
@@ -322,6 +348,11 @@ async def test_a_token_that_changed_since_it_was_looked_up_stays(desk: Desk) -> 
         assert await desk.store.update_device(APP, "R6", "", None, decide) is is_dropped
 
 
+@pytest.mark.evidence(
+    "so many dead that they accuse us drop nothing",
+    topic="Receipts",
+    planted="believed whatever their number; a token registered since dropped",
+)
 async def test_so_many_dead_that_they_accuse_the_credential_drop_nothing(desk: Desk) -> None:
     desk.channels.is_believed = False
     await desk.post(*((f"t{number}", NOT_THEIRS) for number in PHONES))
@@ -329,6 +360,11 @@ async def test_so_many_dead_that_they_accuse_the_credential_drop_nothing(desk: D
     assert all([(await desk.device(number)).route for number in PHONES])
 
 
+@pytest.mark.evidence(
+    "a device that the task was not for is left alone",
+    topic="Receipts",
+    planted="the audience not asked",
+)
 async def test_a_device_that_the_task_was_not_for_is_left_alone(desk: Desk) -> None:
     names = ["stranger"]
     decide = import_accounts([Profile(name) for name in names], desk.clock.now())
@@ -343,6 +379,7 @@ async def test_a_device_that_the_task_was_not_for_is_left_alone(desk: Desk) -> N
     assert desk.fates() == {"no_leg": 1}
 
 
+@pytest.mark.evidence("an id that one vendor was told opens no other's door")
 async def test_an_id_that_another_vendor_was_told_opens_nothing(desk: Desk) -> None:
     before = await desk.seen()
     other = batch_correlation(KEY, APP, 1, "honor")
@@ -351,6 +388,7 @@ async def test_an_id_that_another_vendor_was_told_opens_nothing(desk: Desk) -> N
     assert desk.fates() == {"unknown_id": 2}
 
 
+@pytest.mark.evidence("an id that one vendor was told opens no other's door")
 async def test_a_device_that_this_vendor_was_not_asked_to_push_to_is_left_alone(
     desk: Desk,
 ) -> None:

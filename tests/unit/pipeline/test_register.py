@@ -55,6 +55,10 @@ async def test_a_new_device_gets_an_id_and_a_secret() -> None:
     assert again.device.registration_id != name
 
 
+@pytest.mark.evidence(
+    "an app's key is changed with an overlap of two, for callers and devices alike, and the"
+    " new one signs",
+)
 async def test_a_device_logs_in_by_either_key_while_an_app_key_is_changed() -> None:
     rig = await Rig().open()
     operator = Operator(rig.store, rig.vault, rig.clock, bus=LocalBus())
@@ -104,6 +108,7 @@ async def test_a_kicked_users_old_usersig_is_void() -> None:
     await rig.registrar.register(by_usersig(rig, "ann"))
 
 
+@pytest.mark.evidence("no account shows by timing before the UserSig is proven")
 async def test_no_account_is_looked_up_before_the_usersig_is_proven() -> None:
     """Else the time that a look takes tells strangers which accounts there are."""
     rig = await Rig().open("ann")
@@ -132,6 +137,7 @@ async def test_a_disabled_app_takes_no_devices() -> None:
     assert await code_of(rig, by_appkey()) == 60016
 
 
+@pytest.mark.evidence("a token belongs to one device, and a device to who has its secret")
 async def test_registering_again_needs_the_secret() -> None:
     rig = await Rig().open()
     first = await rig.registrar.register(by_appkey(registration_id="own-1"))
@@ -193,6 +199,11 @@ async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
     await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")))
 
 
+@pytest.mark.evidence(
+    "tokens beside the route's are added, changed, taken away and bounded",
+    topic="Vendors",
+    planted="an empty token kept; no bound",
+)
 async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> None:
     rig = await Rig().open()
     one, two, three = "11" * 32, "22" * 32, "33" * 80
@@ -213,6 +224,7 @@ async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> N
     assert (gone.live_tokens, gone.live_start_tokens) == ({}, {})
 
 
+@pytest.mark.evidence("tokens beside the route's are added, changed, taken away and bounded")
 async def test_of_live_activities_the_newest_are_kept() -> None:
     rig = await Rig().open()
     first = await rig.registrar.register(by_appkey(registration_id="own-R"))
@@ -254,6 +266,9 @@ async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -
     assert gone.device.voip_token == ""
 
 
+@pytest.mark.evidence(
+    "a token is taken from its owner in any environment, with VoIP and Live Activity tokens",
+)
 async def test_a_phone_that_changes_hands_takes_its_voip_token_along() -> None:
     """Else a call to its former user rings on it as soon as that one has another phone."""
     rig = await Rig().open("ann", "bob")

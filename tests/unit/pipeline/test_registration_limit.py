@@ -32,6 +32,11 @@ async def refused(rig: Rig, count: int, address: str = "192.0.2.7") -> int:
     return len(codes)
 
 
+@pytest.mark.evidence(
+    "refused registrations are counted, and told once a minute an app",
+    topic="Strangers and browsers",
+    planted="a line for each refusal",
+)
 async def test_seventy_first_registrations_from_one_address(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -45,6 +50,7 @@ async def test_seventy_first_registrations_from_one_address(
     assert "server.trusted_proxies" in line["advice"]
 
 
+@pytest.mark.evidence("refused registrations are counted, and told once a minute an app")
 async def test_the_log_tells_once_a_minute_how_many_there_were(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -55,6 +55,11 @@ def files(folder: Path) -> list[Path]:
     return list(folder.rglob("*"))
 
 
+@pytest.mark.evidence(
+    "its index goes, in memory and on disk, and housekeeping outlives it",
+    topic="Daily verbs",
+    planted="the index left in memory; the fault let through",
+)
 async def test_the_index_of_a_removed_app_is_forgotten_in_memory_and_on_disk(
     tmp_path: Path,
 ) -> None:
@@ -70,6 +75,11 @@ async def test_the_index_of_a_removed_app_is_forgotten_in_memory_and_on_disk(
     assert list(await rig.indexer.audience(APP, Condition())) == [4, 5]
 
 
+@pytest.mark.evidence(
+    "from the first moment nobody may use it, and what was let in before goes too",
+    topic="Daily verbs",
+    planted="the app's row deleted though rows were left; an app half gone enabled again",
+)
 async def test_nobody_may_use_an_app_from_the_first_call_on(tmp_path: Path) -> None:
     many = 3 * ROWS_A_STEP
     rig = await Rig(tmp_path).open(*(f"u{number}" for number in range(many)))
@@ -96,6 +106,9 @@ async def test_nobody_may_use_an_app_from_the_first_call_on(tmp_path: Path) -> N
     assert refused.value.code == 70020
 
 
+@pytest.mark.evidence(
+    "from the first moment nobody may use it, and what was let in before goes too",
+)
 async def test_what_is_written_meanwhile_goes_too(tmp_path: Path) -> None:
     """A call that was let in just before comes just as everything is gone."""
     rig = await Rig(tmp_path).open("ann")
@@ -112,6 +125,7 @@ async def test_what_is_written_meanwhile_goes_too(tmp_path: Path) -> None:
     assert await rig.store.accounts(APP, ["late"]) == [None]
 
 
+@pytest.mark.evidence("its index goes, in memory and on disk, and housekeeping outlives it")
 async def test_housekeeping_outlives_an_app_that_goes_meanwhile(tmp_path: Path) -> None:
     rig = await Rig(tmp_path).open("ann")
     await rig.operator.app_add(APP + 1, {"admins": ["admin"]})
@@ -142,6 +156,7 @@ class Cut(MemoryStore):
         return await super().remove_rows(app, limit)
 
 
+@pytest.mark.evidence("a removal goes in bounded steps, and on after a kill")
 async def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.store = Cut(rig.clock)
@@ -157,6 +172,11 @@ async def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert await operator.app_list() == []
 
 
+@pytest.mark.evidence(
+    "an app that the configuration would bring back is not removed",
+    topic="Daily verbs",
+    planted="not looked at",
+)
 async def test_an_app_that_the_configuration_would_bring_back_is_refused(tmp_path: Path) -> None:
     rig = await Rig(tmp_path).open("ann")
     declared = Credential(app=APP, number=1, channel="fcm", settings=b"", is_declared=True)

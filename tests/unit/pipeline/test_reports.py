@@ -80,6 +80,13 @@ async def phone() -> Phone:
     return Phone(rig, (await rig.registrar.register(hello)).device)
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+    topic="Online",
+    planted="any channel taken; doubts not counted, every end counted; the mark of a "
+    "waiting doubt not written, not read; the connection taken where a vendor sent",
+)
 async def test_a_channel_that_the_push_did_not_take_is_refused(phone: Phone) -> None:
     task = await phone.task(begun=True)
     for via in ("huawei", "apns", "online"):
@@ -89,6 +96,10 @@ async def test_a_channel_that_the_push_did_not_take_is_refused(phone: Phone) -> 
     assert (phone.count("no_leg"), phone.count("reached")) == (3, 1)
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
 @pytest.mark.parametrize("state", ["sent", "in_doubt"])
 async def test_a_leg_that_is_settled_as_sent_or_in_doubt_counts(phone: Phone, state: str) -> None:
     task = await phone.task()
@@ -100,6 +111,10 @@ async def test_a_leg_that_is_settled_as_sent_or_in_doubt_counts(phone: Phone, st
     assert phone.count("clicked") == 1
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
 @pytest.mark.parametrize("state", ["failed", "expired", "recalled", "unreachable"])
 async def test_a_leg_that_ended_without_being_sent_does_not(phone: Phone, state: str) -> None:
     task = await phone.task()
@@ -111,6 +126,10 @@ async def test_what_is_only_planned_does_not(phone: Phone) -> None:
     assert await phone.code((await phone.task()).task_id) == 70402
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
 async def test_a_leg_in_doubt_counts_while_its_repeat_waits(phone: Phone) -> None:
     """An attempt may have reached it; the next one stands in a job that has not begun."""
     task = await phone.task()
@@ -129,6 +148,10 @@ async def test_another_devices_leg_does_not(phone: Phone) -> None:
     assert await other.code(task.task_id) == 70402
 
 
+@pytest.mark.evidence(
+    "a device's report counts only for a begun leg of this task to it over this channel, "
+    "whatever its route is now",
+)
 async def test_the_route_may_have_changed_since(phone: Phone) -> None:
     task = await phone.task(begun=True)
     for route in (Route("apns", 2, "ab"), None):
@@ -161,6 +184,14 @@ async def test_an_online_report_needs_an_online_leg(phone: Phone) -> None:
     assert phone.rig.metrics.value("acks") == 1
 
 
+@pytest.mark.evidence(
+    "what does not count is told so for good: unreadable, not ours, too old",
+    topic="Online",
+    planted="nonsense answered OK; another app's id taken for an old one; any unknown one "
+    "taken for old; numbers that nobody had, and kept ones, taken for gone; a "
+    "socket told nothing; an empty or very long id answered with 70402, and one "
+    "with a number below the first told old",
+)
 @pytest.mark.parametrize(
     "task_id",
     [
@@ -178,6 +209,7 @@ def made(phone: Phone, kind: str, *, app: int = APP, age_s: float = 0, number: i
     return make_task_id(kind, (accepted_at, app, 0x2000_0000_0000_0000 + number, 5, 6))
 
 
+@pytest.mark.evidence("what does not count is told so for good: unreadable, not ours, too old")
 @pytest.mark.parametrize("kind", ["push", "batch", "im_push"])
 async def test_a_task_that_is_not_ours_is_refused(phone: Phone, kind: str) -> None:
     await phone.task()
@@ -193,6 +225,7 @@ async def test_a_task_that_is_not_ours_is_refused(phone: Phone, kind: str) -> No
     assert phone.count("unknown_task") == 6
 
 
+@pytest.mark.evidence("what does not count is told so for good: unreadable, not ours, too old")
 async def test_a_task_that_is_too_old_to_be_kept_is_taken_and_changes_nothing(
     phone: Phone,
 ) -> None:

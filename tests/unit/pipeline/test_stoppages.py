@@ -49,6 +49,10 @@ async def desk(caplog: pytest.LogCaptureFixture) -> Desk:
     return made
 
 
+@pytest.mark.evidence(
+    "a stopped credential is shown by the list, by the pushes that wait for it, in the log "
+    "and in the metrics",
+)
 async def test_a_stoppage_and_its_end_are_told_once_each(desk: Desk) -> None:
     now = desk.clock.now()
     assert await desk.look() == []
@@ -68,6 +72,10 @@ async def test_a_stoppage_and_its_end_are_told_once_each(desk: Desk) -> None:
     assert await desk.look() == []
 
 
+@pytest.mark.evidence(
+    "a stopped credential is shown by the list, by the pushes that wait for it, in the log "
+    "and in the metrics",
+)
 async def test_the_figures_say_which_state_and_until_when(desk: Desk) -> None:
     now = desk.clock.now()
     await desk.look(Stoppage("refused", "403", now + 600))

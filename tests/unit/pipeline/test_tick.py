@@ -54,6 +54,11 @@ def ticker_of(
     )
 
 
+@pytest.mark.evidence(
+    "a full disk puts housekeeping off and ends nothing",
+    topic="Books",
+    planted="only the store's own faults forgiven",
+)
 async def test_a_full_disk_puts_a_round_off_and_ends_nothing() -> None:
     clock = ManualClock()
     store = MemoryStore(clock)
@@ -67,6 +72,11 @@ async def test_a_full_disk_puts_a_round_off_and_ends_nothing() -> None:
     assert snapshots.saved == 2
 
 
+@pytest.mark.evidence(
+    "the log is cut only where an old enough snapshot stood",
+    topic="Books",
+    planted="cut at the newest snapshot; cut whatever its age; one row too many cut",
+)
 async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
     """Younger rows stay for those who follow the log, and what is cut the snapshot knows."""
     clock = ManualClock()
@@ -99,6 +109,7 @@ async def test_the_log_is_cut_where_a_snapshot_of_a_week_ago_stood() -> None:
     assert len(await Indexer(store, snapshots).audience(1, Condition())) == 3
 
 
+@pytest.mark.evidence("a certificate that has ended is not tried, and its end is warned of")
 async def test_a_credential_that_ends_is_warned_of_once_a_day_for_a_month(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

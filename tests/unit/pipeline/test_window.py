@@ -43,6 +43,11 @@ def jobs() -> Jobs:
     return Jobs()
 
 
+@pytest.mark.evidence(
+    "no more is begun than what is on the wire keeps busy",
+    topic="A push outlives every outage",
+    planted="no window",
+)
 async def test_no_more_is_begun_than_the_channel_keeps_busy(jobs: Jobs) -> None:
     for name in ("a", "b", "c", "d"):
         await jobs.start(name)
@@ -54,6 +59,7 @@ async def test_no_more_is_begun_than_the_channel_keeps_busy(jobs: Jobs) -> None:
     assert jobs.begun == ["a", "b", "c", "d"]
 
 
+@pytest.mark.evidence("what has no place to begin goes on by itself")
 async def test_what_does_not_fit_as_a_whole_begins_in_parts_of_half_a_window(jobs: Jobs) -> None:
     await jobs.start("a", 300)
     await jobs.start("b", 300)

@@ -83,6 +83,14 @@ def code(verdict: Verdict) -> str:
     return str(msgspec.json.decode(verdict.body)["code"])
 
 
+@pytest.mark.evidence(
+    "every rule of HarmonyOS's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="any scheme before the token; `iat` an hour ahead; unknown members let pass; "
+    "`biTag` counted in letters; `collapseKey` with a background push; a fourth "
+    "inbox line; a duration without a sound; a badge with a number beside it; the "
+    "limits of a device not asked",
+)
 @pytest.mark.parametrize(
     ("proof", "expected"),
     [
@@ -134,6 +142,7 @@ GOOD = [
 ]
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize("body", GOOD)
 def test_a_message_in_order(body: Any) -> None:
     verdict = Bench().send(body)
@@ -205,6 +214,7 @@ BAD = [
 ]
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(("body", "expected"), BAD)
 def test_a_message_that_breaks_a_rule(body: Any, expected: str) -> None:
     bench = Bench()
@@ -214,6 +224,7 @@ def test_a_message_that_breaks_a_rule(body: Any, expected: str) -> None:
     assert not any(device.shown for device in bench.book.all_of("harmony"))
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -231,6 +242,7 @@ def test_a_background_push(body: Any, expected: str) -> None:
     assert code(Bench().send(body, push_type="6")) == expected
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 def test_push_types_rights_and_quotas() -> None:
     for push_type in ("", "1", "10"):
         assert code(Bench().send(push(), push_type=push_type)) == "80100003"
@@ -242,6 +254,7 @@ def test_push_types_rights_and_quotas() -> None:
     assert bench.send(trial).status == 503
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("body", "push_type", "limit", "window_s"),
     [
@@ -350,6 +363,7 @@ def test_a_revoke_takes_from_the_screen_and_from_what_waits() -> None:
     assert (list(first.shown), second.held) == (["8"], [])
 
 
+@pytest.mark.evidence("every rule of HarmonyOS's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("told", "more", "expected"),
     [

@@ -82,6 +82,7 @@ def test_a_bearer_for_the_right_client() -> None:
     assert (answer["expires_in"], answer["token_type"]) == (3600, "Bearer")
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("changed", "status", "error"),
     [
@@ -114,6 +115,7 @@ async def test_a_bearer_lives_for_its_time() -> None:
     assert (refused.status, told(refused)["code"]) == (401, 401)
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize("scheme", ["Basic", "bearer", ""])
 def test_a_bearer_goes_by_its_name_only(scheme: str) -> None:
     bench = Bench()
@@ -131,6 +133,7 @@ def test_bearers_can_be_made_stale() -> None:
 # what must be right before the message is looked at
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("request_", "status", "code"),
     [
@@ -249,6 +252,12 @@ BAD: list[tuple[str, Any, int]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of Honor's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="any scheme before the bearer; buttons that are no list; the limit of a device "
+    "not asked, or asked for service and test messages",
+)
 @pytest.mark.parametrize(("name", "body", "code"), BAD, ids=[row[0] for row in BAD])
 def test_a_message_that_breaks_a_rule(name: str, body: Any, code: int) -> None:
     bench = Bench()
@@ -265,6 +274,7 @@ def test_service_messages_need_a_right() -> None:
     assert told(bench.send(push(importance="LOW")))["code"] == 200
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 async def test_test_messages_are_a_thousand_a_day() -> None:
     bench = Bench(test_per_day=2)
     one = with_android(targetUserType=1)
@@ -275,6 +285,7 @@ async def test_test_messages_are_a_thousand_a_day() -> None:
     assert told(bench.send(one))["code"] == 200
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("limit", "body", "expected"),
     [
@@ -299,6 +310,7 @@ async def test_what_is_over_a_devices_limit_is_told_so_and_not_shown(
     assert bench.send(body).targets[0].receipt_code == ""
 
 
+@pytest.mark.evidence("every rule of Honor's pages has a request that breaks it and is refused")
 async def test_too_many_targets_a_second() -> None:
     bench = Bench(targets_per_s=10)
     many = push([f"token-{it}" for it in range(10)])
@@ -407,6 +419,11 @@ def test_the_first_token_stands_for_the_list_in_fault_rules() -> None:
     assert Bench().honor.token_of(call) == "token-4"
 
 
+@pytest.mark.evidence(
+    "and refuses what the vendors refuse",
+    topic="Vendors",
+    planted="any text taken as Honor's data; another app's list taken",
+)
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -103,6 +103,7 @@ def test_what_keeps_every_rule_is_taken() -> None:
     assert [shown.title for shown in device.shown.values()] == ["t"]
 
 
+@pytest.mark.evidence("the sandbox takes what the vendors' SDKs send")
 @pytest.mark.parametrize(("allows_high", "code"), [(True, "80000000"), (False, "80300011")])
 def test_high_urgency_is_refused_only_without_the_right(allows_high: bool, code: str) -> None:
     """Huawei's own samples send it with a notification and with data."""
@@ -182,11 +183,20 @@ REFUSED = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of Huawei's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="any scheme before the bearer; http in the common image; a sound, colour or "
+    "time of any form; a review of any form; four languages; PLAY_VOICE shown; test"
+    " messages not counted, or counted for the device; the limits of a device not "
+    "asked",
+)
 @pytest.mark.parametrize(("changes", "code"), REFUSED)
 def test_a_rule_that_is_broken_is_refused(changes: dict[str, Any], code: str) -> None:
     assert Bench().code(changes) == code
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -223,6 +233,7 @@ def test_a_trial_shows_nothing() -> None:
 # who sends
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 def test_bearers_expire_and_belong_to_one_app() -> None:
     bench = Bench()
     assert bench.code(headers=[JSON]) == "80200001"
@@ -246,6 +257,7 @@ async def test_a_bearer_lives_an_hour() -> None:
     assert bench.code() == "80200003"
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("form", "request_", "status"),
     [
@@ -281,6 +293,7 @@ def test_dead_tokens_are_named_and_the_others_served(state: State) -> None:
     assert bench.code() == "80300007"
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 async def test_more_targets_than_allowed_are_flow_control() -> None:
     bench = Bench(targets_per_s=3)
     assert [bench.code(), bench.code()] == ["80000000", "80000000"]
@@ -294,6 +307,7 @@ TRIAL = {f"{A}.target_user_type": 1}
 OFFER = {f"{A}.category": "MARKETING"}
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 async def test_test_messages_are_five_hundred_a_day() -> None:
     assert HuaweiSettings().test_per_day == 500
     bench = Bench(test_per_day=2)
@@ -304,6 +318,7 @@ async def test_test_messages_are_five_hundred_a_day() -> None:
     assert bench.code(TRIAL) == "80000000"
 
 
+@pytest.mark.evidence("every rule of Huawei's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("settings", "changes", "told"),
     [

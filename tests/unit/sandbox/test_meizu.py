@@ -95,6 +95,7 @@ KEPT: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.evidence("the sandbox takes what the vendors' SDKs send")
 @pytest.mark.parametrize(("where", "value"), KEPT)
 def test_what_keeps_the_rules_is_accepted(where: str, value: Any) -> None:
     found = answer(Bench().ask(where, value))
@@ -141,6 +142,12 @@ BROKEN: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of Meizu's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="a receipt's parameter or type without an address; each rule of a message left "
+    "out in turn; any signature; 101 pushIds",
+)
 @pytest.mark.parametrize(("where", "value", "code"), BROKEN)
 def test_what_breaks_a_rule_is_refused(where: str, value: Any, code: str) -> None:
     bench = Bench()
@@ -150,6 +157,7 @@ def test_what_breaks_a_rule_is_refused(where: str, value: Any, code: str) -> Non
     assert not [device for device in bench.book.all_of("meizu") if device.shown]
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("request_", "code"),
     [
@@ -177,11 +185,13 @@ def test_parameters_and_their_signature(request_: dict[str, Any], code: str) -> 
     assert Bench().code(**request_) == code
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 def test_calls_that_do_not_exist() -> None:
     assert Bench().ask(path="/garcia/api/server/push/pushTask/pushToApp").status == 404
     assert Bench().ask(method="GET").status == 405
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("state", "code"),
     [
@@ -212,6 +222,7 @@ def test_switched_off_has_the_number_of_too_fast() -> None:
     assert bench.code() == "110010"
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 async def test_the_pace_is_in_targets() -> None:
     bench = Bench(targets_per_s=2)
     assert [bench.code(), bench.code()] == ["200", "110010"]
@@ -219,6 +230,7 @@ async def test_the_pace_is_in_targets() -> None:
     assert bench.code() == "200"
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 async def test_the_sixth_within_a_minute_is_folded() -> None:
     bench = Bench()
     one = {"ids": "pushid-00000001"}
@@ -230,6 +242,7 @@ async def test_the_sixth_within_a_minute_is_folded() -> None:
     assert answer(bench.ask(**one))["value"] == {}
 
 
+@pytest.mark.evidence("every rule of Meizu's pages has a request that breaks it and is refused")
 async def test_a_devices_quota_of_public_pushes() -> None:
     bench = Bench(device_per_day=1)
     public = ("noticeBarInfo/noticeMsgType", 0)

@@ -39,6 +39,7 @@ SOON = int(NOW * 1000)
 # tokens
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 async def test_a_good_signature_is_given_a_token_for_a_day() -> None:
     bench = Bench()
     proof = bench.proof()
@@ -51,6 +52,13 @@ async def test_a_good_signature_is_given_a_token_for_a_day() -> None:
     assert not given.logged
 
 
+@pytest.mark.evidence(
+    "every rule of OPPO's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="the app's secret signing; a time window that ends before it begins, or is not "
+    "named; a badge taken away; an audit of any form; the private class without a "
+    "template",
+)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -110,6 +118,7 @@ def test_the_door() -> None:
 # the message
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -178,6 +187,7 @@ def test_a_wrong_message_is_refused_alone_among_others_and_saved(
 PRIVATE = {"category": "IM", "private_msg_template_id": "T100"}
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -312,6 +322,7 @@ def test_a_list_names_whom_it_does_not_reach() -> None:
     assert shown(bench) == ["Hello"]
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -352,6 +363,7 @@ def test_of_one_name_one_message_is_kept() -> None:
 # pace and quota
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 async def test_the_pace_counts_targets() -> None:
     bench = Bench(targets_per_s=2)
     assert [code(bench.send(ONE, TWO)), code(bench.send()), code(bench.send())] == [0, 55, 55]
@@ -362,6 +374,7 @@ async def test_the_pace_counts_targets() -> None:
     assert [it.accepted for it in verdict.targets] == [False, False]
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 async def test_the_days_quota_is_the_public_class_and_ends_at_midnight_in_china() -> None:
     bench = Bench(public_per_day=3)
     assert code(bench.send(ONE, TWO)) == 0
@@ -375,6 +388,7 @@ async def test_the_days_quota_is_the_public_class_and_ends_at_midnight_in_china(
     assert code(bench.send()) == 0
 
 
+@pytest.mark.evidence("every rule of OPPO's pages has a request that breaks it and is refused")
 async def test_what_is_over_a_devices_quota_is_taken_and_not_shown() -> None:
     bench = Bench(device_per_day=2)
     for number in range(4):
@@ -425,6 +439,7 @@ def test_the_first_device_is_found_for_rules() -> None:
 # what other clients write
 
 
+@pytest.mark.evidence("the sandbox takes what the vendors' SDKs send")
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -446,6 +461,7 @@ def test_pace_and_time_of_a_push(changes: dict[str, Any], expected: int) -> None
     assert code(Bench().save(**changes)) == expected
 
 
+@pytest.mark.evidence("the sandbox takes what the vendors' SDKs send")
 @pytest.mark.parametrize(("kind", "expected"), [(2, 0), ("2", 0), ("5", 41), (5, 41)])
 def test_the_kind_of_target_may_be_text(kind: int | str, expected: int) -> None:
     bench = Bench()
@@ -453,6 +469,11 @@ def test_the_kind_of_target_may_be_text(kind: int | str, expected: int) -> None:
     assert code(bench.ask(UNICAST_PATH, form | bench.proof())) == expected
 
 
+@pytest.mark.evidence(
+    "OPPO tells on request which registration ids died within a day",
+    topic="Vendors",
+    planted="those of all time told",
+)
 async def test_the_dead_of_the_last_day_are_told_on_request() -> None:
     bench = Bench()
 

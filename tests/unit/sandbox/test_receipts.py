@@ -228,6 +228,11 @@ async def test_a_reset_forgets_what_is_owed() -> None:
         assert it.receipts.stats().waiting == 0
 
 
+@pytest.mark.evidence(
+    "nothing is posted beyond this machine",
+    topic="Receipts",
+    planted="any address taken",
+)
 @pytest.mark.parametrize(
     ("url", "is_ours"),
     [

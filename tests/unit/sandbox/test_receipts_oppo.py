@@ -114,6 +114,7 @@ async def test_single_messages_are_told_of_too() -> None:
         }
 
 
+@pytest.mark.evidence("only types asked for are told, hidden devices later, limits by receipt")
 async def test_what_is_over_a_devices_limit_is_told_so_and_not_shown() -> None:
     async with oppo(device_per_day=1) as it:
         broadcast(it, 1)

@@ -95,6 +95,11 @@ async def test_a_muted_device_has_it_and_shows_nothing() -> None:
         assert status == {Xiaomi.token(1): "Enable", Xiaomi.token(2): "Disable"}
 
 
+@pytest.mark.evidence(
+    "only types asked for are told, hidden devices later, limits by receipt",
+    topic="Receipts",
+    planted="the choice ignored; nothing owed; the limit not told",
+)
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -129,6 +134,7 @@ async def test_nothing_is_told_where_no_address_is_named_or_nobody_was_taken() -
         assert await it.told() == {}
 
 
+@pytest.mark.evidence("only types asked for are told, hidden devices later, limits by receipt")
 @pytest.mark.parametrize(
     ("mode", "is_named", "told"),
     [("named", True, {(1, "1"): 1}), ("silent", False, {(1, "1"): 1, (2, "16"): 1, (3, "16"): 1})],

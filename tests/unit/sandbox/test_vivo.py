@@ -94,6 +94,7 @@ def result(verdict: Verdict) -> int:
 # tokens
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 async def test_a_good_signature_is_given_a_token_for_a_day() -> None:
     bench = Bench()
     proof = bench.proved()
@@ -104,6 +105,13 @@ async def test_a_good_signature_is_given_a_token_for_a_day() -> None:
     assert not bench.auth().logged
 
 
+@pytest.mark.evidence(
+    "every rule of vivo's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="a receipt address that is none; a profile of 65; the limit of a device, and of"
+    " the same text, not asked, or asked for system and test messages; open all "
+    "night",
+)
 @pytest.mark.parametrize(
     ("changes", "number"),
     [
@@ -155,6 +163,7 @@ def test_the_door(path: str, method: str, headers: Any, status: int) -> None:
 # the message
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("changes", "number"),
     [
@@ -210,6 +219,7 @@ def test_a_wrong_message_is_refused_alone_and_saved(changes: dict[str, Any], num
         assert not any(device.shown for device in bench.book.all_of("vivo"))
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -243,6 +253,8 @@ def test_an_app_without_system_messages() -> None:
 # lists
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
+@pytest.mark.evidence("and refuses what the vendors refuse")
 @pytest.mark.parametrize(
     ("body", "number"),
     [
@@ -342,6 +354,7 @@ def test_a_test_reaches_test_users_only() -> None:
 # hours, pace and quota
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("hours", "number"), [(0, 0), (14.9, 0), (15, 10071), (22.9, 10071), (23, 0)]
 )
@@ -352,6 +365,7 @@ async def test_operation_messages_go_by_day(hours: float, number: int) -> None:
     assert result(bench.send()) == 0
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 async def test_the_pace_counts_targets() -> None:
     bench = Bench(targets_per_s=2)
     assert [result(bench.listed(["a", "b"])), result(bench.send())] == [0, 10072]
@@ -359,6 +373,7 @@ async def test_the_pace_counts_targets() -> None:
     assert result(bench.send()) == 0
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 async def test_the_days_quota_ends_at_midnight_in_china() -> None:
     bench = Bench(operation_per_day=3, system_per_day=2)
     assert result(bench.listed(["a", "b"], classification=0)) == 0
@@ -369,6 +384,7 @@ async def test_the_days_quota_ends_at_midnight_in_china() -> None:
     assert result(bench.send()) == 0
 
 
+@pytest.mark.evidence("every rule of vivo's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("settings", "changes", "expected"),
     [
@@ -427,6 +443,13 @@ def test_the_first_device_of_a_list_is_found_for_rules() -> None:
         )
 
 
+@pytest.mark.evidence(
+    "the sandbox takes what the vendors' SDKs send",
+    topic="Vendors",
+    planted="a list's `appId` compared as it came; `networkType` a number only; `HIGH` "
+    "refused from the start; any `fix_speed_rate`; `target_type` a number only; "
+    "switches 0 and 1 only",
+)
 @pytest.mark.parametrize("app_id", [int(APP_ID), APP_ID])
 def test_the_app_may_be_a_number_or_its_text_in_every_body(app_id: int | str) -> None:
     bench = Bench()
@@ -438,6 +461,7 @@ def test_the_app_may_be_a_number_or_its_text_in_every_body(app_id: int | str) ->
     assert result(bench.ask(LIST_PATH, asked, proof)) == 0
 
 
+@pytest.mark.evidence("the sandbox takes what the vendors' SDKs send")
 @pytest.mark.parametrize(
     ("changes", "number"),
     [

@@ -116,6 +116,12 @@ BENCH = Bench()
 EXPIRES: dict[str, Any] = {"exp": NOW - 1}
 
 
+@pytest.mark.evidence(
+    "every rule of Web Push has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="each check of the token, of `TTL`, `Topic`, `Urgency` and the encoding left "
+    "out in turn; a body over 4096 bytes; another page's key",
+)
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
@@ -171,6 +177,11 @@ def test_a_broken_rule_is_refused(asked: dict[str, Any], code: str) -> None:
     assert device is None or not device.shown
 
 
+@pytest.mark.evidence(
+    "the sandbox's push service takes an audience without its port, and no other port",
+    topic="Channels and sandbox",
+    planted="the port wanted; only the host compared",
+)
 @pytest.mark.parametrize(
     ("origin", "audience", "is_own"),
     [
@@ -197,6 +208,7 @@ def test_an_audience_names_the_origin_and_may_leave_out_its_port(
     assert reason in ("", "WrongAudience")
 
 
+@pytest.mark.evidence("every rule of Web Push has a request that breaks it and is refused")
 def test_what_was_sealed_for_another_browser_does_not_open() -> None:
     bench = Bench()
     other = subscription_of(bench.push.token(2))
@@ -206,6 +218,7 @@ def test_what_was_sealed_for_another_browser_does_not_open() -> None:
     assert verdict.reason == "Unreadable: it does not open with this browser's keys"
 
 
+@pytest.mark.evidence("every rule of Web Push has a request that breaks it and is refused")
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
 def test_a_token_of_another_algorithm_is_no_token(algorithm: str) -> None:
     bench = Bench()
@@ -257,6 +270,7 @@ def test_a_topic_is_decoded_where_the_service_is_like_apples(
     assert verdict.reason == ("" if is_text_of_bytes else "BadTopic")
 
 
+@pytest.mark.evidence("every rule of Web Push has a request that breaks it and is refused")
 def test_a_page_may_have_subscribed_with_another_key() -> None:
     bench = Bench()
     bench.book.put("webpush", bench.push.token(1), app=OTHER_PUBLIC)
@@ -277,6 +291,7 @@ def test_a_message_waits_for_a_browser_that_is_off_and_its_topic_replaces() -> N
     assert [it.title for it in device.shown.values()] == ["second"]
 
 
+@pytest.mark.evidence("every rule of Web Push has a request that breaks it and is refused")
 async def test_too_many_for_one_browser() -> None:
     bench = Bench(device_per_minute=2)
     assert [bench.send().status for _ in range(3)] == [201, 201, 429]

@@ -166,6 +166,13 @@ BROKEN: list[tuple[dict[str, str | None], int]] = [
 ]
 
 
+@pytest.mark.evidence(
+    "every rule of Xiaomi's pages has a request that breaks it and is refused",
+    topic="Channels and sandbox",
+    planted="any number as `time_to_send`; a receipt's parameter, then its type, without an"
+    " address; ten days for public pushes; ten variables, and emoji, in a template;"
+    " the quota of a device not asked",
+)
 @pytest.mark.parametrize(("form", "code"), BROKEN)
 def test_what_breaks_a_rule_is_refused(form: dict[str, str | None], code: int) -> None:
     bench = Bench()
@@ -175,6 +182,7 @@ def test_what_breaks_a_rule_is_refused(form: dict[str, str | None], code: int) -
     assert not [device for device in bench.book.all_of("xiaomi") if device.shown]
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
@@ -191,6 +199,7 @@ def test_who_proves_nothing_is_refused(headers: list[tuple[str, str]], code: int
     assert Bench().code(headers=headers) == code
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 def test_calls_that_do_not_exist() -> None:
     assert Bench().ask(path="/v1/message/regid").status == 404
     assert Bench().ask(path="/v4/message/all").status == 404
@@ -204,6 +213,7 @@ def test_a_body_that_is_no_text_is_a_refusal() -> None:
     assert Bench().code(body=b"\xff\xfe=%ff&=") == 10016
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 def test_a_class_and_a_template_may_be_compulsory() -> None:
     assert Bench().code({"extra.channel_id": None}) == 0
     assert Bench(requires_channel=True).code({"extra.channel_id": None}) == 27001
@@ -251,6 +261,7 @@ def test_the_screen_shows_the_newest_of_a_notify_id() -> None:
     assert [it.title for it in two.shown.values()] == ["newest"]
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 async def test_too_many_targets_a_second() -> None:
     bench = Bench(targets_per_s=2)
     assert [bench.code(), bench.code()] == [0, 200002]
@@ -258,6 +269,7 @@ async def test_too_many_targets_a_second() -> None:
     assert bench.code() == 0
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 async def test_quotas_are_of_a_day() -> None:
     bench = Bench(device_per_day=2, unclassed_per_day=1)
     one = {"registration_id": "regid-00000001"}
@@ -272,6 +284,7 @@ async def test_quotas_are_of_a_day() -> None:
     assert bench.code(one) == 0
 
 
+@pytest.mark.evidence("every rule of Xiaomi's pages has a request that breaks it and is refused")
 def test_the_apps_quota_counts_targets() -> None:
     bench = Bench(public_per_day=3)
     assert bench.code() == 0

@@ -15,6 +15,12 @@ from tocsin.config import load
 from tocsin.service.opening import Interceptors, open_service
 
 
+@pytest.mark.evidence(
+    "`tocsin serve` can inject no fault, whatever its settings and its environment are",
+    topic="Command line and demo",
+    planted="the variable `TOCSIN_BREAK` read again at the opening; the faulty service imported by "
+    "a command",
+)
 async def test_no_environment_variable_injects_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,6 +34,9 @@ async def test_no_environment_variable_injects_a_fault(
             assert type(service.http) is CurlHttp
 
 
+@pytest.mark.evidence(
+    "`tocsin serve` can inject no fault, whatever its settings and its environment are"
+)
 async def test_an_argument_injects_a_fault(tmp_path: Path) -> None:
     config = load(data=tmp_path, environment={})
     for name in NAMES:

@@ -41,6 +41,12 @@ def reloading_of(sources: Sources, reread: Callable[[], Config] | None = None) -
     return Reloading(sources.read(), reread or sources.read, asyncio.Event(), Metrics())
 
 
+@pytest.mark.evidence(
+    "a reload takes what may change, names what waits for a restart, and takes nothing of "
+    "wrong sources",
+    topic="Settings, log and reload",
+    planted="a setting taken that needs a restart; the part's settings kept although it refused",
+)
 async def test_some_settings_are_taken_and_others_named(sources: Sources) -> None:
     reloading = reloading_of(sources)
     sources.write("[server]\nport = 9\ndrain_s = 2\n[keep]\ntasks_s = 5\n[log]\nlevel = 'error'\n")
@@ -63,6 +69,10 @@ async def test_some_settings_are_taken_and_others_named(sources: Sources) -> Non
     assert (again.taken, again.needs_restart) == (["more"], ["server.port"])
 
 
+@pytest.mark.evidence(
+    "a reload takes what may change, names what waits for a restart, and takes nothing of "
+    "wrong sources",
+)
 async def test_of_wrong_sources_nothing_is_taken(sources: Sources) -> None:
     reloading = reloading_of(sources)
     before = reloading.config
@@ -75,6 +85,10 @@ async def test_of_wrong_sources_nothing_is_taken(sources: Sources) -> None:
     assert (await reloading.reload()).taken == ["server.drain_s"], "it may be put right"
 
 
+@pytest.mark.evidence(
+    "a reload takes what may change, names what waits for a restart, and takes nothing of "
+    "wrong sources",
+)
 async def test_a_part_that_cannot_leaves_the_others(sources: Sources) -> None:
     reloading = reloading_of(sources)
 
@@ -88,6 +102,7 @@ async def test_a_part_that_cannot_leaves_the_others(sources: Sources) -> None:
     assert reloading.config.keep.tasks_s == Config().keep.tasks_s
 
 
+@pytest.mark.evidence("SIGHUP reloads and ends nothing: while it starts, serves and stops")
 async def test_whatever_a_reload_meets_the_service_goes_on(
     sources: Sources, capsys: pytest.CaptureFixture[str]
 ) -> None:

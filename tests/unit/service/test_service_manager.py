@@ -46,6 +46,7 @@ def manager(ear: Ear, clock: ManualClock, **more: str) -> ServiceManager:
     return ServiceManager({"NOTIFY_SOCKET": ear.socket.getsockname(), **more}, clock)
 
 
+@pytest.mark.evidence("systemd is told of the start, a reload and the stop")
 def test_start_reload_and_stop_are_told(ear: Ear, clock: ManualClock) -> None:
     told = manager(ear, clock)
     told.ready("serving at http://127.0.0.1:8080")
@@ -69,6 +70,11 @@ def test_a_socket_without_a_file_is_reached(clock: ManualClock) -> None:
         assert ear.heard() == ["READY=1\nSTATUS=x"]
 
 
+@pytest.mark.evidence(
+    "a manager that is not there, or does not read, holds up nothing",
+    topic="Installing it",
+    planted="a socket that blocks",
+)
 @pytest.mark.parametrize("place", ["", "/nowhere/at/all"])
 def test_nobody_to_tell_is_no_fault(place: str, clock: ManualClock) -> None:
     told = ServiceManager({"NOTIFY_SOCKET": place} if place else {}, clock)
@@ -76,6 +82,7 @@ def test_nobody_to_tell_is_no_fault(place: str, clock: ManualClock) -> None:
     told.stopping()
 
 
+@pytest.mark.evidence("a manager that is not there, or does not read, holds up nothing")
 def test_a_manager_that_does_not_read_holds_nobody_up(ear: Ear, clock: ManualClock) -> None:
     told = manager(ear, clock)
     for _ in range(2_000):
@@ -83,6 +90,12 @@ def test_a_manager_that_does_not_read_holds_nobody_up(ear: Ear, clock: ManualClo
     assert 0 < len(ear.heard()) < 2_000
 
 
+@pytest.mark.evidence(
+    "its watchdog is fed while the event loop runs and the store's writer answers, and not "
+    "otherwise",
+    topic="Installing it",
+    planted="an ended writer's answer taken for one",
+)
 async def test_the_watchdog_is_fed_thrice_in_its_time(ear: Ear, clock: ManualClock) -> None:
     async def proof() -> None:
         pass
@@ -97,6 +110,10 @@ async def test_the_watchdog_is_fed_thrice_in_its_time(ear: Ear, clock: ManualClo
     feeding.cancel()
 
 
+@pytest.mark.evidence(
+    "its watchdog is fed while the event loop runs and the store's writer answers, and not "
+    "otherwise",
+)
 async def test_a_store_that_does_not_answer_feeds_nobody(ear: Ear, clock: ManualClock) -> None:
     answers = asyncio.Event()
 
@@ -112,6 +129,10 @@ async def test_a_store_that_does_not_answer_feeds_nobody(ear: Ear, clock: Manual
     feeding.cancel()
 
 
+@pytest.mark.evidence(
+    "its watchdog is fed while the event loop runs and the store's writer answers, and not "
+    "otherwise",
+)
 async def test_a_writer_that_has_ended_feeds_nobody(ear: Ear, clock: ManualClock) -> None:
     async def proof() -> None:
         raise StoreError("the writer has ended")

@@ -66,6 +66,11 @@ class Live:
         return str(common.value)
 
 
+@pytest.mark.evidence(
+    "a TLS certificate is renewed without a restart; a bad one leaves the former",
+    topic="Settings, log and reload",
+    planted="loaded into the live context unchecked; the end not looked at",
+)
 def test_a_renewed_certificate_is_served(files: Files) -> None:
     live = Live(files)
     assert live.renew() == "", "nothing has changed"
@@ -75,6 +80,7 @@ def test_a_renewed_certificate_is_served(files: Files) -> None:
     assert live.renew() == ""
 
 
+@pytest.mark.evidence("a TLS certificate is renewed without a restart; a bad one leaves the former")
 def test_anothers_key_leaves_the_former(files: Files) -> None:
     live = Live(files)
     former = files.key.read_bytes()
@@ -97,6 +103,7 @@ def test_what_is_no_certificate_leaves_the_former(files: Files, text: str) -> No
         live.renew()
 
 
+@pytest.mark.evidence("a TLS certificate is renewed without a restart; a bad one leaves the former")
 def test_one_that_has_ended_leaves_the_former(files: Files) -> None:
     live = Live(files)
     files.write("two.test", days=2, ago_s=10 * DAY_S)
@@ -105,6 +112,7 @@ def test_one_that_has_ended_leaves_the_former(files: Files) -> None:
     assert live.name() == "one.test"
 
 
+@pytest.mark.evidence("a TLS certificate is renewed without a restart; a bad one leaves the former")
 def test_a_key_with_a_password_is_asked_for_nowhere(files: Files) -> None:
     live = Live(files)
     files.write("two.test")

@@ -17,15 +17,15 @@ import contextlib
 import itertools
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any
 
 import msgspec
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
@@ -43,17 +43,12 @@ from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.erase import Erasing
 from tocsin.service.joining import ease_collector
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 BODY_MAX_BYTES = 1 << 20
 CONNECTIONS = 4
 """To Redis."""
 
 
-def service(opened: Opened) -> Application:
+def service(opened: Opened) -> ASGIApp:
     """The door under `/v4/`, as the wiring makes it."""
     presence, bus = Nobody(), LocalBus()
     tools = Tools(CurlHttp(), opened.clock, Chance(), opened.metrics)
@@ -79,7 +74,7 @@ def service(opened: Opened) -> Application:
     return RestApi(desk, doorkeeper, opened.metrics)
 
 
-def constant(size: int) -> Application:
+def constant(size: int) -> ASGIApp:
     """Answers the same to everything."""
     answer = b"x" * size
 
@@ -90,7 +85,7 @@ def constant(size: int) -> Application:
     return call
 
 
-def over_redis(connections: Sequence[AsyncRedis]) -> Application:
+def over_redis(connections: Sequence[AsyncRedis]) -> ASGIApp:
     """Answers get_tag for the users asked."""
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.decode
     turns = itertools.cycle(connections)

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from tocsin.api.cors import Cors, origin_of
-from tocsin.api.http import client_address, json_response, receive_body
+from tocsin.api.http import Endpoint, client_address, json_response, receive_body, route
 from tocsin.api.wire import OK, Answer, refusal
 from tocsin.domain.device import PUSH_PLATFORMS, Device
 from tocsin.domain.task import Stage
@@ -107,13 +107,13 @@ class DeviceDoors:
             "poll": self._poll,
         }
         return [
-            Route(f"/v1/devices/{name}", self._enveloped(name, call), methods=METHODS)
+            route(f"/v1/devices/{name}", self._enveloped(name, call), *METHODS)
             for name, call in calls.items()
         ]
 
-    def _enveloped(
-        self, name: str, call: Callable[[Request], Awaitable[DeviceAnswer]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _enveloped(self, name: str, call: Callable[[Request], Awaitable[DeviceAnswer]]) -> Endpoint:
+        """The same call, whose every refusal is the envelope with HTTP 200; answers CORS too."""
+
         async def respond(request: Request) -> Response:
             preflight = await self._cors.preflight(request.scope)
             if preflight is not None:

@@ -1,4 +1,4 @@
-"""The edge that all HTTP of `api/` shares: bounded bodies, JSON answers, the caller's address.
+"""The edge that all HTTP of `api/` shares: endpoints, bounded bodies, JSON, the caller's address.
 
 The types of ASGI are Starlette's (`starlette.types`). The envelope stands in `wire.py`, the answers
 to web pages of other origins in `cors.py`.
@@ -6,12 +6,13 @@ to web pages of other origins in `cors.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tocsin.errors import CallError
@@ -21,7 +22,21 @@ JSON = (b"content-type", JSON_TYPE.encode())
 
 Header = tuple[bytes, bytes]
 
+Endpoint = Callable[[Request], Awaitable[Any]]
+"""Answers what is sent as JSON with status 200, or a `Response` that is sent as it is. Raises
+`CallError` to refuse."""
+
 _encode = msgspec.json.Encoder().encode
+
+
+def route(path: str, endpoint: Endpoint, *methods: str) -> Route:
+    """A route to an endpoint; GET (and HEAD) where no methods are named."""
+
+    async def respond(request: Request) -> Response:
+        answer = await endpoint(request)
+        return answer if isinstance(answer, Response) else json_response(answer)
+
+    return Route(path, respond, methods=list(methods) or None)
 
 
 async def receive_body(

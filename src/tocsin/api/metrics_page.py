@@ -10,8 +10,8 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
+from tocsin.api.http import route
 from tocsin.errors import StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import CONTENT_TYPE, Metrics
@@ -82,7 +82,7 @@ def create(metrics: Metrics, refresh: Refresh, token: Callable[[], str]) -> Star
         await refresh()
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    return Starlette(routes=[Route("/metrics", show)])
+    return Starlette(routes=[route("/metrics", show)])
 
 
 def _is_allowed(request: Request, token: str) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,8 +38,6 @@ STATUSES = {
     800102: 429,
 }
 SIGNATURES = frozenset((70001, 70002, 70003, 70009, 70013, 70014, 70052))
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create(routes: Sequence[BaseRoute]) -> Starlette:

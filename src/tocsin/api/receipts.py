@@ -7,11 +7,11 @@ envelope. A call that cannot be booked now is answered 503, and the vendor tries
 
 from __future__ import annotations
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from tocsin.api.http import JSON_TYPE, receive_body
+from tocsin.api.http import JSON_TYPE, receive_body, route
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.pipeline.receipts import Receiving
@@ -30,13 +30,11 @@ class ReceiptDoors:
 
     def routes(self) -> list[BaseRoute]:
         """Where they are."""
-        return [Route(PATH, self._take, methods=["POST"])]
+        return [route(PATH, self._take, "POST")]
 
     async def _take(self, request: Request) -> Response:
         try:
             body = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
-        except ClientDisconnect:
-            return Response(status_code=400)
         except CallError:
             return Response(status_code=413)
         vendor = request.path_params["vendor"]

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tocsin.api import pages
-from tocsin.api.http import send_json
+from tocsin.api.http import route, send_json
 from tocsin.api.paths import routed_path
 from tocsin.api.rest import RestApi
 from tocsin.api.wire import Answer, refusal
@@ -55,8 +55,4 @@ def create_pages(ready: Ready, routes: Sequence[BaseRoute]) -> Starlette:
         missing = await ready()
         return PlainTextResponse(f"{missing or 'ok'}\n", 503 if missing else 200)
 
-    own = [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-    ]
-    return pages.create([*own, *routes])
+    return pages.create([route("/healthz", healthz), route("/readyz", readyz), *routes])

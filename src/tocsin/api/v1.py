@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from tocsin.api.auth import Doorkeeper
-from tocsin.api.http import client_address, json_response
+from tocsin.api.http import client_address, route
 from tocsin.api.pages import number
 from tocsin.conversation import Stoppage
 from tocsin.domain import usersig
@@ -54,36 +53,34 @@ class Books:
         """Where the pages are."""
         app = "/v1/apps/{sdkappid}"
         return [
-            Route(f"{app}/tasks", self.tasks),
-            Route(f"{app}/tasks/{{task_id}}", self.task),
-            Route(f"{app}/tasks/{{task_id}}/audience", self.audience),
-            Route(f"{app}/tasks/{{task_id}}/devices", self.task_devices),
-            Route(f"{app}/devices/{{name}}", self.devices),
+            route(f"{app}/tasks", self.tasks),
+            route(f"{app}/tasks/{{task_id}}", self.task),
+            route(f"{app}/tasks/{{task_id}}/audience", self.audience),
+            route(f"{app}/tasks/{{task_id}}/devices", self.task_devices),
+            route(f"{app}/devices/{{name}}", self.devices),
         ]
 
-    async def tasks(self, request: Request) -> Response:
+    async def tasks(self, request: Request) -> dict[str, Any]:
         """The newest pushes first."""
         app = await self._admit(request)
         before = number(request.query_params, "before", 0, NUMBER_MAX)
         limit = number(request.query_params, "limit", PAGE_DEFAULT, PAGE_MAX)
         found = await self._store.tasks(app.sdkappid, before=before, limit=limit)
         following = found[-1].number if limit and len(found) == limit else None
-        return json_response({"tasks": [shown_task(task) for task in found], "next": following})
+        return {"tasks": [shown_task(task) for task in found], "next": following}
 
-    async def task(self, request: Request) -> Response:
+    async def task(self, request: Request) -> dict[str, Any]:
         """One push: what it said, where it stands, its ledger, its jobs and what stops them."""
         books = await self._books(request)
         queues = _counted(job.queue for job in books.jobs)
-        return json_response(
-            {
-                **shown_task(books.task),
-                "message": books.task.message,
-                "condition": books.task.condition,
-                "ledger": ledger(books),
-                "jobs": queues,
-                "stopped": await self._stopped(books.task.app, queues),
-            }
-        )
+        return {
+            **shown_task(books.task),
+            "message": books.task.message,
+            "condition": books.task.condition,
+            "ledger": ledger(books),
+            "jobs": queues,
+            "stopped": await self._stopped(books.task.app, queues),
+        }
 
     async def _stopped(self, app: int, queues: Iterable[str]) -> list[dict[str, Any]]:
         """Of the credentials with work in these queues, those that do not send all of it."""
@@ -101,24 +98,22 @@ class Books:
             if number.isdecimal() and int(number) in stoppages
         ]
 
-    async def audience(self, request: Request) -> Response:
+    async def audience(self, request: Request) -> dict[str, Any]:
         """The accounts that a push was frozen for, by name, those deleted since left out."""
         books = await self._books(request)
         page, following = _page(request, books.audience)
         names = await self._store.account_names(books.task.app, page)
-        return json_response(
-            {"accounts": [names[each] for each in page if each in names], "next": following}
-        )
+        return {"accounts": [names[each] for each in page if each in names], "next": following}
 
-    async def task_devices(self, request: Request) -> Response:
+    async def task_devices(self, request: Request) -> dict[str, Any]:
         """The RegistrationIDs of a push's devices: by state, leg or mark, or by what went wrong."""
         books = await self._books(request)
         page, following = _page(request, _chosen(request, fold(books)))
         devices = await self._store.devices(books.task.app, page)
         names = [devices[each].registration_id for each in page if each in devices]
-        return json_response({"devices": names, "next": following})
+        return {"devices": names, "next": following}
 
-    async def devices(self, request: Request) -> Response:
+    async def devices(self, request: Request) -> dict[str, Any]:
         """The devices of a UserID, or the one with a RegistrationID."""
         app = await self._admit(request)
         (account,) = await self._store.accounts(app.sdkappid, [request.path_params["name"]])
@@ -129,7 +124,7 @@ class Books:
         shown = [
             shown_device(device, is_connected=device.number in connected) for device in devices
         ]
-        return json_response({"devices": shown})
+        return {"devices": shown}
 
     async def _books(self, request: Request) -> TaskBooks:
         app = await self._admit(request)

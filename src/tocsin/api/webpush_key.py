@@ -9,11 +9,11 @@ from collections import OrderedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from tocsin.api import pages
 from tocsin.api.cors import Cors, origin_of
-from tocsin.api.http import json_response
+from tocsin.api.http import json_response, route
 from tocsin.channels.credentials import open_settings, vendor_of
 from tocsin.channels.registry import subscription_key_of
 from tocsin.domain.app import App, Credential
@@ -39,7 +39,7 @@ class WebPushKey:
 
     def routes(self) -> list[BaseRoute]:
         """To be put into the service's router."""
-        return [Route("/v1/apps/{sdkappid}/webpush/public-key", self._show)]
+        return [route("/v1/apps/{sdkappid}/webpush/public-key", self._show)]
 
     async def _show(self, request: Request) -> Response:
         app = await self._app(request.path_params["sdkappid"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tocsin.http_server.connections import Connections, client_of
@@ -29,16 +30,18 @@ def proxy_check(proxies: Sequence[str]) -> Callable[[str], bool]:
 class ForwardedClients:
     """An ASGI application around another: `scope["client"]` is the client, not the proxy."""
 
-    def __init__(self, app: Any, connections: Connections, proxies: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, connections: Connections, proxies: Sequence[str]) -> None:
         self._app = app
         self._connections = connections
-        self._proxied = ProxyHeadersMiddleware(self._counted, list(proxies))
+        # uvicorn's types of ASGI name each message, Starlette's none.
+        counted: Any = self._counted
+        self._proxied: Any = ProxyHeadersMiddleware(counted, list(proxies))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[PEER] = scope.get("client")
         await self._proxied(scope, receive, send)
 
-    async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         if client is None or client == scope[PEER]:
             await self._app(scope, receive, send)
@@ -53,7 +56,7 @@ class ForwardedClients:
             self._connections.exit(network)
 
 
-async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})

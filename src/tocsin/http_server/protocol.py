@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -460,10 +461,10 @@ class _Body:
             self._protocol.body_complete()
 
 
-def _closing(app: Any, protocol: HttpProtocol, cycle: Any) -> Any:
+def _closing(app: ASGIApp, protocol: HttpProtocol, cycle: Any) -> ASGIApp:
     """The application, whose answer says that it is the last if the body was not read by then."""
 
-    async def send(message: Any, answer: Any) -> None:
+    async def send(message: Message, answer: Send) -> None:
         if message["type"] == "http.response.start" and cycle.more_body:
             headers = [*message.get("headers", ()), (b"connection", b"close")]
             await answer({**message, "headers": headers})
@@ -473,7 +474,7 @@ def _closing(app: Any, protocol: HttpProtocol, cycle: Any) -> Any:
         else:
             await answer(message)
 
-    async def run(scope: Any, receive: Any, answer: Any) -> None:
+    async def run(scope: Scope, receive: Receive, answer: Send) -> None:
         await app(scope, receive, partial(send, answer=answer))
 
     return run

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.types import Send
 
 from tocsin.online.session import End
 
 FLUSH_MAX_S = 5.0
 """How long a closing connection may take to read what is left."""
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Link(Protocol):

@@ -26,6 +26,7 @@ from benchmarks.service import (
     pages,
 )
 from benchmarks.sink import Sink
+from tests.task_books import read_books
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.snapshots import FileSnapshots
@@ -36,7 +37,6 @@ from tocsin.conversation import Request, Response
 from tocsin.domain.device import Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import State
-from tocsin.domain.stats import ledger
 from tocsin.pipeline.accept import Accepting, PushAsk
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.index import Indexer
@@ -137,9 +137,9 @@ class Pipeline:
         )
         accepted = await self._accepting.push(app, ask)
         number = await self._ended(accepted.task_id)
-        books = await store.books(APP, number)
+        books = await read_books(store, APP, number)
         assert books is not None
-        kept = ledger(books)
+        kept = books.ledger
         assert kept.states[State.SENT] == self._devices, kept.states
         assert not kept.faults, kept.faults
         return self._devices
@@ -148,7 +148,7 @@ class Pipeline:
         """The task's number, once it has ended."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                task = await self._opened.store.task(APP, task_id)
+                task = await self._opened.store.task_by_id(APP, task_id)
                 assert task is not None
                 if task.ended_at is not None:
                     return task.number

@@ -14,6 +14,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.conversation import Authority, Batch, Fault, Posted, Request, Response, Stoppage
+from tocsin.domain.books import Begun, TaskBooks
 from tocsin.domain.device import Device, DeviceFacts, Registered, Route
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
@@ -241,6 +242,25 @@ class Hello(Struct, frozen=True, kw_only=True):
 NormalRoute = Callable[[Route], Route | None]
 """A route with its token in the one spelling of its vendor, and what tells the device from others;
 None where no device can have such a token. Pure, and changes nothing that it has answered."""
+
+
+class TaskReader(Protocol):
+    """The books of tasks, kept in memory and read on from where they were."""
+
+    async def of(self, app: int, number: int) -> TaskBooks | None:
+        """Everything about a task at one moment; None: there is no such task."""
+        ...
+
+    async def audience(self, app: int, number: int) -> BitMap:
+        """A frozen audience, empty before it is frozen. Read it, never change it."""
+        ...
+
+    async def begun(self, app: int, number: int) -> Begun | None:
+        """A task's books with the legs that are under way; None: there is no such task.
+
+        It costs what was written since the last look, however many jobs the task has.
+        """
+        ...
 
 
 class Registrar(Protocol):

@@ -14,11 +14,10 @@ from pyroaring import BitMap
 from tocsin.domain.account import Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.after_restore import Decide
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
-from tocsin.domain.legs import LegLines
 from tocsin.domain.restore import GenerationEdit, GenerationView, Restored
-from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -35,6 +34,12 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 
+LINES_MAX = 4_096
+"""Lines of a task's books that are read at once."""
+LINES_BYTES_MAX = 262_144
+"""Bytes of members after which a page of lines ends."""
+INBOX_ACCOUNTS_MAX = 500
+"""Accounts of a task up to which each of them leads to it."""
 PREFIXED_MAX = 5
 """UserIDs that `reserve_prefix` shows."""
 
@@ -313,7 +318,11 @@ class Store(Protocol):
         """
         ...
 
-    async def task(self, app: int, task_id: str) -> Task | None:
+    async def task(self, app: int, number: int) -> Task | None:
+        """The task with this number."""
+        ...
+
+    async def task_by_id(self, app: int, task_id: str) -> Task | None:
         """The task with this TaskId."""
         ...
 
@@ -329,6 +338,18 @@ class Store(Protocol):
         """Tasks that have not ended, in rising order."""
         ...
 
+    async def inbox(self, app: int, accounts: Sequence[int]) -> list[Task]:
+        """Tasks that have not ended and whose frozen audience has one of these accounts, oldest
+        first.
+
+        Those of more than `INBOX_ACCOUNTS_MAX` accounts are left out, and so are overwrites.
+        """
+        ...
+
+    async def broad(self, app: int) -> Sequence[int]:
+        """Numbers of the tasks that `inbox` leaves out for their many accounts. Cheap."""
+        ...
+
     async def recalled(self, app: int, since: float) -> set[int]:
         """Numbers of the tasks recalled at or after `since`."""
         ...
@@ -337,38 +358,43 @@ class Store(Protocol):
         """The frozen audience; empty before it is frozen."""
         ...
 
-    async def books(self, app: int, task: int) -> TaskBooks | None:
-        """Everything about a task, read at one moment."""
-        ...
+    async def lines(
+        self, app: int, task: int, after: int, *, limit: int = LINES_MAX, only_begun: bool = False
+    ) -> Lines | None:
+        """The next lines of a task's books after a position (0: the first ones); None: no task.
 
-    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
-        """What the books of a task say of begun legs after a position (0: all), at one moment.
-
-        Blocks of accounts and of the plan are left out. It may say again what stands before the
-        position. Jobs are those that have begun.
+        A page has up to `limit` lines, and ends sooner once it holds `LINES_BYTES_MAX` of members.
+        The last one has the task's jobs of the same moment; with `only_begun` just those that have
+        begun. Merged books may say again what stands before the position.
         """
-        ...
-
-    async def acked(self, app: int, task: int) -> BitMap:
-        """Devices with a report of stage reached or clicked."""
         ...
 
     async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
         """Append reports. Those of unknown tasks are dropped."""
         ...
 
-    async def merge_books(
-        self, app: int, task: int, merge: Callable[[Sequence[Block]], list[Block]]
-    ) -> None:
-        """Replace an ended task's blocks by fewer that say the same."""
+    async def merge_ended(
+        self, app: int, merge: Callable[[Sequence[Block]], list[Block]], limit: int
+    ) -> bool:
+        """Replace up to `limit` blocks of tasks that have ended by fewer that say the same.
+
+        A task is merged once, in as many calls as its blocks need; one that has few of them shares
+        a call with others. Answers whether any is left to merge.
+        """
         ...
 
-    async def forget_handles(self, app: int, before: float) -> int:
-        """Delete vendors' names of messages whose life ended before this time; answers how many."""
+    async def forget_handles(self, app: int, before: float, limit: int) -> int:
+        """Delete up to `limit` of the vendors' names of messages whose life ended before this time.
+
+        Answers how many were.
+        """
         ...
 
-    async def forget(self, app: int, before: float) -> int:
-        """Delete tasks that ended before this time, with their books; answers how many."""
+    async def forget(self, app: int, before: float, limit: int) -> int:
+        """Delete up to `limit` tasks that ended before this time, with their books.
+
+        Answers how many were.
+        """
         ...
 
     # jobs

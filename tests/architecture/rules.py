@@ -13,7 +13,16 @@ from pathlib import Path
 from tests.architecture.tree import Breach, Import, Source, dotted, imports, package, package_of
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("clock", "errors", "library_log", "log", "metrics", "settings", "settings_sources"),
+    (
+        "clock",
+        "errors",
+        "library_log",
+        "log",
+        "metrics",
+        "settings",
+        "settings_sources",
+        "shared_read",
+    ),
     ("domain",),
     ("conversation", "ports", "store"),
     ("adapters", "channels", "online", "pipeline", "sandbox"),

@@ -14,6 +14,7 @@ import msgspec
 from pyroaring import BitMap
 
 from tests.contract.rows import NOW, add_app, new_job, new_task
+from tests.task_books import acked, read_books
 from tocsin.clock import ManualClock
 from tocsin.domain.account import (
     TAG,
@@ -32,10 +33,10 @@ from tocsin.domain.account import (
     with_tags_replaced,
 )
 from tocsin.domain.app import App, Credential, begin_removal
+from tocsin.domain.books import merge_blocks
 from tocsin.domain.device import Registration, Route, register, unregister
 from tocsin.domain.outcome import State
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import merge_blocks
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -264,10 +265,10 @@ class Player:
         await self.store.append_reports(_app(rng), reports)
 
     async def _merge(self, rng: random.Random) -> Any:
-        await self.store.merge_books(_app(rng), rng.randint(1, 6), merge_blocks)
+        return await self.store.merge_ended(_app(rng), merge_blocks, rng.choice([1, 3, 100]))
 
     async def _forget(self, rng: random.Random) -> Any:
-        return await self.store.forget(_app(rng), self.clock.now() + rng.choice([0, 5, -5]))
+        return await self.store.forget(_app(rng), self.clock.now() + rng.choice([0, 5, -5]), 100)
 
     # jobs
 
@@ -332,16 +333,19 @@ class Player:
                 await store.devices_of(app, numbers),
                 await store.scan_devices(app, 1, 3),
                 [await store.device(app, name) for name in NAMES],
-                [await store.task(app, f"task_{number}") for number in range(8)],
+                [await store.task_by_id(app, f"task_{number}") for number in range(8)],
                 await store.tasks(app, before=6, limit=4),
                 await store.tasks(app),
                 await store.living(app),
                 await store.recalled(app, NOW + 3),
+                [await store.task(app, number) for number in range(8)],
+                [await store.inbox(app, [number, number + 1]) for number in range(1, 8)],
+                list(await store.broad(app)),
             ]
             for task in range(8):
                 found.append(await store.audience(app, task))
-                found.append(await store.books(app, task))
-                found.append(await store.acked(app, task))
+                found.append(await read_books(store, app, task))
+                found.append(await acked(store, app, task))
         return found
 
 

@@ -28,6 +28,7 @@ from tests.contract.rows import (
     report,
     write,
 )
+from tests.task_books import read_books
 from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term
 from tocsin.domain.device import Device, DeviceEdit, DeviceView
 from tocsin.domain.quota import PushUse
@@ -62,7 +63,7 @@ async def everything(store: Store) -> dict[str, Any]:
         "device view": await peek_device(store, 1, "phone"),
         "tasks": await store.tasks(1),
         "living": await store.living(1),
-        "books": [await store.books(1, number) for number in (1, 2)],
+        "books": [await read_books(store, 1, number) for number in (1, 2)],
         "recalled": await store.recalled(1, 0),
         "accept": accept,
         "depth": await store.depth(),
@@ -175,12 +176,12 @@ async def test_a_step_that_fails_late_is_taken_back_whole(store: Store, job: Job
     pad = await store.device(1, "pad")
     assert isinstance(pad, Device)
     thief = msgspec.structs.replace(pad, route=(await _phone(store)).route)
-    task = await store.task(1, "t")
+    task = await store.task_by_id(1, "t")
     assert task is not None
     edit = StepEdit(
         is_done=True,
         task=recalled(task, 9),
-        audience=b"",
+        audience=BitMap([1]).serialize(),
         jobs=[new_job(1)],
         blocks=[block(1, 1)],
         devices=[thief],

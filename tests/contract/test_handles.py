@@ -82,21 +82,21 @@ async def test_a_step_that_fails_keeps_no_name(store: Store) -> None:
 )
 async def test_names_go_when_the_messages_life_has_ended(store: Store) -> None:
     await sent(store)
-    assert await store.forget_handles(1, NOW + 60) == 0
+    assert await store.forget_handles(1, NOW + 60, 100) == 0
     later = await overwrite(store)
     assert (await write(store, later, StepEdit(), WANT)).handles == NAMES
-    assert await store.forget_handles(1, NOW + 61) == 2
+    assert await store.forget_handles(1, NOW + 61, 100) == 2
     assert (await write(store, later, StepEdit(), WANT)).handles == {}
 
 
 async def test_names_go_with_their_task(store: Store, clock: ManualClock) -> None:
     job = await sent(store)
-    task = await store.task(1, "t")
+    task = await store.task_by_id(1, "t")
     assert task is not None
     await finish(store, job, task, at=NOW)
     await clock.advance(10)
-    assert await store.forget(1, NOW + 5) == 1
-    assert await store.forget_handles(1, NOW + 1e9) == 0
+    assert await store.forget(1, NOW + 5, 100) == 1
+    assert await store.forget_handles(1, NOW + 1e9, 100) == 0
 
 
 async def test_names_are_the_apps_own(store: Store) -> None:
@@ -105,5 +105,5 @@ async def test_names_are_the_apps_own(store: Store) -> None:
     (_,) = await lease(store, 2)
     ours = await overwrite(store, 2)
     assert (await write(store, ours, StepEdit(), WANT)).handles == {}
-    assert await store.forget_handles(2, NOW + 1e9) == 0
-    assert await store.forget_handles(1, NOW + 1e9) == 2
+    assert await store.forget_handles(2, NOW + 1e9, 100) == 0
+    assert await store.forget_handles(1, NOW + 1e9, 100) == 2

@@ -29,12 +29,13 @@ from tests.contract.rows import (
     write,
 )
 from tests.contract.test_atomic import everything
+from tests.task_books import acked, read_books
 from tocsin.clock import ManualClock
 from tocsin.domain.account import TAG, AccountsEdit
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import merge_blocks
 from tocsin.domain.device import Route
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import merge_blocks
 from tocsin.domain.task import (
     AcceptEdit,
     FanoutBody,
@@ -95,12 +96,12 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.devices_of(OURS, everyone) == []
     assert await store.scan_devices(OURS, 0, 9) == []
     assert (await store.unchecked(OURS), await store.unchecked_devices(OURS, 9)) == (0, [])
-    assert await store.task(OURS, "t") is None
+    assert await store.task_by_id(OURS, "t") is None
     assert await store.tasks(OURS) == []
     assert await store.living(OURS) == []
     assert await store.audience(OURS, 1) == BitMap()
-    assert await store.books(OURS, 1) is None
-    assert await store.acked(OURS, 1) == BitMap()
+    assert await read_books(store, OURS, 1) is None
+    assert await acked(store, OURS, 1) == BitMap()
     await store.recall(
         THEIRS, "t", lambda view: RecallEdit(task=recalled(view.task, NOW) if view.task else None)
     )
@@ -164,7 +165,7 @@ async def test_decisions_are_shown_nothing(store: Store, held: Job) -> None:
     planted="`app` left out of the WHERE that cuts the log, and of the one that scans accounts",
 )
 async def test_writes_touch_nothing(store: Store, held: Job) -> None:
-    before = await store.books(THEIRS, 1)
+    before = await read_books(store, THEIRS, 1)
     await add_accounts(store, OURS, "ann")
     await add_device(store, OURS, "phone", user="ann", token="t1")
     await delete(store, OURS, "ann", "phone")
@@ -186,10 +187,10 @@ async def test_writes_touch_nothing(store: Store, held: Job) -> None:
     assert (seen, await store.app(THEIRS)) == ([()], theirs)
     await store.append_reports(OURS, [report(1, 7)])
     await add_task(store, OURS, text="same number")
-    assert await store.acked(OURS, 1) == BitMap()
-    await store.merge_books(OURS, 1, merge_blocks)
-    assert await store.forget(OURS, NOW * 2) == 0
-    assert await store.books(THEIRS, 1) == before
+    assert await acked(store, OURS, 1) == BitMap()
+    await store.merge_ended(OURS, merge_blocks, 1000)
+    assert await store.forget(OURS, NOW * 2, 100) == 0
+    assert await read_books(store, THEIRS, 1) == before
     assert await store.retire_terms(THEIRS, 9) == [2]
 
 
@@ -200,7 +201,7 @@ async def test_the_same_ids_in_another_app_come_and_go_alone(
     before = await everything(store)
     mine = await fill(store, OURS)
     assert (mine.number, mine.task) == (held.number, held.task)
-    books = await store.books(OURS, 1)
+    books = await read_books(store, OURS, 1)
     assert books is not None
     assert (len(books.blocks), len(books.reports), len(books.jobs)) == (1, 1, 1)
     assert {job.app for job in books.jobs} == {OURS}
@@ -213,21 +214,21 @@ async def test_the_same_ids_in_another_app_come_and_go_alone(
     assert await store.retire_terms(OURS, 9) == [1]
     await store.cut_changes(OURS, 99)
     await add_task(store, OURS, jobs=[lambda n: new_job(n, not_before=NOW + 99)], text="late")
-    late = await store.task(OURS, "late")
+    late = await store.task_by_id(OURS, "late")
     assert late is not None
     wakes = RecallEdit(task=recalled(late, NOW), wakes_jobs=True, use=PushUse(count=9))
     await store.recall(OURS, "late", lambda _: wakes)
     await clock.advance(0.5)
     await store.extend(OURS, [mine], lease_s=99)
-    task = await store.task(OURS, "t")
+    task = await store.task_by_id(OURS, "t")
     assert task is not None
     body = FanoutBody(cursor=9)
     await write(store, mine, StepEdit(begun_at=NOW, body=body, audience=BitMap([5]).serialize()))
     await write(store, mine, StepEdit(not_before=NOW))
     (mine,) = await store.lease(OURS, "apns:1", Lane.BULK, holder="x", limit=1, lease_s=30)
     await write(store, mine, StepEdit(is_done=True, task=end(task, NOW)))
-    await store.merge_books(OURS, 1, merge_blocks)
-    assert await store.forget(OURS, NOW + 1) == 1
+    await store.merge_ended(OURS, merge_blocks, 1000)
+    assert await store.forget(OURS, NOW + 1, 100) == 1
     depth = await store.depth()
     heads = await store.heads(1e10)
     after = await everything(store)
@@ -297,7 +298,7 @@ async def test_tasks_of_the_same_number_do_not_stand_in_for_each_other(store: St
     (theirs,) = await lease(store, THEIRS)
     assert theirs.number == 1
     await finish(store, theirs, task)
-    assert await store.forget(OURS, NOW + 1) == 0
+    assert await store.forget(OURS, NOW + 1, 100) == 0
     assert len(await store.tasks(THEIRS)) == 1
 
 
@@ -323,7 +324,7 @@ async def test_a_step_sees_only_its_own_apps_rows(store: Store, held: Job) -> No
 
 
 async def test_rows_of_another_app_are_never_written(store: Store, held: Job) -> None:
-    alien = await store.task(THEIRS, "t")
+    alien = await store.task_by_id(THEIRS, "t")
     assert alien is not None
     with pytest.raises(AssertionError):
         await store.accept(OURS, "d", [], lambda _: AcceptEdit(task=alien))
@@ -348,5 +349,5 @@ async def test_unknown_apps_are_refused_or_empty(store: Store, held: Job) -> Non
     with pytest.raises(CallError):
         await store.update_credential(3, 0, lambda _, __: None)
     await store.append_reports(3, [report(1, 1)])
-    assert await store.books(3, 1) is None
+    assert await read_books(store, 3, 1) is None
     assert await store.apps() == [1, 2]

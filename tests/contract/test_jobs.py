@@ -122,7 +122,7 @@ async def test_a_step_of_an_older_generation_is_refused(store: Store, clock: Man
     bad = StepEdit(is_done=True, task=msgspec.structs.replace(task, audience_size=9))
     with pytest.raises(Stale):
         await write(store, mine, bad)
-    assert await store.task(1, task.task_id) == task
+    assert await store.task_by_id(1, task.task_id) == task
     assert await store.extend(1, [mine, theirs], lease_s=30) == [1]
     await write(store, theirs, StepEdit(is_done=True))
     with pytest.raises(Stale):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 import apsw
 import msgspec
 import pytest
+from pyroaring import BitMap
 
 from tests.contract.conftest import open_store
 from tests.contract.rows import add_app, add_task, block, finish, lease, new_job, report, write
@@ -19,10 +20,10 @@ from tocsin.adapters.sqlite.folder import open_writer
 from tocsin.adapters.sqlite.queue import begun_jobs
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.clock import ManualClock
-from tocsin.domain.legs import LegLines, Legs, choose_channel, under_way, written
-from tocsin.domain.stats import merge_blocks
+from tocsin.domain.books import Begun, Books, Lines, merge_blocks
+from tocsin.domain.legs import choose_channel
 from tocsin.domain.task import Job, SendBody, Stage, StepEdit, Task
-from tocsin.pipeline.reported import ReportedTasks
+from tocsin.pipeline.books import BooksReader
 from tocsin.store import Store
 
 
@@ -36,8 +37,14 @@ async def begin(store: Store, *devices: int, app: int = 1) -> tuple[Task, Job]:
     return task, job
 
 
-def numbers(legs: Legs) -> dict[str, set[int]]:
-    return {channel: set(members) for channel, members in legs.members.items()}
+def numbers(sets: Mapping[str, BitMap]) -> dict[str, set[int]]:
+    return {channel: set(members) for channel, members in sets.items()}
+
+
+async def begun(store: Store, app: int = 1, number: int = 1) -> Begun:
+    books = await BooksReader(store, ManualClock()).begun(app, number)
+    assert books is not None
+    return books
 
 
 @pytest.mark.evidence("a report reads as little of a large push as of a small one")
@@ -55,16 +62,22 @@ async def test_legs_are_told_by_what_is_written_and_by_jobs_that_have_begun(stor
         block(1, 99, kind="account", state="no device"),
     ]
     await write(store, job, StepEdit(blocks=blocks))
-    lines = await store.leg_lines(1, 1, 0)
-    assert {it.kind for it in lines.blocks} == {"device", "doubted"}
-    assert {it.stage for it in lines.reports} == {Stage.SENT}
-    assert numbers(written(lines)) == {"online": {1}, "apns": {2, 3}, "fcm": {7}}
-    assert numbers(under_way(lines.jobs)) == {"apns": {5, 6}}
+    found = await begun(store)
+    told = {number: found.channels(number) for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 99)}
+    told = {number: channels for number, channels in told.items() if channels}
+    assert told == {
+        1: ["online"],
+        2: ["apns"],
+        3: ["apns"],
+        5: ["apns"],
+        6: ["apns"],
+        7: ["fcm"],
+    }
+    assert numbers(found.under_way) == {"apns": {5, 6}}
     # A settled job is told by its lines alone.
     await write(store, job, StepEdit(is_done=True, blocks=[block(1, 5)]))
-    later = await store.leg_lines(1, 1, lines.position)
-    assert set(written(later).members["apns"]) >= {5}
-    assert later.jobs == []
+    found = await begun(store)
+    assert (found.channels(5), found.channels(6), found.under_way) == (["apns"], [], {})
     assert await store.last_task(1) == task.number
 
 
@@ -72,20 +85,23 @@ async def test_an_ended_tasks_merged_lines_say_the_same(store: Store) -> None:
     await add_task(store, 1, jobs=[new_job], audience=[1])
     (job,) = await lease(store)
     await write(store, job, StepEdit(blocks=[block(1, 1), block(1, 2)]))
-    before = await store.leg_lines(1, 1, 0)
-    task = await store.task(1, "task_1")
+    before = await store.lines(1, 1, 0)
+    task = await store.task_by_id(1, "task_1")
     assert task is not None
+    assert before is not None
     await finish(store, job, task)
-    await store.merge_books(1, 1, merge_blocks)
-    merged = await store.leg_lines(1, 1, before.position)
-    assert numbers(written(merged)) == numbers(written(before)) == {"apns": {1, 2}}
+    assert not await store.merge_ended(1, merge_blocks, 1000)
+    merged = await store.lines(1, 1, before.position)
+    assert merged is not None
+    assert len(merged.blocks) == 1
+    former = Books().take(before)
+    assert former.sets == Books().take(merged).sets == former.take(merged).sets
 
 
-async def test_legs_of_another_app_and_of_no_task_are_none(store: Store) -> None:
+async def test_another_app_and_another_number_have_no_books(store: Store) -> None:
     await begin(store, 5)
     for app, number in ((2, 1), (1, 2), (3, 1)):
-        lines = await store.leg_lines(app, number, 0)
-        assert (list(lines.blocks), list(lines.reports), list(lines.jobs)) == ([], [], [])
+        assert await store.lines(app, number, 0) is None
     assert [await store.last_task(app) for app in (1, 2, 3)] == [1, 0, 0]
 
 
@@ -147,8 +163,9 @@ class Counting:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._store, verb)
 
-    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
-        lines = await self._store.leg_lines(app, task, position)
+    async def lines(self, app: int, task: int, after: int, **how: Any) -> Lines | None:
+        lines = await self._store.lines(app, task, after, **how)
+        assert lines is not None
         self.asked.append(len(lines.blocks) + len(lines.reports) + len(lines.jobs))
         return lines
 
@@ -169,20 +186,20 @@ async def cost(folder: Path, batches: int) -> list[tuple[object, list[int]]]:
         blocks = [block(1, *range(at * 200, at * 200 + 200)) for at in range(batches)]
         await write(opened, job, StepEdit(blocks=blocks, jobs=jobs))
         store = Counting(opened)
-        tasks = ReportedTasks(cast(Store, store))
-        known = await tasks.by_number(1, 1)
-        assert known is not None
+        books = BooksReader(cast(Store, store), ManualClock())
+        task = await books.task(1, 1)
+        assert task is not None
 
         def ask(device: int) -> Awaitable[set[int]]:
-            return tasks.with_leg(known, [device], "apns")
+            return books.with_leg(task, [device], "apns")
 
         (_, first) = await store.during(ask(1))
-        assert first == [batches + 1]
+        assert sum(first) == batches + 1
         found = [
             await store.during(ask(7)),
             await store.during(ask(under_way[0])),
             await store.during(ask(waiting[0])),
-            await store.during(tasks.channel_of(known, 8, "fcm")),
+            await store.during(books.channel_of(task, 8, "fcm")),
         ]
         _, of_crowd = await store.during(asyncio.gather(*(ask(number) for number in waiting)))
         assert len(of_crowd) <= 2

@@ -33,6 +33,7 @@ from tests.contract.rows import (
     report,
     write,
 )
+from tests.task_books import acked, read_books
 from tocsin.adapters.sqlite.folder import DATABASE
 from tocsin.adapters.sqlite.store import Options, SqliteStore
 from tocsin.clock import ManualClock
@@ -147,10 +148,10 @@ async def _all_is_there(store: Store, answered: Answered) -> None:
     tasks = {task.number for task in await store.tasks(1, limit=10_000)}
     assert answered.tasks <= tasks
     for number in answered.reported:
-        assert await store.acked(1, number) == BitMap([7])
+        assert await acked(store, 1, number) == BitMap([7])
     settled = BitMap()
     for number in tasks:
-        books = await store.books(1, number)
+        books = await read_books(store, 1, number)
         assert books is not None
         settled |= BitMap.union(
             BitMap(), *(BitMap.deserialize(block.members) for block in books.blocks)
@@ -171,7 +172,7 @@ async def _all_is_whole(store: Store) -> None:
     named = [account for account in accounts if account.type == 1]
     assert [device.account for device in devices] == [account.number for account in named]
     for task in await store.tasks(1, limit=10_000):
-        books = await store.books(1, task.number)
+        books = await read_books(store, 1, task.number)
         assert books is not None
         assert len(books.audience) == 500
         assert len(books.jobs) + len(books.blocks) == 2

@@ -16,12 +16,14 @@ from tests.contract.rows import (
     add_device,
     add_tags,
     add_task,
+    finish,
     lease,
     new_job,
     peek,
     write,
 )
 from tests.contract.test_isolation import fill
+from tests.task_books import read_books
 from tocsin.adapters.sqlite.folder import DATABASE
 from tocsin.adapters.sqlite.removal import DOOMED, KEPT
 from tocsin.adapters.sqlite.store import SqliteStore
@@ -79,7 +81,7 @@ async def test_nothing_is_left_of_a_removed_app_and_others_keep_all(store: Store
     assert await store.credentials(GONE) == []
     assert await store.changes(GONE, 0, 9) == []
     assert await store.tasks(GONE) == []
-    assert await store.books(GONE, 1) is None
+    assert await read_books(store, GONE, 1) is None
     assert await store.marked_position(GONE, b"mark") is None
     assert {head.app for head in await store.heads(NOW + 1e6)} <= {OTHER}
     with pytest.raises(Stale):
@@ -89,7 +91,7 @@ async def test_nothing_is_left_of_a_removed_app_and_others_keep_all(store: Store
     assert refused.value.code == 70020
     assert [it.name for it in await store.scan_accounts(OTHER, 0, 9)] == ["ann", "phone"]
     assert await store.device(OTHER, "phone") is not None
-    assert await store.books(OTHER, 1) is not None
+    assert await read_books(store, OTHER, 1) is not None
     assert len(await store.credentials(OTHER)) == 1
 
 
@@ -166,6 +168,10 @@ async def test_every_table_is_emptied(tmp_path: Path) -> None:
         job = await fill(store, GONE)
         await write(store, job, StepEdit(handles=[Handle(1, "a message's name")]))
         await store.recall(GONE, "t", lambda _: RecallEdit(use=PushUse(count=1)))
+        await add_task(store, GONE, audience=range(1, 600), text="broad")
+        over = await add_task(store, GONE, jobs=[new_job], audience=[1], text="over")
+        (last,) = await lease(store, GONE)
+        await finish(store, last, over)
         database = apsw.Connection(str(tmp_path / DATABASE))
         tables = [
             name

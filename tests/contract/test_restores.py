@@ -9,10 +9,11 @@ import pytest
 from pyroaring import BitMap
 
 from tests.contract.rows import add_accounts, add_task, lease, new_job
+from tests.task_books import read_books
 from tocsin.clock import ManualClock
 from tocsin.domain.after_restore import after_restore
+from tocsin.domain.books import owned_devices
 from tocsin.domain.restore import GAPS, GenerationEdit, GenerationView, Restored, begin_generation
-from tocsin.domain.stats import owned_devices
 from tocsin.store import Store
 
 
@@ -114,7 +115,7 @@ async def test_whom_a_resumed_task_has_open_is_marked_once(
     await add_task(store, 1, jobs=[new_job], text="t")
     for _ in range(2):
         await store.end_task_of_backup(1, 1, after_restore("resume", clock.now()))
-    books = await store.books(1, 1)
+    books = await read_books(store, 1, 1)
     assert books is not None
     marks = [block for block in books.blocks if block.kind == "repeated"]
     owned = BitMap.union(*map(owned_devices, books.jobs))

@@ -27,6 +27,7 @@ from tests.contract.rows import (
     write,
 )
 from tests.contract.test_atomic import everything
+from tests.task_books import read_books
 from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse
 from tocsin.adapters.sqlite.store import Options, SqliteStore
 from tocsin.adapters.sqlite.writer import GROUP_BYTES_MAX, PASSED_OVER_MAX, Rank
@@ -89,7 +90,7 @@ async def seen(store: Store) -> list[Any]:
         await store.scan_accounts(1, 0, 5000),
         await store.tasks(1),
         await store.changes(1, 0, 100),
-        await store.books(1, 1),
+        await read_books(store, 1, 1),
         await store.depth(),
         await store.accounts(1, ["ann", "name1"]),
     ]

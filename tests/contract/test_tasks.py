@@ -21,10 +21,11 @@ from tests.contract.rows import (
     report,
     write,
 )
+from tests.task_books import WholeBooks, acked, read_books
 from tocsin.clock import ManualClock
 from tocsin.domain.account import Account
+from tocsin.domain.books import merge_blocks
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import TaskBooks, merge_blocks
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -55,7 +56,7 @@ async def test_task_audience_job_and_quota_are_one_step(store: Store) -> None:
         return AcceptEdit(task, frozen, [new_job(1)], used, "answer")
 
     assert await store.accept(1, "d", [], decide) == "answer"
-    task = await store.task(1, "t")
+    task = await store.task_by_id(1, "t")
     assert task is not None
     assert await store.audience(1, 1) == BitMap([4, 5])
     assert [job.number for job in await lease(store)] == [1]
@@ -129,7 +130,7 @@ async def test_a_recall_sees_the_task_and_marks_it(store: Store, clock: ManualCl
     used = PushUse(recall_at=NOW)
     edit = RecallEdit(task=recalled(task, NOW + 5), use=used, result="done")
     assert await store.recall(1, "t", lambda _: edit) == "done"
-    assert await store.task(1, "t") == recalled(task, NOW + 5)
+    assert await store.task_by_id(1, "t") == recalled(task, NOW + 5)
     assert await store.recalled(1, NOW + 5) == {1}
     assert await store.recalled(1, NOW + 5.1) == set()
     assert (await peek_accept(store, 1)).use == used
@@ -144,7 +145,7 @@ async def test_an_overwrite_gets_the_audience_of_the_recalled_task(store: Store)
         return RecallEdit(recalled(task, NOW), overwrite=over, jobs=jobs, result=over)
 
     over = await store.recall(1, "t", decide)
-    assert await store.task(1, "over") == over
+    assert await store.task_by_id(1, "over") == over
     assert await store.audience(1, over.number) == BitMap([1, 2])
     (job,) = await lease(store, queue="fanout")
     assert job.task == over.number
@@ -176,19 +177,19 @@ async def test_books_are_everything_about_a_task_in_order(store: Store) -> None:
     await write(store, second, StepEdit(blocks=[block(1, 5, job=2), block(1, 6, kind="planned")]))
     await write(store, first, StepEdit(blocks=[block(1, 7)]))
     await store.append_reports(1, [report(1, 5), report(1, 6, stage=Stage.CLICKED)])
-    books = await store.books(1, 1)
+    books = await read_books(store, 1, 1)
     assert books is not None
-    assert books.task == await store.task(1, "t")
+    assert books.task == await store.task_by_id(1, "t")
     assert books.audience == BitMap([1])
     assert list(books.blocks) == [block(1, 5, job=2), block(1, 6, kind="planned"), block(1, 7)]
     assert list(books.reports) == [report(1, 5), report(1, 6, stage=Stage.CLICKED)]
     assert [job.number for job in books.jobs] == [1, 2]
-    assert await store.books(1, 2) is None
+    assert await read_books(store, 1, 2) is None
 
 
 async def test_arrivals_and_clicks_are_acks_and_sent_legs_are_not(store: Store) -> None:
     await add_task(store, 1, text="t")
-    assert await store.acked(1, 1) == BitMap()
+    assert await acked(store, 1, 1) == BitMap()
     await store.append_reports(
         1,
         [
@@ -197,20 +198,20 @@ async def test_arrivals_and_clicks_are_acks_and_sent_legs_are_not(store: Store) 
             report(1, 7, stage=Stage.SENT),
         ],
     )
-    assert await store.acked(1, 1) == BitMap([5, 6])
+    assert await acked(store, 1, 1) == BitMap([5, 6])
     await store.append_reports(1, [report(1, 8, 5)])
-    assert await store.acked(1, 1) == BitMap([5, 6, 8])
-    (await store.acked(1, 1)).add(99)
-    assert await store.acked(1, 1) == BitMap([5, 6, 8])
+    assert await acked(store, 1, 1) == BitMap([5, 6, 8])
+    (await acked(store, 1, 1)).add(99)
+    assert await acked(store, 1, 1) == BitMap([5, 6, 8])
 
 
 async def test_reports_of_unknown_tasks_are_dropped(store: Store) -> None:
     await add_task(store, 1, text="t")
     await store.append_reports(1, [report(2, 5), report(1, 6)])
-    assert await store.acked(1, 2) == BitMap()
+    assert await acked(store, 1, 2) == BitMap()
     await add_task(store, 1, text="u")
-    assert await store.acked(1, 2) == BitMap()
-    books = await store.books(1, 1)
+    assert await acked(store, 1, 2) == BitMap()
+    books = await read_books(store, 1, 1)
     assert books is not None
     assert list(books.reports) == [report(1, 6)]
 
@@ -224,14 +225,14 @@ async def ended_with_blocks(store: Store) -> Task:
 
 
 async def blocks_of(store: Store, task: int) -> list[Block]:
-    books = await store.books(1, task)
-    assert isinstance(books, TaskBooks)
+    books = await read_books(store, 1, task)
+    assert isinstance(books, WholeBooks)
     return list(books.blocks)
 
 
 async def test_an_ended_tasks_blocks_are_replaced_by_the_merged_ones(store: Store) -> None:
     await ended_with_blocks(store)
-    await store.merge_books(1, 1, merge_blocks)
+    await store.merge_ended(1, merge_blocks, 1000)
     assert await blocks_of(store, 1) == [block(1, 5, 6, job=0), block(1, 7, job=0, code="9")]
 
 
@@ -239,8 +240,8 @@ async def test_a_living_or_unknown_task_is_not_merged(store: Store) -> None:
     await add_task(store, 1, jobs=[new_job], text="t")
     (job,) = await lease(store)
     await write(store, job, StepEdit(blocks=[block(1, 5), block(1, 6)]))
-    await store.merge_books(1, 1, merge_blocks)
-    await store.merge_books(1, 7, merge_blocks)
+    await store.merge_ended(1, merge_blocks, 1000)
+    await store.merge_ended(1, merge_blocks, 1000)
     assert await blocks_of(store, 1) == [block(1, 5), block(1, 6)]
 
 
@@ -256,11 +257,11 @@ async def test_old_ended_tasks_are_forgotten_with_their_books(store: Store) -> N
     (job,) = await lease(store)
     await finish(store, job, young, at=NOW + 10)
     living = await add_task(store, 1, text="living")
-    assert await store.forget(1, NOW) == 0
-    assert await store.forget(1, NOW + 10) == 1
-    assert await store.task(1, "t") is None
-    assert await store.books(1, 1) is None
-    assert await store.acked(1, 1) == BitMap()
+    assert await store.forget(1, NOW, 100) == 0
+    assert await store.forget(1, NOW + 10, 100) == 1
+    assert await store.task_by_id(1, "t") is None
+    assert await read_books(store, 1, 1) is None
+    assert await acked(store, 1, 1) == BitMap()
     assert [task.number for task in await store.tasks(1)] == [living.number, young.number]
     assert (await peek_accept(store, 1)).next_task == 4
 
@@ -270,4 +271,4 @@ async def test_a_step_replaces_the_task(store: Store) -> None:
     (job,) = await lease(store)
     grown = msgspec.structs.replace(task, audience_size=7)
     await write(store, job, StepEdit(task=grown))
-    assert await store.task(1, "t") == grown
+    assert await store.task_by_id(1, "t") == grown

@@ -23,7 +23,7 @@ async def has_ended(world: World, task: Task) -> list[str]:
 
 async def duplicates_are_booked(world: World, task: Task) -> list[str]:
     """Law 2's oracle: who was served twice is in `repeated`, in doubt, or has two legs."""
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     excused = sets.repeated | sets.states[State.IN_DOUBT]
     twice = set((await _numbers(world, world.vendor.twice(task.task_id))).values())
     strangers = twice - set(excused)
@@ -32,7 +32,7 @@ async def duplicates_are_booked(world: World, task: Task) -> list[str]:
 
 async def sent_stands_in_the_log(world: World, task: Task) -> list[str]:
     """Booked sent by the vendor, and served by it, are the same devices; doubt covers the rest."""
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     served = set((await _numbers(world, world.vendor.tokens(task.task_id))).values())
     booked = set(sets.legs.get("apns", []))
     doubt = set(sets.states[State.IN_DOUBT])

@@ -60,7 +60,7 @@ async def test_law_2_every_stage_is_safe_to_run_twice(replaces: bool) -> None:
         place = world.hire()
     await world.run(30)
     assert await everything(world, task) == []
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     assert sets.repeated if replaces else sets.states[State.IN_DOUBT]
     await world.close()
 
@@ -118,13 +118,13 @@ async def test_law_4_an_answer_that_never_came_is_doubt_and_an_ack_ends_it() -> 
     world.hire()
     task = await world.push()
     await world.run(3)
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     assert len(sets.states[State.IN_DOUBT]) == 5
     assert len(world.vendor.log) == 5
     device = sets.states[State.IN_DOUBT][0]
     world.sockets.online.add(device)
     await world.sockets.push(task, -1, [device])
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     assert len(sets.states[State.IN_DOUBT]) == 4
     assert device in sets.states[State.SENT]
     assert await books_add_up(world, task) == []
@@ -172,11 +172,11 @@ async def test_law_5_the_overwrite_goes_to_whoever_may_have_got_the_push() -> No
     await world.accepting.recall(world.app, task.task_id, Message(title="gone"))
     world.vendor.trouble = Trouble()
     await world.run(60)
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     reached = sets.states[State.SENT] | sets.states[State.IN_DOUBT]
     overwrite = (await world.store.tasks(APP))[0]
     assert overwrite.overwrites == task.number
-    assert (await world.fold(overwrite)).planned == reached
+    assert (await world.sets(overwrite)).planned == reached
     assert sets.states[State.RECALLED]
     assert await books_add_up(world, overwrite) == []
     assert (await world.task(overwrite.task_id)).phase is Phase.DONE

@@ -11,7 +11,8 @@ import pytest
 from tests.sim.checkers import everything
 from tests.sim.world import APP, World
 from tocsin.domain.task import Job, Lane, StepEdit, StepView, StepWant
-from tocsin.pipeline.fanout import Audiences, Fanout
+from tocsin.pipeline.books import BooksReader
+from tocsin.pipeline.fanout import Fanout
 
 
 @pytest.mark.evidence(
@@ -38,7 +39,7 @@ async def test_a_device_that_changes_hands_between_two_pages_is_served_once() ->
         store=world.store,
         channels=world.channels,
         presence=world.sockets,
-        audiences=Audiences(world.store),
+        books=BooksReader(world.store, world.clock),
         clock=world.clock,
         write=write,
         page_accounts=10,

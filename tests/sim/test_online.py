@@ -121,7 +121,7 @@ async def test_a_device_that_changed_hands_is_shown_nothing() -> None:
     world.hire()
     await world.run(5)
     assert world.vendor.log == []
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     assert len(sets.states[State.UNREACHABLE]) + len(sets.states[State.OPEN]) <= 1
     assert await books_add_up(world, task) == []
     await world.close()
@@ -139,7 +139,7 @@ async def test_moved_between_plan_and_dispatch_nothing_is_shown_to_the_wrong_per
     await world.device("u3", "token-u1", registration="R-u1")
     await world.run(10)
     assert world.vendor.log == []
-    assert len((await world.fold(task)).states[State.UNREACHABLE]) == 1
+    assert len((await world.sets(task)).states[State.UNREACHABLE]) == 1
     assert await books_add_up(world, task) == []
     assert await has_ended(world, task) == []
     await world.close()

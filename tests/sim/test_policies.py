@@ -95,7 +95,7 @@ class Push:
 
     async def states(self) -> dict[State, BitMap]:
         """Devices by state, once more after a look at the books."""
-        ledger, fold = await self.works.ledger(self._task), await self.works.fold(self._task)
+        ledger, fold = await self.works.ledger(self._task), await self.works.sets(self._task)
         assert ledger.faults == []
         assert ledger.planned == COUNT
         return {state: members for state, members in fold.states.items() if members}

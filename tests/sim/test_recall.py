@@ -48,12 +48,12 @@ async def test_with_nothing_to_show_whoever_may_have_it_is_taken_back() -> None:
     world.vendor.trouble = Trouble()
     await world.run(60)
     task = await world.task(task_id)
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     assert sets.states[State.RECALLED]
     withdrawal = (await world.store.tasks(APP))[0]
     assert withdrawal.is_withdrawal
     reached = sets.states[State.SENT] | sets.states[State.IN_DOUBT]
-    assert (await world.fold(withdrawal)).states[State.SENT] == reached
+    assert (await world.sets(withdrawal)).states[State.SENT] == reached
     assert withdrawal.phase is Phase.DONE
     assert await everything(world, task) == []
     await world.close()
@@ -119,7 +119,7 @@ async def test_the_names_that_the_vendor_gave_come_back_with_the_recall(*, is_sh
     await world.accepting.recall(world.app, task_id, Message(title="x") if is_shown else NOTHING)
     await world.run(60)
     task = await world.task(task_id)
-    reached = (await world.fold(task)).states[State.SENT]
+    reached = (await world.sets(task)).states[State.SENT]
     told = dict(world.vendor.taken_back)
     assert len(told) == len(reached)
     assert all(handle == f"name of {token}" for token, handle in told.items())

@@ -57,7 +57,7 @@ async def test_every_code_of_a_receipt_comes_into_the_books(vendor: AnyVendor) -
         works.sandbox.faults.add(Rule(kind="receipt_code", token=token, code=code))
     task = await works.push()
     await works.go_on(5)
-    ledger, fold = await works.ledger(task), await works.fold(task)
+    ledger, fold = await works.ledger(task), await works.sets(task)
     assert ledger.faults == []
     assert ledger.states["sent"] == ledger.planned == len(numbers)
     assert ledger.failures == {}

@@ -67,7 +67,7 @@ async def test_a_resumed_push_reaches_everyone_and_owns_up_to_doubles(
     await world.run(90)
     assert await everything(world, task) == []
     assert not is_full or world.vendor.twice(task.task_id)
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     written = [device for number, device in world.sockets.written if number == task.number]
     twice = BitMap(device for device in written if written.count(device) > 1)
     assert not twice - (sets.repeated | sets.states[State.IN_DOUBT])
@@ -91,7 +91,7 @@ async def test_a_settled_push_is_sent_to_nobody_any_more(
     assert (len(world.vendor.begun_at), len(world.sockets.written)) == (begun, written)
     assert await books_add_up(world, task) + await has_ended(world, task) == []
     books = await world.books(task)
-    sets = await world.fold(task)
+    sets = await world.sets(task)
     told = [block for block in books.blocks if block.state == State.EXPIRED]
     assert {(block.code, block.info) for block in told} <= {("-18", "restored")}
     ended = sets.states[State.SENT] | sets.states[State.IN_DOUBT] | sets.states[State.EXPIRED]

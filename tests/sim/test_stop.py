@@ -55,7 +55,7 @@ async def test_stopped_at_any_moment_no_device_is_served_twice(vendor: str) -> N
         await works.go_on(20, step_s=0.2)
         served = sandbox.log.accepted_by("token")
         assert Counter(served.values()) == {1: DEVICES}, moment
-        sets = await works.fold(task)
+        sets = await works.sets(task)
         assert len(sets.states[State.SENT]) == DEVICES
         assert not sets.repeated
         assert (await works.ledger(task)).faults == []
@@ -77,7 +77,7 @@ async def test_stopped_again_and_again_no_device_is_served_twice(replaces: bool)
     world.hire()
     await world.run(60)
     assert world.vendor.twice(task.task_id) == set()
-    assert not (await world.fold(task)).repeated
+    assert not (await world.sets(task)).repeated
     assert (await world.ledger(task)).states["sent"] == 1200
     assert await everything(world, task) == []
     await world.close()
@@ -140,7 +140,7 @@ async def test_after_the_drain_only_what_has_no_answer_is_in_doubt(replaces: boo
     assert (await world.ledger(quick)).states["sent"] == 50
     states = (await world.ledger(slow)).states
     assert states["sent" if replaces else "in_doubt"] == 50
-    assert len((await world.fold(slow)).repeated) == (50 if replaces else 0)
+    assert len((await world.sets(slow)).repeated) == (50 if replaces else 0)
     for task in (quick, slow):
         assert await books_add_up(world, task) == []
     await world.close()
@@ -168,7 +168,7 @@ async def test_of_a_streamed_job_only_the_unanswered_requests_are_in_doubt() -> 
     assert answered + unanswered < DEVICES
     works.http.latency_s = 0.1
     await works.go_on(30, step_s=0.2)
-    sets = await works.fold(task)
+    sets = await works.sets(task)
     assert len(sets.states[State.SENT]) == DEVICES
     assert len(sets.repeated) == unanswered
     assert set(works.sandbox.log.accepted_by("token").values()) == {1}

@@ -9,7 +9,7 @@ import pytest
 from tests.sim.works import Works
 from tests.unit.channels.kit import settings_of
 from tocsin.channels.registry import VENDORS, ListVendor, devices_max_of, takes_lists
-from tocsin.domain.stats import Ledger
+from tocsin.domain.books import Ledger
 
 COUNT = 25
 

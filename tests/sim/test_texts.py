@@ -10,9 +10,9 @@ from tests.sim.world import APP, World
 from tocsin.channels import apns
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
 from tocsin.clock import ManualClock
+from tocsin.domain.books import Ledger
 from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart, Message, Translation
 from tocsin.domain.retry import CHINA_S, until_hour_s
-from tocsin.domain.stats import Ledger
 from tocsin.pipeline.accept import PushAsk
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 

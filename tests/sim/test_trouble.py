@@ -222,7 +222,7 @@ async def test_when_the_trouble_ends_everybody_gets_the_push(
         # The schedule of repeats that had begun before: 30 seconds, 2 and 10 minutes.
         patience_s += 750 if trouble.name == "mixed" else 0
     await outage.works.go_on(patience_s, step_s=1.0)
-    ledger, fold = await outage.works.ledger(task), await outage.works.fold(task)
+    ledger, fold = await outage.works.ledger(task), await outage.works.sets(task)
     assert ledger.faults == []
     shown = outage.shown()
     for name in half:

@@ -13,6 +13,7 @@ from starlette.routing import Router
 
 from tests.direct import DirectHttp, facts_of
 from tests.sim.world import Sockets
+from tests.task_books import WholeBooks, read_books
 from tests.unit.api.world import ask
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
@@ -26,9 +27,9 @@ from tocsin.channels.registry import VENDORS, find, normal_route
 from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.account import Profile, import_accounts
+from tocsin.domain.books import Ledger, TaskSets
 from tocsin.domain.device import Device, Registered, Registration, Route, register
 from tocsin.domain.message import Message
-from tocsin.domain.stats import Fold, Ledger, TaskBooks, fold, ledger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.accept import Accepting, PushAsk
 from tocsin.pipeline.dispatch import Dispatcher, Pace
@@ -187,7 +188,7 @@ class Works:
             ttl_s=ttl_s,
         )
         accepted = await self.accepting.push(app, asked)
-        task = await self.store.task(APP, accepted.task_id)
+        task = await self.store.task_by_id(APP, accepted.task_id)
         assert task is not None
         return task.number
 
@@ -223,16 +224,16 @@ class Works:
         self.dispatcher = Dispatcher(*self._dispatching)
         return self.clock.now() - told_at
 
-    async def books(self, task: int) -> TaskBooks:
-        books = await self.store.books(APP, task)
+    async def books(self, task: int) -> WholeBooks:
+        books = await read_books(self.store, APP, task)
         assert books is not None
         return books
 
     async def ledger(self, task: int) -> Ledger:
-        return ledger(await self.books(task))
+        return (await self.books(task)).ledger
 
-    async def fold(self, task: int) -> Fold:
-        return fold(await self.books(task))
+    async def sets(self, task: int) -> TaskSets:
+        return (await self.books(task)).sets
 
     async def routed(self, vendor: str) -> set[str]:
         """The tokens of a vendor that are still some device's."""

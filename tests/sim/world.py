@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pyroaring import BitMap
 
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
+from tests.task_books import WholeBooks, read_books
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.snapshots import MemorySnapshots
@@ -15,9 +16,9 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.domain.account import Profile, change_tags, import_accounts, with_tags_added
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
+from tocsin.domain.books import Ledger, TaskSets
 from tocsin.domain.device import DeviceFacts, Registered, Registration, Route, register
 from tocsin.domain.message import Message
-from tocsin.domain.stats import Fold, Ledger, TaskBooks, fold, ledger
 from tocsin.domain.task import Report, Stage, Task
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
@@ -219,17 +220,17 @@ class World:
         return await self.task(accepted.task_id)
 
     async def task(self, task_id: str) -> Task:
-        task = await self.store.task(APP, task_id)
+        task = await self.store.task_by_id(APP, task_id)
         assert task is not None
         return task
 
-    async def books(self, task: Task) -> TaskBooks:
-        books = await self.store.books(APP, task.number)
+    async def books(self, task: Task) -> WholeBooks:
+        books = await read_books(self.store, APP, task.number)
         assert books is not None
         return books
 
     async def ledger(self, task: Task) -> Ledger:
-        return ledger(await self.books(task))
+        return (await self.books(task)).ledger
 
-    async def fold(self, task: Task) -> Fold:
-        return fold(await self.books(task))
+    async def sets(self, task: Task) -> TaskSets:
+        return (await self.books(task)).sets

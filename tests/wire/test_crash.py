@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.task_books import read_books
 from tests.wire.served import APP, client_of, make_app, opened, people, start, token_of
 from tocsin.clock import SystemClock
+from tocsin.domain.books import TaskSets
 from tocsin.domain.outcome import State
-from tocsin.domain.stats import Fold, fold, ledger
 from tocsin.domain.task import Phase
 from tocsin.sandbox.server import Sandbox
 from tocsin.store import Store
@@ -64,14 +65,14 @@ async def test_killed_in_the_middle_of_a_push_nothing_is_lost(tmp_path: Path) ->
             await until(has_ended, 0.1)
         await process.stop()
         async with opened(tmp_path) as service:
-            task = await service.store.task(APP, pushed.task_id)
+            task = await service.store.task_by_id(APP, pushed.task_id)
             assert task is not None
-            books = await service.store.books(APP, task.number)
+            books = await read_books(service.store, APP, task.number)
             assert books is not None
-            counts = ledger(books)
+            counts = books.ledger
             assert counts.faults == []
             assert counts.planned == DEVICES
-            sets = fold(books)
+            sets = books.sets
             assert not sets.states[State.OPEN]
             assert not sets.states[State.FAILED]
             numbers = await device_numbers(service.store)
@@ -87,7 +88,7 @@ async def device_numbers(store: Store) -> dict[str, int]:
     return found
 
 
-def check_log(sandbox: Sandbox, sets: Fold, numbers: dict[str, int]) -> None:
+def check_log(sandbox: Sandbox, sets: TaskSets, numbers: dict[str, int]) -> None:
     """Law 2's oracle, and: booked sent and served are the same devices, doubt apart."""
     accepted = sandbox.log.accepted_by("token")
     served = {numbers[token] for (token,) in accepted}

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.task_books import read_books
 from tests.wire.scene import scene
 from tests.wire.served import APP, client_of, make_app, opened, process_of
 from tocsin.client.rest import Client
@@ -20,7 +21,6 @@ from tocsin.clock import SystemClock
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.outcome import Outcome, State
-from tocsin.domain.stats import ledger
 from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.huawei import Huawei
@@ -139,11 +139,11 @@ async def until_done(client: Client, task_id: str) -> None:
 
 
 async def check_books(service: Service, task_id: str, dead: int) -> None:
-    task = await service.store.task(APP, task_id)
+    task = await service.store.task_by_id(APP, task_id)
     assert task is not None
-    books = await service.store.books(APP, task.number)
+    books = await read_books(service.store, APP, task.number)
     assert books is not None
-    counts = ledger(books)
+    counts = books.ledger
     assert counts.faults == []
     assert counts.states[State.SENT] == DEVICES - dead
     assert counts.failures == {"huawei 80100000 illegal token": dead}

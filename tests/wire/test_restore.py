@@ -19,11 +19,12 @@ import pytest
 from pyroaring import BitMap
 from typer.testing import CliRunner
 
+from tests.task_books import read_books
 from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
 from tests.wire.test_crash import until, until_accepted
 from tocsin.cli.main import build
+from tocsin.domain.books import TaskSets
 from tocsin.domain.outcome import State
-from tocsin.domain.stats import Fold, fold, ledger
 from tocsin.domain.task import Phase
 from tocsin.errors import SetupError
 from tocsin.sandbox.server import Sandbox
@@ -90,18 +91,18 @@ async def end_held(data: Path, sandbox: Sandbox, task_id: str, word: str) -> Non
         await process.stop()
 
 
-async def books_of(data: Path, task_id: str) -> tuple[Fold, dict[int, str], BitMap]:
+async def books_of(data: Path, task_id: str) -> tuple[TaskSets, dict[int, str], BitMap]:
     """The books of a push, whose sums must hold, each device's token, and who is restored."""
     async with opened(data) as service:
-        task = await service.store.task(APP, task_id)
+        task = await service.store.task_by_id(APP, task_id)
         assert task is not None
-        books = await service.store.books(APP, task.number)
+        books = await read_books(service.store, APP, task.number)
         assert books is not None
-        assert ledger(books).faults == []
-        devices = await service.store.devices(APP, fold(books).planned)
+        assert books.ledger.faults == []
+        devices = await service.store.devices(APP, books.sets.planned)
         ended = [it.members for it in books.blocks if (it.state, it.code) == ("expired", "-18")]
         tokens = {it.number: it.route.token for it in devices.values() if it.route}
-        return fold(books), tokens, BitMap.union(BitMap(), *map(BitMap.deserialize, ended))
+        return books.sets, tokens, BitMap.union(BitMap(), *map(BitMap.deserialize, ended))
 
 
 def accepted(sandbox: Sandbox) -> Counter[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.task_books import read_books
 from tests.wire.connect_proxy import connect_proxy
 from tests.wire.served import (
     APP,
@@ -43,7 +44,6 @@ from tocsin.channels.registry import real_hosts
 from tocsin.client.rest import Client, notice
 from tocsin.clock import SystemClock
 from tocsin.domain.outcome import State
-from tocsin.domain.stats import fold
 from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
@@ -198,11 +198,11 @@ async def check(service: Service, sandbox: Sandbox, row: Row, tasks: Sequence[st
     """Hold the books against the sandbox's log; a repeat of these pushes replaces everywhere."""
     sent, doubt, repeated = set[int](), set[int](), set[int]()
     for task_id in tasks:
-        task = await service.store.task(APP, task_id)
+        task = await service.store.task_by_id(APP, task_id)
         assert task is not None
-        books = await service.store.books(APP, task.number)
+        books = await read_books(service.store, APP, task.number)
         assert books is not None
-        sets = fold(books)
+        sets = books.sets
         sent |= set(sets.states[State.SENT])
         doubt |= set(sets.states[State.IN_DOUBT])
         repeated |= set(sets.repeated)

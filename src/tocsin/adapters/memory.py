@@ -5,7 +5,7 @@ Every verb is applied at once and whole. Nothing outlives the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,20 +17,20 @@ from tocsin.adapters.removal import has_rows, remove_rows
 from tocsin.adapters.shelf import (
     Journal,
     Shelf,
-    acked,
     add_jobs,
+    append_lines,
     audience,
     create_task,
     forget_tasks,
     given_up,
     held,
     lease_jobs,
-    leg_lines,
+    merge_ended,
     owned,
     owners,
     replace_task,
     step_view,
-    task_books,
+    task_lines,
     wake_jobs,
     wake_way,
     write_step,
@@ -46,11 +46,10 @@ from tocsin.domain.account import (
     TermKey,
 )
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
-from tocsin.domain.legs import LegLines
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -67,7 +66,15 @@ from tocsin.domain.task import (
 )
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import Stale
-from tocsin.store import PREFIXED_MAX, ROWS_REMOVED_MIN, Head, RowsRemoved, Store
+from tocsin.store import (
+    INBOX_ACCOUNTS_MAX,
+    LINES_MAX,
+    PREFIXED_MAX,
+    ROWS_REMOVED_MIN,
+    Head,
+    RowsRemoved,
+    Store,
+)
 
 DEDUP_S = 1.0
 """How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
@@ -365,7 +372,10 @@ class MemoryStore(MemoryRestores):
             add_jobs(step, edit.jobs)
         return edit.result
 
-    async def task(self, app: int, task_id: str) -> Task | None:
+    async def task(self, app: int, number: int) -> Task | None:
+        return self._shelf(app).tasks.get(number)
+
+    async def task_by_id(self, app: int, task_id: str) -> Task | None:
         shelf = self._shelf(app)
         return shelf.tasks.get(shelf.task_of.get(task_id, 0))
 
@@ -389,43 +399,49 @@ class MemoryStore(MemoryRestores):
     async def audience(self, app: int, task: int) -> BitMap:
         return audience(self._shelf(app), task)
 
-    async def books(self, app: int, task: int) -> TaskBooks | None:
-        return task_books(self._shelf(app), task)
+    async def inbox(self, app: int, accounts: Sequence[int]) -> list[Task]:
+        asked = BitMap(accounts)
+        return [task for task, members in self._offered(app) if members & asked]
 
-    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
-        return leg_lines(self._shelf(app), task, position)
+    async def broad(self, app: int) -> Sequence[int]:
+        return [task.number for task, members in self._offered(app, is_broad=True)]
 
-    async def acked(self, app: int, task: int) -> BitMap:
-        return acked(self._shelf(app), task)
+    def _offered(self, app: int, *, is_broad: bool = False) -> Iterator[tuple[Task, BitMap]]:
+        shelf = self._shelf(app)
+        for number in sorted(shelf.tasks):
+            task, members = shelf.tasks[number], audience(shelf, number)
+            is_offered = task.ended_at is None and task.overwrites is None
+            if is_offered and (len(members) > INBOX_ACCOUNTS_MAX) == is_broad and members:
+                yield task, members
+
+    async def lines(
+        self, app: int, task: int, after: int, *, limit: int = LINES_MAX, only_begun: bool = False
+    ) -> Lines | None:
+        return task_lines(self._shelf(app), task, after, limit=limit, only_begun=only_begun)
 
     async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
         with self._step("append_reports", app) as step:
-            rows = step.shelf.reports
             for report in reports:
                 if report.task in step.shelf.tasks:
-                    step.put(rows, report.task, (*rows.get(report.task, ()), report))
+                    append_lines(step, report.task, [report])
 
-    async def merge_books(
-        self, app: int, task: int, merge: Callable[[Sequence[Block]], list[Block]]
-    ) -> None:
-        with self._step("merge_books", app) as step:
-            row = step.shelf.tasks.get(task)
-            if row is not None and row.ended_at is not None:
-                blocks = tuple(merge(step.shelf.blocks.get(task, ())))
-                assert all(block.task == task for block in blocks)
-                step.put(step.shelf.blocks, task, blocks)
+    async def merge_ended(
+        self, app: int, merge: Callable[[Sequence[Block]], list[Block]], limit: int
+    ) -> bool:
+        with self._step("merge_ended", app) as step:
+            return merge_ended(step, merge, limit)
 
-    async def forget_handles(self, app: int, before: float) -> int:
+    async def forget_handles(self, app: int, before: float, limit: int) -> int:
         with self._step("forget_handles", app) as step:
             rows = step.shelf.handles
-            gone = [key for key, (until, _) in rows.items() if until < before]
+            gone = [key for key, (until, _) in rows.items() if until < before][:limit]
             for key in gone:
                 step.drop(rows, key)
         return len(gone)
 
-    async def forget(self, app: int, before: float) -> int:
+    async def forget(self, app: int, before: float, limit: int) -> int:
         with self._step("forget", app) as step:
-            return forget_tasks(step, before)
+            return forget_tasks(step, before, limit)
 
     # jobs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tocsin.adapters.shelf import Journal, Shelf, append_blocks, given_up, replace_task, wake_jobs
+from tocsin.adapters.shelf import Journal, Shelf, append_lines, given_up, replace_task, wake_jobs
 from tocsin.clock import Clock
 from tocsin.domain.after_restore import Decide
 from tocsin.domain.collapse import CollapseMark
@@ -62,7 +62,7 @@ class MemoryRestores:
             jobs = [slot.job for slot in step.shelf.jobs.values() if slot.job.task == task]
             edit = decide(known, jobs)
             replace_task(step, known, edit.task)
-            append_blocks(step, task, edit.blocks)
+            append_lines(step, task, edit.blocks)
             now = self._clock.now()
             if ends_at(edit.task) <= now:
                 wake_jobs(step, task, now)

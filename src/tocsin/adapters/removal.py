@@ -8,7 +8,7 @@ from tocsin.adapters.shelf import Journal, Shelf
 from tocsin.store import RowsRemoved
 
 ROWS = (
-    *("jobs", "dedups", "handles", "reports", "blocks", "audiences", "tasks", "task_of"),
+    *("jobs", "dedups", "handles", "lines", "unmerged", "audiences", "tasks", "task_of"),
     *("devices", "device_of", "route_of", "owned", "accounts", "names", "deleted_at"),
     *("terms", "changes", "snapshot_marks", "credentials", "use"),
 )

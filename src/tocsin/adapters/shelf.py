@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -13,10 +14,9 @@ from pyroaring import BitMap
 
 from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import Lines
 from tocsin.domain.device import Device, Route
-from tocsin.domain.legs import LegLines
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     Block,
     Job,
@@ -31,9 +31,7 @@ from tocsin.domain.task import (
     ends_at,
 )
 from tocsin.errors import CallError
-
-PLAN_KINDS = ("account", "planned")
-"""Blocks that say nothing of a leg."""
+from tocsin.store import LINES_BYTES_MAX
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -83,8 +81,10 @@ class Shelf:
         self.tasks: dict[int, Task] = {}
         self.task_of: dict[str, int] = {}
         self.audiences: dict[int, bytes] = {}
-        self.blocks: dict[int, tuple[Block, ...]] = {}
-        self.reports: dict[int, tuple[Report, ...]] = {}
+        self.lines: dict[int, tuple[tuple[int, Block | Report], ...]] = {}
+        """Task to the lines of its books by position."""
+        self.unmerged: dict[int, bool] = {}
+        """Ended tasks whose blocks have not been merged yet."""
         self.handles: dict[tuple[int, int], tuple[float, str]] = {}
         """(task, device) to when the message's life ends, and its name."""
         self.jobs: dict[int, Slot] = {}
@@ -259,33 +259,31 @@ def audience(shelf: Shelf, task: int) -> BitMap:
 
 def acked(shelf: Shelf, task: int) -> BitMap:
     members = BitMap()
-    for report in shelf.reports.get(task, ()):
-        if report.stage in (Stage.REACHED, Stage.CLICKED):
-            members |= BitMap.deserialize(report.members)
+    for _, line in shelf.lines.get(task, ()):
+        if isinstance(line, Report) and line.stage in (Stage.REACHED, Stage.CLICKED):
+            members |= BitMap.deserialize(line.members)
     return members
 
 
-def task_books(shelf: Shelf, task: int) -> TaskBooks | None:
-    row = shelf.tasks.get(task)
-    if row is None:
+def task_lines(
+    shelf: Shelf, number: int, after: int, *, limit: int, only_begun: bool
+) -> Lines | None:
+    task = shelf.tasks.get(number)
+    if task is None:
         return None
-    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
-    return TaskBooks(
-        task=row,
-        audience=audience(shelf, task),
-        blocks=list(shelf.blocks.get(task, ())),
-        reports=list(shelf.reports.get(task, ())),
-        jobs=jobs,
-    )
-
-
-def leg_lines(shelf: Shelf, task: int, position: int) -> LegLines:
-    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == task]
-    return LegLines(
-        position=position,
-        blocks=[it for it in shelf.blocks.get(task, ()) if it.kind not in PLAN_KINDS],
-        reports=[it for it in shelf.reports.get(task, ()) if it.stage is Stage.SENT],
-        jobs=[job for job in jobs if job.begun_at is not None],
+    lines = [line for line in shelf.lines.get(number, ()) if line[0] > after]
+    sizes = itertools.accumulate((len(line.members) for _, line in lines), initial=0)
+    fitting = itertools.takewhile(lambda size: size <= LINES_BYTES_MAX, sizes)
+    page = lines[: min(limit, sum(1 for _ in fitting))]
+    is_last = len(page) == len(lines)
+    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == number]
+    return Lines(
+        task=task,
+        blocks=[line for _, line in page if isinstance(line, Block)],
+        reports=[line for _, line in page if isinstance(line, Report)],
+        position=page[-1][0] if page else after,
+        is_last=is_last,
+        jobs=[job for job in jobs if job.begun_at is not None or not only_begun] if is_last else [],
     )
 
 
@@ -304,6 +302,8 @@ def replace_task(step: Journal, known: Task, task: Task) -> None:
     names = (known.app, known.number, known.task_id)
     assert (task.app, task.number, task.task_id) == names, task.task_id
     step.put(step.shelf.tasks, task.number, task)
+    if task.ended_at is not None and known.ended_at is None:
+        step.put(step.shelf.unmerged, task.number, value=True)
 
 
 def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
@@ -362,10 +362,12 @@ def _overwritten(shelf: Shelf, task: int, devices: Iterable[int]) -> dict[int, s
     return {key[1]: shelf.handles[key][1] for key in keys if key in shelf.handles}
 
 
-def append_blocks(step: Journal, task: int, blocks: Sequence[Block]) -> None:
-    for block in blocks:
-        assert block.task == task, block.task
-        step.put(step.shelf.blocks, task, (*step.shelf.blocks.get(task, ()), block))
+def append_lines(step: Journal, task: int, lines: Sequence[Block | Report]) -> None:
+    for line in lines:
+        assert line.task == task, line.task
+        position = step.shelf.last["line"] + 1
+        step.number("line", position)
+        step.put(step.shelf.lines, task, (*step.shelf.lines.get(task, ()), (position, line)))
 
 
 def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
@@ -374,7 +376,7 @@ def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
         replace_task(step, shelf.tasks[job.task], edit.task)
     if edit.audience is not None:
         step.put(shelf.audiences, job.task, edit.audience)
-    append_blocks(step, job.task, edit.blocks)
+    append_lines(step, job.task, edit.blocks)
     step.write_devices(edit.devices)
     until = shelf.tasks[job.task].expires_at
     for handle in edit.handles:
@@ -419,17 +421,38 @@ def lease_jobs(
     return leased
 
 
-def forget_tasks(step: Journal, before: float) -> int:
-    """Drop the tasks that ended before a time, with all that is theirs; answers how many."""
+def merge_ended(step: Journal, merge: Callable[[Sequence[Block]], list[Block]], limit: int) -> bool:
+    """Merge the blocks of some tasks that have ended; answers whether any are left to merge."""
+    shelf, left = step.shelf, limit
+    for task in sorted(shelf.unmerged):
+        lines = shelf.lines.get(task, ())
+        first = [line for line in lines if isinstance(line[1], Block)][:left]
+        if len(first) == left < limit:
+            break
+        merged = merge([block for _, block in first if isinstance(block, Block)])
+        if len(merged) < len(first):
+            step.put(shelf.lines, task, tuple(line for line in lines if line not in first))
+            append_lines(step, task, merged)
+        if len(first) < left or 2 * len(merged) > len(first):
+            step.drop(shelf.unmerged, task)
+        left -= len(first) + 1
+        if left <= 0:
+            break
+    return bool(shelf.unmerged)
+
+
+def forget_tasks(step: Journal, before: float, limit: int) -> int:
+    """Drop tasks that ended before a time, with all that is theirs; answers how many."""
     shelf = step.shelf
     times = [(task, task.ended_at) for task in shelf.tasks.values()]
-    gone = [task for task, ended_at in times if ended_at is not None and ended_at < before]
+    old = [task for task, ended_at in times if ended_at is not None and ended_at < before]
+    gone = old[:limit]
     for task in gone:
         step.drop(shelf.tasks, task.number)
         step.drop(shelf.task_of, task.task_id)
         step.drop(shelf.audiences, task.number)
-        step.drop(shelf.blocks, task.number)
-        step.drop(shelf.reports, task.number)
+        step.drop(shelf.lines, task.number)
+        step.drop(shelf.unmerged, task.number)
         for key in [key for key in shelf.handles if key[0] == task.number]:
             step.drop(shelf.handles, key)
         for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:

@@ -5,7 +5,7 @@ Lists are read page by page, so that an answer costs the same however many there
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +15,12 @@ from tocsin.api.v1 import shown_device, shown_task
 from tocsin.clock import Clock
 from tocsin.domain.account import Account
 from tocsin.domain.app import App
+from tocsin.domain.books import TaskSets
 from tocsin.domain.device import Device, unregister_unasked
 from tocsin.domain.erasure import Kept, kind_of, receipt
-from tocsin.domain.stats import Fold, TaskBooks, fold
-from tocsin.domain.task import Stage
+from tocsin.domain.task import Report, Stage, Task
 from tocsin.errors import CallError
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.erase import Erasing
 from tocsin.pipeline.register import DEVICE, DeviceHint
 from tocsin.ports import Bus, Presence
@@ -39,6 +40,7 @@ class AccountVerbs:
     _bus: Bus
     _erasing: Erasing
     _kept: Kept
+    _books: BooksReader
     _keyed: Callable[[int, str], str]
     """A name as a receipt tells it."""
     _presence: Presence | None = None
@@ -80,12 +82,11 @@ class AccountVerbs:
         devices = await self._devices_of(app, [account])
         tasks = await self._store.tasks(sdkappid, before=before, limit=EXPORT_PAGE)
         addresses = BitMap([account.number, *(it.account for it in devices)])
-        pushes = []
-        for task in tasks:
-            if addresses & await self._store.audience(sdkappid, task.number):
-                books = await self._store.books(sdkappid, task.number)
-                if books is not None:
-                    pushes.append(_push_of(books, devices))
+        pushes = [
+            await self._push(task, devices)
+            for task in tasks
+            if addresses & await self._books.audience(sdkappid, task.number)
+        ]
         page: dict[str, Any] = {
             "pushes": pushes,
             "next": tasks[-1].number if len(tasks) == EXPORT_PAGE else None,
@@ -94,6 +95,18 @@ class AccountVerbs:
             return page
         shown = {**_shown_account(app, account), "devices": self._shown_devices(app, devices)}
         return {"sdkappid": sdkappid, "exported_at": self._clock.now(), "account": shown, **page}
+
+    async def _push(self, task: Task, devices: list[Device]) -> dict[str, Any]:
+        """One push as an export has it: its message, and what became of it on these devices."""
+        shown = {**shown_task(task), "message": task.message}
+        books = await self._books.of(task.app, task.number)
+        if books is None:
+            return {**shown, "devices": []}
+        sets = await self._books.sets(books)
+        planned = [device for device in devices if device.number in sets.planned]
+        numbers = BitMap([device.number for device in planned])
+        reports = await self._books.reports(task.app, task.number, numbers)
+        return {**shown, "devices": [_leg_of(sets, device, reports) for device in planned]}
 
     async def account_delete(self, sdkappid: int, name: str) -> dict[str, Any]:
         """Erase an account with its devices, and answer the receipt.
@@ -194,24 +207,17 @@ def _shown_account(app: App, account: Account) -> dict[str, Any]:
     }
 
 
-def _push_of(books: TaskBooks, devices: list[Device]) -> dict[str, Any]:
-    """One push as an export tells it: what it said, and what became of it on these devices."""
-    sets = fold(books)
-    known = [_leg_of(books, sets, device) for device in devices if device.number in sets.planned]
-    return {**shown_task(books.task), "message": books.task.message, "devices": known}
-
-
-def _leg_of(books: TaskBooks, sets: Fold, device: Device) -> dict[str, Any]:
+def _leg_of(sets: TaskSets, device: Device, reports: Sequence[Report]) -> dict[str, Any]:
     number = device.number
     states = (state.value for state, members in sets.states.items() if number in members)
-    reports = [
+    shown = [
         {"stage": report.stage.name.lower(), "channel": report.channel, "at": report.at}
-        for report in books.reports
+        for report in reports
         if report.stage is not Stage.SENT and number in BitMap.deserialize(report.members)
     ]
     return {
         "registration_id": device.registration_id,
         "state": next(states, ""),
         "channels": [name for name, members in sets.legs.items() if number in members],
-        "reports": reports,
+        "reports": shown,
     }

@@ -21,6 +21,7 @@ from tocsin.api.pages import number, read_json
 from tocsin.api.v1 import PAGE_DEFAULT, Books
 from tocsin.domain.app import App
 from tocsin.errors import CallError
+from tocsin.pipeline.books import BooksReader
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
@@ -200,6 +201,7 @@ def create(
     status: Status,
     channels: Channels | None = None,
     *,
+    books: BooksReader,
     reload: Reload | None = None,
 ) -> Starlette:
     """The application to serve on the admin socket, and nowhere else."""
@@ -211,8 +213,8 @@ def create(
             raise CallError(70020)
         return app
 
-    books = Books(store, presence, admit, channels)
-    return pages.create([*AdminPages(operator, status, reload).routes(), *books.routes()])
+    task_pages = Books(store, books, presence, admit, channels)
+    return pages.create([*AdminPages(operator, status, reload).routes(), *task_pages.routes()])
 
 
 def _app(request: Request) -> int:

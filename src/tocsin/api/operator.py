@@ -30,6 +30,7 @@ from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.origin import normal_origins
 from tocsin.domain.quota import PROFILES, Limits
 from tocsin.errors import CallError
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.erase import Erasing
 from tocsin.pipeline.hold import Hold
 from tocsin.pipeline.remove import ForgetIndex, Removing, no_index
@@ -99,6 +100,10 @@ SHOWN = (
 """What of an app is shown; its keys only where they are asked for."""
 
 
+EXPORT_BYTES_MAX = 8 * 1024 * 1024
+"""Books that an export keeps in memory."""
+
+
 class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
@@ -130,6 +135,8 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
         self._erasing = Erasing(store, bus, clock, erasures)
         self._removing = Removing(store, bus, forget_index)
         self._kept = kept or Kept()
+        # An export walks through the books of many pushes, which nobody else looks at then.
+        self._books = BooksReader(store, clock, bytes_max=EXPORT_BYTES_MAX)
         self._keyed = partial(keyed_name, secret)
         self._keyring = keyring
         self._authorities = authorities

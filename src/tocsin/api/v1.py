@@ -21,11 +21,12 @@ from tocsin.api.pages import number
 from tocsin.conversation import Stoppage
 from tocsin.domain import usersig
 from tocsin.domain.app import App
+from tocsin.domain.books import TaskBooks, TaskSets
 from tocsin.domain.device import Device
 from tocsin.domain.outcome import State
-from tocsin.domain.stats import Fold, TaskBooks, fold, ledger
 from tocsin.domain.task import Task
 from tocsin.errors import CallError
+from tocsin.pipeline.books import BooksReader
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
@@ -41,10 +42,16 @@ class Books:
     """Pages about one app, read from the store."""
 
     def __init__(
-        self, store: Store, presence: Presence, admit: Admit, channels: Channels | None = None
+        self,
+        store: Store,
+        books: BooksReader,
+        presence: Presence,
+        admit: Admit,
+        channels: Channels | None = None,
     ) -> None:
         """`channels` are those at work; without them nobody knows what stops a push."""
         self._store = store
+        self._reader = books
         self._presence = presence
         self._admit = admit
         self._channels = channels
@@ -77,7 +84,7 @@ class Books:
             **shown_task(books.task),
             "message": books.task.message,
             "condition": books.task.condition,
-            "ledger": ledger(books),
+            "ledger": await self._reader.ledger(books),
             "jobs": queues,
             "stopped": await self._stopped(books.task.app, queues),
         }
@@ -108,7 +115,7 @@ class Books:
     async def task_devices(self, request: Request) -> dict[str, Any]:
         """The RegistrationIDs of a push's devices: by state, leg or mark, or by what went wrong."""
         books = await self._books(request)
-        page, following = _page(request, _chosen(request, fold(books)))
+        page, following = _page(request, _chosen(request, await self._reader.sets(books)))
         devices = await self._store.devices(books.task.app, page)
         names = [devices[each].registration_id for each in page if each in devices]
         return {"devices": names, "next": following}
@@ -128,8 +135,8 @@ class Books:
 
     async def _books(self, request: Request) -> TaskBooks:
         app = await self._admit(request)
-        task = await self._store.task(app.sdkappid, request.path_params["task_id"])
-        books = None if task is None else await self._store.books(app.sdkappid, task.number)
+        task = await self._store.task_by_id(app.sdkappid, request.path_params["task_id"])
+        books = None if task is None else await self._reader.of(app.sdkappid, task.number)
         if books is None:
             raise CallError(90049)
         return books
@@ -193,7 +200,7 @@ def shown_device(device: Device, *, is_connected: bool) -> dict[str, Any]:
     return {**shown, "is_connected": is_connected}
 
 
-def _chosen(request: Request, sets: Fold) -> BitMap:
+def _chosen(request: Request, sets: TaskSets) -> BitMap:
     asked = request.query_params
     chosen = BitMap(sets.planned)
     if "state" in asked:

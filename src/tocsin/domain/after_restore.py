@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 from pyroaring import BitMap
 
+from tocsin.domain.books import owned_devices
 from tocsin.domain.restore import How
-from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import Block, Job, Task
 
 

@@ -8,6 +8,7 @@ moment. An ack is confirmed only when it is durable.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.clock import Clock
-from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Report, Stage, Task, closes
@@ -42,7 +42,7 @@ from tocsin.online.session import (
     State,
     Step,
 )
-from tocsin.ports import Presence, Registrar
+from tocsin.ports import Presence, Registrar, TaskReader
 from tocsin.store import Store
 
 RECALLED_MAX = 10_000
@@ -102,6 +102,7 @@ class Hub:
         self,
         *,
         store: Store,
+        books: TaskReader,
         registrar: Registrar,
         clock: Clock,
         metrics: Metrics,
@@ -114,13 +115,14 @@ class Hub:
         self._registrar = registrar
         self._clock = clock
         self._metrics = metrics
-        self._offers = Offers(store, clock)
+        self._books = books
+        self._offers = Offers(store, books, clock)
         self._lines: dict[tuple[int, int], Line] = {}
         self._open: set[Line] = set()
         self._here: dict[int, BitMap] = {}
         self._wheel: dict[int, dict[Line, None]] = {}
         """Open lines by the second of their next tick; each stands there once."""
-        self._recalled: BoundedCache[tuple[int, int], bool] = BoundedCache(RECALLED_MAX)
+        self._recalled: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._returning = 0
@@ -139,7 +141,7 @@ class Hub:
         here = BitMap(devices) & self.connected(task.app)
         if not here or self._is_held() or self._is_over(task):
             return BitMap()
-        audience = await self._offers.audience(task.app, task.number)
+        audience = await self._books.audience(task.app, task.number)
         rows = await self._store.devices(task.app, here)
         wanted = BitMap([row.number for row in rows.values() if _may_be_shown(row, audience)])
         if not wanted:
@@ -155,12 +157,14 @@ class Hub:
 
     async def revoke(self, task: Task) -> None:
         """Tell those it was written to, on this connection or an earlier one."""
-        self._recalled.put((task.app, task.number), value=True)
+        self._recalled[task.app, task.number] = None
+        if len(self._recalled) > RECALLED_MAX:
+            self._recalled.popitem(last=False)
         here = BitMap(self.connected(task.app))
         if not here:
             return
         try:
-            told = here & (await self._offers.standing(task.app, task.number)).written
+            told = here & await self._offers.written(task.app, task.number)
         except StoreError as fault:
             self._log.warning("recall told to all", app=task.app, fault=str(fault))
             told = here
@@ -293,7 +297,7 @@ class Hub:
         device = line.device
         assert device is not None
         for name in known:
-            task = await self._store.task(line.app, name)
+            task = await self._store.task_by_id(line.app, name)
             if task is not None and task.is_recalled:
                 self._do(line, line.session.revoke(name))
         for offer in () if self._is_held() else await self._offers.of(line.app, device):
@@ -316,7 +320,7 @@ class Hub:
         task = offer.task
         if not offer.is_repeat:
             await self._registrar.book_leg(device, task)
-        audience = await self._offers.audience(line.app, task.number)
+        audience = await self._books.audience(line.app, task.number)
         self._write(line, task, encode(push_of(task, offer.language)), audience)
 
     # polls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ from pyroaring import BitMap
 from tocsin.clock import Clock
 from tocsin.domain.outcome import State
 from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, Scene, plan_page
-from tocsin.domain.stats import fold
 from tocsin.domain.task import (
     FanoutBody,
     Job,
@@ -24,36 +22,15 @@ from tocsin.domain.task import (
     Task,
     end,
 )
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.settle import decide_give_back
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
-AUDIENCES_MAX = 64
 OVERWRITE_WAIT_S = 0.5
 """How long an overwrite waits before it looks again whether the recalled task has settled, at
 first; a vendor that is held back may take its time."""
 OVERWRITE_WAIT_MAX_S = 5.0
-
-
-class Audiences:
-    """The frozen audiences in use; they never change, so a copy is as good as the row."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: OrderedDict[tuple[int, int], BitMap] = OrderedDict()
-
-    async def of(self, app: int, task: int) -> BitMap:
-        """The frozen audience of a task. Read it, never change it."""
-        key = (app, task)
-        found = self._kept.get(key)
-        if found is None:
-            found = await self._store.audience(app, task)
-            self._kept[key] = found
-            if len(self._kept) > AUDIENCES_MAX:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
-        return found
 
 
 Write = Callable[[Job, StepWant, Callable[[StepView], StepEdit]], Awaitable[Any]]
@@ -77,7 +54,7 @@ class Fanout:
         store: Store,
         channels: Channels,
         presence: Presence,
-        audiences: Audiences,
+        books: BooksReader,
         clock: Clock,
         write: Write,
         is_stopping: Callable[[], bool] = lambda: False,
@@ -86,7 +63,7 @@ class Fanout:
         self._store = store
         self._channels = channels
         self._presence = presence
-        self._audiences = audiences
+        self._books = books
         self._clock = clock
         self._write = write
         self._is_stopping = is_stopping
@@ -104,7 +81,7 @@ class Fanout:
             if only is None:
                 await self._look_again(job)
                 return
-        audience = await self._audiences.of(job.app, job.task)
+        audience = await self._books.audience(job.app, job.task)
         body = job.body if isinstance(job.body, FanoutBody) else None
         walk = Walk(audience, only, await self._planned(job))
         while body is not None:
@@ -146,8 +123,8 @@ class Fanout:
     async def _planned(self, job: Job) -> BitMap:
         """Devices of the pages that an earlier holder walked."""
         has_pages = isinstance(job.body, FanoutBody) and job.body.cursor > 0
-        books = await self._store.books(job.app, job.task) if has_pages else None
-        return BitMap() if books is None else fold(books).planned
+        books = await self._books.of(job.app, job.task) if has_pages else None
+        return BitMap() if books is None else BitMap((await self._books.sets(books)).planned)
 
     async def _reached(self, app: int, recalled: int) -> BitMap | None:
         """Devices that a vendor may have shown a recalled task; None while some is under way.
@@ -155,12 +132,12 @@ class Fanout:
         Those that got it over a connection alone have been told by `revoke`: a notification that
         they never had must not appear to be withdrawn.
         """
-        books = await self._store.books(app, recalled)
+        books = await self._books.of(app, recalled)
         if books is None:
             return BitMap()
         if any(isinstance(job.body, SendBody) or job.queue in WALK for job in books.jobs):
             return None
-        sets = fold(books)
+        sets = await self._books.sets(books)
         by_vendor = [legs for channel, legs in sets.legs.items() if channel != "online"]
         shown = BitMap.union(BitMap(), *by_vendor) & sets.states[State.SENT]
         return shown | sets.states[State.IN_DOUBT]
@@ -179,9 +156,9 @@ class Fanout:
         await self._write(job, StepWant(), lambda _: StepEdit(is_done=True, jobs=[later]))
 
     async def _task(self, job: Job) -> Task:
-        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
-        assert found, f"job {job.number} of app {job.app} has no task"
-        return found[0]
+        task = await self._store.task(job.app, job.task)
+        assert task is not None, f"job {job.number} of app {job.app} has no task"
+        return task
 
 
 WALK = frozenset({"index", "fanout"})

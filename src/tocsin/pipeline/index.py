@@ -49,8 +49,7 @@ class Indexer:
 
     async def freeze(self, job: Job) -> Callable[[StepView], StepEdit]:
         """The decision that carries out an index job: freeze the audience, queue the walk."""
-        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
-        task = next((task for task in found if task.number == job.task), None)
+        task = await self._store.task(job.app, job.task)
         condition = task.condition if task is not None else None
         frozen = await self.audience(job.app, condition or Condition())
         return decide_freeze(frozen)

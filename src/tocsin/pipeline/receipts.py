@@ -18,11 +18,11 @@ from tocsin.clock import Clock
 from tocsin.conversation import LateReceipt, Posted, Response
 from tocsin.domain.device import Device, Route, drop_dead_token
 from tocsin.domain.outcome import POLICIES, Outcome
-from tocsin.domain.task import Stage
+from tocsin.domain.task import Stage, Task
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import split_batch_correlation
-from tocsin.pipeline.reported import Known, ReportedTasks
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Channels, NormalRoute
 from tocsin.store import Store
@@ -73,7 +73,7 @@ class Receiving:
         metrics: Metrics,
         normal_route: NormalRoute,
         correlation_key: bytes,
-        tasks: ReportedTasks | None = None,
+        books: BooksReader | None = None,
     ) -> None:
         self._store = store
         self._normal_route = normal_route
@@ -82,7 +82,7 @@ class Receiving:
         self._metrics = metrics
         self._key = correlation_key
         self._reports = Reports(store)
-        self._tasks = tasks or ReportedTasks(store)
+        self._books = books or BooksReader(store, clock)
         self._log = get_logger(__name__)
 
     async def take(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Response | None:
@@ -158,16 +158,16 @@ class Receiving:
         now = self._clock.now()
         found: list[Found] = []
         for number, theirs in by_task.items():
-            known = await self._tasks.by_number(app, number)
-            if known is None:
+            task = await self._books.task(app, number)
+            if task is None:
                 fates["unknown_id"] += len(theirs)
                 continue
-            timely = [it for it in theirs if _is_timely(it, known, now)]
+            timely = [it for it in theirs if _is_timely(it, task, now)]
             fates["absurd_time"] += len(theirs) - len(timely)
             mine = {it.token: holders[it.token] for it in timely if it.token in holders}
             fates["unknown_token"] += sum(it.token not in mine for it in timely)
             devices = {device.number for device in mine.values()}
-            reached = await self._tasks.with_leg(known, devices, vendor)
+            reached = await self._books.with_leg(task, devices, vendor)
             owned = [it for it in timely if it.token in mine]
             good = [it for it in owned if mine[it.token].number in reached]
             fates["no_leg"] += len(owned) - len(good)
@@ -224,8 +224,8 @@ def _at(receipt: LateReceipt, now: float) -> float:
     return now if receipt.at is None else receipt.at
 
 
-def _is_timely(receipt: LateReceipt, known: Known, now: float) -> bool:
-    earliest = known.task.accepted_at - CLOCKS_DIFFER_S
+def _is_timely(receipt: LateReceipt, task: Task, now: float) -> bool:
+    earliest = task.accepted_at - CLOCKS_DIFFER_S
     return earliest <= _at(receipt, now) <= now + CLOCKS_DIFFER_S
 
 

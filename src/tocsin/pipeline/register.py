@@ -13,7 +13,7 @@ from tocsin.domain import device as rules
 from tocsin.domain import usersig
 from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
-from tocsin.domain.bounded import BoundedCache
+from tocsin.domain.bounded import Bounded
 from tocsin.domain.device import (
     REGISTRATION_ID_MAX_BYTES,
     SIDE_TOKENS_CHANNEL,
@@ -29,8 +29,8 @@ from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Stage, Task, TaskName, read_task_id
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.registration_limit import RegistrationLimit
-from tocsin.pipeline.reported import Known, ReportedTasks
 from tocsin.pipeline.reports import Entry, Reports
 from tocsin.ports import Bus, Hello, NormalRoute, Registrar, Vault
 from tocsin.store import Store
@@ -76,7 +76,7 @@ class Registering:
         chance: Chance,
         metrics: Metrics,
         normal_route: NormalRoute,
-        tasks: ReportedTasks | None = None,
+        books: BooksReader | None = None,
         settings: DoorSettings | None = None,
     ) -> None:
         self._store = store
@@ -89,8 +89,8 @@ class Registering:
         self._settings = settings or DoorSettings()
         self._limit = RegistrationLimit(self._settings.new_per_minute, clock, metrics)
         self._reports = Reports(store)
-        self._tasks = tasks or ReportedTasks(store)
-        self._opened: BoundedCache[tuple[str, bytes], str] = BoundedCache(OPENED_MAX)
+        self._books = books or BooksReader(store, clock)
+        self._opened: Bounded[tuple[str, bytes], str] = Bounded(OPENED_MAX)
 
     def change(self, settings: DoorSettings) -> None:
         """Go on with other settings."""
@@ -131,15 +131,15 @@ class Registering:
 
     async def report(self, device: Device, app: int, task_id: str, stage: Stage, via: str) -> None:
         """Book a report durably, if a leg to the device over this channel has begun."""
-        known = await self._tasks.by_id(app, task_id)
-        if known is None:
+        task = await self._books.task_by_id(app, task_id)
+        if task is None:
             await self._answer_unknown(app, task_id)
             return
-        channel = await self._channel_of(known, device, via)
+        channel = await self._channel_of(task, device, via)
         if channel is None:
             self._metrics.count("device_reports", fate="no_leg")
             raise CallError(70402, "this push did not go to this device by this channel")
-        await self._append(known.task, device, stage, channel)
+        await self._append(task, device, stage, channel)
         self._metrics.count("device_reports", fate=stage.name.lower())
         if stage is Stage.REACHED and channel == ONLINE:
             self._metrics.count("acks")
@@ -158,12 +158,12 @@ class Registering:
         )
         await self._reports.append(task.app, [entry])
 
-    async def _channel_of(self, known: Known, device: Device, via: str) -> str | None:
+    async def _channel_of(self, task: Task, device: Device, via: str) -> str | None:
         """The channel that a report counts for, if it counts."""
         if not via:
             present = device.route.channel if device.route else ONLINE
-            return await self._tasks.channel_of(known, device.number, present)
-        reached = await self._tasks.with_leg(known, [device.number], via)
+            return await self._books.channel_of(task, device.number, present)
+        reached = await self._books.with_leg(task, [device.number], via)
         return via if reached else None
 
     async def _answer_unknown(self, app: int, task_id: str) -> None:
@@ -183,7 +183,8 @@ class Registering:
         if name.number < 1:
             return False
         if name.accepted_at is None:
-            return await self._tasks.is_gone(app, name.number)
+            is_given = name.number <= await self._store.last_task(app)
+            return is_given and await self._store.task(app, name.number) is None
         return name.accepted_at < self._clock.now() - self._settings.tasks_kept_s
 
     # proofs

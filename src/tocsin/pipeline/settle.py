@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from pyroaring import BitMap
 
+from tocsin.domain.books import owned_devices
 from tocsin.domain.device import Device, without_route, without_token
 from tocsin.domain.outcome import Attempt, Later, Receipt, State, Verdict, judge
-from tocsin.domain.stats import owned_devices
 from tocsin.domain.task import (
     Handle,
     NewJob,

@@ -7,7 +7,7 @@ import asyncio
 from msgspec import Struct
 
 from tocsin.clock import Clock
-from tocsin.domain.stats import merge_blocks
+from tocsin.domain.books import merge_blocks
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
@@ -30,8 +30,10 @@ class Upkeep(Struct, frozen=True, kw_only=True):
     """Ended tasks with their books, for records, loss and trace."""
     retire_max: int = 1000
     """Unused terms deleted in one round."""
-    tasks_max: int = 100
-    """Tasks read at once for merging."""
+    blocks_max: int = 1000
+    """Blocks of ended tasks that are merged in one step."""
+    forgotten_max: int = 200
+    """Old tasks, or vendors' names of messages, that are deleted in one step."""
 
 
 class Ticker:
@@ -55,7 +57,6 @@ class Ticker:
         self._upkeep = upkeep
         self._positions: dict[int, list[tuple[float, int]]] = {}
         self._warned_at: dict[tuple[int, int], float] = {}
-        self._merged: dict[int, set[int]] = {}
         self._log = get_logger(__name__)
 
     def change(self, upkeep: Upkeep) -> None:
@@ -90,9 +91,20 @@ class Ticker:
         await self._indexer.retire(app, self._upkeep.retire_max)
         durable = await self._indexer.snapshot(app)
         await self._cut_log(app, durable)
-        await self._merge(app)
-        await self._store.forget_handles(app, self._clock.now())
-        await self._store.forget(app, self._clock.now() - self._upkeep.tasks_kept_s)
+        await self._forget(app)
+
+    async def _forget(self, app: int) -> None:
+        """Merge what has ended and delete what is old, in steps that leave others their turns."""
+        now, store, most = self._clock.now(), self._store, self._upkeep.forgotten_max
+        is_left = True
+        while is_left:
+            is_left = await store.merge_ended(app, merge_blocks, self._upkeep.blocks_max)
+        count = most
+        while count == most:
+            count = await store.forget_handles(app, now, most)
+        count = most
+        while count == most:
+            count = await store.forget(app, now - self._upkeep.tasks_kept_s, most)
 
     async def _warn_of_expiry(self, app: int) -> None:
         """Once a day from a month before a credential ends: a new one takes time to get."""
@@ -124,25 +136,3 @@ class Ticker:
         if old:
             await self._store.cut_changes(app, min(old[-1], durable))
             self._positions[app] = seen[len(old) :]
-
-    async def _merge(self, app: int) -> None:
-        """Merge the books of every task that has ended since the last round.
-
-        Merging twice changes nothing, so what was merged is only remembered for its tasks' sake:
-        a restart looks at them all once more.
-        """
-        merged = self._merged.get(app, set())
-        kept: set[int] = set()
-        before = 0
-        while True:
-            page = await self._store.tasks(app, before=before, limit=self._upkeep.tasks_max)
-            for task in page:
-                if task.ended_at is None:
-                    continue
-                if task.number not in merged:
-                    await self._store.merge_books(app, task.number, merge_blocks)
-                kept.add(task.number)
-            if len(page) < self._upkeep.tasks_max:
-                break
-            before = page[-1].number
-        self._merged[app] = kept

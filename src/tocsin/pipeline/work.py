@@ -25,7 +25,8 @@ from tocsin.errors import StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import Begun, batch_of, decide_begin
-from tocsin.pipeline.fanout import Audiences, Fanout
+from tocsin.pipeline.books import BooksReader
+from tocsin.pipeline.fanout import Fanout
 from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.settle import decide_give_back, decide_give_up, decide_settle, judge_batch
@@ -53,6 +54,8 @@ class Tools(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     correlation_key: bytes
     """Proves that a vendor's correlation id was made here."""
+    books: BooksReader | None = None
+    """Those that others read too; None: the worker's own."""
     wait_scale: float = 1.0
     """Factor on the waits between attempts; below 1 only for tests on real sockets."""
 
@@ -66,12 +69,12 @@ class Worker:
         self._channels = tools.channels
         self._presence = tools.presence
         self._clock = tools.clock
-        self._audiences = Audiences(tools.store)
+        self._books = tools.books or BooksReader(tools.store, tools.clock)
         self._fanout = Fanout(
             store=tools.store,
             channels=tools.channels,
             presence=tools.presence,
-            audiences=self._audiences,
+            books=self._books,
             clock=tools.clock,
             write=self._write,
             is_stopping=lambda: self.gate.is_closed,
@@ -145,7 +148,7 @@ class Worker:
     async def _begin(
         self, job: Job, body: SendBody, channel: Channel | None, count: int
     ) -> Begun | None:
-        audience = await self._audiences.of(job.app, job.task)
+        audience = await self._books.audience(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
         now = self._clock.now()
         stoppage = channel.stoppage(now) if channel is not None else None
@@ -193,7 +196,7 @@ class Worker:
 
     async def _push_online(self, job: Job, body: OnlineBody | WaitBody) -> None:
         task = await self._task(job)
-        audience = await self._audiences.of(job.app, job.task)
+        audience = await self._books.audience(job.app, job.task)
         is_offered = isinstance(body, WaitBody) and body.is_offered
         if not is_offered and closes(task, self._clock.now()) is None:
             await self._presence.push(task, body.language, body.devices)
@@ -229,9 +232,9 @@ class Worker:
                 return
 
     async def _task(self, job: Job) -> Task:
-        found = await self._store.tasks(job.app, before=job.task + 1, limit=1)
-        assert found, f"job {job.number} of app {job.app} has no task"
-        return found[0]
+        task = await self._store.task(job.app, job.task)
+        assert task is not None, f"job {job.number} of app {job.app} has no task"
+        return task
 
 
 def _handles(begun: Begun, receipts: Sequence[Receipt]) -> list[Handle]:

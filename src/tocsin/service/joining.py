@@ -39,6 +39,7 @@ from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.dispatch import Dispatcher, Pace
 from tocsin.pipeline.erase import KICKED, Erasing
 from tocsin.pipeline.hold import HELD
@@ -46,7 +47,6 @@ from tocsin.pipeline.index import Indexer
 from tocsin.pipeline.receipts import Receiving
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 from tocsin.pipeline.remove import APP_CLOSED
-from tocsin.pipeline.reported import ReportedTasks
 from tocsin.pipeline.stoppages import StoppageWatch
 from tocsin.pipeline.stored_tokens import Progress, normalise_stored_tokens
 from tocsin.pipeline.tick import Ticker, Upkeep
@@ -164,7 +164,7 @@ class _Running:
         self._service = service
         self._stack = stack
         self._reloading = reloading
-        self._reported = ReportedTasks(service.store)
+        self._books = BooksReader(service.store, service.clock)
         self._files = plan_connections(service.config)
         self._manager = ServiceManager(os.environ, service.clock)
         reloading.tell(self._manager.reloading, self._manager.reloaded)
@@ -209,6 +209,7 @@ class _Running:
                 indexer=indexer,
                 metrics=service.metrics,
                 correlation_key=derived_key(service.secret, "correlation"),
+                books=self._books,
                 wait_scale=scale,
             ),
             bus,
@@ -255,13 +256,13 @@ class _Running:
             metrics=service.metrics,
             normal_route=normal_route,
             correlation_key=derived_key(service.secret, "correlation"),
-            tasks=self._reported,
+            books=self._books,
         )
 
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Router:
         service = self._service
         doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
-        books = v1.Books(service.store, hub, v1.by_bearer(doorkeeper), self._channels)
+        books = v1.Books(service.store, self._books, hub, v1.by_bearer(doorkeeper), self._channels)
         cors = Cors(service.store)
         pages = DeviceDoors(registrar, hub, cors)
         key = WebPushKey(service.store, service.vault, cors)
@@ -297,11 +298,12 @@ class _Running:
             chance=Chance(),
             metrics=service.metrics,
             normal_route=normal_route,
-            tasks=self._reported,
+            books=self._books,
             settings=door_settings_of(service.config),
         )
         hub = Hub(
             store=service.store,
+            books=self._books,
             registrar=registrar,
             clock=service.clock,
             metrics=service.metrics,
@@ -347,6 +349,7 @@ class _Running:
             workers.hub,
             lambda: status,
             self._channels,
+            books=self._books,
             reload=self._reloading.reload,
         )
         with admin_socket(Path(config.data)) as private_socket:

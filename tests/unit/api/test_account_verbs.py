@@ -282,7 +282,7 @@ async def test_devices_are_listed_page_by_page(world: World) -> None:
     planted=None,
 )
 async def test_names_of_any_characters_go_through_the_socket(world: World) -> None:
-    socket = create(world.operator, world.store, world.presence, dict)
+    socket = create(world.operator, world.store, world.presence, dict, books=world.books)
     name = "a/b?c=d&e f"
     await world.call("im_open_login_svc/account_import", {"UserID": name})
     asked = "name=a%2Fb%3Fc%3Dd%26e+f"

@@ -154,7 +154,9 @@ async def test_unsigned_calls_with_a_long_identifier_leave_nothing(letter: str) 
     """Ten thousand of them took 600 MB that stayed."""
     world = World()
     await world.open()
-    rows = v1.Books(world.store, cast(Presence, world.presence), v1.by_bearer(world.doorkeeper))
+    rows = v1.Books(
+        world.store, world.books, cast(Presence, world.presence), v1.by_bearer(world.doorkeeper)
+    )
     books = pages.create(rows.routes())
 
     async def fill(first: int, last: int) -> None:

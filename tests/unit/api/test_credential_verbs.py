@@ -250,7 +250,7 @@ async def test_the_clients_file_has_certificate_ids_and_what_the_sdks_need(world
 
 
 async def test_the_admin_socket_carries_them(world: World) -> None:
-    pages = create(world.operator, world.store, world.presence, dict)
+    pages = create(world.operator, world.store, world.presence, dict, books=world.books)
     await world.operator.credential_add(APP, HUAWEI)
 
     async def told(path: str, body: Any) -> Any:

@@ -72,7 +72,7 @@ async def test_without_an_app_it_says_how_to_add_one() -> None:
 
 
 async def test_the_operators_socket_carries_it(world: World) -> None:
-    pages = create(world.operator, world.store, world.presence, dict)
+    pages = create(world.operator, world.store, world.presence, dict, books=world.books)
     told = (await ask(pages, "GET", "/v1/doctor")).json()["findings"]
     assert [it["check"] for it in told] == ["writing", "backlog"]
 

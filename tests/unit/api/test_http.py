@@ -72,7 +72,7 @@ async def readers(world: World) -> list[Reader]:
             (200, 60002),
         ),
         Reader(
-            admin.create(world.operator, world.store, world.presence, dict),
+            admin.create(world.operator, world.store, world.presence, dict, books=world.books),
             "/v1/apps/7",
             pages.BODY_MAX_BYTES,
             (400, 60002),

@@ -142,7 +142,7 @@ async def test_chosen_names_and_conflicts_are_listed(world: World) -> None:
     assert [it["user"] for it in found["names"]] == ["ann", "", ""]
     assert [it["has_prefix"] for it in found["names"]] == [False, True, False]
     assert (found["conflicts"], found["user_ids"]) == (1, ["dev-2"])
-    pages = create(world.operator, world.store, world.presence, dict)
+    pages = create(world.operator, world.store, world.presence, dict, books=world.books)
     asked = await ask(pages, "GET", f"/v1/apps/{APP}/names?prefix=dev-")
     assert asked.json() == found
     assert (await world.operator.app_names(APP))["user_ids"] == []
@@ -236,7 +236,7 @@ async def test_two_keys_overlap_and_never_three(world: World) -> None:
 
 async def test_the_admin_socket_speaks_every_verb(world: World) -> None:
     status = {"url": "http://127.0.0.1:1", "pid": 1, "version": "0"}
-    pages = create(world.operator, world.store, world.presence, lambda: status)
+    pages = create(world.operator, world.store, world.presence, lambda: status, books=world.books)
 
     async def told(method: str, path: str, body: Any = None) -> Any:
         asked = await ask(pages, method, path, body)
@@ -279,7 +279,7 @@ async def test_the_admin_socket_speaks_every_verb(world: World) -> None:
 async def test_faults_on_the_admin_socket_are_envelopes(
     world: World, method: str, path: str, body: bytes | None, expected: tuple[int, int]
 ) -> None:
-    pages = create(world.operator, world.store, world.presence, dict)
+    pages = create(world.operator, world.store, world.presence, dict, books=world.books)
     asked = await ask(pages, method, path, raw=body)
     answer = asked.json()
     assert (asked.status, answer["ErrorCode"]) == expected

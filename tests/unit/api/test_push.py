@@ -32,7 +32,7 @@ def im_push_of(**more: Any) -> dict[str, Any]:
 
 
 async def task_of(world: World, answer: dict[str, Any]) -> Task:
-    task = await world.store.task(APP, answer["TaskId"])
+    task = await world.store.task_by_id(APP, answer["TaskId"])
     assert task is not None
     return task
 

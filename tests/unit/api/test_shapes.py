@@ -28,7 +28,7 @@ async def condition_of(world: World, value: Any) -> Condition | None:
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "Condition": value}
     answer = await world.call("timpush/push", body)
     await world.clock.advance(1.1)  # within a second it would be the same push again
-    task = await world.store.task(APP, answer["TaskId"])
+    task = await world.store.task_by_id(APP, answer["TaskId"])
     assert task is not None, answer
     return task.condition
 
@@ -134,7 +134,7 @@ async def test_vivo_members_as_text(world: World) -> None:
     info = {"Title": "t", "AndroidInfo": {"VIVOClassification": "0", "VIVONotifyType": "1"}}
     body = {"To_Account": ["ann"], "MsgRandom": 1, "OfflinePushInfo": info}
     answer = await world.call("timpush/batch", body)
-    task = await world.store.task(APP, answer["TaskId"])
+    task = await world.store.task_by_id(APP, answer["TaskId"])
     assert task is not None
     assert task.message.android.vivo_classification == 0
     assert task.message.android.vivo_notify_type == 1

@@ -35,7 +35,9 @@ INFO = {"Title": "Hello", "Desc": "World"}
 
 def books_of(world: World) -> Starlette:
     admit = by_bearer(world.doorkeeper)
-    return pages.create(Books(world.store, world.presence, admit, world.channels).routes())
+    return pages.create(
+        Books(world.store, world.books, world.presence, admit, world.channels).routes()
+    )
 
 
 async def read(world: World, path: str) -> Any:

@@ -27,6 +27,7 @@ from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.erase import Erasing
 
 APP = 1_400_000_001
@@ -62,6 +63,7 @@ class World:
         self.faults: set[str] = set()
         """Verbs of the store that fail."""
         self.store = MemoryStore(self.clock, self._fault)
+        self.books = BooksReader(self.store, self.clock)
         self.vault = AesVault(bytes(32))
         self.bus = LocalBus()
         self.presence = Connected()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from tests.task_books import read_books
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
@@ -16,10 +17,10 @@ from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import TaskSets
 from tocsin.domain.device import Device
 from tocsin.domain.message import Message
 from tocsin.domain.quota import PushUse
-from tocsin.domain.stats import Fold, fold
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -38,6 +39,7 @@ from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.online.hub import Hub, Line, OnlineSettings
 from tocsin.online.session import End
+from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 
 APP = 1_400_000_001
@@ -112,6 +114,7 @@ class Rig:
         """A hub as after a restart: it knows nothing that is not in the store."""
         hub = Hub(
             store=self.store,
+            books=BooksReader(self.store, self.clock),
             registrar=self.registrar,
             clock=self.clock,
             metrics=self.metrics,
@@ -208,7 +211,7 @@ class Rig:
         self, task: Task, kind: str, state: str, members: Iterable[int], channel: str = ""
     ) -> None:
         """Write one line of the books through the task's first job."""
-        books = await self.store.books(APP, task.number)
+        books = await read_books(self.store, APP, task.number)
         assert books is not None
         queue = books.jobs[0].queue
         leased = await self.store.lease(
@@ -227,13 +230,13 @@ class Rig:
         await self.store.step(APP, job, StepWant(), lambda _: StepEdit(blocks=[block]))
         await self.clock.advance(0.01)
 
-    async def fold(self, task: Task) -> Fold:
-        books = await self.store.books(APP, task.number)
+    async def sets(self, task: Task) -> TaskSets:
+        books = await read_books(self.store, APP, task.number)
         assert books is not None
-        return fold(books)
+        return books.sets
 
     async def booked(self, task: Task, stage: Stage) -> set[int]:
-        books = await self.store.books(APP, task.number)
+        books = await read_books(self.store, APP, task.number)
         assert books is not None
         found = BitMap()
         for report in books.reports:

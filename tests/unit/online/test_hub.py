@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from pyroaring import BitMap
 
+from tests.task_books import read_books
 from tests.unit.online.rig import APP, Client, Rig
 from tocsin.clock import settle_loop
 from tocsin.domain.message import Message, Translation
@@ -228,7 +229,7 @@ async def test_an_unacked_push_comes_again_with_the_same_id_and_is_booked_once()
     await rig.hub.push(task, -1, [device.number])
     again, anew = await rig.again(line)
     assert client.shown == anew.shown == [task.task_id]
-    books = await rig.store.books(APP, task.number)
+    books = await read_books(rig.store, APP, task.number)
     assert books is not None
     assert len(books.reports) == 1
     await rig.say(again, type="ack", id=task.task_id)
@@ -259,7 +260,7 @@ async def test_after_a_restart_a_device_gets_no_second_copy_of_what_the_vendor_h
     _, parked = await rig.again(line)
     assert parked.shown == [task.task_id]
     # The vendor's leg begins: from now on nothing is offered.
-    books = await rig.store.books(APP, task.number)
+    books = await read_books(rig.store, APP, task.number)
     assert books is not None
     lane = books.jobs[0].lane
     (job,) = await rig.store.lease(APP, "fcm:1", lane, holder="w", limit=1, lease_s=9)

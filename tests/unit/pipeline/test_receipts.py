@@ -9,6 +9,7 @@ import pytest
 from pyroaring import BitMap
 
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
+from tests.task_books import read_books
 from tocsin.adapters.memory import MemoryStore
 from tocsin.channels import huawei
 from tocsin.channels.registry import normal_route
@@ -16,9 +17,9 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Posted, Response
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App
+from tocsin.domain.books import Ledger
 from tocsin.domain.device import Device, Registration, Route, drop_dead_token, register
 from tocsin.domain.message import Message
-from tocsin.domain.stats import Ledger, ledger
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -164,9 +165,9 @@ class Desk:
         return answer
 
     async def ledger(self) -> Ledger:
-        books = await self.store.books(APP, 1)
+        books = await read_books(self.store, APP, 1)
         assert books is not None
-        return ledger(books)
+        return books.ledger
 
     async def device(self, number: int) -> Device:
         device = await self.store.device(APP, f"R{number}")
@@ -254,7 +255,7 @@ async def test_a_receipt_that_tells_no_time_is_of_the_moment_it_came(desk: Desk)
     desk.channels.tells_time = False
     await desk.clock.advance(40)
     await desk.post(("t1", ARRIVED), ("t2", REMOVED), at=1.0)
-    books = await desk.store.books(APP, 1)
+    books = await read_books(desk.store, APP, 1)
     assert books is not None
     assert {report.at for report in books.reports} == {int(desk.clock.now())}
     assert desk.fates() == {"reached": 1, "undelivered": 1}

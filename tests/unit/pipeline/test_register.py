@@ -8,6 +8,7 @@ import re
 import msgspec
 import pytest
 
+from tests.task_books import read_books
 from tests.unit.channels.kit_webpush import token
 from tests.unit.online.rig import APP, APPKEY, KEY, Rig
 from tests.watched import Watched
@@ -341,7 +342,7 @@ async def test_reports_that_come_together_share_a_commit() -> None:
     )
     assert rig.written == ["append_reports"]
     assert await rig.booked(task, Stage.REACHED) == {device.number for device in devices}
-    books = await rig.store.books(APP, task.number)
+    books = await read_books(rig.store, APP, task.number)
     assert books is not None
     assert [report.stage for report in books.reports] == [Stage.SENT, Stage.REACHED]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.task_books import read_books
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.domain.device import Device, Route
 from tocsin.domain.task import (
@@ -54,10 +55,12 @@ class Phone:
 
     async def code(self, task_id: str, via: str = "fcm") -> int:
         """The code of a report that has to be refused and to change nothing."""
-        before = [await self.rig.store.books(APP, it.number) for it in await self._tasks()]
+        before = [await read_books(self.rig.store, APP, it.number) for it in await self._tasks()]
         with pytest.raises(CallError) as refused:
             await self.report(task_id, via)
-        assert [await self.rig.store.books(APP, it.number) for it in await self._tasks()] == before
+        assert [
+            await read_books(self.rig.store, APP, it.number) for it in await self._tasks()
+        ] == before
         return refused.value.code
 
     async def _tasks(self) -> list[Task]:
@@ -65,7 +68,7 @@ class Phone:
 
     async def reached(self, task: Task) -> dict[str, bool]:
         """By which channels the device is booked as reached."""
-        books = await self.rig.store.books(APP, task.number)
+        books = await read_books(self.rig.store, APP, task.number)
         assert books is not None
         return {it.channel: True for it in books.reports if it.stage is not Stage.SENT}
 
@@ -241,7 +244,7 @@ async def test_a_task_that_is_too_old_to_be_kept_is_taken_and_changes_nothing(
     await phone.rig.clock.advance(7 * DAY_S + 1)
     # Still in the books, and another task: housekeeping comes after a while.
     assert await phone.code(task_ids[2]) == 70402
-    assert await phone.rig.store.forget(APP, phone.rig.clock.now() - 7 * DAY_S) == 1
+    assert await phone.rig.store.forget(APP, phone.rig.clock.now() - 7 * DAY_S, 100) == 1
     phone.rig.written.clear()
     for task_id in task_ids:
         await phone.report(task_id)

@@ -1,39 +1,40 @@
-"""The books of tasks: outcome blocks, report blocks, and what is folded from them."""
+"""The books of tasks: outcome blocks and reports, read page by page."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.queue import begun_jobs, jobs_of
 from tocsin.adapters.sqlite.tables import ACKED_MAX, Tables, integers
-from tocsin.adapters.sqlite.tasks import read_audience, task_by_number
-from tocsin.domain.legs import LegLines
-from tocsin.domain.stats import TaskBooks
-from tocsin.domain.task import Block, Report, Stage
+from tocsin.adapters.sqlite.tasks import task_by_number
+from tocsin.domain.books import Lines
+from tocsin.domain.task import Block, Job, Report, Stage
+from tocsin.store import LINES_BYTES_MAX
 
 _BLOCKS = """
-SELECT job, at, kind, state, channel, code, info, members FROM block
-WHERE app = ? AND task = ? ORDER BY line
-"""
-_BLOCKS_SINCE = """
 SELECT line, job, at, kind, state, channel, code, info, members FROM block
-WHERE app = ? AND task = ? AND line > ? AND kind NOT IN ('account', 'planned') ORDER BY line
+WHERE app = ? AND task = ? AND line > ? ORDER BY line
 """
-_LEGS_SINCE = """
+_REPORTS = """
 SELECT line, stage, channel, at, code, members FROM report
-WHERE app = ? AND task = ? AND line > ? AND stage = 1 ORDER BY line
+WHERE app = ? AND task = ? AND line > ? ORDER BY line
 """
 _APPEND_BLOCK = """
 INSERT INTO block (app, line, task, job, at, kind, state, channel, code, info, members)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_DELETE_BLOCKS = "DELETE FROM block WHERE app = ? AND task = ?"
-_REPORTS = """
-SELECT stage, channel, at, code, members FROM report WHERE app = ? AND task = ? ORDER BY line
+_FIRST_BLOCKS = """
+SELECT line, job, at, kind, state, channel, code, info, members FROM block
+WHERE app = ? AND task = ? ORDER BY line LIMIT ?
 """
+_DELETE_BLOCKS = "DELETE FROM block WHERE app = ? AND task = ? AND line <= ?"
+_UNMERGED = "SELECT task FROM unmerged WHERE app = ? ORDER BY task LIMIT ?"
+_MERGED = "DELETE FROM unmerged WHERE app = ? AND task = ?"
 _APPEND_REPORT = """
 INSERT INTO report (app, line, task, stage, channel, at, code, members)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -47,35 +48,36 @@ SELECT number FROM task WHERE app = ?1 AND number IN (SELECT value FROM carray(?
 """
 
 
-def read_books(tables: Tables, app: int, number: int) -> TaskBooks | None:
-    """Everything about a task. The caller sees to it that it is one moment."""
+def read_lines(
+    tables: Tables, app: int, number: int, after: int, *, limit: int, only_begun: bool
+) -> Lines | None:
+    """A page of a task's lines. The caller sees to it that it is one moment."""
     task = task_by_number(tables, app, number)
     if task is None:
         return None
-    reports = [_report(number, *row) for row in tables.all(_REPORTS, app, number)]
-    return TaskBooks(
-        task=task,
-        audience=read_audience(tables, app, number),
-        blocks=read_blocks(tables, app, number),
-        reports=reports,
-        jobs=jobs_of(tables, app, number),
+    blocks: list[Block] = []
+    reports: list[Report] = []
+    position, size, is_last = after, 0, True
+    asked = (app, number, after)
+    # Both are in the order of their lines, and are read no further than the page goes.
+    of_blocks = ((*row, True) for row in tables.each(_BLOCKS, *asked))
+    of_reports = ((*row, False) for row in tables.each(_REPORTS, *asked))
+    for line, *row, is_block in heapq.merge(of_blocks, of_reports, key=itemgetter(0)):
+        if len(blocks) + len(reports) == limit or size > LINES_BYTES_MAX:
+            is_last = False
+            break
+        if is_block:
+            blocks.append(_block(number, *row))
+        else:
+            reports.append(_report(number, *row))
+        position = line
+        size += len(row[-1])
+    jobs: list[Job] = []
+    if is_last:
+        jobs = (begun_jobs if only_begun else jobs_of)(tables, app, number)
+    return Lines(
+        task=task, blocks=blocks, reports=reports, position=position, is_last=is_last, jobs=jobs
     )
-
-
-def read_leg_lines(tables: Tables, app: int, task: int, position: int) -> LegLines:
-    """What was written since a position. The caller sees to it that it is one moment."""
-    blocks = tables.all(_BLOCKS_SINCE, app, task, position)
-    legs = tables.all(_LEGS_SINCE, app, task, position)
-    return LegLines(
-        position=max([position, *(row[0] for row in (*blocks[-1:], *legs[-1:]))]),
-        blocks=[_block(task, *row[1:]) for row in blocks],
-        reports=[_report(task, *row[1:]) for row in legs],
-        jobs=begun_jobs(tables, app, task),
-    )
-
-
-def read_blocks(tables: Tables, app: int, task: int) -> list[Block]:
-    return [_block(task, *row) for row in tables.all(_BLOCKS, app, task)]
 
 
 def _report(task: int, stage: int, channel: str, at: int, *rest: Any) -> Report:
@@ -127,13 +129,10 @@ def append_reports(tables: Tables, app: int, reports: Sequence[Report]) -> None:
         tables.many(_APPEND_REPORT, rows)
 
 
-def read_acked(tables: Tables, app: int, task: int) -> BitMap:
-    """Devices that reached or clicked. The caller gets a bitmap of its own."""
-    return _acked_since(tables, app, task, 0, BitMap())[1]
-
-
 def find_acked(tables: Tables, app: int, task: int) -> BitMap:
-    """The same for the writer, which remembers how far it has read: each batch asks anew."""
+    """Devices that reached or clicked, for the writer: it remembers how far it has read, because
+    each batch asks anew. The caller gets a bitmap of its own.
+    """
     line, members = tables.acked.get((app, task), (0, BitMap()))
     known = _acked_since(tables, app, task, line, members)
     tables.remember(tables.acked, (app, task), known, ACKED_MAX)
@@ -150,11 +149,25 @@ def _acked_since(
     return rows[-1][0], BitMap.union(members, *fresh)
 
 
-def merge_books(
-    tables: Tables, app: int, number: int, merge: Callable[[Sequence[Block]], list[Block]]
-) -> None:
-    task = task_by_number(tables, app, number)
-    if task is not None and task.ended_at is not None:
-        merged = merge(read_blocks(tables, app, number))
-        tables.run(_DELETE_BLOCKS, app, number)
-        append_blocks(tables, app, number, merged)
+def merge_ended(
+    tables: Tables, app: int, merge: Callable[[Sequence[Block]], list[Block]], limit: int
+) -> bool:
+    """Merge up to `limit` blocks of ended tasks; answers whether anything is left to merge."""
+    left = limit
+    for (number,) in tables.all(_UNMERGED, app, limit):
+        rows = tables.all(_FIRST_BLOCKS, app, number, left)
+        blocks = [_block(number, *row) for _, *row in rows]
+        if len(blocks) == left < limit:
+            # It has more than the rest of this call; the next one begins with it.
+            break
+        merged = merge(blocks)
+        if len(merged) < len(blocks):
+            tables.run(_DELETE_BLOCKS, app, number, rows[-1][0])
+            append_blocks(tables, app, number, merged)
+        if len(blocks) < left or 2 * len(merged) > len(blocks):
+            # All have been merged together; or so many differ that another round gains nothing.
+            tables.run(_MERGED, app, number)
+        left -= len(blocks) + 1
+        if left <= 0:
+            break
+    return tables.one(_UNMERGED, app, 1) is not None

@@ -9,6 +9,7 @@ import msgspec
 from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.accounts import existing_accounts, view_accounts, write_accounts
+from tocsin.adapters.sqlite.audiences import write_audience
 from tocsin.adapters.sqlite.books import append_blocks, find_acked
 from tocsin.adapters.sqlite.devices import (
     devices_by_number,
@@ -23,7 +24,6 @@ from tocsin.adapters.sqlite.tasks import (
     read_overwritten,
     remembered_task,
     replace_task,
-    write_audience,
     write_handles,
 )
 from tocsin.domain.account import AccountsEdit, AccountsView

@@ -16,6 +16,7 @@ from pyroaring import BitMap
 
 from tocsin.adapters.sqlite import (
     accounts,
+    audiences,
     books,
     devices,
     queue,
@@ -32,10 +33,9 @@ from tocsin.adapters.sqlite.writer import Rank, Writer, explained
 from tocsin.clock import Clock
 from tocsin.domain.account import USER, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
+from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
-from tocsin.domain.legs import LegLines
-from tocsin.domain.stats import TaskBooks
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -53,7 +53,7 @@ from tocsin.domain.task import (
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
-from tocsin.store import PREFIXED_MAX, Head, RowsRemoved, Store
+from tocsin.store import LINES_MAX, PREFIXED_MAX, Head, RowsRemoved, Store
 
 NEAR_MAX = 200
 """Rows read in the event loop's own thread; more are read in another."""
@@ -100,7 +100,10 @@ class SqliteStore(restores.SqliteRestores):
         self._cache = AccountCache(self._options.accounts_cached_max)
         self._apps: dict[int, App] = {}
         self._app_version = 0
+        self._broad: dict[int, tuple[int, list[int]]] = {}
+        """App to the living tasks of many accounts, and the version of that list."""
         self._mark: CollapseMark
+        self._for_writer: Tables
         self._tried_at = -TRY_EVERY_S
         self._writer: Writer
         self._near: Tables
@@ -121,6 +124,10 @@ class SqliteStore(restores.SqliteRestores):
             self._mark = steps.read_mark(for_writer)
             self._restored = restores.read_restored(for_writer)
             self._apps.update(steps.read_apps(for_writer))
+            self._for_writer = for_writer
+            with connection:
+                for app in self._apps:
+                    tasks.fill_inboxes(for_writer, app)
             self._near = self._reader(path, stack)
             self._far = self._reader(path, stack)
         except apsw.Error as error:
@@ -391,7 +398,10 @@ class SqliteStore(restores.SqliteRestores):
             lambda tables: tasks.recall(tables, app, task_id, decide, self._clock.now())
         )
 
-    async def task(self, app: int, task_id: str) -> Task | None:
+    async def task(self, app: int, number: int) -> Task | None:
+        return self._read(lambda tables: tasks.task_by_number(tables, app, number))
+
+    async def task_by_id(self, app: int, task_id: str) -> Task | None:
         return self._read(lambda tables: tasks.find_task(tables, app, task_id))
 
     async def tasks(self, app: int, *, before: int = 0, limit: int = 100) -> list[Task]:
@@ -409,36 +419,49 @@ class SqliteStore(restores.SqliteRestores):
         return self._read(lambda tables: tasks.recalled_tasks(tables, app, since))
 
     async def audience(self, app: int, task: int) -> BitMap:
-        return await self._read_far(lambda tables: tasks.read_audience(tables, app, task))
+        return await self._read_far(lambda tables: audiences.read_audience(tables, app, task))
 
-    async def books(self, app: int, task: int) -> TaskBooks | None:
-        return await self._read_far(lambda tables: books.read_books(tables, app, task))
+    async def inbox(self, app: int, accounts: Sequence[int]) -> list[Task]:
+        return self._read(lambda tables: tasks.inbox_tasks(tables, app, accounts))
 
-    async def leg_lines(self, app: int, task: int, position: int) -> LegLines:
-        return await self._read_far(
-            lambda tables: books.read_leg_lines(tables, app, task, position)
-        )
+    async def broad(self, app: int) -> Sequence[int]:
+        version = self._for_writer.broad_version
+        known = self._broad.get(app)
+        if known is None or known[0] != version:
+            # The version first: what is committed while this reads makes the list old again.
+            numbers = self._read(lambda tables: audiences.read_broad(tables, app))
+            known = self._broad[app] = (version, numbers)
+        return known[1]
 
-    async def acked(self, app: int, task: int) -> BitMap:
-        return await self._read_far(lambda tables: books.read_acked(tables, app, task))
+    async def lines(
+        self, app: int, task: int, after: int, *, limit: int = LINES_MAX, only_begun: bool = False
+    ) -> Lines | None:
+        def read(tables: Tables) -> Lines | None:
+            return books.read_lines(tables, app, task, after, limit=limit, only_begun=only_begun)
+
+        return await self._read_far(read)
 
     async def append_reports(self, app: int, reports: Sequence[Report]) -> None:
         await self._write(
             lambda tables: books.append_reports(tables, app, reports), rows=len(reports)
         )
 
-    async def merge_books(
-        self, app: int, task: int, merge: Callable[[Sequence[Block]], list[Block]]
-    ) -> None:
-        await self._write(lambda tables: books.merge_books(tables, app, task, merge), Rank.BULK)
-
-    async def forget_handles(self, app: int, before: float) -> int:
+    async def merge_ended(
+        self, app: int, merge: Callable[[Sequence[Block]], list[Block]], limit: int
+    ) -> bool:
         return await self._write(
-            lambda tables: tasks.forget_handles(tables, app, before), Rank.BULK
+            lambda tables: books.merge_ended(tables, app, merge, limit), Rank.BULK
         )
 
-    async def forget(self, app: int, before: float) -> int:
-        return await self._write(lambda tables: tasks.forget_tasks(tables, app, before), Rank.BULK)
+    async def forget_handles(self, app: int, before: float, limit: int) -> int:
+        return await self._write(
+            lambda tables: tasks.forget_handles(tables, app, before, limit), Rank.BULK
+        )
+
+    async def forget(self, app: int, before: float, limit: int) -> int:
+        return await self._write(
+            lambda tables: tasks.forget_tasks(tables, app, before, limit), Rank.BULK
+        )
 
     # jobs
 

@@ -7,7 +7,7 @@ remembers is right as long as nothing is rolled back; then it forgets and reads 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import apsw
@@ -77,6 +77,8 @@ class Tables:
         self.holders_committing: dict[tuple[int, str, str], Term] = {}
         """The same, by earlier steps."""
         self.bytes_written = 0
+        self.broad_version = 0
+        """Grows with each commit that adds or ends a task of many accounts."""
         self._apps: dict[int, App] = {}
         self._tallies: dict[int, Tally] = {}
         self._changed: set[int] = set()
@@ -89,6 +91,10 @@ class Tables:
     def all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Every row of the answer."""
         return self.connection.execute(sql, values).fetchall()
+
+    def each(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of the answer, read as they are asked for."""
+        return iter(self.connection.execute(sql, values))
 
     def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
         """The first row of the answer."""
@@ -190,6 +196,10 @@ class Tables:
     def after_commit(self, then: Callable[[], None]) -> None:
         """Do this once the present step is durable."""
         self._after_step.append(then)
+
+    def change_broad(self) -> None:
+        """A task of many accounts was added or has ended: lists of them are old."""
+        self.broad_version += 1
 
     # the life of a step, told by the writer
 

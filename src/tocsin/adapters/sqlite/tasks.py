@@ -6,9 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.accounts import find_accounts
+from tocsin.adapters.sqlite.audiences import (
+    add_to_inboxes,
+    copy_audience,
+    is_in_inboxes,
+    read_audience,
+    read_broad,
+    read_inbox,
+    remove_from_inboxes,
+    write_audience,
+)
 from tocsin.adapters.sqlite.queue import add_jobs, wake_jobs
 from tocsin.adapters.sqlite.tables import TASKS_MAX, Tables, integers
 from tocsin.domain.quota import PushUse
@@ -36,18 +45,14 @@ _REPLACE = """
 UPDATE task SET ended_at = ?4, recalled_at = ?5, doc = ?6
 WHERE app = ?1 AND number = ?2 AND task_id = ?3
 """
-_AUDIENCE = "SELECT members FROM audience WHERE app = ? AND task = ?"
-_SET_AUDIENCE = "INSERT OR REPLACE INTO audience (app, task, members) VALUES (?, ?, ?)"
-_COPY_AUDIENCE = """
-INSERT INTO audience (app, task, members)
-SELECT app, ?3, members FROM audience WHERE app = ?1 AND task = ?2
-"""
 _USE = "SELECT doc FROM push_use WHERE app = ?"
 _SET_USE = "INSERT OR REPLACE INTO push_use (app, doc) VALUES (?, ?)"
 _EARLIER = "SELECT task FROM dedup WHERE app = ? AND key = ? AND at > ?"
 _SET_DEDUP = "INSERT OR REPLACE INTO dedup (app, key, at, task) VALUES (?, ?, ?, ?)"
 _CLEAN_DEDUPS = "DELETE FROM dedup WHERE app = ? AND at <= ?"
 _FORGET = (
+    "DELETE FROM broad WHERE app = ? AND task = ?",
+    "DELETE FROM unmerged WHERE app = ? AND task = ?",
     "DELETE FROM audience WHERE app = ? AND task = ?",
     "DELETE FROM block WHERE app = ? AND task = ?",
     "DELETE FROM report WHERE app = ? AND task = ?",
@@ -62,10 +67,15 @@ CROSS JOIN handle AS h ON h.app = ?1 AND h.task = ?2 AND h.device = asked.value
 _SET_HANDLE = """
 INSERT OR REPLACE INTO handle (app, task, device, until, name) VALUES (?, ?, ?, ?, ?)
 """
-_FORGET_HANDLES = "DELETE FROM handle WHERE app = ? AND until < ?"
+_FORGET_HANDLES = """
+DELETE FROM handle WHERE app = ?1 AND (task, device) IN (
+    SELECT task, device FROM handle INDEXED BY handle_until
+    WHERE app = ?1 AND until < ?2 ORDER BY until LIMIT ?3
+)
+"""
 _ENDED = """
 SELECT number FROM task INDEXED BY task_ended
-WHERE app = ? AND ended_at < ? AND ended_at IS NOT NULL
+WHERE app = ? AND ended_at < ? AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?
 """
 
 _decoder = msgspec.msgpack.Decoder(Task)
@@ -105,13 +115,19 @@ def recalled_tasks(tables: Tables, app: int, since: float) -> set[int]:
     return {number for (number,) in tables.all(_RECALLED, app, since)}
 
 
-def read_audience(tables: Tables, app: int, task: int) -> BitMap:
-    members = tables.value(_AUDIENCE, app, task)
-    return BitMap() if members is None else BitMap.deserialize(members)
+def inbox_tasks(tables: Tables, app: int, accounts: Sequence[int]) -> list[Task]:
+    return [_decoder.decode(doc) for doc in read_inbox(tables, app, accounts)]
 
 
-def write_audience(tables: Tables, app: int, task: int, members: bytes) -> None:
-    tables.run(_SET_AUDIENCE, app, task, members)
+def fill_inboxes(tables: Tables, app: int) -> None:
+    """Add the living tasks that an earlier release has frozen, which knew of no inboxes."""
+    broad = set(read_broad(tables, app))
+    for task in living_tasks(tables, app):
+        if task.overwrites is not None or task.number in broad:
+            continue
+        audience = read_audience(tables, app, task.number)
+        if audience and not is_in_inboxes(tables, app, task.number, audience):
+            add_to_inboxes(tables, app, task.number, audience)
 
 
 def create_task(tables: Tables, app: int, task: Task) -> None:
@@ -125,6 +141,8 @@ def replace_task(tables: Tables, app: int, number: int, task: Task) -> None:
     app_, number_, task_id, ended_at, recalled_at, doc = _row(task)
     changed = tables.run(_REPLACE, app_, number_, task_id, ended_at, recalled_at, doc)
     assert changed == 1, task_id
+    if task.ended_at is not None:
+        remove_from_inboxes(tables, app, number)
     tables.remember(tables.tasks, (app, number), task, TASKS_MAX)
 
 
@@ -181,7 +199,7 @@ def recall(
     if edit.overwrite is not None:
         assert task is not None
         create_task(tables, app, edit.overwrite)
-        tables.run(_COPY_AUDIENCE, app, task.number, edit.overwrite.number)
+        copy_audience(tables, app, task.number, edit.overwrite.number)
     if edit.wakes_jobs and task is not None:
         wake_jobs(tables, app, task.number, now)
     if edit.use is not None:
@@ -217,12 +235,12 @@ def write_handles(tables: Tables, app: int, task: Task, handles: Sequence[Handle
         tables.many(_SET_HANDLE, rows)
 
 
-def forget_handles(tables: Tables, app: int, before: float) -> int:
-    return tables.run(_FORGET_HANDLES, app, before)
+def forget_handles(tables: Tables, app: int, before: float, limit: int) -> int:
+    return tables.run(_FORGET_HANDLES, app, before, limit)
 
 
-def forget_tasks(tables: Tables, app: int, before: float) -> int:
-    gone = [number for (number,) in tables.all(_ENDED, app, before)]
+def forget_tasks(tables: Tables, app: int, before: float, limit: int) -> int:
+    gone = [number for (number,) in tables.all(_ENDED, app, before, limit)]
     for number in gone:
         for statement in _FORGET:
             tables.run(statement, app, number)

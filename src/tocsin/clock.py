@@ -80,9 +80,13 @@ class ManualClock:
 
 
 async def settle_loop(turns: int = 20) -> None:
-    """Give every ready coroutine `turns` turns of the event loop."""
+    """Give every ready coroutine up to `turns` turns of the event loop, until none is ready."""
+    # asyncio's own loop says what is ready; another loop is given all its turns.
+    ready = getattr(asyncio.get_running_loop(), "_ready", None)
     for _ in range(turns):
         await asyncio.sleep(0)
+        if ready is not None and not ready:
+            return
 
 
 class Chance:

@@ -165,7 +165,7 @@ def imports_stand_at_the_top(root: Path) -> list[Breach]:
         if source.module in (OPENING, ENTRY):
             continue
         top = {id(node) for node in source.tree.body}
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in top:
                 breaches.append(source.breach(node, "imports stand at the top of the file"))
             if isinstance(node, ast.Call) and _is_dynamic_import(node):

@@ -41,7 +41,7 @@ def every_row_is_counted(root: Path) -> list[Breach]:
 
 
 def _figures(source: Source) -> Iterator[tuple[ast.Call, str, str]]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         holder = dotted(node.func.value).rsplit(".", 1)[-1].lstrip("_")

@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.architecture.tree import Breach, Source, dotted, everything, imports, package, sources
@@ -194,7 +195,7 @@ def nothing_is_printed(root: Path) -> list[Breach]:
     return [
         source.breach(node, "print: use the log, or the console of the command line")
         for source in sources(root, "src/tocsin", "tests")
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call) and dotted(node.func) == "print"
     ]
 
@@ -224,7 +225,7 @@ def broad_excepts_have_a_place(root: Path) -> list[Breach]:
     """Whatever is not expected ends in an outermost loop and nowhere before."""
     breaches = []
     for source in package(root):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             kind = node.type if isinstance(node, ast.ExceptHandler) else None
             kinds = kind.elts if isinstance(kind, ast.Tuple) else [kind] if kind else []
             bare = isinstance(node, ast.ExceptHandler) and kind is None
@@ -247,7 +248,7 @@ def modules_hold_no_state(root: Path) -> list[Breach]:
                 breaches.append(source.breach(node, f"{called[id(value)]}() at module level"))
         breaches += [
             source.breach(node, "`global`: hand the value in")
-            for node in ast.walk(source.tree)
+            for node in source.nodes
             if isinstance(node, ast.Global)
         ]
     return breaches
@@ -258,6 +259,7 @@ def nothing_is_left_over(root: Path) -> list[Breach]:
     return [
         source.breach(token.start[0], f"left over: {token.string}")
         for source in everything(root)
+        if LEFTOVER.search(source.text)
         for token in tokenize.generate_tokens(io.StringIO(source.text).readline)
         if token.type == tokenize.COMMENT and LEFTOVER.search(token.string)
     ]
@@ -281,15 +283,20 @@ def no_dead_files(root: Path) -> list[Breach]:
 
 
 def _functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
-def _names(source: Source) -> Iterator[tuple[ast.AST, str]]:
+@cache
+def _names(source: Source) -> tuple[tuple[ast.AST, str], ...]:
     """Each name and attribute chain a file uses, with imported names spelled out in full."""
+    return tuple(_found_names(source))
+
+
+def _found_names(source: Source) -> Iterator[tuple[ast.AST, str]]:
     full = _imported_names(source)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -301,19 +308,26 @@ def _names(source: Source) -> Iterator[tuple[ast.AST, str]]:
                 yield node, f"{full.get(head, head)}.{rest}"
 
 
-def _calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
+@cache
+def _calls(source: Source) -> tuple[tuple[ast.Call, str], ...]:
+    """Each call of a file, with the full name of what is called."""
+    return tuple(_found_calls(source))
+
+
+def _found_calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
     full = _imported_names(source)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call):
             head, _, rest = dotted(node.func).partition(".")
             name = full.get(head, head)
             yield node, f"{name}.{rest}" if rest else name
 
 
+@cache
 def _imported_names(source: Source) -> dict[str, str]:
     """What a file calls something, and what that is: `{"dt": "datetime.datetime"}`."""
     full = {}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.name if alias.asname else alias.name.split(".")[0]

@@ -36,6 +36,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree: some twenty rules look through them, so they are listed once."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def lines(self) -> list[str]:
         return self.text.splitlines()
@@ -102,7 +107,7 @@ class Import:
 def imports(source: Source, known: frozenset[str] = frozenset()) -> list[Import]:
     """Every import of a file wherever it stands; `from x import y` is `x.y` if that is known."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             found += [Import(node, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.direct import DirectHttp, address, facts_of
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import batch, kit_of
 from tocsin.channels.registry import (
     VENDORS,
@@ -59,7 +60,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), self.clock)
         self.http = DirectHttp(self.sandbox, self.clock)
         self._settings: dict[str, Any] = {}
         self._authorities: dict[str, Authority] = {}

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.direct import DirectHttp, facts_of
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import Works
 from tests.unit.channels.kit import OpenGate, batch, driver, message
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
@@ -35,7 +36,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), self.clock)
 
     async def send(
         self,
@@ -166,7 +167,7 @@ async def test_nobody_is_ever_sent_more_than_its_pace(name: str) -> None:
     """A credential that knows the vendor's pace never hears that it was too fast."""
     paced = next(it.settings(targets_per_s=RATE_PER_S) for it in COUNTERS if it.name == name)
     clock = ManualClock()
-    sandbox = Sandbox(SandboxSettings(seed=1, vendors=(paced,)), clock)
+    sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder(), vendors=(paced,)), clock)
     works = Works(clock=clock, sandbox=sandbox)
     await works.open({name: 40 * RATE_PER_S}, rates={name: RATE_PER_S})
     await works.push()

@@ -7,6 +7,7 @@ import functools
 import pytest
 
 from tests.direct import address
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import kit_of
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.vault import AesVault
@@ -30,7 +31,7 @@ each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vend
 @functools.cache
 def standing_sandbox() -> Sandbox:
     """A sandbox whose servers have addresses; its keys take half a second to make."""
-    sandbox = Sandbox(SandboxSettings(seed=1), ManualClock())
+    sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
     sandbox.stand_at(address)
     return sandbox
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.direct import DirectHttp, facts_of
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import (
     OpenGate,
     addressed_by,
@@ -52,7 +53,7 @@ class Office:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.sandbox = Sandbox(SandboxSettings(seed=1), self.clock)
+        self.sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), self.clock)
         self.http = DirectHttp(self.sandbox, self.clock)
         self.metrics = Metrics()
         self.tools = Tools(self.http, self.clock, Chance(1), self.metrics)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.test_savers import SAVERS
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import Works
 from tocsin.channels.lists import PREPARED_LIFE_S
 from tocsin.channels.registry import VENDORS, ListVendor, takes_lists
@@ -34,7 +35,7 @@ each_saver = pytest.mark.parametrize("vendor", SAVERS, ids=lambda vendor: vendor
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    return Sandbox(SandboxSettings(seed=1), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 async def opened(sandbox: Sandbox, vendor: ListVendor) -> Works:

@@ -15,6 +15,7 @@ import pytest
 from pyroaring import BitMap
 
 from tests.contract.test_codes import rule_of
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import APP, Works
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
 from tocsin.clock import ManualClock
@@ -57,7 +58,7 @@ def each_outcome(is_meant: Callable[[int], bool]) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    return Sandbox(SandboxSettings(seed=1), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 class Push:

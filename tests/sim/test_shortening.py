@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import NAMES, Works
 from tocsin.clock import ManualClock
 from tocsin.domain.books import merge_blocks
@@ -20,7 +21,7 @@ DESC = "长" * 1400
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    return Sandbox(SandboxSettings(seed=1), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 async def opened(sandbox: Sandbox) -> Works:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from pyroaring import BitMap
 
+from tests.sandbox_keys import keys_folder
 from tests.sim.checkers import books_add_up, everything
 from tests.sim.vendor import OneChannel, Trouble
 from tests.sim.works import APP, NAMES, Works
@@ -40,7 +41,7 @@ MOMENTS = [round(0.1 * step, 2) for step in range(12)]
 async def test_stopped_at_any_moment_no_device_is_served_twice(vendor: str) -> None:
     """Law 2 for orderly stops: with answers quicker than the drain, no doubt and no repeat."""
     clock = ManualClock()
-    sandbox = Sandbox(SandboxSettings(seed=1), clock)
+    sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), clock)
     awaited = 0
     for moment in MOMENTS:
         sandbox.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import Works
 from tests.sim.world import APP, World
 from tocsin.channels import apns
@@ -27,7 +28,7 @@ each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vend
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    return Sandbox(SandboxSettings(seed=1), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 async def opened(sandbox: Sandbox, vendor: AnyVendor, count: int) -> Works:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import Works
 from tests.unit.channels.kit import kit_of
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
@@ -31,7 +32,7 @@ each_with_a_service = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def sandbox() -> Sandbox:
-    return Sandbox(SandboxSettings(seed=1), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 async def opened(sandbox: Sandbox, vendor: AnyVendor, rule: Rule | None) -> Works:

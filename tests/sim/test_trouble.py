@@ -20,6 +20,7 @@ import pytest
 from msgspec import Struct
 from pyroaring import BitMap
 
+from tests.sandbox_keys import keys_folder
 from tests.sim.works import APP, NAMES, Works
 from tests.unit.channels.kit import kit_of
 from tocsin.channels.registry import VENDORS
@@ -96,16 +97,10 @@ TROUBLES = (
 )
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where the sandboxes' keys are kept: to make them takes half a second."""
-    return str(tmp_path_factory.mktemp("sandbox"))
-
-
 @pytest.fixture
-def sandbox(keys: str) -> Sandbox:
+def sandbox() -> Sandbox:
     """One that has seen no message: a vendor shows none twice that has the same name."""
-    return Sandbox(SandboxSettings(seed=1, folder=keys), ManualClock())
+    return Sandbox(SandboxSettings(seed=1, folder=keys_folder()), ManualClock())
 
 
 @pytest.fixture(autouse=True)

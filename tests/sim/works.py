@@ -12,6 +12,7 @@ from typing import Any
 from starlette.routing import Router
 
 from tests.direct import DirectHttp, facts_of
+from tests.sandbox_keys import keys_folder
 from tests.sim.world import Sockets
 from tests.task_books import WholeBooks, read_books
 from tests.unit.api.world import ask
@@ -81,7 +82,7 @@ class Works:
         """`sandbox`, which works by `clock`, is shared: to make its keys takes half a second."""
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
-        self.sandbox = sandbox or Sandbox(SandboxSettings(seed=1), self.clock)
+        self.sandbox = sandbox or Sandbox(SandboxSettings(seed=1, folder=keys_folder()), self.clock)
         self.http = http(self.sandbox, self.clock, latency_s)
         self.metrics, chance, bus = Metrics(), Chance(1), LocalBus()
         self.vault = AesVault(KEY)

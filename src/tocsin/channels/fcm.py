@@ -443,7 +443,7 @@ def _assertion(settings: Settings, now: float) -> str:
         "exp": int(now) + ASSERTION_LIFE_S,
     }
     headers = {"kid": settings.private_key_id} if settings.private_key_id else None
-    key = rsa_key(settings.private_key, was_checked=True)
+    key = rsa_key(settings.private_key)
     return jwt.encode(claims, key, algorithm="RS256", headers=headers)
 
 

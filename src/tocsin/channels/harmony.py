@@ -235,7 +235,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "iat": int(now),
         "exp": int(now) + TOKEN_LIFE_S,
     }
-    key = rsa_key(settings.private_key, was_checked=True)
+    key = rsa_key(settings.private_key)
     token = jwt.encode(claims, key, algorithm="PS256", headers={"kid": settings.key_id})
     return Authority(f"Bearer {token}", now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
 

@@ -6,6 +6,7 @@ What is here means the same wherever it is used. What only looks alike stays wit
 from __future__ import annotations
 
 import base64
+import functools
 import hmac
 import itertools
 import re
@@ -46,6 +47,8 @@ BEARER_LIFE_S = 3600
 BEARER_LIFE_MIN_S = 60
 SIGNATURE_LIFE_S = 3600
 """Huawei says nothing of how old a signature may be; its retries come within the hour."""
+RSA_KEYS_MAX = 64
+"""RSA keys that are kept as checked: one app has at most one of FCM's and one of Harmony's."""
 INFO_MAX = 100
 """Characters of a vendor's own words that go into books and logs."""
 
@@ -464,12 +467,15 @@ def no_authority(found: Denied, response: Response) -> Denied:
     return msgspec.structs.replace(found, outcome=outcome)
 
 
-def rsa_key(pem: str, *, was_checked: bool = False) -> rsa.RSAPrivateKey:
-    """An RSA key; its numbers are checked once, with the settings: that takes a tenth second."""
+@functools.lru_cache(maxsize=RSA_KEYS_MAX)
+def rsa_key(pem: str) -> rsa.RSAPrivateKey:
+    """An RSA key whose numbers were checked.
+
+    To check them takes 27 ms of CPU, and the settings of a credential are opened again and again:
+    so each of the last `RSA_KEYS_MAX` texts is checked once.
+    """
     try:
-        key = load_pem_private_key(
-            pem.encode(), password=None, unsafe_skip_rsa_key_validation=was_checked
-        )
+        key = load_pem_private_key(pem.encode(), password=None)
     except (TypeError, ValueError):
         # The library's message quotes parts of the text, so it is not passed on.
         why = why_unreadable(pem)

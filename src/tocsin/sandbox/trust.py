@@ -7,6 +7,7 @@ folder given they are kept there, so that a restarted sandbox still knows its se
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import ipaddress
 import ssl
 import tempfile
@@ -24,6 +25,8 @@ VALID_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 VALID_UNTIL = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 """Wide, since a client judges by the machine's clock and the sandbox may run on a manual one."""
 RSA_BITS = 2048
+CONTEXTS_MAX = 16
+"""TLS contexts that are kept for the listeners that ask for the same one."""
 
 
 class Trust(Struct, frozen=True):
@@ -173,11 +176,14 @@ def issue_identity(trust: Trust, bundle_id: str) -> str:
     return _certificate_pem(certificate) + _pem(key)
 
 
-def server_context(trust: Trust, alpn: list[str]) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=CONTEXTS_MAX)
+def server_context(trust: Trust, alpn: tuple[str, ...]) -> ssl.SSLContext:
     """TLS 1.2 and later with the protocols of `alpn`; a client certificate is asked for.
 
     HTTP/1.1 is agreed on even where it is not served: a client that offers nothing else would
     look like one that offers nothing, who may speak HTTP/2 by prior knowledge.
+
+    Eleven listeners of a sandbox share three of these, which hold no state of a connection.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -12,10 +12,18 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, authorized, delivery, message, refusal
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer, ec_key, rsa_key
-from tocsin.channels import fcm
+from tocsin.channels import fcm, shared
 from tocsin.conversation import Authority, Delivery, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import AndroidPart, Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt
+
+
+def test_a_key_is_checked_once() -> None:
+    """Checking takes 27 ms of the event loop, and settings are opened again and again."""
+    shared.rsa_key.cache_clear()
+    for _ in range(3):
+        next(fcm.authorize(fcm.Settings(**msgspec.structs.asdict(fcm_settings())), NOW))
+    assert shared.rsa_key.cache_info().misses == 1
 
 
 def sent(given: Delivery, **settings: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from tocsin.clock import SystemClock
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, change_tags, import_accounts, with_tags_added
 from tocsin.domain.app import App, Credential
-from tocsin.domain.device import DeviceFacts, Registration, Route, register
+from tocsin.domain.device import Registration, Route, register
+from tocsin.domain.hello import DeviceFacts
 from tocsin.domain.task import Task
 from tocsin.metrics import Metrics
 

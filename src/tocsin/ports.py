@@ -15,7 +15,8 @@ from pyroaring import BitMap
 
 from tocsin.conversation import Authority, Batch, Fault, Posted, Request, Response, Stoppage
 from tocsin.domain.books import Begun, TaskBooks
-from tocsin.domain.device import Device, DeviceFacts, Registered, Route
+from tocsin.domain.device import Device, Registered, Route
+from tocsin.domain.hello import Hello
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.domain.plan import ChannelFacts
@@ -217,28 +218,6 @@ class Bus(Protocol):
 # --- devices at the door --------------------------------------------------------------------
 
 
-class Hello(Struct, frozen=True, kw_only=True):
-    """A device at the door, over a socket or plain HTTP: what it shows and what it tells."""
-
-    sdkappid: int
-    appkey: str = ""
-    """The app's client key: device level."""
-    user: str = ""
-    usersig: str = ""
-    """Proof of `user`; makes `appkey` unnecessary."""
-    registration_id: str = ""
-    """Empty: the service makes one. Else one that is registered, or an own one of the app."""
-    secret: str = ""
-    is_logout: bool = False
-    route: Route | None = None
-    voip_token: str | None = None
-    live_tokens: dict[str, str] = {}
-    live_start_tokens: dict[str, str] = {}
-    facts: DeviceFacts = DeviceFacts()
-    address: str = ""
-    """Where it calls from, for the limit on registrations."""
-
-
 NormalRoute = Callable[[Route], Route | None]
 """A route with its token in the one spelling of its vendor, and what tells the device from others;
 None where no device can have such a token. Pure, and changes nothing that it has answered."""
@@ -266,8 +245,10 @@ class TaskReader(Protocol):
 class Registrar(Protocol):
     """Registers devices and takes their reports, whichever door they come through."""
 
-    async def register(self, hello: Hello) -> Registered:
+    async def register(self, hello: Hello, address: str) -> Registered:
         """Check appKey or UserSig and the device secret, then register.
+
+        `address` is where the device calls from, for the limit on registrations.
 
         Raises `CallError` (800001, 70001 to 70052, 800101 to 800103, 70402) and changes nothing.
         """

@@ -20,13 +20,21 @@ from tocsin.channels.registry import VENDORS
 from tocsin.client import device as client
 from tocsin.conversation import Request
 from tocsin.domain.account import NAME_MAX_BYTES
-from tocsin.domain.device import LIVE_TOKENS_MAX, REGISTRATION_ID_MAX_BYTES, TOKEN_MAX_BYTES
+from tocsin.domain.device import LIVE_TOKENS_MAX
+from tocsin.domain.hello import (
+    KNOWN_MAX,
+    REGISTRATION_ID_MAX_BYTES,
+    TOKEN_MAX_BYTES,
+    DeviceFacts,
+    GivenRoute,
+    Hello,
+)
 from tocsin.domain.message import ApplePart, Message
 from tocsin.domain.task import OVERWRITE_SUFFIX
 from tocsin.domain.usersig import TOKEN_MAX_CHARS
 from tocsin.errors import CODES
 from tocsin.online import session
-from tocsin.online.frames import FRAME_MAX_BYTES, KNOWN_MAX, Facts, HelloFrame, RouteAsk
+from tocsin.online.frames import FRAME_MAX_BYTES
 from tocsin.online.hub import OnlineSettings
 from tocsin.pipeline.register import DoorSettings
 
@@ -162,7 +170,7 @@ LIMITS = {
 def test_limits_are_the_codes() -> None:
     assert {cells[0]: cells[1] for cells in rows("Limits and units")} == LIMITS
     schema = (REPO / "docs/frames.schema.json").read_text(encoding="utf-8")
-    hello = msgspec.json.decode(schema)["$defs"]["HelloFrame"]["properties"]
+    hello = msgspec.json.decode(schema)["$defs"]["Hello"]["properties"]
     assert (hello["live_tokens"]["maxProperties"], hello["live_start_tokens"]["maxProperties"]) == (
         8,
         8,
@@ -178,7 +186,7 @@ def test_the_tokens_are_those_of_channels_that_there_are() -> None:
     assert told == [each for each in channels if each in told]
 
 
-@pytest.mark.parametrize("form", [HelloFrame, Facts, RouteAsk, PollAsk, ReportAsk])
+@pytest.mark.parametrize("form", [Hello, DeviceFacts, GivenRoute, PollAsk, ReportAsk])
 def test_each_member_of_a_call_is_spoken_of(form: type[msgspec.Struct]) -> None:
     # What a device says beside: they stand in docs/frames.md with their sentences.
     beside = {"model", "system_version", "sdk_version", "push_version"}
@@ -248,7 +256,7 @@ def test_the_kotlin_example_reads_what_google_is_sent() -> None:
     ],
 )
 def test_what_the_examples_say_are_members_of_the_calls(file: str, form: str) -> None:
-    forms = (HelloFrame, Facts, RouteAsk, ReportAsk)
+    forms = (Hello, DeviceFacts, GivenRoute, ReportAsk)
     known = {name for each in forms for name in each.__struct_fields__}
     said = {"".join(found) for found in re.findall(form, text_of(file))}
     assert len(said) > 10

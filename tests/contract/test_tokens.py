@@ -15,11 +15,11 @@ from tocsin.channels.registry import VENDORS, Vendor, normal_route
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.app import App, Credential
 from tocsin.domain.device import Device, Registered, Route
+from tocsin.domain.hello import Hello
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.register import Registering
-from tocsin.ports import Hello
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.store import Store
 
@@ -76,7 +76,7 @@ class Phones:
             secret=proof.secret if proof else "",
             route=self.route(token),
         )
-        return await self._registrar.register(hello)
+        return await self._registrar.register(hello, "10.0.0.1")
 
     async def device(self, registered: Registered) -> Device:
         found = await self.store.device(APP, registered.device.registration_id)

@@ -16,8 +16,9 @@ from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY
 from tests.wire.test_socket import serving
+from tocsin.domain.hello import Hello
 from tocsin.domain.task import Stage
-from tocsin.online.frames import HelloFrame, decode
+from tocsin.online.frames import decode
 
 PAGE = (REPO / "docs/clients.md").read_text(encoding="utf-8")
 
@@ -74,4 +75,4 @@ def test_each_frame_that_the_page_shows_is_one() -> None:
     shown += re.findall(r"`(\{\"type\":[^`]+)`", PAGE)
     frames = [decode(text) for text in shown]
     assert len(frames) >= 3
-    assert any(isinstance(frame, HelloFrame) and frame.route is not None for frame in frames)
+    assert any(isinstance(frame, Hello) and frame.route is not None for frame in frames)

@@ -19,8 +19,8 @@ from tocsin.channels import webpush
 from tocsin.channels.registry import VENDORS
 from tocsin.conversation import Authority, Request
 from tocsin.domain.device import PUSH_PLATFORMS
+from tocsin.domain.hello import Hello
 from tocsin.domain.task import OVERWRITE_SUFFIX
-from tocsin.online.frames import HelloFrame
 
 pytestmark = pytest.mark.server("node")
 
@@ -154,7 +154,7 @@ async def test_a_subscription_that_changed_is_told_as_the_devices_token() -> Non
     (call,) = (await run(changed))["calls"]
     assert call["url"].endswith("/v1/devices/register")
     # What the service reads it as.
-    frame = msgspec.convert({**call["body"], "type": "hello"}, HelloFrame)
+    frame = msgspec.convert({**call["body"], "type": "hello"}, Hello)
     assert frame.route is not None
     assert (frame.registration_id, frame.appkey) == ("R", "k")
     assert (frame.route.channel, frame.route.credential) == ("webpush", 12)

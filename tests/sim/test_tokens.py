@@ -12,8 +12,8 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
 from tocsin.domain.device import Route
+from tocsin.domain.hello import Hello
 from tocsin.pipeline.register import Registering
-from tocsin.ports import Hello
 
 
 def turned(subscription: str) -> str:
@@ -45,7 +45,7 @@ async def login(works: Works, user: str, vendor: str, token: str) -> None:
         usersig=signed,
         route=Route(vendor, works.numbers[vendor], token),
     )
-    await registrar.register(hello)
+    await registrar.register(hello, "10.0.0.1")
 
 
 @pytest.mark.evidence(

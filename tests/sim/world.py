@@ -17,7 +17,8 @@ from tocsin.domain.account import Profile, change_tags, import_accounts, with_ta
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
 from tocsin.domain.books import Ledger, TaskSets
-from tocsin.domain.device import DeviceFacts, Registered, Registration, Route, register
+from tocsin.domain.device import Registered, Registration, Route, register
+from tocsin.domain.hello import DeviceFacts
 from tocsin.domain.message import Message
 from tocsin.domain.task import Report, Stage, Task
 from tocsin.errors import StoreError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.client.device import Address, Identity
+from tocsin.client.device import Identity
 from tocsin.client.rest import AccountFault, Client, condition, failures_of, notice
 from tocsin.clock import ManualClock
+from tocsin.domain.hello import GivenRoute
 from tocsin.domain.usersig import verify
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
@@ -64,7 +65,7 @@ async def test_a_usersig_is_renewed_before_it_runs_out() -> None:
 def test_a_hello_says_only_what_there_is_to_say() -> None:
     identity = Identity(sdkappid=1, appkey="k")
     assert identity.hello() == {"sdkappid": 1, "appkey": "k"}
-    identity.route = Address(channel="fcm", credential=2, token="t" * 40)
+    identity.route = GivenRoute(channel="fcm", credential=2, token="t" * 40)
     assert identity.hello()["route"] == {
         "channel": "fcm",
         "credential": 2,

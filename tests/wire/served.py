@@ -19,7 +19,8 @@ from tocsin.client.rest import Client
 from tocsin.client.sandbox import credential_facts
 from tocsin.config import Config
 from tocsin.domain.account import Profile, import_accounts
-from tocsin.domain.device import DeviceFacts, Registration, Route, register
+from tocsin.domain.device import Registration, Route, register
+from tocsin.domain.hello import DeviceFacts
 from tocsin.sandbox.server import Sandbox
 from tocsin.service.opening import Service, open_service
 

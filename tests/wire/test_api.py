@@ -14,9 +14,10 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.unit.api.test_operator import apns_settings
 from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, serving
-from tocsin.client.device import Address, DeviceDoor, Identity
+from tocsin.client.device import DeviceDoor, Identity
 from tocsin.client.wire import Wire
 from tocsin.config import Config, Server
+from tocsin.domain.hello import GivenRoute
 from tocsin.service.listening import listen
 
 SEED_REQUEST = b"""{
@@ -168,7 +169,7 @@ async def test_no_secret_token_or_text_is_in_any_output(
         canaries["signing key"] = settings["private_key"].splitlines()[1]
         number = (await served.admin.credential_add(APP, facts))["number"]
         async with Wire(served.url) as wire:
-            route = Address(channel="apns", credential=number, token=canaries["token"])
+            route = GivenRoute(channel="apns", credential=number, token=canaries["token"])
             identity = Identity(sdkappid=APP, appkey=canaries["appkey"], route=route)
             registered = await DeviceDoor(wire).register(identity)
         canaries["secret"] = registered.secret

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.wire.served import APP, KEY, client_of, make_app, opened, process_of
-from tocsin.client.device import Address, DeviceDoor, Identity
+from tocsin.client.device import DeviceDoor, Identity
 from tocsin.client.rest import Client, notice
 from tocsin.client.wire import Wire
 from tocsin.clock import SystemClock
+from tocsin.domain.hello import GivenRoute
 from tocsin.domain.usersig import sign
 from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.server import Sandbox, SandboxSettings
@@ -58,7 +59,7 @@ async def test_a_live_activity_is_started_updated_and_its_dead_tokens_go_alone(
             door = DeviceDoor(wire)
             usersig = sign(APP, KEY, "ann", 3600, SystemClock().now())
             phone = Identity(sdkappid=APP, user="ann", usersig=usersig)
-            phone.route = Address(channel="apns", credential=1, token=ROUTE)
+            phone.route = GivenRoute(channel="apns", credential=1, token=ROUTE)
             phone.live_start_tokens = {"OrderAttributes": START}
             await door.register(phone)
             assert await told(client, STARTED) == {"sent": 1}

@@ -19,18 +19,10 @@ from tocsin.api.cors import Cors, origin_of
 from tocsin.api.http import Endpoint, client_address, json_response, receive_body, route
 from tocsin.api.wire import OK, Answer, refusal
 from tocsin.domain.device import PUSH_PLATFORMS, Device
+from tocsin.domain.hello import KNOWN_MAX, Hello, PushId, RegistrationId, SdkAppId, Secret
 from tocsin.domain.task import Stage
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
-from tocsin.online.frames import (
-    KNOWN_MAX,
-    HelloFrame,
-    PushId,
-    RegistrationId,
-    SdkAppId,
-    Secret,
-    hello_of,
-)
 from tocsin.online.hub import Hub
 from tocsin.ports import Registrar
 
@@ -86,7 +78,7 @@ class PollAnswer(DeviceAnswer, kw_only=True):
     """`push`, `revoke` and `acked` frames, as a socket would get them."""
 
 
-Body = TypeVar("Body", bound="HelloFrame | Proof")
+Body = TypeVar("Body", bound="Hello | Proof")
 
 
 class DeviceDoors:
@@ -138,9 +130,8 @@ class DeviceDoors:
         return respond
 
     async def _register(self, request: Request) -> RegisterAnswer:
-        frame = await _read(request, HelloFrame)
-        address = client_address(request.scope)
-        registered = await self._registrar.register(hello_of(frame, address))
+        hello = await _read(request, Hello)
+        registered = await self._registrar.register(hello, client_address(request.scope))
         return RegisterAnswer(
             registration_id=registered.device.registration_id,
             secret=registered.secret,

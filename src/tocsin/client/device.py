@@ -23,14 +23,13 @@ from msgspec import Struct
 
 from tocsin.client.wire import Refused, Unreachable, Wire
 from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.domain.hello import KNOWN_MAX, GivenRoute
 
 PATH = "/v4/online"
 REMEMBERED_MAX = 1000
 """Pushes that a client remembers having shown."""
 WAIT_BASE_S = 0.5
 WAIT_MAX_S = 30.0
-KNOWN_MAX = 100
-"""The newest of them, told to the service when a connection is made again."""
 FRAME_MAX_BYTES = 1 << 20
 RETRIED = frozenset({60007, 91000, 800102})
 """Codes that pass by themselves; any other refusal of a hello is final."""
@@ -58,15 +57,6 @@ def longest_wait_s(tries: int) -> float:
     return min(WAIT_MAX_S, WAIT_BASE_S * 2.0 ** min(tries, 30))
 
 
-class Address(Struct, frozen=True, kw_only=True):
-    """A vendor's token of this device, and the certificate ID it belongs to."""
-
-    channel: str
-    credential: int
-    token: str
-    environment: str = "production"
-
-
 class Identity(Struct, kw_only=True):
     """Who a device is. RegistrationID and secret are filled in by the first registration."""
 
@@ -77,7 +67,7 @@ class Identity(Struct, kw_only=True):
     usersig: str = ""
     registration_id: str = ""
     secret: str = ""
-    route: Address | None = None
+    route: GivenRoute | None = None
     voip_token: str = ""
     live_tokens: dict[str, str] = {}
     """Live Activity id to the token by which it is updated; an empty one takes it away."""

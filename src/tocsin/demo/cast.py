@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from tocsin.client.device import Address, DeviceClient, DeviceDoor, Identity, Push
+from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.rest import Client
 from tocsin.client.sandbox import SandboxDoor
 from tocsin.client.wire import Refused, Wire
 from tocsin.clock import SystemClock
 from tocsin.demo.stage import StageFault
 from tocsin.demo.world import SLOTS, Gadget, World
+from tocsin.domain.hello import GivenRoute
 from tocsin.domain.usersig import sign
 
 ACCOUNTS_PER_CALL = 100
@@ -166,7 +167,7 @@ def _identity(app: App, gadget: Gadget, now: float) -> Identity:
     route = None
     if gadget.channel:
         credential = app.credentials[gadget.channel]
-        route = Address(channel=gadget.channel, credential=credential, token=gadget.token)
+        route = GivenRoute(channel=gadget.channel, credential=credential, token=gadget.token)
     return Identity(
         sdkappid=app.sdkappid,
         user=gadget.user,

@@ -19,11 +19,10 @@ from tocsin.domain.account import (
     AccountsView,
     Draft,
 )
+from tocsin.domain.hello import DeviceFacts, GivenRoute, RegistrationRequest
 from tocsin.domain.names import may_be_own, refuse_reserved
 from tocsin.errors import CallError
 
-TOKEN_MAX_BYTES = 1024
-REGISTRATION_ID_MAX_BYTES = 64
 LIVE_TOKENS_MAX = 32
 """Live Activities whose tokens are kept of one device, and types of them; the oldest go."""
 
@@ -50,15 +49,12 @@ SIDE_TOKENS_CHANNEL = "apns"
 """Whose tokens VoIP and Live Activity tokens are."""
 
 
-class Route(Struct, frozen=True, array_like=True):
-    """A vendor's address of a device."""
+class Route(GivenRoute, frozen=True, array_like=True):
+    """A vendor's address of a device, its token in the one spelling that the vendor's file writes.
 
-    channel: str
-    credential: int
-    """Certificate ID."""
-    token: str
-    """In its one spelling, as the vendor's file writes it."""
-    environment: str = "production"
+    Stored as an array, so that members may only be added at its end.
+    """
+
     identity: str = ""
     """What tells this device from others, where that is not the token as a whole: of a Web Push
     subscription the endpoint. Empty: the token."""
@@ -116,19 +112,6 @@ class Device(Struct, frozen=True, kw_only=True):
     seen_at: float = 0.0
 
 
-class DeviceFacts(Struct, frozen=True, kw_only=True):
-    """What a device tells about itself. None leaves what is stored."""
-
-    language: str | None = None
-    platform: str | None = None
-    model: str | None = None
-    system_version: str | None = None
-    sdk_version: str | None = None
-    push_version: str | None = None
-    is_notify_on: bool | None = None
-    badge: int | None = None
-
-
 class DeviceView(Struct, frozen=True):
     """What the store read for one device's call."""
 
@@ -148,25 +131,15 @@ class DeviceEdit(Struct):
     result: Any = None
 
 
-class Registration(Struct, frozen=True, kw_only=True):
+class Registration(RegistrationRequest, frozen=True, kw_only=True):
     """One registration: device level, or with a UserID whose UserSig was already checked."""
 
-    registration_id: str
+    route: Route | None = None
     is_made: bool = True
     """Whether the service made the RegistrationID just now. Else the device brought it, and it is
     registered already or an own one of the app."""
-    secret: str = ""
-    """What an earlier registration answered; empty the first time."""
     fresh_secret: str
     """The secret to hand out if this is the first time."""
-    user: str = ""
-    is_logout: bool = False
-    """True: no UserID is logged in any more. False and no `user`: the binding stays."""
-    route: Route | None = None
-    voip_token: str | None = None
-    live_tokens: Mapping[str, str] = {}
-    live_start_tokens: Mapping[str, str] = {}
-    facts: DeviceFacts = DeviceFacts()
 
 
 class Registered(Struct, frozen=True):

@@ -18,12 +18,13 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.device import Device, is_addressed
+from tocsin.domain.hello import Hello
 from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Report, Stage, Task, closes
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
-from tocsin.online.frames import HelloFrame, encode, hello_of, push_of
+from tocsin.online.frames import encode, push_of
 from tocsin.online.offers import Offer, Offers
 from tocsin.online.outbox import Link, PollBox
 from tocsin.online.session import (
@@ -231,27 +232,27 @@ class Hub:
         if line.offering is not None:
             line.offering.cancel()
 
-    async def _join(self, line: Line, frame: HelloFrame) -> None:
+    async def _join(self, line: Line, hello: Hello) -> None:
         try:
-            registered = await self._registrar.register(hello_of(frame, line.address))
+            registered = await self._registrar.register(hello, line.address)
         except CallError as fault:
             self._do(line, line.session.end(REFUSED, fault.code, fault.info))
             return
         except StoreError as fault:
-            self._log.warning("hello refused", app=frame.sdkappid, fault=str(fault))
+            self._log.warning("hello refused", app=hello.sdkappid, fault=str(fault))
             self._do(line, line.session.end(REFUSED, 91000))
             return
         device = registered.device
-        line.secret = frame.secret or registered.secret
+        line.secret = hello.secret or registered.secret
         steps = line.session.joined(
-            device.registration_id, registered.secret, device.user_name, frame.known
+            device.registration_id, registered.secret, device.user_name, hello.known
         )
         if steps:
-            self._attach(line, frame.sdkappid, device)
+            self._attach(line, hello.sdkappid, device)
             self._do(line, steps)
             if self._is_draining:
                 self._send_away(line)
-            self._start_offering(line, frame.known)
+            self._start_offering(line, hello.known)
 
     async def _book(self, line: Line, name: str, stage: Stage) -> None:
         device = line.device
@@ -277,10 +278,10 @@ class Hub:
             if is_unregistering:
                 await self._registrar.unregister(line.app, name, line.secret)
             else:
-                hello = HelloFrame(
+                hello = Hello(
                     sdkappid=line.app, registration_id=name, secret=line.secret, is_logout=True
                 )
-                await self._registrar.register(hello_of(hello, line.address))
+                await self._registrar.register(hello, line.address)
         except (CallError, StoreError) as fault:
             self._log.warning("leave refused", app=line.app, fault=str(fault))
 

@@ -5,11 +5,12 @@ Both are made from the types in `frames.py`; `scripts/docs.py` writes them down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
+from tocsin.domain.hello import DeviceFacts, GivenRoute
 from tocsin.online.frames import FRAME_MAX_BYTES, ClientFrame, ServerFrame
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -30,6 +31,8 @@ ABOUT_SCHEMA = (
     "Frames of Tocsin's online channel: what a client sends is a ClientFrame, what it is sent a "
     "ServerFrame. Unknown members are to be ignored."
 )
+
+PARTS_OF_HELLO = (GivenRoute.__name__, DeviceFacts.__name__)
 
 
 def schema() -> dict[str, Any]:
@@ -58,7 +61,7 @@ def page() -> str:
         "## What a client sends",
         *_tables(parts, _kinds(parts["ClientFrame"])),
         "## Parts of `hello`",
-        *_tables(parts, ["RouteAsk", "Facts"]),
+        *_tables(parts, PARTS_OF_HELLO),
         "## What the service sends",
         *_tables(parts, _kinds(parts["ServerFrame"])),
     ]
@@ -73,7 +76,7 @@ def _name(reference: dict[str, Any]) -> str:
     return str(reference["$ref"]).rpartition("/")[2]
 
 
-def _tables(parts: dict[str, Any], names: list[str]) -> Iterator[str]:
+def _tables(parts: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
     for name in names:
         part = parts[name]
         tag = part["properties"].get("type")
@@ -87,12 +90,13 @@ def _tables(parts: dict[str, Any], names: list[str]) -> Iterator[str]:
 
 def _places(parts: dict[str, Any], name: str) -> str:
     """The member of a hello that has this form."""
-    hello: dict[str, Any] = parts["HelloFrame"]["properties"]
+    hello: dict[str, Any] = parts["Hello"]["properties"]
     return next(member for member, shape in hello.items() if name in str(shape))
 
 
 def _rows(parts: dict[str, Any], part: dict[str, Any]) -> Iterator[str]:
-    for member, shape in part["properties"].items():
+    members = part["properties"].items()
+    for member, shape in sorted(members, key=lambda named: named[0] not in part["required"]):
         if member == "type":
             continue
         needed = ", *needed*" if member in part["required"] else ""
@@ -106,7 +110,9 @@ def _value(parts: dict[str, Any], shape: dict[str, Any]) -> str:
         found = [each for each in shape["anyOf"] if each.get("type") != "null"]
         return _value(parts, found[0])
     if "$ref" in shape:
-        return "object, see above" if _name(shape) not in ("RouteAsk", "Facts") else "object"
+        return (
+            "object, see above" if _name(shape) not in ("GivenRoute", "DeviceFacts") else "object"
+        )
     match shape.get("type"):
         case "string":
             return "text" + _up_to(shape.get("maxLength"))

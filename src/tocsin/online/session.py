@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from tocsin.domain.hello import Hello
 from tocsin.domain.quota import Bucket
 from tocsin.domain.task import Stage
 from tocsin.errors import CallError
@@ -24,7 +25,6 @@ from tocsin.online.frames import (
     ClientFrame,
     DrainFrame,
     ErrorFrame,
-    HelloFrame,
     PingFrame,
     PongFrame,
     RegisteredFrame,
@@ -47,7 +47,7 @@ class State(StrEnum):
 
 
 TAKES: dict[State, tuple[type[ClientFrame], ...]] = {
-    State.GREETING: (HelloFrame, PingFrame, PongFrame),
+    State.GREETING: (Hello, PingFrame, PongFrame),
     State.JOINING: (PingFrame, PongFrame),
     State.OPEN: (AckFrame, ClickFrame, PingFrame, PongFrame, ByeFrame),
     State.CLOSED: (),
@@ -85,7 +85,7 @@ class Send(Struct, frozen=True):
 class Join(Struct, frozen=True):
     """Ask the registrar; then `joined` or `refused`."""
 
-    hello: HelloFrame
+    hello: Hello
 
 
 class Book(Struct, frozen=True):
@@ -158,7 +158,7 @@ class Session:
 
     def _answer(self, frame: ClientFrame) -> list[Step]:
         match frame:
-            case HelloFrame():
+            case Hello():
                 self.state = State.JOINING
                 return [Join(frame)]
             case AckFrame(id=name):

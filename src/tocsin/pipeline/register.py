@@ -15,15 +15,20 @@ from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
 from tocsin.domain.bounded import Bounded
 from tocsin.domain.device import (
-    REGISTRATION_ID_MAX_BYTES,
     SIDE_TOKENS_CHANNEL,
-    TOKEN_MAX_BYTES,
     Device,
-    DeviceFacts,
     Registered,
     Registration,
     Route,
     has_secret,
+)
+from tocsin.domain.hello import (
+    REGISTRATION_ID_MAX_BYTES,
+    TOKEN_MAX_BYTES,
+    DeviceFacts,
+    GivenRoute,
+    Hello,
+    RegistrationRequest,
 )
 from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Stage, Task, TaskName, read_task_id
@@ -32,7 +37,7 @@ from tocsin.metrics import Metrics
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.registration_limit import RegistrationLimit
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Bus, Hello, NormalRoute, Registrar, Vault
+from tocsin.ports import Bus, NormalRoute, Registrar, Vault
 from tocsin.store import Store
 
 DEVICE = "device"
@@ -97,19 +102,19 @@ class Registering:
         self._settings = settings
         self._limit.change(settings.new_per_minute)
 
-    async def register(self, hello: Hello) -> Registered:
+    async def register(self, hello: Hello, address: str) -> Registered:
         """Check the proof, then write the device; a device that only came back is not written."""
         app = await self._app(hello.sdkappid)
         known = await self._known(app, hello)
         if known is None:
             # Who shows no device secret, or a wrong one, is new here or guessing.
-            self._limit.take(app.sdkappid, hello.address)
+            self._limit.take(app.sdkappid, address)
         await self._check_proof(app, hello, known)
         await self._check_words(app, hello)
-        hello = self._with_normal_tokens(hello)
-        if known is not None and _changes_nothing(known, hello):
+        registration = self._registration(hello)
+        if known is not None and _changes_nothing(known, registration):
             return Registered(await self._seen(app, known), "")
-        registered = await self._write(app, hello)
+        registered = await self._write(app, registration)
         self._tell(app, registered.device)
         return registered
 
@@ -261,20 +266,27 @@ class Registering:
         if any(len(token.encode()) > TOKEN_MAX_BYTES for token in tokens):
             raise CallError(70402, "a token is over 1024 bytes")
 
-    def _with_normal_tokens(self, hello: Hello) -> Hello:
-        """The hello with its tokens in their one spelling; a device is one however it spells."""
-        route, voip = hello.route, hello.voip_token
-        return msgspec.structs.replace(
-            hello,
-            route=route and self._normal(route),
+    def _registration(self, hello: Hello) -> Registration:
+        """The checked hello, its tokens in their one spelling: a device is one however it spells.
+
+        A device that has no RegistrationID gets one.
+        """
+        members = {name: getattr(hello, name) for name in RegistrationRequest.__struct_fields__}
+        given, voip = hello.route, hello.voip_token
+        members.update(
+            registration_id=hello.registration_id or self._new_id(),
+            route=given and self._normal(Route(*msgspec.structs.astuple(given))),
             voip_token=voip and self._normal_side_token(voip),
             live_tokens=self._normal_side_tokens(hello.live_tokens),
             live_start_tokens=self._normal_side_tokens(hello.live_start_tokens),
+            is_made=not hello.registration_id,
+            fresh_secret=secret_bytes(SECRET_BYTES).hex(),
         )
+        return Registration(**members)
 
-    def _normal_side_tokens(self, told: dict[str, str]) -> dict[str, str]:
+    def _normal_side_tokens(self, tokens: dict[str, str]) -> dict[str, str]:
         """An empty one takes a token away."""
-        return {name: token and self._normal_side_token(token) for name, token in told.items()}
+        return {name: token and self._normal_side_token(token) for name, token in tokens.items()}
 
     def _normal_side_token(self, token: str) -> str:
         return self._normal(Route(SIDE_TOKENS_CHANNEL, 0, token)).token
@@ -286,7 +298,7 @@ class Registering:
             raise CallError(70402, f"token is none of the channel {route.channel}")
         return normal
 
-    async def _check_route(self, app: App, route: Route) -> None:
+    async def _check_route(self, app: App, route: GivenRoute) -> None:
         found = await self._store.credentials(app.sdkappid)
         channels = {credential.number: credential.channel for credential in found}
         if channels.get(route.credential) != route.channel:
@@ -296,26 +308,13 @@ class Registering:
 
     # writing
 
-    async def _write(self, app: App, hello: Hello) -> Registered:
-        ask = Registration(
-            registration_id=hello.registration_id or self._new_id(),
-            is_made=not hello.registration_id,
-            secret=hello.secret,
-            fresh_secret=secret_bytes(SECRET_BYTES).hex(),
-            user=hello.user,
-            is_logout=hello.is_logout,
-            route=hello.route,
-            voip_token=hello.voip_token,
-            live_tokens=hello.live_tokens,
-            live_start_tokens=hello.live_start_tokens,
-            facts=hello.facts,
-        )
+    async def _write(self, app: App, registration: Registration) -> Registered:
         registered = await self._store.update_device(
             app.sdkappid,
-            ask.registration_id,
-            ask.user,
-            ask.route,
-            rules.register(ask, self._clock.now()),
+            registration.registration_id,
+            registration.user,
+            registration.route,
+            rules.register(registration, self._clock.now()),
         )
         assert isinstance(registered, Registered)
         return registered
@@ -339,26 +338,26 @@ class Registering:
         self._bus.publish(DEVICE, msgspec.json.encode(hint))
 
 
-def _changes_nothing(device: Device, hello: Hello) -> bool:
+def _changes_nothing(device: Device, registration: Registration) -> bool:
     """Whether a device has only come back: the same user, tokens and facts as stored."""
-    if not device.is_registered or (hello.is_logout and device.user):
+    if not device.is_registered or (registration.is_logout and device.user):
         return False
-    if hello.user and hello.user != device.user_name:
+    if registration.user and registration.user != device.user_name:
         return False
-    if hello.route is not None and hello.route != device.route:
+    if registration.route is not None and registration.route != device.route:
         return False
-    if hello.voip_token is not None and hello.voip_token != device.voip_token:
+    if registration.voip_token is not None and registration.voip_token != device.voip_token:
         return False
     for told, known in (
-        (hello.live_tokens, device.live_tokens),
-        (hello.live_start_tokens, device.live_start_tokens),
+        (registration.live_tokens, device.live_tokens),
+        (registration.live_start_tokens, device.live_start_tokens),
     ):
         if any(known.get(name, "") != token for name, token in told.items()):
             return False
     return all(
         value is None or value == getattr(device, name)
         for name, value in zip(
-            DeviceFacts.__struct_fields__, msgspec.structs.astuple(hello.facts), strict=True
+            DeviceFacts.__struct_fields__, msgspec.structs.astuple(registration.facts), strict=True
         )
     )
 

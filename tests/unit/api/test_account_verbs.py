@@ -19,8 +19,9 @@ from tocsin.api.admin import create
 from tocsin.api.operator import Operator
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.account import AccountsEdit, AccountsView, Profile, import_accounts
-from tocsin.domain.device import DeviceFacts, Registration, Route, register
+from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.erasure import keyed_name
+from tocsin.domain.hello import DeviceFacts
 from tocsin.domain.task import Block, Report, Stage, StepEdit, StepWant
 from tocsin.errors import CallError
 from tocsin.pipeline.erase import KICKED

@@ -91,6 +91,11 @@ def status_and_code(answer: Sequence[Message]) -> tuple[int, int]:
     return answer[0]["status"], msgspec.json.decode(body)["ErrorCode"] if body else 0
 
 
+@pytest.mark.evidence(
+    "each reader of a body refuses one that says, or shows, that it is too long",
+    topic="Strangers and browsers",
+    planted="the check of Content-Length left out; one part more read",
+)
 async def test_a_body_that_says_that_it_is_too_long_is_not_read(world: World) -> None:
     for reader in await readers(world):
         for length in (b"%d" % (reader.bytes_max + 1), b" 9" + b"9" * 5000, b"-1", b"x"):
@@ -98,6 +103,9 @@ async def test_a_body_that_says_that_it_is_too_long_is_not_read(world: World) ->
             assert (status_and_code(answer), read) == (reader.refusal, 0), (reader.path, length[:9])
 
 
+@pytest.mark.evidence(
+    "each reader of a body refuses one that says, or shows, that it is too long",
+)
 async def test_a_body_that_grows_too_long_is_read_up_to_its_bound(world: World) -> None:
     for reader in await readers(world):
         half = b" " * (reader.bytes_max // 2)

@@ -21,7 +21,8 @@ from tocsin.api.commands.call import Desk
 from tocsin.api.operator import Operator
 from tocsin.api.rest import RestApi
 from tocsin.clock import Chance, ManualClock
-from tocsin.domain.device import DeviceFacts, Registered, Registration, register
+from tocsin.domain.device import Registered, Registration, register
+from tocsin.domain.hello import DeviceFacts
 from tocsin.domain.task import Task
 from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError

@@ -9,18 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tocsin.domain.hello import GivenRoute, Hello
 from tocsin.domain.message import Message, Translation
 from tocsin.domain.task import Task
 from tocsin.errors import CallError
-from tocsin.online.frames import (
-    FRAME_MAX_BYTES,
-    HelloFrame,
-    PushFrame,
-    decode,
-    encode,
-    hello_of,
-    push_of,
-)
+from tocsin.online.frames import FRAME_MAX_BYTES, PushFrame, decode, encode, push_of
 
 
 @pytest.mark.parametrize(
@@ -72,15 +65,13 @@ def test_no_bytes_do_worse_than_be_refused(data: bytes | str) -> None:
 
 
 def test_a_hello_says_to_the_registrar_what_it_said() -> None:
-    frame = decode(
+    hello = decode(
         b'{"type":"hello","sdkappid":7,"appkey":"k","registration_id":"R","secret":"s",'
         b'"route":{"channel":"fcm","credential":3,"token":"t"},"facts":{"language":"de"}}'
     )
-    assert isinstance(frame, HelloFrame)
-    hello = hello_of(frame, "10.0.0.1")
-    assert hello.route is not None
-    assert (hello.route.key(), hello.route.credential) == (("fcm", "production", "t"), 3)
-    assert (hello.facts.language, hello.facts.model, hello.address) == ("de", None, "10.0.0.1")
+    assert isinstance(hello, Hello)
+    assert hello.route == GivenRoute("fcm", 3, "t", "production")
+    assert (hello.facts.language, hello.facts.model) == ("de", None)
 
 
 def test_a_push_carries_the_chosen_language_and_the_task_id() -> None:

@@ -79,7 +79,7 @@ def test_a_second_hello_ends_the_session() -> None:
 @pytest.mark.parametrize("state", list(State))
 def test_each_state_takes_only_what_its_row_says(state: State) -> None:
     frames = {
-        "HelloFrame": HELLO,
+        "Hello": HELLO,
         "AckFrame": b'{"type":"ack","id":"p"}',
         "ClickFrame": b'{"type":"click","id":"p"}',
         "PingFrame": b'{"type":"ping"}',

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
+
 import pytest
 
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.domain.account import NAME_MAX_BYTES, Profile, delete_accounts, import_accounts
 from tocsin.domain.app import App
 from tocsin.domain.device import Registration, register
+from tocsin.domain.hello import Hello
 from tocsin.domain.names import check_prefix, is_made, is_reserved, may_be_own
 from tocsin.errors import CallError
-from tocsin.ports import Hello
 
 MADE = "6F9619FF-8B86-4011-B42D-00CF4FC964FF"
 
 
-def hello(**more: object) -> Hello:
-    return msgspec.convert({"sdkappid": APP, "appkey": APPKEY, **more}, Hello)
+def hello(**more: Any) -> Hello:
+    return Hello(sdkappid=APP, appkey=APPKEY, **more)
 
 
 async def refused(rig: Rig, ask: Hello) -> int:
     """The code of a hello that has to be refused and to change nothing."""
     before = await everything(rig)
     with pytest.raises(CallError) as caught:
-        await rig.registrar.register(ask)
+        await rig.registrar.register(ask, "10.0.0.1")
     assert await everything(rig) == before
     return caught.value.code
 
@@ -67,7 +68,7 @@ async def test_without_the_switch_no_device_chooses_its_name(name: str) -> None:
 async def test_with_the_switch_only_names_with_the_prefix_may_be_chosen(name: str) -> None:
     rig = await Rig(own="own-").open()
     assert await refused(rig, hello(registration_id=name)) == 800103
-    device = (await rig.registrar.register(hello(registration_id="own-1"))).device
+    device = (await rig.registrar.register(hello(registration_id="own-1"), "10.0.0.1")).device
     assert device.registration_id == "own-1"
 
 
@@ -81,7 +82,7 @@ async def test_names_registered_before_stay_and_stay_reserved() -> None:
     ask = Registration(registration_id="boss", fresh_secret="s")
     await rig.store.update_device(APP, "boss", "", None, register(ask, 0))
     assert await failed_import(rig, "boss", "bob") == ["boss"]
-    again = await rig.registrar.register(hello(registration_id="boss", secret="s"))
+    again = await rig.registrar.register(hello(registration_id="boss", secret="s"), "10.0.0.1")
     assert (again.device.registration_id, again.secret) == ("boss", "")
     assert await refused(rig, hello(registration_id="boss", secret="x")) == 800101
 
@@ -122,7 +123,7 @@ async def test_no_import_takes_a_reserved_name() -> None:
 async def test_what_the_service_makes_can_be_no_user_id() -> None:
     rig = await Rig(own="").open()
     for _ in range(20):
-        name = (await rig.registrar.register(hello())).device.registration_id
+        name = (await rig.registrar.register(hello(), "10.0.0.1")).device.registration_id
         assert is_made(name)
         assert len(name) > NAME_MAX_BYTES
     app = App(sdkappid=APP, key=b"", appkey=b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,41 +19,39 @@ from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, settle_loop
 from tocsin.domain.account import kick_account
 from tocsin.domain.app import Credential
-from tocsin.domain.device import LIVE_TOKENS_MAX, DeviceFacts, Route
+from tocsin.domain.device import LIVE_TOKENS_MAX, Route
+from tocsin.domain.hello import DeviceFacts, Hello
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
 from tocsin.pipeline.register import Registering
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Hello
 
 
-def by_appkey(**more: object) -> Hello:
-    said = {"sdkappid": APP, "appkey": APPKEY, "address": "10.0.0.1", **more}
-    return msgspec.convert(said, Hello)
+def by_appkey(**more: Any) -> Hello:
+    return Hello(**{"sdkappid": APP, "appkey": APPKEY, **more})
 
 
-def by_usersig(rig: Rig, user: str, **more: object) -> Hello:
-    said = {"sdkappid": APP, "user": user, "usersig": rig.usersig(user), **more}
-    return msgspec.convert(said, Hello)
+def by_usersig(rig: Rig, user: str, **more: Any) -> Hello:
+    return Hello(sdkappid=APP, user=user, usersig=rig.usersig(user), **more)
 
 
 async def code_of(rig: Rig, hello: Hello) -> int:
     before = len(rig.written)
     with pytest.raises(CallError) as refused:
-        await rig.registrar.register(hello)
+        await rig.registrar.register(hello, "10.0.0.1")
     assert set(rig.written[before:]) <= {"update_device"}
     return refused.value.code
 
 
 async def test_a_new_device_gets_an_id_and_a_secret() -> None:
     rig = await Rig().open()
-    registered = await rig.registrar.register(by_appkey())
+    registered = await rig.registrar.register(by_appkey(), "10.0.0.1")
     name = registered.device.registration_id
     assert re.fullmatch(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", name)
     assert len(registered.secret) == 64
     assert (await rig.store.device(APP, name)) == registered.device
-    again = await rig.registrar.register(by_appkey())
+    again = await rig.registrar.register(by_appkey(), "10.0.0.1")
     assert again.device.registration_id != name
 
 
@@ -65,16 +64,16 @@ async def test_a_device_logs_in_by_either_key_while_an_app_key_is_changed() -> N
     operator = Operator(rig.store, rig.vault, rig.clock, bus=LocalBus())
     before = by_usersig(rig, "ann")
     made = await operator.app_key_rotate(APP)
-    await rig.registrar.register(before)
+    await rig.registrar.register(before, "10.0.0.1")
     after = sign(APP, made["key"], "ann", 60, rig.clock.now())
-    await rig.registrar.register(by_appkey(user="ann", usersig=after))
+    await rig.registrar.register(by_appkey(user="ann", usersig=after), "10.0.0.1")
     await operator.app_key_drop_former(APP)
     assert await code_of(rig, before) == 70009
 
 
 async def test_a_usersig_binds_its_user_and_makes_the_account() -> None:
     rig = await Rig().open()
-    registered = await rig.registrar.register(by_usersig(rig, "ann"))
+    registered = await rig.registrar.register(by_usersig(rig, "ann"), "10.0.0.1")
     (account,) = await rig.store.accounts(APP, ["ann"])
     assert account is not None
     assert registered.device.user == account.number
@@ -106,7 +105,7 @@ async def test_a_kicked_users_old_usersig_is_void() -> None:
     await rig.clock.advance(5)
     await rig.store.update_accounts(APP, ["ann"], [], kick_account("ann", rig.clock.now()))
     assert await code_of(rig, by_appkey(user="ann", usersig=old)) == 70052
-    await rig.registrar.register(by_usersig(rig, "ann"))
+    await rig.registrar.register(by_usersig(rig, "ann"), "10.0.0.1")
 
 
 @pytest.mark.evidence("no account shows by timing before the UserSig is proven")
@@ -126,9 +125,9 @@ async def test_no_account_is_looked_up_before_the_usersig_is_proven() -> None:
     for user in ("ann", "nobody"):
         foreign = sign(APP, "0" * 64, user, 3600, rig.clock.now())
         with pytest.raises(CallError):
-            await registrar.register(by_appkey(user=user, usersig=foreign))
+            await registrar.register(by_appkey(user=user, usersig=foreign), "10.0.0.1")
     assert set(watched.asked) <= {"app", "append_reports"}
-    await registrar.register(by_usersig(rig, "ann"))
+    await registrar.register(by_usersig(rig, "ann"), "10.0.0.1")
     assert "accounts" in watched.asked
 
 
@@ -141,27 +140,29 @@ async def test_a_disabled_app_takes_no_devices() -> None:
 @pytest.mark.evidence("a token belongs to one device, and a device to who has its secret")
 async def test_registering_again_needs_the_secret() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="own-1"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-1"), "10.0.0.1")
     facts = DeviceFacts(model="M")
     assert await code_of(rig, by_appkey(registration_id="own-1", facts=facts)) == 800101
     wrong = by_appkey(registration_id="own-1", secret="0" * 64, facts=facts)
     assert await code_of(rig, wrong) == 800101
     right = by_appkey(registration_id="own-1", secret=first.secret, facts=facts)
-    again = await rig.registrar.register(right)
+    again = await rig.registrar.register(right, "10.0.0.1")
     assert (again.device.number, again.device.model, again.secret) == (1, "M", "")
 
 
 async def test_a_device_that_only_comes_back_is_not_written_and_keeps_its_login_time() -> None:
     rig = await Rig().open("ann")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
+    first = await rig.registrar.register(
+        by_usersig(rig, "ann", registration_id="own-R"), "10.0.0.1"
+    )
     rig.written.clear()
     await rig.clock.advance(60)
     back = by_usersig(rig, "ann", registration_id="own-R", secret=first.secret)
-    assert (await rig.registrar.register(back)).device == first.device
+    assert (await rig.registrar.register(back, "10.0.0.1")).device == first.device
     assert rig.written == []
     await rig.clock.advance(3600)
     back = by_usersig(rig, "ann", registration_id="own-R", secret=first.secret)
-    seen = (await rig.registrar.register(back)).device
+    seen = (await rig.registrar.register(back, "10.0.0.1")).device
     assert seen.seen_at == rig.clock.now()
     assert seen.login_at == first.device.login_at
     assert rig.written == ["update_device"]
@@ -169,23 +170,27 @@ async def test_a_device_that_only_comes_back_is_not_written_and_keeps_its_login_
 
 async def test_a_change_of_user_token_or_facts_is_written() -> None:
     rig = await Rig().open("ann", "bob")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
+    first = await rig.registrar.register(
+        by_usersig(rig, "ann", registration_id="own-R"), "10.0.0.1"
+    )
     proof = {"registration_id": "own-R", "secret": first.secret}
-    second = await rig.registrar.register(by_usersig(rig, "bob", **proof))
+    second = await rig.registrar.register(by_usersig(rig, "bob", **proof), "10.0.0.1")
     assert second.device.user_name == "bob"
     route = Route("fcm", 1, "token")
-    third = await rig.registrar.register(by_usersig(rig, "bob", route=route, **proof))
+    third = await rig.registrar.register(by_usersig(rig, "bob", route=route, **proof), "10.0.0.1")
     assert third.device.route == route
     facts = DeviceFacts(is_notify_on=False)
-    fourth = await rig.registrar.register(by_usersig(rig, "bob", facts=facts, **proof))
+    fourth = await rig.registrar.register(by_usersig(rig, "bob", facts=facts, **proof), "10.0.0.1")
     assert not fourth.device.is_notify_on
 
 
 async def test_the_device_secret_is_enough_to_log_out() -> None:
     rig = await Rig().open("ann")
-    first = await rig.registrar.register(by_usersig(rig, "ann", registration_id="own-R"))
+    first = await rig.registrar.register(
+        by_usersig(rig, "ann", registration_id="own-R"), "10.0.0.1"
+    )
     ask = Hello(sdkappid=APP, registration_id="own-R", is_logout=True, secret=first.secret)
-    assert (await rig.registrar.register(ask)).device.user == 0
+    assert (await rig.registrar.register(ask, "10.0.0.1")).device.user == 0
     guess = Hello(sdkappid=APP, registration_id="own-R", is_logout=True, secret="wrong")
     assert await code_of(rig, guess) == 800001
 
@@ -197,7 +202,7 @@ async def test_a_route_must_name_a_certificate_of_its_channel() -> None:
     assert await code_of(rig, by_appkey(route=Route("fcm", 1, "x" * 1025))) == 70402
     assert await code_of(rig, by_appkey(voip_token="x" * 1025)) == 70402
     assert await code_of(rig, by_appkey(live_start_tokens={"Order": "x" * 1025})) == 70402
-    await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")))
+    await rig.registrar.register(by_appkey(route=Route("fcm", 1, "t")), "10.0.0.1")
 
 
 @pytest.mark.evidence(
@@ -209,14 +214,14 @@ async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> N
     rig = await Rig().open()
     one, two, three = "11" * 32, "22" * 32, "33" * 80
     told = {"live_tokens": {"a": one}, "live_start_tokens": {"Order": two, "Game": three}}
-    first = await rig.registrar.register(by_appkey(registration_id="own-R", **told))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R", **told), "10.0.0.1")
     proof = {"registration_id": "own-R", "secret": first.secret}
     rig.written.clear()
     again = {"live_start_tokens": {"Order": two}, "live_tokens": {"b": ""}}
-    back = await rig.registrar.register(by_appkey(**proof, **again))
+    back = await rig.registrar.register(by_appkey(**proof, **again), "10.0.0.1")
     assert (rig.written, back.device) == ([], first.device)
     more = {"live_start_tokens": {"Order": three, "Game": ""}, "live_tokens": {"a": "", "b": two}}
-    changed = await rig.registrar.register(by_appkey(**proof, **more))
+    changed = await rig.registrar.register(by_appkey(**proof, **more), "10.0.0.1")
     assert changed.device.live_start_tokens == {"Order": three}
     assert changed.device.live_tokens == {"b": two}
     assert await rig.store.device(APP, "own-R") == changed.device
@@ -228,11 +233,11 @@ async def test_tokens_of_live_activities_are_added_changed_and_taken_away() -> N
 @pytest.mark.evidence("tokens beside the route's are added, changed, taken away and bounded")
 async def test_of_live_activities_the_newest_are_kept() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"), "10.0.0.1")
     for number in range(0, LIVE_TOKENS_MAX + 8, 8):
         names = {f"a{it}": f"{it:064x}" for it in range(number, number + 8)}
         hello = by_appkey(registration_id="own-R", secret=first.secret, live_tokens=names)
-        device = (await rig.registrar.register(hello)).device
+        device = (await rig.registrar.register(hello, "10.0.0.1")).device
     assert len(device.live_tokens) == LIVE_TOKENS_MAX
     assert ("a7" in device.live_tokens, "a8" in device.live_tokens) == (False, True)
 
@@ -244,7 +249,7 @@ async def test_a_web_push_route_must_be_a_subscription() -> None:
     inside = token("a", "http://push.example.com/")
     for text in ("ab" * 32, "{}", inside):
         assert await code_of(rig, by_appkey(route=Route("webpush", 2, text))) == 70402
-    await rig.registrar.register(by_appkey(route=Route("webpush", 2, token("a"))))
+    await rig.registrar.register(by_appkey(route=Route("webpush", 2, token("a"))), "10.0.0.1")
 
 
 async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -> None:
@@ -252,18 +257,18 @@ async def test_voip_and_live_activity_tokens_are_normalised_like_apns_tokens() -
     told = "<971D256D " + "3f" * 28 + ">"
     normal = "971d256d" + "3f" * 28
     side = {"live_tokens": {"ride": told}, "live_start_tokens": {"Ride": told}}
-    first = await rig.registrar.register(by_appkey(voip_token=told, **side))
+    first = await rig.registrar.register(by_appkey(voip_token=told, **side), "10.0.0.1")
     assert (first.device.voip_token, first.device.live_tokens) == (normal, {"ride": normal})
     assert first.device.live_start_tokens == {"Ride": normal}
     proof = {"registration_id": first.device.registration_id, "secret": first.secret}
     rig.written.clear()
-    await rig.registrar.register(by_appkey(voip_token=told.lower(), **proof))
+    await rig.registrar.register(by_appkey(voip_token=told.lower(), **proof), "10.0.0.1")
     assert rig.written == []
     for text in ("abc", "z" * 64):
         assert await code_of(rig, by_appkey(voip_token=text, **proof)) == 70402
         assert await code_of(rig, by_appkey(live_tokens={"ride": text}, **proof)) == 70402
         assert await code_of(rig, by_appkey(live_start_tokens={"Ride": text}, **proof)) == 70402
-    gone = await rig.registrar.register(by_appkey(voip_token="", **proof))
+    gone = await rig.registrar.register(by_appkey(voip_token="", **proof), "10.0.0.1")
     assert gone.device.voip_token == ""
 
 
@@ -277,8 +282,8 @@ async def test_a_phone_that_changes_hands_takes_its_voip_token_along() -> None:
     side = {"live_tokens": {"ride": "cd" * 32}, "live_start_tokens": {"Ride": "ef" * 32}}
     route = Route("fcm", 1, "t")
     ask = by_usersig(rig, "ann", route=route, voip_token=voip, **side)
-    ann = await rig.registrar.register(ask)
-    await rig.registrar.register(by_usersig(rig, "bob", route=route, voip_token=voip))
+    ann = await rig.registrar.register(ask, "10.0.0.1")
+    await rig.registrar.register(by_usersig(rig, "bob", route=route, voip_token=voip), "10.0.0.1")
     left = await rig.store.device(APP, ann.device.registration_id)
     assert left is not None
     assert (left.route, left.voip_token, left.live_tokens) == (None, "", {})
@@ -299,28 +304,32 @@ async def test_a_user_id_is_no_registration_id() -> None:
 
 async def test_new_devices_of_one_address_are_limited_but_those_that_return_are_not() -> None:
     rig = await Rig(per_minute=3).open()
-    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"), "10.0.0.1")
     for _ in range(2):
-        await rig.registrar.register(by_appkey())
+        await rig.registrar.register(by_appkey(), "10.0.0.1")
     assert await code_of(rig, by_appkey()) == 800102
-    await rig.registrar.register(by_appkey(address="10.0.0.2"))
+    await rig.registrar.register(by_appkey(), "10.0.0.2")
     for _ in range(10):
-        await rig.registrar.register(by_appkey(registration_id="own-R", secret=first.secret))
+        await rig.registrar.register(
+            by_appkey(registration_id="own-R", secret=first.secret), "10.0.0.1"
+        )
     await rig.clock.advance(20)
-    await rig.registrar.register(by_appkey())
+    await rig.registrar.register(by_appkey(), "10.0.0.1")
     assert await code_of(rig, by_appkey(appkey="wrong")) == 800102
 
 
 async def test_an_unregistered_device_is_told_apart_and_may_return() -> None:
     rig = await Rig().open()
-    first = await rig.registrar.register(by_appkey(registration_id="own-R"))
+    first = await rig.registrar.register(by_appkey(registration_id="own-R"), "10.0.0.1")
     with pytest.raises(CallError) as refused:
         await rig.registrar.unregister(APP, "own-R", "wrong")
     assert refused.value.code == 800101
     await rig.registrar.unregister(APP, "own-R", first.secret)
     device = await rig.registrar.authenticate(APP, "own-R", first.secret)
     assert not device.is_registered
-    back = await rig.registrar.register(by_appkey(registration_id="own-R", secret=first.secret))
+    back = await rig.registrar.register(
+        by_appkey(registration_id="own-R", secret=first.secret), "10.0.0.1"
+    )
     assert back.device.is_registered
     for name, secret, code in (("S", "s", 70107), ("own-R", "wrong", 800101)):
         with pytest.raises(CallError) as refused:
@@ -330,7 +339,7 @@ async def test_an_unregistered_device_is_told_apart_and_may_return() -> None:
 
 async def test_reports_that_come_together_share_a_commit() -> None:
     rig = await Rig().open()
-    devices = [(await rig.registrar.register(by_appkey())).device for _ in range(50)]
+    devices = [(await rig.registrar.register(by_appkey(), "10.0.0.1")).device for _ in range(50)]
     task = await rig.task([device.account for device in devices])
     await asyncio.gather(*(rig.registrar.book_leg(device, task) for device in devices))
     rig.written.clear()
@@ -349,7 +358,7 @@ async def test_reports_that_come_together_share_a_commit() -> None:
 
 async def test_a_report_returns_only_when_it_is_durable() -> None:
     rig = await Rig().open()
-    device = (await rig.registrar.register(by_appkey())).device
+    device = (await rig.registrar.register(by_appkey(), "10.0.0.1")).device
     task = await rig.task([device.account])
     await rig.registrar.book_leg(device, task)
     rig.faults.add("append_reports")

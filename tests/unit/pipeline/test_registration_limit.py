@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.unit.online.rig import APP, APPKEY, Client, Rig
+from tocsin.domain.hello import Hello
 from tocsin.errors import CallError
-from tocsin.ports import Hello
 
 TOLD = "registrations refused: too many from one address"
 
@@ -23,9 +22,8 @@ async def refused(rig: Rig, count: int, address: str = "192.0.2.7") -> int:
     """So many first registrations; answers how many were refused."""
     codes = []
     for _ in range(count):
-        hello = {"sdkappid": APP, "appkey": APPKEY, "address": address}
         try:
-            await rig.registrar.register(msgspec.convert(hello, Hello))
+            await rig.registrar.register(Hello(sdkappid=APP, appkey=APPKEY), address)
         except CallError as fault:
             codes.append(fault.code)
     assert set(codes) <= {800102}

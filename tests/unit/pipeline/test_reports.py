@@ -8,6 +8,7 @@ import pytest
 from tests.task_books import read_books
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.domain.device import Device, Route
+from tocsin.domain.hello import Hello
 from tocsin.domain.task import (
     Lane,
     SendBody,
@@ -21,7 +22,6 @@ from tocsin.domain.task import (
     read_task_id,
 )
 from tocsin.errors import CallError
-from tocsin.ports import Hello
 
 DAY_S = 86_400
 
@@ -80,7 +80,7 @@ class Phone:
 async def phone() -> Phone:
     rig = await Rig().open("ann", "bob")
     hello = Hello(sdkappid=APP, appkey=APPKEY, route=Route("fcm", 1, "t1"))
-    return Phone(rig, (await rig.registrar.register(hello)).device)
+    return Phone(rig, (await rig.registrar.register(hello, "10.0.0.1")).device)
 
 
 @pytest.mark.evidence(
@@ -146,7 +146,7 @@ async def test_a_leg_in_doubt_counts_while_its_repeat_waits(phone: Phone) -> Non
 
 async def test_another_devices_leg_does_not(phone: Phone) -> None:
     hello = Hello(sdkappid=APP, appkey=APPKEY, route=Route("fcm", 1, "t2"))
-    other = Phone(phone.rig, (await phone.rig.registrar.register(hello)).device)
+    other = Phone(phone.rig, (await phone.rig.registrar.register(hello, "10.0.0.1")).device)
     task = await phone.task(begun=True)
     assert await other.code(task.task_id) == 70402
 

@@ -75,7 +75,7 @@ def made_there(made: Callable[[], str]) -> str:
 
 PAGES = (
     Page("docs/evidence.md", "scripts.evidence", "page", made_there),
-    Page("docs/commands.md", "tocsin.api.commands.table", "page", made_there),
+    Page("docs/commands.md", "scripts.commands_page", "page", made_there),
     Page("docs/errors.md", "tocsin.errors", "CODES", errors_page),
     Page("docs/frames.md", "tocsin.online.published", "page", made_there),
     Page("docs/frames.schema.json", "tocsin.online.published", "schema_file", made_there),

@@ -83,6 +83,7 @@ PRAGMA = re.compile(r"\s*# (noqa|type: ignore|pragma)\b.*")
 LEFTOVER = re.compile(r"\b(FIXME|TODO|XXX|HACK)\b")
 
 ENTRANCES = (
+    "tocsin.api.commands.page",
     "tocsin.cli.entry",
     "tocsin.cli.faulty_service",
     "tocsin.cli.main",

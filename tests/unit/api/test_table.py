@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.api.commands.table import BY_PATH, COMMANDS, page
+from tocsin.api.commands.table import BY_PATH, COMMANDS
 from tocsin.domain.quota import PROFILES
 
 TIMPUSH = {
@@ -45,8 +45,3 @@ def test_the_profile_unlimited_has_no_rates() -> None:
     words = {each.name: each.rate for each in COMMANDS if each.rate_of(compatible)}
     rates = {each.name: each.rate_of(compatible) for each in COMMANDS}
     assert all(words[name] == f"{rates[name]:g}/s" for name in words)
-
-
-def test_the_page_has_a_row_per_command() -> None:
-    text = page()
-    assert all(f"| `{each.path}` | {each.summary} |" in text for each in COMMANDS)

@@ -18,6 +18,8 @@ from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.commands.call import Desk
+from tocsin.api.commands.fields import FIELDS, codes_of
+from tocsin.api.commands.table import BY_PATH
 from tocsin.api.operator import Operator
 from tocsin.api.rest import RestApi
 from tocsin.clock import Chance, ManualClock
@@ -160,7 +162,9 @@ class World:
             "client": (address, 50_000),
         }
         await self.api(scope, receive, send)
-        return envelope(self.sent)
+        answer = envelope(self.sent)
+        check_codes(f"/v4/{command}", answer)
+        return answer
 
     async def device(
         self, registration_id: str, user: str = "", *, platform: str = "iPhone"
@@ -203,6 +207,18 @@ def envelope(sent: Sequence[Mapping[str, Any]]) -> Answer:
     assert answer["ActionStatus"] == ("FAIL" if answer["ErrorCode"] else "OK"), answer
     assert bool(answer["ErrorInfo"]) == bool(answer["ErrorCode"]), answer
     return answer
+
+
+def check_codes(path: str, answer: Answer) -> None:
+    """Every code of an answer is one that docs/commands.md has for the command."""
+    command = BY_PATH.get(path)
+    if command is None:
+        return
+    code = answer["ErrorCode"]
+    assert code == 0 or code in codes_of(command), (path, answer)
+    items = [*answer.get("ErrorList", []), *answer.get("ResultItem", [])]
+    listed = {item.get("ErrorCode", item.get("ResultCode", 0)) for item in items}
+    assert listed <= {0, *FIELDS[command.name].listed}, (path, answer)
 
 
 def ok(**members: Any) -> Answer:

@@ -221,24 +221,3 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 BY_PATH: dict[str, Command] = {command.path: command for command in COMMANDS}
-
-
-def page() -> str:
-    """The commands as a page of the documentation."""
-    lines = [
-        "# Commands",
-        "",
-        "Generated from the command table; `make docs` writes it anew. Every command is",
-        "`POST <path>?sdkappid=…&identifier=…&usersig=…&random=…&contenttype=json` with a JSON",
-        "object as body, and is answered with HTTP 200 and the envelope. Numbers of pages are",
-        "those of the vendor's documentation. A rate is per app and process; the profile",
-        "`unlimited` lifts it.",
-        "",
-        "| Command | What it does | Rate | Body | Not administrator | Pages |",
-        "|---|---|---|---|---|---|",
-    ]
-    for each in COMMANDS:
-        size = f"{each.body_max_bytes:,} bytes ({each.too_long})"
-        row = (f"`{each.path}`", each.summary, each.rate, size, str(each.not_admin), each.pages)
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"

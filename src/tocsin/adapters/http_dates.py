@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from tocsin.clock import Clock
+from tocsin.domain.bounded import BoundedCache
 
 ORIGINS_MAX = 64
 """Servers whose newest answer is remembered."""
@@ -18,15 +18,13 @@ class SeenDates:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._seen: BoundedCache[str, tuple[str, float]] = BoundedCache(ORIGINS_MAX)
 
     def note(self, origin: str, headers: Mapping[str, str]) -> None:
         """An answer has come. Costs next to nothing: it is read only when somebody asks."""
         date = headers.get("date")
         if date:
-            self._seen[origin] = (date, self._clock.now())
-            if len(self._seen) > ORIGINS_MAX:
-                self._seen.popitem(last=False)
+            self._seen.put(origin, (date, self._clock.now()))
 
     def skews(self) -> dict[str, float]:
         """Seconds that our clock is ahead of each server's, to about a second, by host."""

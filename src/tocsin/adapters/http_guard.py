@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
+
+from tocsin.domain.bounded import BoundedCache
 
 LookUp: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 """All addresses of a host, in the order in which they should be tried; raises `OSError`."""
@@ -46,7 +47,7 @@ class Guard:
     def __init__(self, look_up: LookUp, is_allowed: Callable[[str], bool]) -> None:
         self._look_up = look_up
         self._is_allowed = is_allowed
-        self._kept: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._kept: BoundedCache[str, tuple[float, str]] = BoundedCache(KEPT_MAX)
         self._slots = asyncio.Semaphore(LOOKING_UP_MAX)
 
     async def address_of(self, origin: str, deadline_s: float, now: float) -> str:
@@ -54,7 +55,7 @@ class Guard:
 
         Raises `NotAllowed`, or `NotFound` where asking again may help.
         """
-        until, former = self._kept.get(origin, (0.0, ""))
+        until, former = self._kept.get(origin) or (0.0, "")
         if now < until:
             return former
         found = await self._ask(origin, deadline_s)
@@ -64,10 +65,7 @@ class Guard:
         if not all(self._is_allowed(address) for address in found):
             raise NotAllowed("the name leads to an address that is not public")
         address = former if former in found else found[0]
-        self._kept[origin] = (now + KEPT_S, address)
-        self._kept.move_to_end(origin)
-        if len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
+        self._kept.put(origin, (now + KEPT_S, address))
         return address
 
     async def _ask(self, origin: str, deadline_s: float) -> list[str]:

@@ -16,7 +16,7 @@ from tocsin.clock import Clock
 from tocsin.domain import usersig
 from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
-from tocsin.domain.bounded import Bounded, network_of, short_key
+from tocsin.domain.bounded import BoundedCache, network_of, short_key
 from tocsin.errors import CallError
 from tocsin.ports import Vault
 from tocsin.store import Store
@@ -57,8 +57,8 @@ class Locks:
     """
 
     def __init__(self, callers_max: int = CALLERS_MAX) -> None:
-        self._failures: Bounded[bytes, array[float]] = Bounded(callers_max)
-        self._until: Bounded[bytes, float] = Bounded(callers_max)
+        self._failures: BoundedCache[bytes, array[float]] = BoundedCache(callers_max)
+        self._until: BoundedCache[bytes, float] = BoundedCache(callers_max)
 
     def refuses(self, app: int, identifier: str, address: str, now: float) -> bool:
         """Whether this caller is locked out; else one more failure of his is counted."""
@@ -87,8 +87,8 @@ class Doorkeeper:
         self._vault = vault
         self._clock = clock
         self._locks = Locks()
-        self._keys: Bounded[tuple[int, bytes], str] = Bounded(KEYS_MAX)
-        self._verified: Bounded[bytes, Proven] = Bounded(verified_max)
+        self._keys: BoundedCache[tuple[int, bytes], str] = BoundedCache(KEYS_MAX)
+        self._verified: BoundedCache[bytes, Proven] = BoundedCache(verified_max)
 
     async def admit(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
         """The administrator who calls under `/v4/`; else `CallError`."""

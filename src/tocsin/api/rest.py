@@ -19,7 +19,7 @@ from tocsin.api.http import client_address, receive_body, send_json
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
-from tocsin.domain.bounded import Bounded
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.quota import Bucket
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
@@ -34,7 +34,7 @@ class Rates:
 
     def __init__(self, clock: Clock, entries_max: int = RATES_MAX) -> None:
         self._clock = clock
-        self._buckets: Bounded[tuple[int, str], Bucket] = Bounded(entries_max)
+        self._buckets: BoundedCache[tuple[int, str], Bucket] = BoundedCache(entries_max)
 
     def take(self, app: App, command: Command) -> None:
         """Count one call; 60007 when it is one too many."""

@@ -5,8 +5,6 @@ Anybody may ask: the key is public, and every browser that subscribes has it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -17,11 +15,12 @@ from tocsin.api.http import json_response, route
 from tocsin.channels.credentials import open_settings, vendor_of
 from tocsin.channels.registry import subscription_key_of
 from tocsin.domain.app import App, Credential
+from tocsin.domain.bounded import BoundedCache
 from tocsin.errors import CallError
 from tocsin.ports import Vault
 from tocsin.store import Store
 
-KNOWN_MAX = 256
+KEYS_MAX = 256
 """Keys that are remembered: to open a credential for everybody who asks would cost too much."""
 CACHE = (b"cache-control", b"public, max-age=300")
 """A browser may keep the answer for five minutes."""
@@ -35,7 +34,7 @@ class WebPushKey:
         self._store = store
         self._cors = cors
         self._vault = vault
-        self._known: OrderedDict[tuple[int, int, int], str] = OrderedDict()
+        self._keys: BoundedCache[tuple[int, int, int], str] = BoundedCache(KEYS_MAX)
 
     def routes(self) -> list[BaseRoute]:
         """To be put into the service's router."""
@@ -75,11 +74,11 @@ class WebPushKey:
     def _key(self, record: Credential) -> str:
         """The public key of a credential; empty where it has none, or does not open."""
         name = (record.app, record.number, record.version)
-        if name not in self._known:
-            self._known[name] = self._read(record)
-            if len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
-        return self._known[name]
+        key = self._keys.get(name)
+        if key is None:
+            key = self._read(record)
+            self._keys.put(name, key)
+        return key
 
     def _read(self, record: Credential) -> str:
         try:

@@ -32,6 +32,7 @@ from tocsin.conversation import (
     told_shortened,
 )
 from tocsin.domain.app import Credential
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.outcome import OURS, Outcome, Receipt
 from tocsin.domain.retry import until_hour_s
 
@@ -83,8 +84,8 @@ class ListDriver(Driver):
         self._file = vendor
         self._prepare = prepare_of(vendor)
         self._devices_max = devices_max_of(vendor, settings)
-        self._saved: dict[Key, Saved] = {}
-        self._parked: dict[int, Parked] = {}
+        self._saved: BoundedCache[Key, Saved] = BoundedCache(PREPARED_MAX)
+        self._parked: BoundedCache[int, Parked] = BoundedCache(PARKED_MAX)
 
     async def _carry_out(self, turn: Turn) -> list[Receipt]:
         done: list[Receipt] = []
@@ -210,9 +211,8 @@ class ListDriver(Driver):
     def _saved_of(self, key: Key) -> Saved:
         saved = self._saved.get(key)
         if saved is None:
-            while len(self._saved) >= PREPARED_MAX:
-                del self._saved[next(iter(self._saved))]
-            saved = self._saved[key] = Saved(asyncio.Lock())
+            saved = Saved(asyncio.Lock())
+            self._saved.put(key, saved)
         return saved
 
     # what the vendor will not take yet
@@ -244,9 +244,7 @@ class ListDriver(Driver):
             self._ways.main.pause = Pause(denied.code, denied.info, parked.until)
             self._tell.pause(first)
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
-            while len(self._parked) >= PARKED_MAX:
-                del self._parked[next(iter(self._parked))]
-            self._parked[task] = parked
+            self._parked.put(task, parked)
 
     def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""

@@ -12,7 +12,6 @@ know it any more, it becomes a new device. A push that comes twice is acked twic
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,7 @@ from msgspec import Struct
 
 from tocsin.client.wire import Refused, Unreachable, Wire
 from tocsin.clock import Chance, Clock, SystemClock
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.hello import KNOWN_MAX, GivenRoute
 
 PATH = "/v4/online"
@@ -138,7 +138,7 @@ class DeviceClient:
         self._on_state = on_state
         self._clock = clock or SystemClock()
         self._chance = chance or Chance()
-        self._shown: OrderedDict[str, None] = OrderedDict()
+        self._shown: BoundedCache[str, bool] = BoundedCache(REMEMBERED_MAX)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._registered = asyncio.Event()
         self._silence_max_s: float | None = None
@@ -226,7 +226,7 @@ class DeviceClient:
             )
             async with opening as socket:
                 self._socket = socket
-                known = list(self._shown)[-KNOWN_MAX:]
+                known = [push_id for push_id, _ in self._shown.items()][-KNOWN_MAX:]
                 hello = {"type": "hello", **self.identity.hello()}
                 await self._send({**hello, "known": known} if known else hello)
                 return await self._read(socket)
@@ -282,9 +282,7 @@ class DeviceClient:
         told = {name: frame[name] for name in Push.__struct_fields__ if name in frame}
         push = Push(**told, more=more)
         is_new = push.id not in self._shown
-        self._shown[push.id] = None
-        if len(self._shown) > REMEMBERED_MAX:
-            self._shown.popitem(last=False)
+        self._shown.put(push.id, value=True)
         if is_new and self._on_push is not None:
             self._on_push(push)
         if self._is_acking:

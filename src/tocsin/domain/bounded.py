@@ -1,10 +1,11 @@
-"""Tables that strangers can fill: bounded in entries, with keys of a fixed length, so in bytes."""
+"""The one bounded cache, and keys of a fixed length for entries that strangers cause."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,33 +17,82 @@ KEY_BYTES = 16
 """Of a key made by `short_key`: nobody finds two callers with the same one."""
 
 
-class Bounded(Generic[Key, Value]):
-    """A table of at most `entries_max` entries: the one used least recently goes first."""
+class BoundedCache(Generic[Key, Value]):
+    """Keeps at most `entries_max` entries of at most `bytes_max` bytes together.
 
-    def __init__(self, entries_max: int) -> None:
+    The entry that was used least recently is evicted first; `get` and `put` use an entry, `in`
+    does not. Every operation takes constant time, an eviction aside. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        entries_max: int,
+        *,
+        bytes_max: int | None = None,
+        size_of: Callable[[Value], int] | None = None,
+    ) -> None:
+        """`size_of` answers the bytes of a value; it is called once for each `put`."""
+        assert entries_max > 0
+        assert (bytes_max is None) == (size_of is None), "bytes_max goes together with size_of"
         self._entries_max = entries_max
+        self._bytes_max = bytes_max
+        self._size_of = size_of
         self._entries: OrderedDict[Key, Value] = OrderedDict()
+        self._sizes: dict[Key, int] = {}
+        self.total_bytes = 0
+        """Bytes of all entries; 0 where no `size_of` is given."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
     def get(self, key: Key) -> Value | None:
-        """The entry, which counts as used by this; None where there is none."""
+        """The value of `key`; None where there is no entry."""
         value = self._entries.get(key)
         if value is not None:
             self._entries.move_to_end(key)
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep an entry, in the place of an earlier one of this key."""
+        """Adds or replaces the entry of `key`, then evicts what exceeds the bounds.
+
+        A value of more than `bytes_max` bytes is not kept. Put a value again after it has grown:
+        its size is the one of its last `put`.
+        """
+        if self._size_of is not None and self._bytes_max is not None:
+            self.pop(key)
+            size = self._size_of(value)
+            if size > self._bytes_max:
+                return
+            self._sizes[key] = size
+            self.total_bytes += size
+            while self.total_bytes > self._bytes_max:
+                self._evict()
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+            self._evict()
 
     def pop(self, key: Key) -> Value | None:
-        """Take an entry out; None where there is none."""
+        """Removes an entry and answers its value; None where there is none."""
+        self.total_bytes -= self._sizes.pop(key, 0)
         return self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Removes every entry."""
+        self._entries.clear()
+        self._sizes.clear()
+        self.total_bytes = 0
+
+    def items(self) -> Iterator[tuple[Key, Value]]:
+        """Every entry, the one that is evicted first in front. No entry counts as used by this."""
+        return iter(list(self._entries.items()))
+
+    def _evict(self) -> None:
+        key, _ = self._entries.popitem(last=False)
+        self.total_bytes -= self._sizes.pop(key, 0)
 
 
 def short_key(*parts: int | str | bytes, size: int = KEY_BYTES) -> bytes:

@@ -8,7 +8,6 @@ moment. An ack is confirmed only when it is durable.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.clock import Clock
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.hello import Hello
 from tocsin.domain.legs import ONLINE
@@ -123,7 +123,7 @@ class Hub:
         self._here: dict[int, BitMap] = {}
         self._wheel: dict[int, dict[Line, None]] = {}
         """Open lines by the second of their next tick; each stands there once."""
-        self._recalled: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._recalled: BoundedCache[tuple[int, int], bool] = BoundedCache(RECALLED_MAX)
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._returning = 0
@@ -158,9 +158,7 @@ class Hub:
 
     async def revoke(self, task: Task) -> None:
         """Tell those it was written to, on this connection or an earlier one."""
-        self._recalled[task.app, task.number] = None
-        if len(self._recalled) > RECALLED_MAX:
-            self._recalled.popitem(last=False)
+        self._recalled.put((task.app, task.number), value=True)
         here = BitMap(self.connected(task.app))
         if not here:
             return

@@ -13,7 +13,7 @@ from tocsin.domain import device as rules
 from tocsin.domain import usersig
 from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
-from tocsin.domain.bounded import Bounded
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.device import (
     SIDE_TOKENS_CHANNEL,
     Device,
@@ -95,7 +95,7 @@ class Registering:
         self._limit = RegistrationLimit(self._settings.new_per_minute, clock, metrics)
         self._reports = Reports(store)
         self._books = books or BooksReader(store, clock)
-        self._opened: Bounded[tuple[str, bytes], str] = Bounded(OPENED_MAX)
+        self._opened: BoundedCache[tuple[str, bytes], str] = BoundedCache(OPENED_MAX)
 
     def change(self, settings: DoorSettings) -> None:
         """Go on with other settings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from tocsin.clock import Clock
-from tocsin.domain.bounded import Bounded, network_of, short_key
+from tocsin.domain.bounded import BoundedCache, network_of, short_key
 from tocsin.domain.quota import Bucket
 from tocsin.errors import CallError
 from tocsin.log import get_logger
@@ -39,15 +39,15 @@ class RegistrationLimit:
         self._clock = clock
         self._metrics = metrics
         self._addresses_max = addresses_max
-        self._buckets: Bounded[bytes, Bucket] = Bounded(addresses_max)
-        self._refusals: Bounded[int, _Refusals] = Bounded(APPS_MAX)
+        self._buckets: BoundedCache[bytes, Bucket] = BoundedCache(addresses_max)
+        self._refusals: BoundedCache[int, _Refusals] = BoundedCache(APPS_MAX)
         self._log = get_logger(__name__)
 
     def change(self, per_minute: float) -> None:
         """Another limit from now on; whoever was at the former one begins anew."""
         if per_minute != self._per_minute:
             self._per_minute = per_minute
-            self._buckets = Bounded(self._addresses_max)
+            self._buckets = BoundedCache(self._addresses_max)
 
     def take(self, app: int, address: str) -> None:
         """Count one; `CallError` 800102 when it is one too many."""

@@ -1,16 +1,18 @@
-"""Tables that strangers can fill, and the keys of their entries."""
+"""The bounded cache against a plain list, and the keys of entries that strangers cause."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tocsin.domain.bounded import Bounded, network_of, short_key
+from tocsin.domain.bounded import BoundedCache, network_of, short_key
 
 
 def test_the_entry_used_least_recently_goes_first() -> None:
-    table: Bounded[str, int] = Bounded(2)
+    table: BoundedCache[str, int] = BoundedCache(2)
     table.put("a", 1)
     table.put("b", 2)
     assert table.get("a") == 1
@@ -22,6 +24,84 @@ def test_the_entry_used_least_recently_goes_first() -> None:
     assert table.pop("a") == 4
     assert table.pop("a") is None
     assert len(table) == 1
+
+
+class Model:
+    """What the cache promises, as a list of keys and values that is looked through each time."""
+
+    def __init__(self, entries_max: int, bytes_max: int | None) -> None:
+        self.entries_max = entries_max
+        self.bytes_max = bytes_max
+        self.entries: list[tuple[int, bytes]] = []
+
+    @property
+    def total_bytes(self) -> int:
+        return 0 if self.bytes_max is None else sum(len(value) for _, value in self.entries)
+
+    def get(self, key: int) -> bytes | None:
+        value = self.pop(key)
+        if value is not None:
+            self.entries.append((key, value))
+        return value
+
+    def pop(self, key: int) -> bytes | None:
+        value = dict(self.entries).get(key)
+        self.entries = [entry for entry in self.entries if entry[0] != key]
+        return value
+
+    def put(self, key: int, value: bytes) -> None:
+        self.pop(key)
+        if self.bytes_max is not None and len(value) > self.bytes_max:
+            return
+        self.entries.append((key, value))
+        while len(self.entries) > self.entries_max or self.total_bytes > (self.bytes_max or 0):
+            self.entries.pop(0)
+
+
+KEYS = st.integers(0, 7)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.binary(max_size=12)),
+        st.tuples(st.sampled_from(["get", "pop", "in"]), KEYS, st.just(b"")),
+        st.tuples(st.just("clear"), st.just(0), st.just(b"")),
+    ),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 6), st.none() | st.integers(1, 30), STEPS)
+def test_it_does_what_a_plain_list_does(
+    entries_max: int, bytes_max: int | None, steps: list[tuple[str, int, bytes]]
+) -> None:
+    model = Model(entries_max, bytes_max)
+    size_of = None if bytes_max is None else len
+    cache: BoundedCache[int, bytes] = BoundedCache(
+        entries_max, bytes_max=bytes_max, size_of=size_of
+    )
+    for verb, key, value in steps:
+        match verb:
+            case "put":
+                model.put(key, value)
+                cache.put(key, value)
+            case "get":
+                assert cache.get(key) == model.get(key)
+            case "pop":
+                assert cache.pop(key) == model.pop(key)
+            case "in":
+                assert (key in cache) == (key in dict(model.entries))
+            case "clear":
+                model.entries = []
+                cache.clear()
+        assert list(cache.items()) == model.entries
+        assert (len(cache), cache.total_bytes) == (len(model.entries), model.total_bytes)
+
+
+def test_a_value_that_is_too_large_evicts_only_itself() -> None:
+    cache: BoundedCache[str, bytes] = BoundedCache(9, bytes_max=10, size_of=len)
+    cache.put("a", b"12345")
+    cache.put("b", b"12345")
+    cache.put("a", b"x" * 11)
+    assert (cache.get("a"), cache.get("b"), cache.total_bytes) == (None, b"12345", 5)
 
 
 def test_a_key_is_short_however_long_its_parts_are() -> None:

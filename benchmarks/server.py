@@ -40,6 +40,7 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.erase import Erasing
 from tocsin.service.joining import ease_collector
 
@@ -70,7 +71,7 @@ def service(opened: Opened) -> ASGIApp:
         bus=bus,
         clock=opened.clock,
     )
-    doorkeeper = Doorkeeper(opened.store, opened.vault, opened.clock)
+    doorkeeper = Doorkeeper(opened.store, AppSecrets(opened.vault), opened.clock)
     return RestApi(desk, doorkeeper, opened.metrics)
 
 

@@ -283,6 +283,28 @@ def no_dead_files(root: Path) -> list[Breach]:
     ]
 
 
+VAULT_PLACES = {
+    "src/tocsin/pipeline/app_secrets.py": "the keys of apps",
+    "src/tocsin/channels/credentials.py": "the settings of credentials",
+    "src/tocsin/channels/proxied.py": "the proxies of credentials",
+    "src/tocsin/adapters/authorities.py": "what proves us to vendors, in files",
+}
+"""Each kind of secret is sealed and opened in one place."""
+
+
+def secrets_are_opened_in_one_place(root: Path) -> list[Breach]:
+    """Nobody else seals or opens, so that each secret has one context, one cache and one reader."""
+    return [
+        source.breach(node, f"secrets are sealed and opened in {', '.join(VAULT_PLACES)}")
+        for source in package(root)
+        if source.path not in VAULT_PLACES
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("open", "seal")
+        and dotted(node.value).lower().endswith("vault")
+    ]
+
+
 def _functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -353,4 +375,5 @@ TIDY_RULES = (
     modules_hold_no_state,
     nothing_is_left_over,
     no_dead_files,
+    secrets_are_opened_in_one_place,
 )

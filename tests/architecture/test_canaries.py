@@ -226,6 +226,10 @@ CANARIES = (
     Planted(rules_tidy.modules_hold_no_state, src("log.py"), "def f():\n    global x\n", 2),
     Planted(rules_tidy.nothing_is_left_over, src("log.py"), "x = 1  # TO" + "DO: later\n"),
     Planted(rules_tidy.no_dead_files, src("domain/unused.py"), "X = 1\n"),
+    # A secret of an app opened, sealed, or opened by a function that is handed on.
+    Planted(rules_tidy.secrets_are_opened_in_one_place, src("api/x.py"), "vault.open(key, '')\n"),
+    Planted(rules_tidy.secrets_are_opened_in_one_place, src("api/x.py"), "x._vault.seal(b, c)\n"),
+    Planted(rules_tidy.secrets_are_opened_in_one_place, src("api/x.py"), "map(Vault.open, keys)\n"),
     Planted(rules_tidy.no_dead_files, src("cli/unused.py"), "X = 1\n"),
 )
 
@@ -345,7 +349,10 @@ CLEAN = {
     src("clock.py"): "import random\nimport time\n\nNOW = time.time\n",
     src("domain/task.py"): '"""Tasks."""\n\nfrom tocsin.clock import NOW\n',
     src("domain/plan.py"): '"""Plans."""\n\nfrom tocsin.domain import task\n',
-    src("pipeline/x.py"): "import asyncio\n\nasyncio.sleep(0)\n",
+    src("pipeline/app_secrets.py"): "x = vault.open(key, context)\n",
+    src(
+        "pipeline/x.py"
+    ): "import asyncio\n\nfrom tocsin.pipeline import app_secrets\n\nasyncio.sleep(0)\n",
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
     src("adapters/fault_injection.py"): '"""Faults."""\n',
     src("cli/faulty_service.py"): (

@@ -19,6 +19,7 @@ from tocsin.domain.hello import Hello
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.register import Registering
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.store import Store
@@ -46,7 +47,7 @@ class Phones:
         self._vault = AesVault(bytes(32))
         self._registrar = Registering(
             store=store,
-            vault=self._vault,
+            app_secrets=AppSecrets(self._vault),
             bus=LocalBus(),
             clock=clock,
             chance=Chance(1),

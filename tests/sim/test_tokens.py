@@ -13,6 +13,7 @@ from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
 from tocsin.domain.device import Route
 from tocsin.domain.hello import Hello
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.register import Registering
 
 
@@ -31,7 +32,7 @@ async def login(works: Works, user: str, vendor: str, token: str) -> None:
     """A fresh install of the app in which this user logs in."""
     registrar = Registering(
         store=works.store,
-        vault=works.vault,
+        app_secrets=AppSecrets(works.vault),
         bus=LocalBus(),
         clock=works.clock,
         chance=Chance(int.from_bytes(user.encode())),

@@ -11,14 +11,14 @@ import msgspec
 from tocsin.clock import secret_bytes
 from tocsin.domain.app import App
 from tocsin.errors import CallError
-from tocsin.ports import Vault
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.store import Store
 
 KEY_MIN, KEY_MAX = 8, 256
 """Characters of a key."""
 
 
-async def rotate_key(store: Store, vault: Vault, sdkappid: int, told: str = "") -> str:
+async def rotate_key(store: Store, app_secrets: AppSecrets, sdkappid: int, told: str = "") -> str:
     """Make a new key, or take the told one; the present one becomes the former.
 
     Answers the new key. Raises `CallError` 70020 for an unknown app, and 70402 for a key of the
@@ -27,8 +27,7 @@ async def rotate_key(store: Store, vault: Vault, sdkappid: int, told: str = "") 
     if told and not KEY_MIN <= len(told) <= KEY_MAX:
         raise CallError(70402, f"the new key must have {KEY_MIN} to {KEY_MAX} characters")
     key = told or secret_bytes(32).hex()
-    context = f"{sdkappid}/key"
-    sealed = vault.seal(key.encode(), context)
+    sealed = app_secrets.seal_key(sdkappid, key)
 
     def change(app: App | None) -> App:
         if app is None:
@@ -36,7 +35,7 @@ async def rotate_key(store: Store, vault: Vault, sdkappid: int, told: str = "") 
         if app.former_key:
             drop = f"tocsin app key drop-former {sdkappid}"
             raise CallError(70402, f"a former key still verifies; end that first: {drop}")
-        if app.key and vault.open(app.key, context).decode() == key:
+        if app_secrets.key(app) == key:
             raise CallError(70402, "that is the present key already: name another one, or none")
         return msgspec.structs.replace(app, key=sealed, former_key=app.key)
 

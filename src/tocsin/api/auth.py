@@ -18,7 +18,7 @@ from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
 from tocsin.domain.bounded import BoundedCache, network_of, short_key
 from tocsin.errors import CallError
-from tocsin.ports import Vault
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.store import Store
 
 SDKAPPID_MAX = 2**32 - 1
@@ -29,7 +29,6 @@ COUNTED = frozenset((70003, 70009, 70013, 70014))
 """Failed UserSig checks that count towards a lock-out; an expired or absent one is no attack."""
 VERIFIED_MAX = 10_000
 """UserSigs that are remembered: a third of a kilobyte each."""
-KEYS_MAX = 1000
 CALLERS_MAX = 10_000
 """Callers whose failures are counted, and as many that are locked out: half a kilobyte each."""
 
@@ -81,13 +80,12 @@ class Doorkeeper:
     """Checks who calls. What it has verified it remembers, so that a call costs microseconds."""
 
     def __init__(
-        self, store: Store, vault: Vault, clock: Clock, verified_max: int = VERIFIED_MAX
+        self, store: Store, app_secrets: AppSecrets, clock: Clock, verified_max: int = VERIFIED_MAX
     ) -> None:
         self._store = store
-        self._vault = vault
+        self._secrets = app_secrets
         self._clock = clock
         self._locks = Locks()
-        self._keys: BoundedCache[tuple[int, bytes], str] = BoundedCache(KEYS_MAX)
         self._verified: BoundedCache[bytes, Proven] = BoundedCache(verified_max)
 
     async def admit(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
@@ -158,20 +156,16 @@ class Doorkeeper:
             token,
             sdkappid=app.sdkappid,
             identifier=identifier,
-            key=self._open_key(app.sdkappid, app.key) if token else "",
-            former_key=self._open_key(app.sdkappid, app.former_key) if app.former_key else "",
+            key=self._key(app) if token else "",
+            former_key=self._secrets.former_key(app),
             now=now,
         )
         proven = Proven(found.issued_at, found.expires_at)
         self._verified.put(name, proven)
         return proven
 
-    def _open_key(self, sdkappid: int, sealed: bytes) -> str:
-        if not sealed:
+    def _key(self, app: App) -> str:
+        key = self._secrets.key(app)
+        if not key:
             raise CallError(70016)
-        name = (sdkappid, sealed)
-        key = self._keys.get(name)
-        if key is None:
-            key = self._vault.open(sealed, f"{sdkappid}/key").decode()
-            self._keys.put(name, key)
         return key

@@ -10,7 +10,7 @@ from tocsin.api.operator import Operator
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
 from tocsin.log import get_logger
-from tocsin.ports import Vault
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.settings import ConfigError, WrongSetting
 from tocsin.store import Store
 
@@ -23,11 +23,15 @@ class Declaring:
     """
 
     def __init__(
-        self, operator: Operator, store: Store, vault: Vault, environment: Mapping[str, str]
+        self,
+        operator: Operator,
+        store: Store,
+        app_secrets: AppSecrets,
+        environment: Mapping[str, str],
     ) -> None:
         self._operator = operator
         self._store = store
-        self._vault = vault
+        self._secrets = app_secrets
         self._environment = environment
         self._log = get_logger(__name__)
 
@@ -82,8 +86,7 @@ class Declaring:
                 for it, value in facts.items()
                 if it == "key" or getattr(known, it) != value
             }
-            key = self._vault.open(known.key, f"{app.sdkappid}/key").decode()
-            if facts.get("key") == key:
+            if facts.get("key") == self._secrets.key(known):
                 del facts["key"]
             if not facts:
                 return []

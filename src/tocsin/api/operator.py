@@ -30,6 +30,7 @@ from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.origin import normal_origins
 from tocsin.domain.quota import PROFILES, Limits
 from tocsin.errors import CallError
+from tocsin.pipeline.app_secrets import AppSecrets, with_sealed
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.erase import Erasing
 from tocsin.pipeline.hold import Hold
@@ -124,9 +125,11 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
         backups: Backups | None = None,
         kept: Kept | None = None,
         secret: bytes = b"",
+        app_secrets: AppSecrets | None = None,
     ) -> None:
         """`secret` is what names in receipts are hashed with, `forget_index` drops an app's."""
         super().__init__(store, vault, prove)
+        self._secrets = app_secrets or AppSecrets(vault)
         self._clock = clock
         self._bus = bus
         self._doctor = doctor or Doctor(store, clock)
@@ -181,8 +184,8 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
 
     def _change(self, sdkappid: int, told: AppFacts, made_key: str) -> Callable[[App | None], App]:
         # Sealing draws a nonce, so it happens here and not in the decision.
-        key = self._vault.seal((told.key or made_key).encode(), f"{sdkappid}/key")
-        appkey = self._vault.seal(secret_bytes(32).hex().encode(), f"{sdkappid}/appkey")
+        key = self._secrets.seal_key(sdkappid, told.key or made_key)
+        appkey = self._secrets.seal_appkey(sdkappid, secret_bytes(32).hex())
 
         def change(app: App | None) -> App:
             said = {name: getattr(told, name) for name in AppFacts.__struct_fields__}
@@ -219,8 +222,7 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
     async def app_show(self, sdkappid: int) -> dict[str, Any]:
         """One app, with the client key that its devices register with."""
         app = await self._app(sdkappid)
-        appkey = self._vault.open(app.appkey, f"{sdkappid}/appkey").decode()
-        return {**shown_app(app), "appkey": appkey}
+        return {**shown_app(app), "appkey": self._secrets.appkey(app)}
 
     async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
         """RegistrationIDs that devices chose, and UserIDs that begin with the app's prefix.
@@ -267,7 +269,9 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
             raise CallError(70402, "a name has 1 to 32 printable ASCII characters")
         if not 1 <= expire_s <= EXPIRE_MAX_S:
             raise CallError(70402, f"expire_s must be 1 to {EXPIRE_MAX_S}")
-        key = self._vault.open(app.key, f"{sdkappid}/key").decode()
+        key = self._secrets.key(app)
+        if not key:
+            raise CallError(70016)
         return usersig.sign(sdkappid, key, name, expire_s, self._clock.now())
 
     async def app_key_rotate(self, sdkappid: int, key: str = "") -> dict[str, Any]:
@@ -277,7 +281,7 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
         """
         return {
             "sdkappid": sdkappid,
-            "key": await rotate_key(self._store, self._vault, sdkappid, key),
+            "key": await rotate_key(self._store, self._secrets, sdkappid, key),
         }
 
     async def app_key_drop_former(self, sdkappid: int) -> dict[str, Any]:
@@ -302,19 +306,11 @@ class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
 
     async def _seal_anew(self, sdkappid: int) -> int:
         """One app's keys and credentials; what was changed meanwhile is sealed anew already."""
-        row = await self._app(sdkappid)
-        fresh = {}
-        for name, purpose in (("key", "key"), ("former_key", "key"), ("appkey", "appkey")):
-            sealed, context = getattr(row, name), f"{sdkappid}/{purpose}"
-            if sealed:
-                fresh[sealed] = self._vault.seal(self._vault.open(sealed, context), context)
+        fresh = self._secrets.seal_anew(await self._app(sdkappid))
 
         def change(app: App | None) -> App:
             assert app is not None
-            # By what is there, not where: a key may have become the former one meanwhile.
-            told = {name: getattr(app, name) for name in ("key", "former_key", "appkey")}
-            same = {name: fresh[sealed] for name, sealed in told.items() if sealed in fresh}
-            return msgspec.structs.replace(app, **same)
+            return with_sealed(app, fresh)
 
         await self._store.update_app(sdkappid, change)
         records = await self._store.credentials(sdkappid)

@@ -13,7 +13,6 @@ from tocsin.domain import device as rules
 from tocsin.domain import usersig
 from tocsin.domain.account import NAME_MAX_BYTES
 from tocsin.domain.app import App
-from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.device import (
     SIDE_TOKENS_CHANNEL,
     Device,
@@ -34,17 +33,17 @@ from tocsin.domain.legs import ONLINE
 from tocsin.domain.task import Stage, Task, TaskName, read_task_id
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.registration_limit import RegistrationLimit
 from tocsin.pipeline.reports import Entry, Reports
-from tocsin.ports import Bus, NormalRoute, Registrar, Vault
+from tocsin.ports import Bus, NormalRoute, Registrar
 from tocsin.store import Store
 
 DEVICE = "device"
 """Bus subject: a device changed hands or left. Payload: `DeviceHint` as JSON."""
 
 SECRET_BYTES = 32
-OPENED_MAX = 1024
 SEEN_EVERY_S = 3600.0
 """A device that comes back unchanged is written anew at most this often."""
 
@@ -75,7 +74,7 @@ class Registering:
         self,
         *,
         store: Store,
-        vault: Vault,
+        app_secrets: AppSecrets,
         bus: Bus,
         clock: Clock,
         chance: Chance,
@@ -86,7 +85,7 @@ class Registering:
     ) -> None:
         self._store = store
         self._normal_route = normal_route
-        self._vault = vault
+        self._secrets = app_secrets
         self._bus = bus
         self._clock = clock
         self._chance = chance
@@ -95,7 +94,6 @@ class Registering:
         self._limit = RegistrationLimit(self._settings.new_per_minute, clock, metrics)
         self._reports = Reports(store)
         self._books = books or BooksReader(store, clock)
-        self._opened: BoundedCache[tuple[str, bytes], str] = BoundedCache(OPENED_MAX)
 
     def change(self, settings: DoorSettings) -> None:
         """Go on with other settings."""
@@ -213,7 +211,7 @@ class Registering:
         if hello.user or hello.usersig:
             await self._check_usersig(app, hello)
         elif not (hello.is_logout and known is not None):
-            appkey = self._open(app.appkey, f"{app.sdkappid}/appkey")
+            appkey = self._secrets.appkey(app)
             if not appkey or not hmac.compare_digest(appkey.encode(), hello.appkey.encode()):
                 raise CallError(800001)
 
@@ -222,8 +220,7 @@ class Registering:
             raise CallError(70402, "UserID is empty or longer than 32 bytes")
         if not hello.user.isprintable() or not hello.user.isascii():
             raise CallError(70402, "UserID is not printable ASCII")
-        context = f"{app.sdkappid}/key"
-        key = self._open(app.key, context)
+        key = self._secrets.key(app)
         if not key:
             raise CallError(70016)
         token = usersig.verify(
@@ -231,24 +228,13 @@ class Registering:
             sdkappid=app.sdkappid,
             identifier=hello.user,
             key=key,
-            former_key=self._open(app.former_key, context),
+            former_key=self._secrets.former_key(app),
             now=self._clock.now(),
         )
         # Only now: the time that a look takes would tell strangers which accounts there are.
         (account,) = await self._store.accounts(app.sdkappid, [hello.user])
         if account is not None and token.issued_at < account.sig_valid_after:
             raise CallError(70052)
-
-    def _open(self, sealed: bytes, context: str) -> str:
-        """The plain secret; a changed one is sealed anew and so opened anew."""
-        if not sealed:
-            return ""
-        name = (context, sealed)
-        plain = self._opened.get(name)
-        if plain is None:
-            plain = self._vault.open(sealed, context).decode()
-            self._opened.put(name, plain)
-        return plain
 
     async def _check_words(self, app: App, hello: Hello) -> None:
         name = hello.registration_id

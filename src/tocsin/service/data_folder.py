@@ -22,6 +22,7 @@ from tocsin.adapters.vault import (
 from tocsin.config import Config
 from tocsin.domain.app import App
 from tocsin.errors import SetupError
+from tocsin.pipeline.app_secrets import AppSecrets, has_secrets
 
 INDEX = "index"
 KEY_FILE = "secret.key"
@@ -50,7 +51,7 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
     """
     path = folder / KEY_FILE
     environment = key_environment(config)
-    is_sealed = any(_sealed(app) for app in apps)
+    is_sealed = any(has_secrets(app) for app in apps)
     try:
         if not has_key(path, environment):
             if is_sealed:
@@ -70,12 +71,12 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
 
 def refuse_another(keys: Sequence[bytes], apps: Sequence[App], where: str) -> None:
     """Raise `SetupError` if these keys do not open all that `apps` have sealed."""
-    vault = AesVault(*keys)
-    sealed = [(app, text, name) for app in apps for text, name in _sealed(app)]
-    unopened = {app.sdkappid for app, text, name in sealed if not _opens(vault, app, text, name)}
+    app_secrets = AppSecrets(AesVault(*keys))
+    unopened = [app for app in apps if not app_secrets.opens(app)]
     if unopened:
-        said = f"{len(unopened)} of the {len(apps)} apps" if len(apps) > 1 else "the app"
-        raise SetupError(f"{where} is another key: it does not open what {said} sealed", KEY_ADVICE)
+        whose = f"{len(unopened)} of the {len(apps)} apps" if len(apps) > 1 else "the app"
+        what = f"{where} is another key: it does not open what {whose} sealed"
+        raise SetupError(what, KEY_ADVICE)
 
 
 def missing(folder: Path) -> SetupError:
@@ -123,19 +124,6 @@ def unusable(folder: Path, fault: OSError) -> SetupError:
         f"the data folder {folder} cannot be used: {fault}",
         "a folder that this user may write to: --data DIR",
     )
-
-
-def _sealed(app: App) -> list[tuple[bytes, str]]:
-    texts = ((app.key, "key"), (app.former_key, "key"), (app.appkey, "appkey"))
-    return [(text, name) for text, name in texts if text]
-
-
-def _opens(vault: AesVault, app: App, text: bytes, name: str) -> bool:
-    try:
-        vault.open(text, f"{app.sdkappid}/{name}")
-    except ValueError:
-        return False
-    return True
 
 
 def key_environment(config: Config) -> Mapping[str, str]:

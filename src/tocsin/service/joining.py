@@ -114,7 +114,7 @@ async def serve(
             reload_asked or asyncio.Event(),
             service.metrics,
         )
-        declaring = Declaring(service.operator, service.store, service.vault, os.environ)
+        declaring = Declaring(service.operator, service.store, service.app_secrets, os.environ)
         await declaring.take(config.apps)
         reloading.add(Part((), lambda config: declaring.take(config.apps)))
         left = await _Running(service, stack, reloading).serve(started, ended)
@@ -261,7 +261,7 @@ class _Running:
 
     def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Router:
         service = self._service
-        doorkeeper = Doorkeeper(service.store, service.vault, service.clock)
+        doorkeeper = Doorkeeper(service.store, service.app_secrets, service.clock)
         books = v1.Books(service.store, self._books, hub, v1.by_bearer(doorkeeper), self._channels)
         cors = Cors(service.store)
         pages = DeviceDoors(registrar, hub, cors)
@@ -292,7 +292,7 @@ class _Running:
         service = self._service
         registrar = Registering(
             store=service.store,
-            vault=service.vault,
+            app_secrets=service.app_secrets,
             bus=bus,
             clock=service.clock,
             chance=Chance(),

@@ -35,6 +35,7 @@ from tocsin.domain.erasure import Kept
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.hold import Hold
 from tocsin.ports import Authorities, Backups, Bus, Erasures, Http, Keyring, Snapshots, Vault
 from tocsin.service.data_folder import (
@@ -80,6 +81,8 @@ class Service(Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: Metrics
     vault: Vault
+    app_secrets: AppSecrets
+    """Of the apps."""
     secret: bytes
     """Everything that this service proves to itself is derived from it."""
     store: Store
@@ -116,6 +119,7 @@ async def open_service(
         apps = [app for number in await store.apps() if (app := await store.app(number))]
         keys = folder_keys(folder, config, apps)
         vault = AesVault(*keys)
+        app_secrets = AppSecrets(vault)
         dates = SeenDates(clock)
         http = interceptors.http(await _open_http(config, stack, dates))
         authorities = _authorities(config, vault, clock)
@@ -140,6 +144,7 @@ async def open_service(
             backups=backups,
             erasures=erasures,
             secret=keys[0],
+            app_secrets=app_secrets,
             kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
         )
         yield Service(
@@ -147,6 +152,7 @@ async def open_service(
             clock=clock,
             metrics=metrics,
             vault=vault,
+            app_secrets=app_secrets,
             secret=keys[0],
             store=interceptors.store(store),
             erasures=erasures,

@@ -11,6 +11,7 @@ from tests.watched import Watched
 from tocsin.api.auth import Doorkeeper
 from tocsin.api.rest import RestApi
 from tocsin.domain.usersig import sign
+from tocsin.pipeline.app_secrets import AppSecrets
 
 GET = "timpush/get_attr_name"
 FINE = ok(AttrNames={}, AttrTypes={})
@@ -234,7 +235,7 @@ async def test_the_profile_unlimited_lifts_rates(world: World) -> None:
 async def test_no_account_is_looked_up_before_the_signature_is_proven(world: World) -> None:
     """Else the time that a look takes tells which accounts there are."""
     watched = Watched(world.store)
-    doorkeeper = Doorkeeper(watched.store, world.vault, world.clock)
+    doorkeeper = Doorkeeper(watched.store, AppSecrets(world.vault), world.clock)
     world.api = RestApi(world.desk, doorkeeper, world.metrics)
     for name in (ADMIN, "ann", "nobody", "x" * 33):
         for token in (world.usersig(name, key="another key"), "x", "x" * 9000):
@@ -254,7 +255,7 @@ async def test_no_account_is_looked_up_before_the_signature_is_proven(world: Wor
 )
 async def test_lengths_are_judged_before_anything_is_looked_up(world: World) -> None:
     watched = Watched(world.store)
-    doorkeeper = Doorkeeper(watched.store, world.vault, world.clock)
+    doorkeeper = Doorkeeper(watched.store, AppSecrets(world.vault), world.clock)
     world.api = RestApi(world.desk, doorkeeper, world.metrics)
     long = {
         "identifier": "x" * 33,

@@ -22,6 +22,7 @@ from tocsin.domain.task import Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError
 from tocsin.metrics import Metrics
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.registration_limit import ADDRESSES_MAX, RegistrationLimit
 from tocsin.ports import Presence
 
@@ -95,7 +96,7 @@ async def test_callers_whose_signatures_fail() -> None:
 async def test_usersigs_that_were_right() -> None:
     world = World()
     await world.open()
-    doorkeeper = Doorkeeper(world.store, world.vault, world.clock, ENTRIES)
+    doorkeeper = Doorkeeper(world.store, AppSecrets(world.vault), world.clock, ENTRIES)
     app = cast(App, await world.store.app(APP))
 
     async def fill(first: int, last: int) -> None:

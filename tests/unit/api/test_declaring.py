@@ -15,6 +15,7 @@ from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tocsin.api.declared_apps import read_apps
 from tocsin.api.declaring import Declaring
 from tocsin.errors import CallError
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.settings import ConfigError
 
 APNS = {"key_id": "KEY1234567", "team_id": "TEAM123456", "bundle_id": "com.example.app"}
@@ -45,7 +46,7 @@ class Container:
     async def start(self) -> list[str]:
         """What a start or a reload takes."""
         world = self.world
-        declaring = Declaring(world.operator, world.store, world.vault, self.variables)
+        declaring = Declaring(world.operator, world.store, AppSecrets(world.vault), self.variables)
         return await declaring.take([self.app])
 
     async def listed(self) -> list[dict[str, Any]]:

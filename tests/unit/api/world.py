@@ -30,6 +30,7 @@ from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.pipeline.accept import Accepting
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.erase import Erasing
 
@@ -72,7 +73,7 @@ class World:
         self.presence = Connected()
         self.metrics = Metrics()
         self.operator = Operator(self.store, self.vault, self.clock, bus=self.bus)
-        self.doorkeeper = Doorkeeper(self.store, self.vault, self.clock)
+        self.doorkeeper = Doorkeeper(self.store, AppSecrets(self.vault), self.clock)
         plain = PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)
         self.channels = OneChannel(plain)
         accepting = Accepting(

@@ -39,6 +39,7 @@ from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.online.hub import Hub, Line, OnlineSettings
 from tocsin.online.session import End
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
 
@@ -86,7 +87,7 @@ class Rig:
         self.vault = AesVault(b"k" * 32)
         self.registrar = Registering(
             store=self.store,
-            vault=self.vault,
+            app_secrets=AppSecrets(self.vault),
             bus=self.bus,
             clock=self.clock,
             chance=Chance(1),

@@ -24,6 +24,7 @@ from tocsin.domain.hello import DeviceFacts, Hello
 from tocsin.domain.task import Report, Stage
 from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
+from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.register import Registering
 from tocsin.pipeline.reports import Entry, Reports
 
@@ -115,7 +116,7 @@ async def test_no_account_is_looked_up_before_the_usersig_is_proven() -> None:
     watched = Watched(rig.store)
     registrar = Registering(
         store=watched.store,
-        vault=rig.vault,
+        app_secrets=AppSecrets(rig.vault),
         bus=rig.bus,
         clock=rig.clock,
         chance=Chance(1),

@@ -31,8 +31,8 @@ from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
-from tocsin.api.auth import Doorkeeper
-from tocsin.api.commands.call import Desk
+from tocsin.api.auth import Authenticator
+from tocsin.api.commands.call import Services
 from tocsin.api.cors import VARY
 from tocsin.api.http import JSON, receive_body
 from tocsin.api.rest import RestApi
@@ -63,7 +63,7 @@ def service(opened: Opened) -> ASGIApp:
         chance=Chance(),
         metrics=opened.metrics,
     )
-    desk = Desk(
+    services = Services(
         store=opened.store,
         accepting=accepting,
         erasing=Erasing(opened.store, bus, opened.clock),
@@ -71,8 +71,8 @@ def service(opened: Opened) -> ASGIApp:
         bus=bus,
         clock=opened.clock,
     )
-    doorkeeper = Doorkeeper(opened.store, AppSecrets(opened.vault), opened.clock)
-    return RestApi(desk, doorkeeper, opened.metrics)
+    authenticator = Authenticator(opened.store, AppSecrets(opened.vault), opened.clock)
+    return RestApi(services, authenticator, opened.metrics)
 
 
 def constant(size: int) -> ASGIApp:

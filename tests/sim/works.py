@@ -20,8 +20,8 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.adapters.vault import AesVault
-from tocsin.api.operator import Operator
-from tocsin.api.receipts import ReceiptDoors
+from tocsin.api.operator import OperatorService
+from tocsin.api.receipts import ReceiptPages
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import VENDORS, find, normal_route
@@ -52,7 +52,7 @@ URL = "http://127.0.0.1:8080"
 class Doors:
     """The service's doors for receipts, as the `Http` of who posts them."""
 
-    def __init__(self, doors: ReceiptDoors) -> None:
+    def __init__(self, doors: ReceiptPages) -> None:
         self._app = Router(doors.routes())
 
     async def send(
@@ -86,7 +86,7 @@ class Works:
         self.http = http(self.sandbox, self.clock, latency_s)
         self.metrics, chance, bus = Metrics(), Chance(1), LocalBus()
         self.vault = AesVault(KEY)
-        self.operator = Operator(self.store, self.vault, self.clock, bus=bus)
+        self.operator = OperatorService(self.store, self.vault, self.clock, bus=bus)
         self.numbers: dict[str, int] = {}
         """Certificate IDs by vendor."""
         self.devices: dict[str, list[Device]] = {}
@@ -123,7 +123,7 @@ class Works:
             normal_route=normal_route,
             correlation_key=KEY,
         )
-        self.doors = Doors(ReceiptDoors(receiving))
+        self.doors = Doors(ReceiptPages(receiving))
         self.held_most: dict[str, int] = dict.fromkeys(NAMES, 0)
         self._pushes = 0
 

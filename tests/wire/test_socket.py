@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.api.cors import Cors
-from tocsin.api.devices import BODY_MAX_BYTES, DeviceDoors
+from tocsin.api.devices import BODY_MAX_BYTES, DeviceCalls
 from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
 from tocsin.client.wire import Refused, Wire
 from tocsin.domain.message import Message
@@ -68,7 +68,7 @@ class Served:
 async def serving(settings: OnlineSettings | None = None) -> AsyncIterator[Served]:
     rig = await Rig().open("ann", "bob")
     rig.hub = rig.new_hub(settings)
-    doors = DeviceDoors(rig.registrar, rig.hub, Cors(rig.store))
+    doors = DeviceCalls(rig.registrar, rig.hub, Cors(rig.store))
     app = Starlette(routes=[WebSocketRoute(PATH, OnlineSocket(rig.hub)), *doors.routes()])
     config = uvicorn.Config(
         app,

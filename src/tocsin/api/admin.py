@@ -14,11 +14,11 @@ from starlette.routing import Route
 
 from tocsin.api import pages
 from tocsin.api.account_verbs import LIST_MAX
-from tocsin.api.backup_state import Copying
+from tocsin.api.backup_run import BackupRun
 from tocsin.api.http import route
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.api.pages import number, read_json
-from tocsin.api.v1 import PAGE_DEFAULT, Books
+from tocsin.api.v1 import PAGE_DEFAULT, TaskPages
 from tocsin.domain.app import App
 from tocsin.errors import CallError
 from tocsin.pipeline.books import BooksReader
@@ -35,14 +35,16 @@ Reload = Callable[[], Awaitable[Any]]
 """Reads settings, certificate and credentials of files anew; answers what became of it."""
 
 
-class AdminPages:
+class OperatorPages:
     """One page per verb."""
 
-    def __init__(self, operator: Operator, status: Status, reload: Reload | None = None) -> None:
+    def __init__(
+        self, operator: OperatorService, status: Status, reload: Reload | None = None
+    ) -> None:
         self._operator = operator
         self._status = status
         self._reload = reload
-        self._copying = Copying(operator)
+        self._backup_run = BackupRun(operator)
 
     def routes(self) -> list[Route]:
         """Where the verbs are."""
@@ -96,10 +98,10 @@ class AdminPages:
         folder = (await read_json(request)).get("folder")
         if not isinstance(folder, str):
             raise CallError(70402, "folder is the path of a new folder")
-        return self._copying.begin(folder)
+        return self._backup_run.begin(folder)
 
     async def backup_show(self, _: Request) -> dict[str, Any]:
-        return self._copying.show()
+        return self._backup_run.show()
 
     async def hold_end(self, request: Request) -> dict[str, Any]:
         how = (await read_json(request)).get("how")
@@ -195,7 +197,7 @@ class AdminPages:
 
 
 def create(
-    operator: Operator,
+    operator: OperatorService,
     store: Store,
     presence: Presence,
     status: Status,
@@ -206,15 +208,15 @@ def create(
 ) -> Starlette:
     """The application to serve on the admin socket, and nowhere else."""
 
-    async def admit(request: Request) -> App:
+    async def authorize(request: Request) -> App:
         text = request.path_params["sdkappid"]
         app = await store.app(int(text)) if text.isdecimal() and len(text) <= 10 else None
         if app is None:
             raise CallError(70020)
         return app
 
-    task_pages = Books(store, books, presence, admit, channels)
-    return pages.create([*AdminPages(operator, status, reload).routes(), *task_pages.routes()])
+    task_pages = TaskPages(store, books, presence, authorize, channels)
+    return pages.create([*OperatorPages(operator, status, reload).routes(), *task_pages.routes()])
 
 
 def _app(request: Request) -> int:

@@ -20,7 +20,7 @@ LISTED_MAX = 1000
 """Names of each kind that are listed; all are counted."""
 
 
-class Named(Struct):
+class NameSurvey(Struct):
     """What a walk over the accounts has found."""
 
     own: int = 0
@@ -41,7 +41,7 @@ class Named(Struct):
 
 async def find_names(store: Store, app: int, prefix: str) -> dict[str, Any]:
     """Walk over all accounts of an app; answers counts, and the first names of each kind."""
-    named, last = Named(), 0
+    named, last = NameSurvey(), 0
     while accounts := await store.scan_accounts(app, last, PAGE):
         last = accounts[-1].number
         for account in accounts:

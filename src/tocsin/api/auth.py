@@ -40,14 +40,14 @@ class Caller(Struct, frozen=True):
     identifier: str
 
 
-class Proven(Struct, frozen=True, gc=False):
+class VerifiedUserSig(Struct, frozen=True, gc=False):
     """What is remembered of a UserSig that was right."""
 
     issued_at: int
     expires_at: int
 
 
-class Locks:
+class LockOuts:
     """Callers whose UserSigs failed too often.
 
     A caller is an identifier of an app at one client address, so that nobody makes an
@@ -76,7 +76,7 @@ class Locks:
         return False
 
 
-class Doorkeeper:
+class Authenticator:
     """Checks who calls. What it has verified it remembers, so that a call costs microseconds."""
 
     def __init__(
@@ -85,10 +85,10 @@ class Doorkeeper:
         self._store = store
         self._secrets = app_secrets
         self._clock = clock
-        self._locks = Locks()
-        self._verified: BoundedCache[bytes, Proven] = BoundedCache(verified_max)
+        self._locks = LockOuts()
+        self._verified: BoundedCache[bytes, VerifiedUserSig] = BoundedCache(verified_max)
 
-    async def admit(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
+    async def authenticate(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
         """The administrator who calls under `/v4/`; else `CallError`."""
         app = await self.find_app(query.get("sdkappid", ""))
         if query.get("contenttype") != "json":
@@ -136,7 +136,7 @@ class Doorkeeper:
             raise CallError(70107)
         return Caller(app, identifier)
 
-    def _prove(self, app: App, identifier: str, token: str, address: str) -> Proven:
+    def _prove(self, app: App, identifier: str, token: str, address: str) -> VerifiedUserSig:
         now = self._clock.now()
         try:
             return self._verify(app, identifier, token, now)
@@ -146,7 +146,7 @@ class Doorkeeper:
                 raise CallError(70050) from error
             raise
 
-    def _verify(self, app: App, identifier: str, token: str, now: float) -> Proven:
+    def _verify(self, app: App, identifier: str, token: str, now: float) -> VerifiedUserSig:
         # The sealed keys are part of the name, so a changed key voids what it had proven.
         name = short_key(app.sdkappid, app.key, app.former_key, identifier, token, size=32)
         known = self._verified.get(name)
@@ -160,7 +160,7 @@ class Doorkeeper:
             former_key=self._secrets.former_key(app),
             now=now,
         )
-        proven = Proven(found.issued_at, found.expires_at)
+        proven = VerifiedUserSig(found.issued_at, found.expires_at)
         self._verified.put(name, proven)
         return proven
 

@@ -31,7 +31,7 @@ KEY_SOURCES = ("key", "key_file", "key_variable")
 APP_MEMBERS = (SDKAPPID, CREDENTIALS, *KEY_SOURCES[1:], *AppFacts.__struct_fields__)
 
 
-class Written(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WrittenCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[apps.credentials]]` as it is written."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -137,12 +137,12 @@ class _Reader:
     def credential(self, path: str, written: Mapping[str, Any]) -> DeclaredCredential | None:
         """One `[[apps.credentials]]`; None where anything is wrong."""
         count = len(self.faults)
-        self._known(path, written, Written.__struct_fields__)
-        for field in msgspec.structs.fields(Written):
+        self._known(path, written, WrittenCredential.__struct_fields__)
+        for field in msgspec.structs.fields(WrittenCredential):
             self._member(path, field, written)
         if len(self.faults) > count:
             return None
-        told = msgspec.convert(dict(written), Written)
+        told = msgspec.convert(dict(written), WrittenCredential)
         vendors = {vendor.NAME: vendor for vendor in VENDORS}
         if told.vendor not in vendors:
             allowed = f"one of {', '.join(vendors)}"
@@ -226,7 +226,9 @@ class _Reader:
         key = self._value(f"{path}.{named[0]}", **place).strip()
         return key if len(self.faults) == count else None
 
-    def _settings(self, path: str, told: Written, names: Collection[str]) -> dict[str, Any]:
+    def _settings(
+        self, path: str, told: WrittenCredential, names: Collection[str]
+    ) -> dict[str, Any]:
         password = ""
         if told.password_file:
             password = self._value(f"{path}.password_file", file=told.password_file)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.api.declared_apps import DeclaredApp, DeclaredCredential, read_apps
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.domain.app import Credential
 from tocsin.errors import CallError
 from tocsin.log import get_logger
@@ -15,7 +15,7 @@ from tocsin.settings import ConfigError, WrongSetting
 from tocsin.store import Store
 
 
-class Declaring:
+class AppDeclarations:
     """Brings the store to what the configuration says, without a command.
 
     A credential is found again by its name, so it is never made twice and keeps its certificate
@@ -24,7 +24,7 @@ class Declaring:
 
     def __init__(
         self,
-        operator: Operator,
+        operator: OperatorService,
         store: Store,
         app_secrets: AppSecrets,
         environment: Mapping[str, str],

@@ -81,7 +81,7 @@ class PollAnswer(DeviceAnswer, kw_only=True):
 Body = TypeVar("Body", bound="Hello | Proof")
 
 
-class DeviceDoors:
+class DeviceCalls:
     """The calls of `/v1/devices/`."""
 
     def __init__(self, registrar: Registrar, hub: Hub, cors: Cors) -> None:

@@ -25,7 +25,7 @@ BEARER = "Bearer "
 Refresh = Callable[[], Awaitable[None]]
 
 
-class Standing:
+class PolledMetrics:
     """The figures that are looked up when somebody asks, and the series that alerts wait for.
 
     A series that first comes into being with its first fault shows no increase, so an alert on it

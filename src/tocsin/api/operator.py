@@ -105,7 +105,7 @@ EXPORT_BYTES_MAX = 8 * 1024 * 1024
 """Books that an export keeps in memory."""
 
 
-class Operator(CredentialVerbs, AccountVerbs, FolderVerbs):
+class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
     """Carries out what an operator says. Each verb is durable when it answers."""
 
     def __init__(

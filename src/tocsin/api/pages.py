@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from tocsin.api.http import json_response, receive_body
-from tocsin.api.paths import DecodedParts, routed_path
+from tocsin.api.paths import DecodedParameters, routed_path
 from tocsin.api.wire import Answer, refusal
 from tocsin.errors import CallError, StoreError
 
@@ -44,8 +44,8 @@ def create(routes: Sequence[BaseRoute]) -> Starlette:
     """An application over these routes whose every fault is the envelope."""
     for route in routes:
         if isinstance(route, Route):
-            route.app = DecodedParts(route.app)
-    return _Pages(
+            route.app = DecodedParameters(route.app)
+    return _PageRouter(
         routes=routes,
         exception_handlers={
             CallError: _refuse,
@@ -57,7 +57,7 @@ def create(routes: Sequence[BaseRoute]) -> Starlette:
     )
 
 
-class _Pages(Starlette):
+class _PageRouter(Starlette):
     """Matches paths with their encoded slashes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

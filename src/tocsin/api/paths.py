@@ -29,7 +29,7 @@ def decoded(part: str) -> str:
     return part.replace("%2F", "/").replace("%25", "%")
 
 
-class DecodedParts:
+class DecodedParameters:
     """An application behind a router, whose path parameters are decoded for it."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -21,7 +21,7 @@ BODY_MAX_BYTES = 1 << 20
 """A thousand receipts of a quarter kilobyte, four times over."""
 
 
-class ReceiptDoors:
+class ReceiptPages:
     """One door, for whichever vendors post receipts."""
 
     def __init__(self, receiving: Receiving) -> None:

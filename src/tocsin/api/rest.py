@@ -1,4 +1,4 @@
-"""The door under `/v4/`: a plain ASGI callable that takes a call through its checks in order.
+"""The REST API under `/v4/`: a plain ASGI callable that takes a call through its checks in order.
 
 Every answer is HTTP 200 with the envelope, whatever happened (trtc.io/document/34620). The order
 of checks: path, method, lengths, app, contenttype, UserSig with its lock-out, administrator, rate,
@@ -10,8 +10,8 @@ from __future__ import annotations
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from tocsin.api.auth import Doorkeeper
-from tocsin.api.commands.call import Call, Desk
+from tocsin.api.auth import Authenticator
+from tocsin.api.commands.call import Call, Services
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
 from tocsin.api.cors import VARY, Cors, origin_of
@@ -29,7 +29,7 @@ RATES_MAX = 50_000
 """Apps and commands whose calls are counted: those called last."""
 
 
-class Rates:
+class RateLimits:
     """Calls a second, per app and command, of this process."""
 
     def __init__(self, clock: Clock, entries_max: int = RATES_MAX) -> None:
@@ -55,14 +55,18 @@ class RestApi:
     """`/v4/<service>/<command>`."""
 
     def __init__(
-        self, desk: Desk, doorkeeper: Doorkeeper, metrics: Metrics, cors: Cors | None = None
+        self,
+        services: Services,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        cors: Cors | None = None,
     ) -> None:
-        self._desk = desk
-        self._doorkeeper = doorkeeper
+        self._services = services
+        self._authenticator = authenticator
         self._metrics = metrics
-        self._clock = desk.clock
-        self._cors = cors or Cors(desk.store)
-        self._rates = Rates(desk.clock)
+        self._clock = services.clock
+        self._cors = cors or Cors(services.store)
+        self._rates = RateLimits(services.clock)
         self._log = get_logger(__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,13 +111,15 @@ class RestApi:
         if scope["method"] != "POST":
             raise CallError(60002)
         query = read_query(scope["query_string"])
-        caller = await self._doorkeeper.admit(query, client_address(scope), command.not_admin)
+        caller = await self._authenticator.authenticate(
+            query, client_address(scope), command.not_admin
+        )
         self._rates.take(caller.app, command)
         raw = await receive_body(scope, receive, BODY_MAX_BYTES)
         if len(raw) > command.body_max_bytes:
             raise CallError(command.too_long)
         body = read_body(raw, command.bad_json, is_fieldless=command.is_fieldless)
-        return await command.handle(self._desk, Call(caller.app, caller.identifier, body))
+        return await command.handle(self._services, Call(caller.app, caller.identifier, body))
 
 
 def name_of(command: Command | None, path: str) -> str:

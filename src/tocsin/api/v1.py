@@ -15,7 +15,7 @@ from pyroaring import BitMap
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from tocsin.api.auth import Doorkeeper
+from tocsin.api.auth import Authenticator
 from tocsin.api.http import client_address, route
 from tocsin.api.pages import number
 from tocsin.conversation import Stoppage
@@ -34,11 +34,11 @@ PAGE_DEFAULT = 100
 PAGE_MAX = 10_000
 NUMBER_MAX = 2**32 - 1
 
-Admit = Callable[[Request], Awaitable[App]]
+Authorize = Callable[[Request], Awaitable[App]]
 """Answers the app that a request is about, if its caller may read it."""
 
 
-class Books:
+class TaskPages:
     """Pages about one app, read from the store."""
 
     def __init__(
@@ -46,14 +46,14 @@ class Books:
         store: Store,
         books: BooksReader,
         presence: Presence,
-        admit: Admit,
+        authorize: Authorize,
         channels: Channels | None = None,
     ) -> None:
         """`channels` are those at work; without them nobody knows what stops a push."""
         self._store = store
         self._reader = books
         self._presence = presence
-        self._admit = admit
+        self._authorize = authorize
         self._channels = channels
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -69,7 +69,7 @@ class Books:
 
     async def tasks(self, request: Request) -> dict[str, Any]:
         """The newest pushes first."""
-        app = await self._admit(request)
+        app = await self._authorize(request)
         before = number(request.query_params, "before", 0, NUMBER_MAX)
         limit = number(request.query_params, "limit", PAGE_DEFAULT, PAGE_MAX)
         found = await self._store.tasks(app.sdkappid, before=before, limit=limit)
@@ -122,7 +122,7 @@ class Books:
 
     async def devices(self, request: Request) -> dict[str, Any]:
         """The devices of a UserID, or the one with a RegistrationID."""
-        app = await self._admit(request)
+        app = await self._authorize(request)
         (account,) = await self._store.accounts(app.sdkappid, [request.path_params["name"]])
         if account is None:
             raise CallError(70107)
@@ -134,7 +134,7 @@ class Books:
         return {"devices": shown}
 
     async def _books(self, request: Request) -> TaskBooks:
-        app = await self._admit(request)
+        app = await self._authorize(request)
         task = await self._store.task_by_id(app.sdkappid, request.path_params["task_id"])
         books = None if task is None else await self._reader.of(app.sdkappid, task.number)
         if books is None:
@@ -142,21 +142,21 @@ class Books:
         return books
 
 
-def by_bearer(doorkeeper: Doorkeeper) -> Admit:
+def by_bearer(authenticator: Authenticator) -> Authorize:
     """Admits administrators who show their UserSig."""
 
-    async def admit(request: Request) -> App:
-        app = await doorkeeper.find_app(request.path_params["sdkappid"])
+    async def authorize(request: Request) -> App:
+        app = await authenticator.find_app(request.path_params["sdkappid"])
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
             raise CallError(70002)
         token = token.strip()
         identifier = request.query_params.get("identifier") or usersig.decode(token).identifier
         address = client_address(request.scope)
-        caller = await doorkeeper.check(app, identifier, token, address, 90009)
+        caller = await authenticator.check(app, identifier, token, address, 90009)
         return caller.app
 
-    return admit
+    return authorize
 
 
 def shown_task(task: Task) -> dict[str, Any]:

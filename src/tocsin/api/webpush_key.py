@@ -27,7 +27,7 @@ CACHE = (b"cache-control", b"public, max-age=300")
 NUMBER_MAX = 2**32 - 1
 
 
-class WebPushKey:
+class WebPushKeyPage:
     """The public half of an app's VAPID key pair."""
 
     def __init__(self, store: Store, vault: Vault, cors: Cors) -> None:

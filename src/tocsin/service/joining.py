@@ -19,16 +19,16 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.api import admin, metrics_page, v1
-from tocsin.api.auth import Doorkeeper
-from tocsin.api.commands.call import Desk
+from tocsin.api.auth import Authenticator
+from tocsin.api.commands.call import Services
 from tocsin.api.cors import Cors
-from tocsin.api.declaring import Declaring
-from tocsin.api.devices import DeviceDoors
-from tocsin.api.metrics_page import Standing
-from tocsin.api.receipts import ReceiptDoors
+from tocsin.api.declaring import AppDeclarations
+from tocsin.api.devices import DeviceCalls
+from tocsin.api.metrics_page import PolledMetrics
+from tocsin.api.receipts import ReceiptPages
 from tocsin.api.rest import RestApi
 from tocsin.api.router import Router, create_pages
-from tocsin.api.webpush_key import WebPushKey
+from tocsin.api.webpush_key import WebPushKeyPage
 from tocsin.channels import turn
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
@@ -114,7 +114,9 @@ async def serve(
             reload_asked or asyncio.Event(),
             service.metrics,
         )
-        declaring = Declaring(service.operator, service.store, service.app_secrets, os.environ)
+        declaring = AppDeclarations(
+            service.operator, service.store, service.app_secrets, os.environ
+        )
         await declaring.take(config.apps)
         reloading.add(Part((), lambda config: declaring.take(config.apps)))
         left = await _Running(service, stack, reloading).serve(started, ended)
@@ -221,7 +223,7 @@ class _Running:
             ),
         )
         ticker = self._ticker(indexer, channels)
-        desk = Desk(
+        services = Services(
             store=service.store,
             accepting=accepting,
             erasing=Erasing(service.store, bus, service.clock, service.erasures),
@@ -229,12 +231,12 @@ class _Running:
             bus=bus,
             clock=service.clock,
         )
-        doors = self._doors(desk, hub, registrar, self._receiving(channels))
+        router = self._router(services, hub, registrar, self._receiving(channels))
         watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
         loops = [ticker.run, hub.run, watch.run, self._reloading.run, self._feed]
         workers = Workers(dispatcher, hub, loops)
         self._reloading.add(limits_part(registrar, ticker))
-        return await self._run(doors, workers, started, ended)
+        return await self._run(router, workers, started, ended)
 
     def _ticker(self, indexer: Indexer, channels: Channels) -> Ticker:
         service = self._service
@@ -259,22 +261,26 @@ class _Running:
             books=self._books,
         )
 
-    def _doors(self, desk: Desk, hub: Hub, registrar: Registering, receiving: Receiving) -> Router:
+    def _router(
+        self, services: Services, hub: Hub, registrar: Registering, receiving: Receiving
+    ) -> Router:
         service = self._service
-        doorkeeper = Doorkeeper(service.store, service.app_secrets, service.clock)
-        books = v1.Books(service.store, self._books, hub, v1.by_bearer(doorkeeper), self._channels)
+        authenticator = Authenticator(service.store, service.app_secrets, service.clock)
+        books = v1.TaskPages(
+            service.store, self._books, hub, v1.by_bearer(authenticator), self._channels
+        )
         cors = Cors(service.store)
-        pages = DeviceDoors(registrar, hub, cors)
-        key = WebPushKey(service.store, service.vault, cors)
+        pages = DeviceCalls(registrar, hub, cors)
+        key = WebPushKeyPage(service.store, service.vault, cors)
         routes = [
             *books.routes(),
             *key.routes(),
             *pages.routes(),
-            *ReceiptDoors(receiving).routes(),
+            *ReceiptPages(receiving).routes(),
         ]
-        rooms = create_pages(self._missing, routes)
-        rest = RestApi(desk, doorkeeper, service.metrics, cors)
-        return Router(rest, rooms, OnlineSocket(hub))
+        others = create_pages(self._missing, routes)
+        rest = RestApi(services, authenticator, service.metrics, cors)
+        return Router(rest, others, OnlineSocket(hub))
 
     async def _feed(self) -> None:
         """Feed the service manager's watchdog while the store's writer answers."""
@@ -323,14 +329,14 @@ class _Running:
 
     async def _run(
         self,
-        doors: Router,
+        router: Router,
         workers: Workers,
         started: Started,
         ended: asyncio.Event,
     ) -> Left:
         """Run doors and workers; whichever fails ends the service, in the same good order."""
         config, service = self._service.config, self._service
-        public = public_server(doors, config, self._files, service.metrics)
+        public = public_server(router, config, self._files, service.metrics)
         if public.config.ssl is not None:
             self._reloading.add(certificate_part(public.config.ssl, config, service.clock))
         sockets = listen(config)
@@ -405,11 +411,11 @@ class _Running:
             return [], []
         if not config.token and not listening.getsockname()[0].startswith(("127.", "::1")):
             self._log.warning("metrics are open to whoever reaches them", advice=OPEN_ADVICE)
-        standing = Standing(
+        polled = PolledMetrics(
             service.store, self._channels, service.metrics, Path(service.config.data)
         )
         page = metrics_page.create(
-            service.metrics, standing.refresh, lambda: self._reloading.config.metrics.token
+            service.metrics, polled.refresh, lambda: self._reloading.config.metrics.token
         )
         return [metrics_server(page)], [listening]
 

@@ -24,7 +24,7 @@ from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.channels import turn
 from tocsin.channels.authority import AuthorityShelf
 from tocsin.channels.trial import try_out
@@ -92,7 +92,7 @@ class Service(Struct, frozen=True, kw_only=True):
     """To the vendors."""
     shelf: AuthorityShelf
     """What proves us to them."""
-    operator: Operator
+    operator: OperatorService
     erasures: Erasures | None
     """Who was erased; None where nothing is kept."""
     hold: Hold
@@ -130,7 +130,7 @@ async def open_service(
         hold = Hold(store, clock, metrics)
         backups = _backups(config, folder, store, clock)
         erasures = await _erasures(config, store, clock)
-        operator = Operator(
+        operator = OperatorService(
             store,
             vault,
             clock,

@@ -16,7 +16,7 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.sqlite.store import SqliteStore
 from tocsin.adapters.vault import AesVault
 from tocsin.api.admin import create
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.domain.account import AccountsEdit, AccountsView, Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
@@ -322,7 +322,7 @@ async def test_lists_cost_the_same_however_many_there_are(tmp_path: Path) -> Non
 
 async def _cost(store: SqliteStore, size: int) -> tuple[int, int]:
     """Statements and SQLite's steps, by hundreds, for a page of each list."""
-    operator = Operator(store, AesVault(bytes(32)), ManualClock(), bus=LocalBus())
+    operator = OperatorService(store, AesVault(bytes(32)), ManualClock(), bus=LocalBus())
     await operator.app_add(APP, {"key": KEY})
     await _fill(store, size)
     statements, steps = 0, 0

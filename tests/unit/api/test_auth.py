@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.api.world import ADMIN, APP, KEY, World, ok
 from tests.watched import Watched
-from tocsin.api.auth import Doorkeeper
+from tocsin.api.auth import Authenticator
 from tocsin.api.rest import RestApi
 from tocsin.domain.usersig import sign
 from tocsin.pipeline.app_secrets import AppSecrets
@@ -235,8 +235,8 @@ async def test_the_profile_unlimited_lifts_rates(world: World) -> None:
 async def test_no_account_is_looked_up_before_the_signature_is_proven(world: World) -> None:
     """Else the time that a look takes tells which accounts there are."""
     watched = Watched(world.store)
-    doorkeeper = Doorkeeper(watched.store, AppSecrets(world.vault), world.clock)
-    world.api = RestApi(world.desk, doorkeeper, world.metrics)
+    authenticator = Authenticator(watched.store, AppSecrets(world.vault), world.clock)
+    world.api = RestApi(world.services, authenticator, world.metrics)
     for name in (ADMIN, "ann", "nobody", "x" * 33):
         for token in (world.usersig(name, key="another key"), "x", "x" * 9000):
             await world.call(GET, {}, identifier=name, usersig=token)
@@ -255,8 +255,8 @@ async def test_no_account_is_looked_up_before_the_signature_is_proven(world: Wor
 )
 async def test_lengths_are_judged_before_anything_is_looked_up(world: World) -> None:
     watched = Watched(world.store)
-    doorkeeper = Doorkeeper(watched.store, AppSecrets(world.vault), world.clock)
-    world.api = RestApi(world.desk, doorkeeper, world.metrics)
+    authenticator = Authenticator(watched.store, AppSecrets(world.vault), world.clock)
+    world.api = RestApi(world.services, authenticator, world.metrics)
     long = {
         "identifier": "x" * 33,
         "usersig": "x" * 8193,

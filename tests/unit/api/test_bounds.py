@@ -13,9 +13,9 @@ from tests.unit.api.world import ADMIN, APP, KEY, World, ask
 from tests.unit.online.rig import Client, Rig
 from tocsin.adapters.sqlite.cache import AccountCache
 from tocsin.api import pages, v1
-from tocsin.api.auth import CALLERS_MAX, VERIFIED_MAX, Doorkeeper, Locks
+from tocsin.api.auth import CALLERS_MAX, VERIFIED_MAX, Authenticator, LockOuts
 from tocsin.api.commands.table import COMMANDS
-from tocsin.api.rest import RATES_MAX, Rates
+from tocsin.api.rest import RATES_MAX, RateLimits
 from tocsin.clock import ManualClock
 from tocsin.domain.app import App
 from tocsin.domain.task import Stage
@@ -76,7 +76,7 @@ async def weigh(fill: Fill, strangers: int = 3 * ENTRIES) -> float:
     "cached",
 )
 async def test_callers_whose_signatures_fail() -> None:
-    locks = Locks(ENTRIES)
+    locks = LockOuts(ENTRIES)
 
     async def fill(first: int, last: int) -> None:
         for number in range(first, last):
@@ -96,13 +96,13 @@ async def test_callers_whose_signatures_fail() -> None:
 async def test_usersigs_that_were_right() -> None:
     world = World()
     await world.open()
-    doorkeeper = Doorkeeper(world.store, AppSecrets(world.vault), world.clock, ENTRIES)
+    authenticator = Authenticator(world.store, AppSecrets(world.vault), world.clock, ENTRIES)
     app = cast(App, await world.store.app(APP))
 
     async def fill(first: int, last: int) -> None:
         for number in range(first, last):
             long = sign(APP, KEY, ADMIN, 10 + number, world.clock.now(), userbuf=b"x" * 2000)
-            await doorkeeper.check(app, ADMIN, long, "192.0.2.1", 90009)
+            await authenticator.check(app, ADMIN, long, "192.0.2.1", 90009)
 
     assert await weigh(fill) / ENTRIES * VERIFIED_MAX < 5 * MIB
 
@@ -123,7 +123,7 @@ async def test_rates_of_apps() -> None:
     world = World()
     await world.open("compatible")
     app = cast(App, await world.store.app(APP))
-    rates = Rates(world.clock, ENTRIES)
+    rates = RateLimits(world.clock, ENTRIES)
     limited = [each for each in COMMANDS if each.rate_of(app.limits)]
 
     async def fill(first: int, last: int) -> None:
@@ -155,8 +155,8 @@ async def test_unsigned_calls_with_a_long_identifier_leave_nothing(letter: str) 
     """Ten thousand of them took 600 MB that stayed."""
     world = World()
     await world.open()
-    rows = v1.Books(
-        world.store, world.books, cast(Presence, world.presence), v1.by_bearer(world.doorkeeper)
+    rows = v1.TaskPages(
+        world.store, world.books, cast(Presence, world.presence), v1.by_bearer(world.authenticator)
     )
     books = pages.create(rows.routes())
 

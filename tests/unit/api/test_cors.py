@@ -14,8 +14,8 @@ from tests.unit.online.rig import APPKEY, Rig
 from tests.watched import Watched
 from tocsin.api import pages
 from tocsin.api.cors import Cors
-from tocsin.api.devices import DeviceDoors
-from tocsin.api.webpush_key import WebPushKey
+from tocsin.api.devices import DeviceCalls
+from tocsin.api.webpush_key import WebPushKeyPage
 from tocsin.errors import CallError
 
 GET = "timpush/get_attr_name"
@@ -79,7 +79,7 @@ class Site:
         self.world = world
         self.rig = rig
         self.devices = Starlette(
-            routes=DeviceDoors(rig.registrar, rig.hub, Cors(rig.store)).routes()
+            routes=DeviceCalls(rig.registrar, rig.hub, Cors(rig.store)).routes()
         )
 
     async def device(self, method: str, name: str, body: Any, *told: tuple[str, str]) -> Sent:
@@ -213,7 +213,7 @@ async def test_the_key_for_browsers_is_told_by_the_same_list(site: Site) -> None
     world = site.world
     facts = {"channel": "webpush", "settings": webpush_settings(PRIVATE)}
     path = f"/v1/apps/{APP}/webpush/public-key"
-    app = pages.create(WebPushKey(world.store, world.vault, Cors(world.store)).routes())
+    app = pages.create(WebPushKeyPage(world.store, world.vault, Cors(world.store)).routes())
     for status in (404, 200):
         for origin, allowed in ((PAGE, True), (OTHER_PAGE, False)):
             sent = await send(app, "GET", path, None, ("origin", origin))

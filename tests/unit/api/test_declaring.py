@@ -13,7 +13,7 @@ import pytest
 from tests.unit.api.world import APP, KEY, World
 from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tocsin.api.declared_apps import read_apps
-from tocsin.api.declaring import Declaring
+from tocsin.api.declaring import AppDeclarations
 from tocsin.errors import CallError
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.settings import ConfigError
@@ -46,7 +46,9 @@ class Container:
     async def start(self) -> list[str]:
         """What a start or a reload takes."""
         world = self.world
-        declaring = Declaring(world.operator, world.store, AppSecrets(world.vault), self.variables)
+        declaring = AppDeclarations(
+            world.operator, world.store, AppSecrets(world.vault), self.variables
+        )
         return await declaring.take([self.app])
 
     async def listed(self) -> list[dict[str, Any]]:

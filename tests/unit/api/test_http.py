@@ -66,7 +66,7 @@ async def readers(world: World) -> list[Reader]:
     return [
         Reader(world.api, f"/v4/timpush/get_tag?{world.query()}", BODY_MAX_BYTES, (200, 60002)),
         Reader(
-            pages.create(devices.DeviceDoors(rig.registrar, rig.hub, Cors(rig.store)).routes()),
+            pages.create(devices.DeviceCalls(rig.registrar, rig.hub, Cors(rig.store)).routes()),
             "/v1/devices/register",
             devices.BODY_MAX_BYTES,
             (200, 60002),
@@ -78,7 +78,7 @@ async def readers(world: World) -> list[Reader]:
             (400, 60002),
         ),
         Reader(
-            pages.create(receipts.ReceiptDoors(nobody).routes()),
+            pages.create(receipts.ReceiptPages(nobody).routes()),
             "/v3/offline_push_report/huawei",
             receipts.BODY_MAX_BYTES,
             (413, 0),

@@ -9,15 +9,15 @@ import pytest
 
 from tests.unit.api.world import APP, World, ask
 from tocsin.adapters.memory import MemoryStore
-from tocsin.api.metrics_page import Standing, create
+from tocsin.api.metrics_page import PolledMetrics, create
 
 TOKEN = "sixteen-or-more-1"
 INFO = {"Title": "Hello", "Desc": "World"}
 
 
 def page_of(world: World, folder: Path, token: str = "") -> Any:
-    standing = Standing(world.store, world.channels, world.metrics, folder)
-    return create(world.metrics, standing.refresh, lambda: token)
+    figures = PolledMetrics(world.store, world.channels, world.metrics, folder)
+    return create(world.metrics, figures.refresh, lambda: token)
 
 
 async def shown(world: World, folder: Path) -> str:
@@ -88,10 +88,10 @@ class Backlog(MemoryStore):
 @pytest.mark.evidence("the series that alerts look at are there with 0 from the start")
 async def test_the_backlog_rises_and_falls(world: World, tmp_path: Path) -> None:
     store = Backlog(world.clock)
-    standing = Standing(store, world.channels, world.metrics, tmp_path)
+    figures = PolledMetrics(store, world.channels, world.metrics, tmp_path)
     for count in (3, 0):
         store.jobs = {(APP, "fanout"): count} if count else {}
-        await standing.refresh()
+        await figures.refresh()
         assert world.metrics.value("jobs_open", app=APP, queue="fanout") == count
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.api.test_operator import apns_settings
 from tests.unit.api.world import APP, KEY, World
 from tocsin.adapters.vault import AesVault, FileKeyring, load_keys
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.channels import apns
 from tocsin.channels.credentials import open_settings
 from tocsin.channels.proxied import open_proxy
@@ -28,12 +28,12 @@ class Safe:
         self.path = path
         self.store = world.store
 
-    def operator(self) -> Operator:
+    def operator(self) -> OperatorService:
         """As after a start: with what the key file says now."""
         keys = load_keys(self.path, {})
         vault = AesVault(*keys)
         ring = FileKeyring(self.path, keys, vault)
-        return Operator(self.store, vault, self.world.clock, ring, bus=self.world.bus)
+        return OperatorService(self.store, vault, self.world.clock, ring, bus=self.world.bus)
 
     async def opened(self, vault: AesVault) -> int:
         """How many secrets this vault opens; raises where it cannot."""

@@ -32,8 +32,8 @@ class Leaky(Connected):
 
 
 async def test_an_exception_that_quotes_its_input(world: World, out: io.StringIO) -> None:
-    desk = msgspec.structs.replace(world.desk, presence=Leaky())
-    world.api = RestApi(desk, world.doorkeeper, world.metrics)
+    services = msgspec.structs.replace(world.services, presence=Leaky())
+    world.api = RestApi(services, world.authenticator, world.metrics)
     sig = world.usersig()
     answer = await world.call("openim/querystate", {"To_Account": ["ann"]}, usersig=sig)
     assert answer["ErrorCode"] == 91000

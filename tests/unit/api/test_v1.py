@@ -13,7 +13,7 @@ from starlette.routing import Route
 from tests.unit.api.world import ADMIN, APP, World, ask
 from tocsin.api import pages
 from tocsin.api.router import Router, create_pages
-from tocsin.api.v1 import Books, by_bearer
+from tocsin.api.v1 import TaskPages, by_bearer
 from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import State
 from tocsin.domain.task import (
@@ -34,9 +34,9 @@ INFO = {"Title": "Hello", "Desc": "World"}
 
 
 def books_of(world: World) -> Starlette:
-    admit = by_bearer(world.doorkeeper)
+    authorize = by_bearer(world.authenticator)
     return pages.create(
-        Books(world.store, world.books, world.presence, admit, world.channels).routes()
+        TaskPages(world.store, world.books, world.presence, authorize, world.channels).routes()
     )
 
 

@@ -15,14 +15,14 @@ from tests.unit.api.test_credential_verbs import (
 from tests.unit.api.world import APP, OTHER_APP, World, ask
 from tocsin.api import pages
 from tocsin.api.cors import Cors
-from tocsin.api.webpush_key import WebPushKey
+from tocsin.api.webpush_key import WebPushKeyPage
 
 HERE = f"/v1/apps/{APP}/webpush/public-key"
 
 
 @pytest.fixture
 def page(world: World) -> Starlette:
-    return pages.create(WebPushKey(world.store, world.vault, Cors(world.store)).routes())
+    return pages.create(WebPushKeyPage(world.store, world.vault, Cors(world.store)).routes())
 
 
 @pytest.mark.evidence(

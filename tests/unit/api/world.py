@@ -16,11 +16,11 @@ from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.vault import AesVault
-from tocsin.api.auth import Doorkeeper
-from tocsin.api.commands.call import Desk
+from tocsin.api.auth import Authenticator
+from tocsin.api.commands.call import Services
 from tocsin.api.commands.fields import FIELDS, codes_of
 from tocsin.api.commands.table import BY_PATH
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.api.rest import RestApi
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.device import Registered, Registration, register
@@ -72,8 +72,8 @@ class World:
         self.bus = LocalBus()
         self.presence = Connected()
         self.metrics = Metrics()
-        self.operator = Operator(self.store, self.vault, self.clock, bus=self.bus)
-        self.doorkeeper = Doorkeeper(self.store, AppSecrets(self.vault), self.clock)
+        self.operator = OperatorService(self.store, self.vault, self.clock, bus=self.bus)
+        self.authenticator = Authenticator(self.store, AppSecrets(self.vault), self.clock)
         plain = PlainChannel(Vendor(self.clock, Chance(1), Trouble()), replaces=True)
         self.channels = OneChannel(plain)
         accepting = Accepting(
@@ -85,7 +85,7 @@ class World:
             chance=Chance(1),
             metrics=Metrics(),
         )
-        self.desk = Desk(
+        self.services = Services(
             store=self.store,
             accepting=accepting,
             erasing=Erasing(self.store, self.bus, self.clock),
@@ -93,7 +93,7 @@ class World:
             bus=self.bus,
             clock=self.clock,
         )
-        self.api = RestApi(self.desk, self.doorkeeper, self.metrics)
+        self.api = RestApi(self.services, self.authenticator, self.metrics)
         self.sent: list[dict[str, Any]] = []
 
     def _fault(self, verb: str) -> None:

@@ -14,7 +14,7 @@ from tests.unit.channels.kit_webpush import token
 from tests.unit.online.rig import APP, APPKEY, KEY, Rig
 from tests.watched import Watched
 from tocsin.adapters.bus import LocalBus
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, settle_loop
 from tocsin.domain.account import kick_account
@@ -62,7 +62,7 @@ async def test_a_new_device_gets_an_id_and_a_secret() -> None:
 )
 async def test_a_device_logs_in_by_either_key_while_an_app_key_is_changed() -> None:
     rig = await Rig().open()
-    operator = Operator(rig.store, rig.vault, rig.clock, bus=LocalBus())
+    operator = OperatorService(rig.store, rig.vault, rig.clock, bus=LocalBus())
     before = by_usersig(rig, "ann")
     made = await operator.app_key_rotate(APP)
     await rig.registrar.register(before, "10.0.0.1")

@@ -14,7 +14,7 @@ from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.memory import MemoryStore
 from tocsin.adapters.snapshots import FileSnapshots
 from tocsin.adapters.vault import AesVault
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import Credential
@@ -36,7 +36,7 @@ class Rig:
         self.bus = LocalBus()
         self.folder = folder
         self.indexer = Indexer(self.store, FileSnapshots(folder))
-        self.operator = Operator(
+        self.operator = OperatorService(
             self.store,
             AesVault(bytes(32)),
             self.clock,
@@ -160,7 +160,7 @@ class Cut(MemoryStore):
 async def test_a_removal_that_was_killed_goes_on(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.store = Cut(rig.clock)
-    operator: Any = Operator(rig.store, AesVault(bytes(32)), rig.clock, bus=rig.bus)
+    operator: Any = OperatorService(rig.store, AesVault(bytes(32)), rig.clock, bus=rig.bus)
     await operator.app_add(APP, {"admins": ["admin"]})
     names = [f"u{number}" for number in range(ROWS_A_STEP + 7)]
     decide = import_accounts([Profile(name) for name in names], 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import UNSET
 from pyroaring import BitMap
 
-from tocsin.api.commands.call import Call, Desk, change_accounts
+from tocsin.api.commands.call import Call, Services, change_accounts
 from tocsin.api.wire import Answer, FailedAccount
 from tocsin.api.wire_accounts import (
     NO_ACCOUNT_INFO,
@@ -41,32 +41,32 @@ from tocsin.pipeline.erase import KICKED
 UNKNOWN_PLATFORM = "Unknown"
 
 
-async def account_import(desk: Desk, call: Call) -> Answer:
+async def account_import(services: Services, call: Call) -> Answer:
     profile = read_profile(call.body)
-    (known,) = await desk.store.accounts(call.app.sdkappid, [profile.name])
+    (known,) = await services.store.accounts(call.app.sdkappid, [profile.name])
     if known is None:
         # The decision refuses it too; here there is room to say why.
         refuse_reserved(call.app, profile.name)
-    decide = strictly(import_accounts([profile], desk.clock.now()))
-    await change_accounts(desk, call, [profile.name], decide)
+    decide = strictly(import_accounts([profile], services.clock.now()))
+    await change_accounts(services, call, [profile.name], decide)
     return Answer()
 
 
-async def multiaccount_import(desk: Desk, call: Call) -> ImportAnswer:
+async def multiaccount_import(services: Services, call: Call) -> ImportAnswer:
     profiles = read_profiles(call.body)
     good = [each for each in profiles if is_user_id(each.name) and is_fitting(each)]
     failed: set[str] = set()
     if good:
-        decide = import_accounts(good, desk.clock.now())
-        failures = await change_accounts(desk, call, [each.name for each in good], decide)
+        decide = import_accounts(good, services.clock.now())
+        failures = await change_accounts(services, call, [each.name for each in good], decide)
         failed = {name for name, _ in failures}
     names = [each.name for each in profiles if each.name in failed or each not in good]
     return ImportAnswer(failed=list(dict.fromkeys(names)))
 
 
-async def account_delete(desk: Desk, call: Call) -> ResultAnswer:
+async def account_delete(services: Services, call: Call) -> ResultAnswer:
     names = read_items(call.body, "DeleteItem")
-    codes = dict((await desk.erasing.erase(call.app, names)).failures)
+    codes = dict((await services.erasing.erase(call.app, names)).failures)
     return ResultAnswer(items=[_result(name, codes.get(name, 0)) for name in names])
 
 
@@ -75,9 +75,9 @@ def _result(name: str, code: int) -> ResultItem:
     return ResultItem(name=name, code=code, info=info)
 
 
-async def account_check(desk: Desk, call: Call) -> ResultAnswer:
+async def account_check(services: Services, call: Call) -> ResultAnswer:
     names = read_items(call.body, "CheckItem")
-    accounts = await desk.store.accounts(call.app.sdkappid, names)
+    accounts = await services.store.accounts(call.app.sdkappid, names)
     return ResultAnswer(
         items=[
             ResultItem(name=name, status="NotImported" if account is None else "Imported")
@@ -86,24 +86,24 @@ async def account_check(desk: Desk, call: Call) -> ResultAnswer:
     )
 
 
-async def kick(desk: Desk, call: Call) -> Answer:
+async def kick(services: Services, call: Call) -> Answer:
     name = read_user_id(call.body)
-    await change_accounts(desk, call, [name], kick_account(name, desk.clock.now()))
-    desk.bus.publish(KICKED, f"{call.app.sdkappid}/{name}".encode())
+    await change_accounts(services, call, [name], kick_account(name, services.clock.now()))
+    services.bus.publish(KICKED, f"{call.app.sdkappid}/{name}".encode())
     return Answer()
 
 
-async def query_online_status(desk: Desk, call: Call) -> OnlineAnswer:
+async def query_online_status(services: Services, call: Call) -> OnlineAnswer:
     return await _states(
-        desk,
+        services,
         call,
         lambda name, status, detail: OnlineStatus(account=name, status=status, detail=detail),
     )
 
 
-async def querystate(desk: Desk, call: Call) -> OnlineAnswer:
+async def querystate(services: Services, call: Call) -> OnlineAnswer:
     return await _states(
-        desk,
+        services,
         call,
         lambda name, status, detail: OnlineStatus(account=name, state=status, detail=detail),
     )
@@ -113,13 +113,13 @@ Detail = list[PlatformStatus]
 
 
 async def _states(
-    desk: Desk, call: Call, say: Callable[[str, Status, Detail], OnlineStatus]
+    services: Services, call: Call, say: Callable[[str, Status, Detail], OnlineStatus]
 ) -> OnlineAnswer:
     ask = read_online_ask(call.body)
-    accounts = await desk.store.accounts(call.app.sdkappid, ask.accounts)
-    owned = await _devices_by_owner(desk, call, [each for each in accounts if each is not None])
-    connected = desk.presence.connected(call.app.sdkappid)
-    now = desk.clock.now()
+    accounts = await services.store.accounts(call.app.sdkappid, ask.accounts)
+    owned = await _devices_by_owner(services, call, [each for each in accounts if each is not None])
+    connected = services.presence.connected(call.app.sdkappid)
+    now = services.clock.now()
     results: list[OnlineStatus] = []
     failures: list[FailedAccount] = []
     for name, account in zip(ask.accounts, accounts, strict=True):
@@ -136,12 +136,12 @@ async def _states(
 
 
 async def _devices_by_owner(
-    desk: Desk, call: Call, accounts: Sequence[Account]
+    services: Services, call: Call, accounts: Sequence[Account]
 ) -> dict[int, list[Device]]:
     """The devices of each account: those it is logged in on, or the one registered under it."""
     numbers = BitMap([account.number for account in accounts])
     owned: dict[int, list[Device]] = {}
-    for device in await desk.store.devices_of(call.app.sdkappid, numbers):
+    for device in await services.store.devices_of(call.app.sdkappid, numbers):
         for owner in {device.user, device.account} & set(numbers):
             owned.setdefault(owner, []).append(device)
     return owned

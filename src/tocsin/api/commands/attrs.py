@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.api.commands.call import Call, Desk, change_accounts
+from tocsin.api.commands.call import Call, Services, change_accounts
 from tocsin.api.wire import Answer, ListedAnswer, error_list
 from tocsin.api.wire_labels import (
     AttrsAnswer,
@@ -20,38 +20,40 @@ from tocsin.domain.attribute import name_attrs
 from tocsin.errors import CallError
 
 
-async def set_attr_name(desk: Desk, call: Call) -> Answer:
-    await name_slots(desk, call, read_attr_names(call.body), read_attr_types(call.body))
+async def set_attr_name(services: Services, call: Call) -> Answer:
+    await name_slots(services, call, read_attr_names(call.body), read_attr_types(call.body))
     return Answer()
 
 
-async def get_attr_name(_desk: Desk, call: Call) -> NamesAnswer:
+async def get_attr_name(_services: Services, call: Call) -> NamesAnswer:
     app = call.app
     types = {slot: app.attr_types.get(slot, 0) for slot in app.attr_names}
     return NamesAnswer(names=app.attr_names, types=types)
 
 
-async def set_attr(desk: Desk, call: Call) -> ListedAnswer:
+async def set_attr(services: Services, call: Call) -> ListedAnswer:
     entries = read_set_attrs(call.body)
     names = [name for name, _ in entries]
     keys = attr_keys(call.app, entries)
-    failures = await change_accounts(desk, call, names, set_attrs(entries), keys)
+    failures = await change_accounts(services, call, names, set_attrs(entries), keys)
     return ListedAnswer(failures=error_list(failures))
 
 
-async def get_attr(desk: Desk, call: Call) -> AttrsAnswer:
-    found, failures = await find_attrs(desk, call)
+async def get_attr(services: Services, call: Call) -> AttrsAnswer:
+    found, failures = await find_attrs(services, call)
     return AttrsAnswer(user_attrs=found, failures=error_list(failures))
 
 
-async def remove_attr(desk: Desk, call: Call) -> ListedAnswer:
+async def remove_attr(services: Services, call: Call) -> ListedAnswer:
     entries = read_removed_attrs(call.body)
     names = [name for name, _ in entries]
-    failures = await change_accounts(desk, call, names, remove_attrs(entries))
+    failures = await change_accounts(services, call, names, remove_attrs(entries))
     return ListedAnswer(failures=error_list(failures))
 
 
-async def name_slots(desk: Desk, call: Call, names: dict[str, str], types: dict[str, int]) -> None:
+async def name_slots(
+    services: Services, call: Call, names: dict[str, str], types: dict[str, int]
+) -> None:
     """Name slots of the app."""
 
     def change(app: App | None) -> App:
@@ -59,13 +61,13 @@ async def name_slots(desk: Desk, call: Call, names: dict[str, str], types: dict[
             raise CallError(70020)
         return name_attrs(app, names, types)
 
-    await desk.store.update_app(call.app.sdkappid, change)
+    await services.store.update_app(call.app.sdkappid, change)
 
 
-async def find_attrs(desk: Desk, call: Call) -> tuple[list[UserAttrs], list[Failure]]:
+async def find_attrs(services: Services, call: Call) -> tuple[list[UserAttrs], list[Failure]]:
     """The attributes of those who exist, in the order asked, and those who do not."""
     names = read_accounts(call.body)
-    accounts = await desk.store.accounts(call.app.sdkappid, names)
+    accounts = await services.store.accounts(call.app.sdkappid, names)
     known = call.app.attr_names
     found: list[UserAttrs] = []
     failures: list[Failure] = []

@@ -24,7 +24,7 @@ class Call(Struct, frozen=True):
     body: dict[str, Any]
 
 
-class Desk(Struct, frozen=True, kw_only=True):
+class Services(Struct, frozen=True, kw_only=True):
     """What commands are carried out with."""
 
     store: Store
@@ -36,7 +36,7 @@ class Desk(Struct, frozen=True, kw_only=True):
 
 
 async def change_accounts(
-    desk: Desk,
+    services: Services,
     call: Call,
     names: Sequence[str],
     decide: Callable[[AccountsView], AccountsEdit],
@@ -44,7 +44,7 @@ async def change_accounts(
 ) -> list[Failure]:
     """Carry out a decision about the named accounts; answers those that it failed for."""
     app = call.app.sdkappid
-    failures: list[Failure] = await desk.store.update_accounts(
+    failures: list[Failure] = await services.store.update_accounts(
         app, list(dict.fromkeys(names)), keys, decide
     )
     return failures

@@ -7,7 +7,7 @@ Sources: tencentcloud.com/document/product/1047/37167 to 37175 (read 2026-11).
 from __future__ import annotations
 
 from tocsin.api.commands.attrs import find_attrs, name_slots
-from tocsin.api.commands.call import Call, Desk, change_accounts
+from tocsin.api.commands.call import Call, Services, change_accounts
 from tocsin.api.commands.tags import find_tags, names_of, tag_keys
 from tocsin.api.wire import Answer
 from tocsin.api.wire_labels import (
@@ -33,56 +33,56 @@ from tocsin.domain.account import (
 )
 
 
-async def im_set_attr_name(desk: Desk, call: Call) -> Answer:
-    await name_slots(desk, call, read_attr_names(call.body), {})
+async def im_set_attr_name(services: Services, call: Call) -> Answer:
+    await name_slots(services, call, read_attr_names(call.body), {})
     return Answer()
 
 
-async def im_get_attr_name(_desk: Desk, call: Call) -> NamesAnswer:
+async def im_get_attr_name(_services: Services, call: Call) -> NamesAnswer:
     return NamesAnswer(names=call.app.attr_names)
 
 
-async def im_set_attr(desk: Desk, call: Call) -> Answer:
+async def im_set_attr(services: Services, call: Call) -> Answer:
     entries = read_set_attrs(call.body)
     names = [name for name, _ in entries]
     keys = attr_keys(call.app, entries)
-    await change_accounts(desk, call, names, strictly(set_attrs(entries)), keys)
+    await change_accounts(services, call, names, strictly(set_attrs(entries)), keys)
     return Answer()
 
 
-async def im_get_attr(desk: Desk, call: Call) -> AttrsAnswer:
-    found, _ = await find_attrs(desk, call)
+async def im_get_attr(services: Services, call: Call) -> AttrsAnswer:
+    found, _ = await find_attrs(services, call)
     return AttrsAnswer(user_attrs=found)
 
 
-async def im_remove_attr(desk: Desk, call: Call) -> Answer:
+async def im_remove_attr(services: Services, call: Call) -> Answer:
     entries = read_removed_attrs(call.body)
     names = [name for name, _ in entries]
-    await change_accounts(desk, call, names, strictly(remove_attrs(entries)))
+    await change_accounts(services, call, names, strictly(remove_attrs(entries)))
     return Answer()
 
 
-async def im_add_tag(desk: Desk, call: Call) -> Answer:
+async def im_add_tag(services: Services, call: Call) -> Answer:
     entries = read_added_tags(call.body, is_replacing=False)
     decide = strictly(change_tags(entries, with_tags_added))
-    await change_accounts(desk, call, names_of(entries), decide, tag_keys(entries))
+    await change_accounts(services, call, names_of(entries), decide, tag_keys(entries))
     return Answer()
 
 
-async def im_get_tag(desk: Desk, call: Call) -> TagsAnswer:
-    found, _ = await find_tags(desk, call)
+async def im_get_tag(services: Services, call: Call) -> TagsAnswer:
+    found, _ = await find_tags(services, call)
     return TagsAnswer(user_tags=found)
 
 
-async def im_remove_tag(desk: Desk, call: Call) -> Answer:
+async def im_remove_tag(services: Services, call: Call) -> Answer:
     entries = read_removed_tags(call.body)
     decide = strictly(change_tags(entries, with_tags_removed))
-    await change_accounts(desk, call, names_of(entries), decide)
+    await change_accounts(services, call, names_of(entries), decide)
     return Answer()
 
 
-async def im_remove_all_tags(desk: Desk, call: Call) -> Answer:
+async def im_remove_all_tags(services: Services, call: Call) -> Answer:
     names = read_accounts(call.body)
     decide = strictly(change_tags([(name, ()) for name in names], with_tags_replaced))
-    await change_accounts(desk, call, names, decide)
+    await change_accounts(services, call, names, decide)
     return Answer()

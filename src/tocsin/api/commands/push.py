@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from tocsin.api.commands.call import Call, Desk
+from tocsin.api.commands.call import Call, Services
 from tocsin.api.wire import Answer, error_list
 from tocsin.api.wire_push import Kind, TaskAnswer, read_push, read_revoke
 
 
-async def push(desk: Desk, call: Call) -> TaskAnswer:
-    return await _accept(desk, call, "push")
+async def push(services: Services, call: Call) -> TaskAnswer:
+    return await _accept(services, call, "push")
 
 
-async def batch(desk: Desk, call: Call) -> TaskAnswer:
-    return await _accept(desk, call, "batch")
+async def batch(services: Services, call: Call) -> TaskAnswer:
+    return await _accept(services, call, "batch")
 
 
-async def im_push(desk: Desk, call: Call) -> TaskAnswer:
-    return await _accept(desk, call, "im_push")
+async def im_push(services: Services, call: Call) -> TaskAnswer:
+    return await _accept(services, call, "im_push")
 
 
-async def revoke(desk: Desk, call: Call) -> Answer:
+async def revoke(services: Services, call: Call) -> Answer:
     ask = read_revoke(call.body)
-    await desk.accepting.recall(call.app, ask.task_id, ask.message)
+    await services.accepting.recall(call.app, ask.task_id, ask.message)
     return Answer()
 
 
-async def _accept(desk: Desk, call: Call, kind: Kind) -> TaskAnswer:
+async def _accept(services: Services, call: Call, kind: Kind) -> TaskAnswer:
     ask = read_push(kind, call.app, call.identifier, call.body)
-    accepted = await desk.accepting.push(call.app, ask)
+    accepted = await services.accepting.push(call.app, ask)
     # An account named twice is pushed to once, and its failure is told once per mention.
     codes = dict(accepted.failures)
     failures = [(name, codes[name]) for name in ask.accounts if name in codes]

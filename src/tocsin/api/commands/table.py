@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.api.commands import accounts, attrs, old, push, tags
-from tocsin.api.commands.call import Call, Desk
+from tocsin.api.commands.call import Call, Services
 from tocsin.api.wire import Answer
 from tocsin.api.wire_push import TaskAnswer
 from tocsin.domain.quota import Limits
@@ -18,7 +18,7 @@ BODY_MAX_BYTES = 1 << 20
 PUSH_BODY_MAX_BYTES = 10_240
 """A longer body of a push is 90056 (tencentcloud.com/document/product/1047/74196)."""
 
-Handler = Callable[[Desk, Call], Awaitable[Answer]]
+Handler = Callable[[Services, Call], Awaitable[Answer]]
 
 NOT_ADMIN = {
     "timpush": 90009,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tocsin.api.operator import Operator
+from tocsin.api.operator import OperatorService
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 
 
-class Copying:
+class BackupRun:
     """At most one backup at a time, and what the last one came to."""
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: OperatorService) -> None:
         self._operator = operator
         self._state: dict[str, Any] = {"state": "none"}
         self._task: asyncio.Task[None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin.client.device import Identity
+from tocsin.client.device import DeviceIdentity
 from tocsin.client.rest import AccountFault, Client, condition, failures_of, notice
 from tocsin.clock import ManualClock
 from tocsin.domain.hello import GivenRoute
@@ -63,7 +63,7 @@ async def test_a_usersig_is_renewed_before_it_runs_out() -> None:
 
 
 def test_a_hello_says_only_what_there_is_to_say() -> None:
-    identity = Identity(sdkappid=1, appkey="k")
+    identity = DeviceIdentity(sdkappid=1, appkey="k")
     assert identity.hello() == {"sdkappid": 1, "appkey": "k"}
     identity.route = GivenRoute(channel="fcm", credential=2, token="t" * 40)
     assert identity.hello()["route"] == {

@@ -14,8 +14,8 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.unit.api.test_operator import apns_settings
 from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, serving
-from tocsin.client.device import DeviceDoor, Identity
-from tocsin.client.wire import Wire
+from tocsin.client.device import DeviceHttpClient, DeviceIdentity
+from tocsin.client.json_http import JsonHttp
 from tocsin.config import Config, Server
 from tocsin.domain.hello import GivenRoute
 from tocsin.service.listening import listen
@@ -168,10 +168,10 @@ async def test_no_secret_token_or_text_is_in_any_output(
         facts = {"channel": "apns", "settings": settings}
         canaries["signing key"] = settings["private_key"].splitlines()[1]
         number = (await served.admin.credential_add(APP, facts))["number"]
-        async with Wire(served.url) as wire:
+        async with JsonHttp(served.url) as wire:
             route = GivenRoute(channel="apns", credential=number, token=canaries["token"])
-            identity = Identity(sdkappid=APP, appkey=canaries["appkey"], route=route)
-            registered = await DeviceDoor(wire).register(identity)
+            identity = DeviceIdentity(sdkappid=APP, appkey=canaries["appkey"], route=route)
+            registered = await DeviceHttpClient(wire).register(identity)
         canaries["secret"] = registered.secret
         await _speak(served, canaries, registered.registration_id)
         await _shout(served, canaries)

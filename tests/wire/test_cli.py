@@ -19,11 +19,11 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import VENDORS
 from tocsin.cli.main import build
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
-from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
+from tocsin.client.device import DeviceClient, DeviceHttpClient, DeviceIdentity, ReceivedPush
+from tocsin.client.json_http import JsonHttp, Refused
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
-from tocsin.client.sandbox import SandboxDoor
-from tocsin.client.wire import Refused, Wire
+from tocsin.client.sandbox import SandboxClient
 from tocsin.clock import SystemClock
 from tocsin.conversation import Request, Response
 from tocsin.demo.stage import COMMAND, Stage, set_stage
@@ -92,10 +92,10 @@ async def test_devices_choose_their_names_where_the_app_lets_them(stage: Stage) 
     prefixed = ("app", "add", app, "--own-registration-ids")
     async with (
         Client(stage.url, int(app), "admin", key=KEY) as client,
-        Wire(stage.url) as wire,
+        JsonHttp(stage.url) as wire,
     ):
-        door = DeviceDoor(wire)
-        chosen = Identity(sdkappid=int(app), appkey=appkey, registration_id="dev-1")
+        door = DeviceHttpClient(wire)
+        chosen = DeviceIdentity(sdkappid=int(app), appkey=appkey, registration_id="dev-1")
         with pytest.raises(Refused) as refused:
             await door.register(chosen)
         assert refused.value.code == 800103
@@ -193,7 +193,7 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> 
         ("content-type", "application/x-www-form-urlencoded"),
     )
     async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(SandboxDoor(stage.sandbox_url))
+        door = await stack.enter_async_context(SandboxClient(stage.sandbox_url))
         told = await door.describe()
         http = CurlHttp()
         await http.start(stack)
@@ -253,8 +253,10 @@ async def test_a_push_that_runs_is_shown_once_on_a_pipe(stage: Stage) -> None:
     await add_app(stage.data, app)
     data = ("--data", str(stage.data), "--app", app)
     appkey = (await ask("app", "show", app, "--data", str(stage.data)))["appkey"]
-    async with Client(stage.url, int(app), "admin", key=KEY) as client, Wire(stage.url) as wire:
-        identity = await DeviceDoor(wire).register(Identity(sdkappid=int(app), appkey=appkey))
+    async with Client(stage.url, int(app), "admin", key=KEY) as client, JsonHttp(stage.url) as wire:
+        identity = await DeviceHttpClient(wire).register(
+            DeviceIdentity(sdkappid=int(app), appkey=appkey)
+        )
         pushed = await client.batch([identity.registration_id], notice("Hi", ""))
         async with asyncio.timeout(PATIENCE_S):
             shown = await call("task", "show", pushed.task_id, *data)
@@ -298,12 +300,12 @@ async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> No
     assert path is not None
     async with AdminSocket(path) as admin:
         appkey = (await admin.app_show(int(app)))["appkey"]
-    shown: asyncio.Queue[Push] = asyncio.Queue()
+    shown: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     async with (
-        Wire(stage.url) as wire,
+        JsonHttp(stage.url) as wire,
         Client(stage.url, int(app), "admin", key=KEY) as client,
     ):
-        identity = Identity(sdkappid=int(app), appkey=appkey)
+        identity = DeviceIdentity(sdkappid=int(app), appkey=appkey)
         device = DeviceClient(wire, identity, on_push=shown.put_nowait)
         async with device:
             name = (await device.registered()).registration_id
@@ -326,11 +328,11 @@ async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
     async with AdminSocket(path) as admin:
         appkey = (await admin.app_show(int(app)))["appkey"]
     async with (
-        Wire(stage.url) as wire,
+        JsonHttp(stage.url) as wire,
         Client(stage.url, int(app), "admin", key=KEY) as client,
     ):
-        door = DeviceDoor(wire)
-        identity = await door.register(Identity(sdkappid=int(app), appkey=appkey))
+        door = DeviceHttpClient(wire)
+        identity = await door.register(DeviceIdentity(sdkappid=int(app), appkey=appkey))
         pushed = await client.batch([identity.registration_id], notice("One", ""))
         (frame,) = await door.poll(identity)
         assert (frame["type"], frame["title"]) == ("push", "One")
@@ -339,7 +341,7 @@ async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
         assert (books["reached"], books["clicked"]) == (1, 1)
         await door.unregister(identity)
         with pytest.raises(Refused):
-            await door.register(Identity(sdkappid=int(app), appkey="wrong"))
+            await door.register(DeviceIdentity(sdkappid=int(app), appkey="wrong"))
 
 
 @pytest.mark.evidence(

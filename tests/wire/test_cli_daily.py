@@ -14,9 +14,9 @@ import pytest_asyncio
 from tests.patience import PATIENCE_S
 from tests.wire.test_cli import KEY, add_app, ask, call
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE
-from tocsin.client.device import DeviceClient, Identity, Push
+from tocsin.client.device import DeviceClient, DeviceIdentity, ReceivedPush
+from tocsin.client.json_http import JsonHttp, Refused
 from tocsin.client.rest import Client, notice
-from tocsin.client.wire import Refused, Wire
 from tocsin.clock import SystemClock
 from tocsin.demo.stage import Stage, set_stage
 
@@ -64,13 +64,13 @@ async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> 
     await add_app(stage.data, app)
     data = ("--app", app, "--data", str(stage.data))
     sig = (await ask("usersig", app, "a/b", "--data", str(stage.data)))["usersig"]
-    shown: asyncio.Queue[Push] = asyncio.Queue()
+    shown: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     async with (
-        Wire(stage.url) as wire,
+        JsonHttp(stage.url) as wire,
         Client(stage.url, int(app), "admin", key=KEY) as client,
         AsyncExitStack() as exits,
     ):
-        own = Identity(sdkappid=int(app), user="a/b", usersig=sig)
+        own = DeviceIdentity(sdkappid=int(app), user="a/b", usersig=sig)
         device = DeviceClient(wire, own, on_push=shown.put_nowait)
         await exits.enter_async_context(device)
         await device.registered()
@@ -106,8 +106,8 @@ async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: 
     sandbox = ("--sandbox", stage.sandbox_url, *data)
     assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 1
     sig = (await ask("usersig", app, "ann", "--data", str(stage.data)))["usersig"]
-    async with Wire(stage.url) as wire, AsyncExitStack() as exits:
-        own = Identity(sdkappid=int(app), user="ann", usersig=sig)
+    async with JsonHttp(stage.url) as wire, AsyncExitStack() as exits:
+        own = DeviceIdentity(sdkappid=int(app), user="ann", usersig=sig)
         device = DeviceClient(wire, own)
         await exits.enter_async_context(device)
         await device.registered()

@@ -17,13 +17,13 @@ from tocsin.client.device import (
     FINAL_ENDS,
     FORGOTTEN,
     DeviceClient,
-    Identity,
-    Push,
+    DeviceIdentity,
+    ReceivedPush,
     longest_wait_s,
 )
+from tocsin.client.json_http import JsonHttp, Refused, Unreachable
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client, notice
-from tocsin.client.wire import Refused, Unreachable, Wire
 from tocsin.clock import Chance, ManualClock
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
@@ -191,9 +191,9 @@ PUSH = {"type": "push", "id": "p1", "task_id": "t1", "title": "Hi", "desc": "the
 
 
 async def test_a_device_registers_acks_and_clicks() -> None:
-    door, shown = Door(), asyncio.Queue[Push]()
-    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
-        identity = Identity(sdkappid=1, appkey="k")
+    door, shown = Door(), asyncio.Queue[ReceivedPush]()
+    async with serving(web.get("/v4/online", door.handle)) as url, JsonHttp(url) as wire:
+        identity = DeviceIdentity(sdkappid=1, appkey="k")
         async with DeviceClient(wire, identity, on_push=shown.put_nowait) as device:
             assert (await device.registered()).registration_id == "R"
             assert identity.secret == "S"
@@ -207,9 +207,9 @@ async def test_a_device_registers_acks_and_clicks() -> None:
 
 
 async def test_a_silent_device_shows_but_does_not_ack() -> None:
-    door, shown = Door(), asyncio.Queue[Push]()
-    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
-        identity = Identity(sdkappid=1, appkey="k")
+    door, shown = Door(), asyncio.Queue[ReceivedPush]()
+    async with serving(web.get("/v4/online", door.handle)) as url, JsonHttp(url) as wire:
+        identity = DeviceIdentity(sdkappid=1, appkey="k")
         silent = DeviceClient(wire, identity, is_acking=False, on_push=shown.put_nowait)
         async with silent as device:
             await device.registered()
@@ -226,9 +226,9 @@ async def test_a_silent_device_shows_but_does_not_ack() -> None:
     planted="the RegistrationID not kept",
 )
 async def test_a_lost_connection_is_made_again_with_the_same_identity() -> None:
-    door, shown = Door(), asyncio.Queue[Push]()
-    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
-        identity = Identity(sdkappid=1, appkey="k")
+    door, shown = Door(), asyncio.Queue[ReceivedPush]()
+    async with serving(web.get("/v4/online", door.handle)) as url, JsonHttp(url) as wire:
+        identity = DeviceIdentity(sdkappid=1, appkey="k")
         async with DeviceClient(wire, identity, on_push=shown.put_nowait) as device:
             await device.registered()
             socket = await door.sockets.get()
@@ -255,17 +255,17 @@ async def test_a_device_that_the_service_forgot_becomes_a_new_one(code: int) -> 
     door = Door()
     door.refusal = {"type": "error", "code": code, "info": "not registered here"}
     door.refusals = 1
-    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
-        identity = Identity(sdkappid=1, appkey="k", registration_id="OLD", secret="kept")
+    async with serving(web.get("/v4/online", door.handle)) as url, JsonHttp(url) as wire:
+        identity = DeviceIdentity(sdkappid=1, appkey="k", registration_id="OLD", secret="kept")
         async with DeviceClient(wire, identity) as device:
             assert (await device.registered()).registration_id == "R"
     assert [hello.get("registration_id") for hello in door.hellos] == ["OLD", None]
     # A name that it chose itself, and was never told a secret for, is its own fault.
     door.refusals = 9
-    chosen = Identity(sdkappid=1, appkey="k", registration_id="mine")
+    chosen = DeviceIdentity(sdkappid=1, appkey="k", registration_id="mine")
     async with (
         serving(web.get("/v4/online", door.handle)) as url,
-        Wire(url) as wire,
+        JsonHttp(url) as wire,
         DeviceClient(wire, chosen) as device,
     ):
         with pytest.raises(Refused) as refused:
@@ -278,8 +278,8 @@ async def test_a_device_that_is_turned_away_says_why() -> None:
     door.refusal = {"type": "error", "code": 800001, "info": "appKey is invalid"}
     async with (
         serving(web.get("/v4/online", door.handle)) as url,
-        Wire(url) as wire,
-        DeviceClient(wire, Identity(sdkappid=1, appkey="wrong")) as device,
+        JsonHttp(url) as wire,
+        DeviceClient(wire, DeviceIdentity(sdkappid=1, appkey="wrong")) as device,
     ):
         with pytest.raises(Refused) as refused:
             await device.registered()
@@ -296,8 +296,8 @@ async def test_a_device_that_is_replaced_or_unregistered_stays_away(code: int) -
     door = Door()
     async with (
         serving(web.get("/v4/online", door.handle)) as url,
-        Wire(url) as wire,
-        DeviceClient(wire, Identity(sdkappid=1, appkey="k")) as device,
+        JsonHttp(url) as wire,
+        DeviceClient(wire, DeviceIdentity(sdkappid=1, appkey="k")) as device,
     ):
         await device.registered()
         await (await door.sockets.get()).close(code=code)
@@ -334,8 +334,8 @@ class Hurried(ManualClock):
 async def test_waits_grow_while_connections_open_and_no_hello_is_taken() -> None:
     door, clock = Door(), Hurried()
     door.ends_with = 1013
-    async with serving(web.get("/v4/online", door.handle)) as url, Wire(url) as wire:
-        identity = Identity(sdkappid=1, appkey="k")
+    async with serving(web.get("/v4/online", door.handle)) as url, JsonHttp(url) as wire:
+        identity = DeviceIdentity(sdkappid=1, appkey="k")
         async with DeviceClient(wire, identity, clock=clock, chance=Whole()) as device:
             assert [await clock.waits.get() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
             door.ends_with = 0

@@ -18,7 +18,7 @@ from tests.patience import PATIENCE_S
 from tests.wire.served import APP, KEY, client_of, process_of
 from tocsin.adapters.sqlite.folder import DATABASE
 from tocsin.cli.main import build
-from tocsin.client.wire import Refused
+from tocsin.client.json_http import Refused
 from tocsin.config import load
 from tocsin.errors import SetupError
 from tocsin.ports import Snapshot

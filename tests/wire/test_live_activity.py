@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.wire.served import APP, KEY, client_of, make_app, opened, process_of
-from tocsin.client.device import DeviceDoor, Identity
+from tocsin.client.device import DeviceHttpClient, DeviceIdentity
+from tocsin.client.json_http import JsonHttp
 from tocsin.client.rest import Client, notice
-from tocsin.client.wire import Wire
 from tocsin.clock import SystemClock
 from tocsin.domain.hello import GivenRoute
 from tocsin.domain.usersig import sign
@@ -54,11 +54,11 @@ async def test_a_live_activity_is_started_updated_and_its_dead_tokens_go_alone(
         async with (
             process_of(tmp_path) as process,
             client_of(process) as client,
-            Wire(process.url) as wire,
+            JsonHttp(process.url) as wire,
         ):
-            door = DeviceDoor(wire)
+            door = DeviceHttpClient(wire)
             usersig = sign(APP, KEY, "ann", 3600, SystemClock().now())
-            phone = Identity(sdkappid=APP, user="ann", usersig=usersig)
+            phone = DeviceIdentity(sdkappid=APP, user="ann", usersig=usersig)
             phone.route = GivenRoute(channel="apns", credential=1, token=ROUTE)
             phone.live_start_tokens = {"OrderAttributes": START}
             await door.register(phone)

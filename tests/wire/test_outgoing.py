@@ -18,8 +18,8 @@ from tests.wire.faulty_server import FaultyServer, faulty_server
 from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
 from tests.wire.test_crash import until, until_accepted
 from tocsin.cli.main import build
+from tocsin.client.json_http import JsonHttp
 from tocsin.client.rest import notice
-from tocsin.client.wire import Wire
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 USER = "me:hush-hush"
@@ -126,7 +126,7 @@ async def test_a_proxy_that_is_down_is_shown_wherever_one_looks(tmp_path: Path) 
 
 
 async def metrics_of(url: str) -> str:
-    async with Wire(url) as wire, wire.session.get(url) as answered:
+    async with JsonHttp(url) as wire, wire.session.get(url) as answered:
         return await answered.text()
 
 

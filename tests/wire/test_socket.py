@@ -21,8 +21,8 @@ from tests.patience import PATIENCE_S
 from tests.unit.online.rig import APP, APPKEY, Rig
 from tocsin.api.cors import Cors
 from tocsin.api.devices import BODY_MAX_BYTES, DeviceCalls
-from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
-from tocsin.client.wire import Refused, Wire
+from tocsin.client.device import DeviceClient, DeviceHttpClient, DeviceIdentity, ReceivedPush
+from tocsin.client.json_http import JsonHttp, Refused
 from tocsin.domain.message import Message
 from tocsin.domain.task import SendBody, Stage, StepEdit, StepWant, Task, WaitBody
 from tocsin.online.hub import OnlineSettings
@@ -363,9 +363,9 @@ async def test_more_connections_than_allowed_are_sent_away() -> None:
 
 
 async def test_the_product_s_own_client_speaks_this_protocol() -> None:
-    async with serving() as served, Wire(served.http) as wire:
-        shown: asyncio.Queue[Push] = asyncio.Queue()
-        identity = Identity(sdkappid=APP, user="ann", usersig=served.rig.usersig("ann"))
+    async with serving() as served, JsonHttp(served.http) as wire:
+        shown: asyncio.Queue[ReceivedPush] = asyncio.Queue()
+        identity = DeviceIdentity(sdkappid=APP, user="ann", usersig=served.rig.usersig("ann"))
         async with DeviceClient(wire, identity, on_push=shown.put_nowait) as device:
             name = (await device.registered()).registration_id
             task = await served.push(name, message=Message(title="T", desc="D", ext="{}"))
@@ -392,9 +392,9 @@ async def test_the_product_s_own_client_speaks_this_protocol() -> None:
     planted="reports not booked; a poll of a device that has left waiting on; no limit on the body",
 )
 async def test_the_same_over_plain_http() -> None:
-    async with serving() as served, Wire(served.http) as wire:
-        door = DeviceDoor(wire)
-        identity = await door.register(Identity(sdkappid=APP, appkey=APPKEY))
+    async with serving() as served, JsonHttp(served.http) as wire:
+        door = DeviceHttpClient(wire)
+        identity = await door.register(DeviceIdentity(sdkappid=APP, appkey=APPKEY))
         task = await served.push(identity.registration_id)
         proof = {
             "sdkappid": APP,

@@ -19,7 +19,7 @@ from tests.wire.scene import scene
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public
 from tocsin.channels import webpush
-from tocsin.client.sandbox import SandboxDoor, credential_facts
+from tocsin.client.sandbox import SandboxClient, credential_facts
 from tocsin.clock import ManualClock, SystemClock, settle_loop
 from tocsin.conversation import Batch
 from tocsin.domain.outcome import Outcome
@@ -193,7 +193,7 @@ async def test_a_subscription_of_an_unknown_browser_is_dead() -> None:
 
 
 async def test_the_door_hands_out_browsers_that_can_be_reached() -> None:
-    async with scene("webpush") as it, SandboxDoor(it.sandbox.admin_url) as door:
+    async with scene("webpush") as it, SandboxClient(it.sandbox.admin_url) as door:
         tokens = await door.tokens("webpush", 3, offset=5)
         assert tokens == [it.token(number) for number in (5, 6, 7)]
         told = await door.describe()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from tocsin.cli.credentials import AppOption, day_of, only_app
 from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
-from tocsin.client.wire import Refused
+from tocsin.client.json_http import Refused
 from tocsin.errors import CallError
 
 

@@ -33,8 +33,8 @@ from tocsin.cli.screen import (
     run,
 )
 from tocsin.cli.told import HOW, read_told, secret_of
-from tocsin.client.sandbox import SandboxDoor, credential_facts
-from tocsin.client.wire import Unreachable
+from tocsin.client.json_http import Unreachable
+from tocsin.client.sandbox import SandboxClient, credential_facts
 
 AppOption = Annotated[
     int,
@@ -212,7 +212,7 @@ async def _facts(
 async def _described(url: str) -> dict[str, Any]:
     """What the sandbox says of itself. The command's other address is the service's."""
     try:
-        async with SandboxDoor(url) as door:
+        async with SandboxClient(url) as door:
             return await door.describe()
     except Unreachable as fault:
         what = f"no answer from {fault}"

@@ -16,8 +16,8 @@ from tocsin.cli.credential_check import check_one
 from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.serve import ConfigFile
+from tocsin.client.json_http import Refused, Unreachable
 from tocsin.client.operator import AdminSocket, admin_socket
-from tocsin.client.wire import Refused, Unreachable
 from tocsin.clock import SystemClock
 from tocsin.config import Config, load
 from tocsin.domain.checkup import Finding, Level, judge_end

@@ -15,9 +15,9 @@ from tocsin.cli.operator import DEFAULT_DATA, Data
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.cli.target import USERSIG_S, AppId, Ca, Target, Url, find
 from tocsin.cli.told import HOW, read_told
-from tocsin.client.device import DeviceClient, Identity, Push
+from tocsin.client.device import DeviceClient, DeviceIdentity, ReceivedPush
+from tocsin.client.json_http import JsonHttp
 from tocsin.client.operator import AdminSocket, admin_socket
-from tocsin.client.wire import Wire
 
 
 class Kept(msgspec.Struct):
@@ -64,8 +64,8 @@ def listen(
         base_url, identity = await _identity(target, user, sig, client_key)
         identity.facts = {"language": language, "platform": "PC"}
         _remember(identity, keep)
-        async with Wire(base_url, ca_file=ca) as wire:
-            await _listen(screen, wire, identity, _Habits(ack, click, count, keep))
+        async with JsonHttp(base_url, ca_file=ca) as http:
+            await _listen(screen, http, identity, _Habits(ack, click, count, keep))
 
     run(screen, work())
 
@@ -77,10 +77,12 @@ class _Habits(msgspec.Struct, frozen=True):
     keep: Path | None
 
 
-async def _listen(screen: Screen, wire: Wire, identity: Identity, habits: _Habits) -> None:
-    arrived: asyncio.Queue[Push] = asyncio.Queue()
+async def _listen(
+    screen: Screen, http: JsonHttp, identity: DeviceIdentity, habits: _Habits
+) -> None:
+    arrived: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     device = DeviceClient(
-        wire,
+        http,
         identity,
         is_acking=habits.is_acking,
         on_push=arrived.put_nowait,
@@ -105,7 +107,7 @@ async def _listen(screen: Screen, wire: Wire, identity: Identity, habits: _Habit
                 await device.click(push)
 
 
-async def _next(arrived: asyncio.Queue[Push], device: DeviceClient) -> Push:
+async def _next(arrived: asyncio.Queue[ReceivedPush], device: DeviceClient) -> ReceivedPush:
     """The next push; raises what ended the connection for good, if that comes first."""
     waiting = asyncio.ensure_future(arrived.get())
     ended = asyncio.ensure_future(device.ended())
@@ -123,7 +125,7 @@ def _nothing() -> None:
     """A person was told by a note already."""
 
 
-def _shower(screen: Screen, push: Push) -> Callable[[], None]:
+def _shower(screen: Screen, push: ReceivedPush) -> Callable[[], None]:
     def show() -> None:
         screen.line(f"[bold]{escape(push.title)}[/]  {escape(push.desc)}")
         if push.ext:
@@ -138,23 +140,25 @@ def _show_revoke(screen: Screen, task_id: str) -> None:
     screen.result(told, lambda: screen.line(f"[red]withdrawn[/] [dim]task {task_id}[/]"))
 
 
-async def _identity(target: Target, user: str, usersig: str, appkey: str) -> tuple[str, Identity]:
+async def _identity(
+    target: Target, user: str, usersig: str, appkey: str
+) -> tuple[str, DeviceIdentity]:
     """Who to be and where; what was not told is asked from the running service."""
     if target.url and target.sdkappid and (appkey or (user and usersig)):
-        named = Identity(sdkappid=target.sdkappid, appkey=appkey, user=user, usersig=usersig)
+        named = DeviceIdentity(sdkappid=target.sdkappid, appkey=appkey, user=user, usersig=usersig)
         return target.url, named
     url, app = await find(target)
     sdkappid: int = app["sdkappid"]
     if not user:
-        return url, Identity(sdkappid=sdkappid, appkey=appkey or app["appkey"])
+        return url, DeviceIdentity(sdkappid=sdkappid, appkey=appkey or app["appkey"])
     path = admin_socket(target.data)
     assert path is not None
     async with AdminSocket(path) as admin:
         signed = usersig or await admin.usersig(sdkappid, user, USERSIG_S)
-    return url, Identity(sdkappid=sdkappid, user=user, usersig=signed)
+    return url, DeviceIdentity(sdkappid=sdkappid, user=user, usersig=signed)
 
 
-def _remember(identity: Identity, keep: Path | None) -> None:
+def _remember(identity: DeviceIdentity, keep: Path | None) -> None:
     if keep is None or not keep.exists():
         return
     try:

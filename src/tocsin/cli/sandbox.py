@@ -13,7 +13,7 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import find, real_hosts
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
-from tocsin.client.sandbox import SandboxDoor
+from tocsin.client.sandbox import SandboxClient
 from tocsin.sandbox.apns import ApnsSettings
 from tocsin.sandbox.faults import KINDS
 from tocsin.sandbox.fcm import FcmSettings
@@ -195,7 +195,7 @@ def faults_list(*, door: Door = DEFAULT_DOOR, is_json: Json = False) -> None:
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
-        async with SandboxDoor(door) as sandbox_door:
+        async with SandboxClient(door) as sandbox_door:
             faults = await sandbox_door.faults()
         rows = [
             (it["number"], it["rule"]["kind"], it["seen"], it["hits"], _narrowed(it["rule"]))
@@ -265,7 +265,7 @@ def faults_add(
     }
 
     async def work() -> None:
-        async with SandboxDoor(door) as sandbox_door:
+        async with SandboxClient(door) as sandbox_door:
             number = await sandbox_door.add_fault(**rule)
         screen.result(
             {"number": number},
@@ -285,7 +285,7 @@ def faults_clear(
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
-        async with SandboxDoor(door) as sandbox_door:
+        async with SandboxClient(door) as sandbox_door:
             await sandbox_door.clear_faults(number)
         screen.result({}, lambda: screen.line("cleared"))
 

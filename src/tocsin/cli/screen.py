@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tocsin.cli.signals import cancel_on_terminate
-from tocsin.client.wire import Refused, Unreachable
+from tocsin.client.json_http import Refused, Unreachable
 from tocsin.errors import CODES, CallError, SetupError, StoreError
 from tocsin.settings import ConfigError
 

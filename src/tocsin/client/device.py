@@ -1,12 +1,13 @@
-"""The device's side: the online channel over a WebSocket, and the same over plain HTTP.
+"""Clients for devices: the online channel over a WebSocket, and the same calls over plain HTTP.
 
-    device = DeviceClient(wire, Identity(1400000001, user="ann", usersig=sig), on_push=show)
+    device = DeviceClient(http, Identity(1400000001, user="ann", usersig=sig), on_push=show)
     async with device:
         await device.registered()
 
-A connection that breaks is made again with growing waits; the RegistrationID and its secret are
-kept, so the service knows the device again and offers what it missed. Where the service does not
-know it any more, it becomes a new device. A push that comes twice is acked twice and shown once.
+The client makes a broken connection again, with growing waits. It keeps the RegistrationID and its
+secret, so the service recognises the device and sends the pushes that the device missed. A device
+that the service does not recognise registers as a new device. A push that comes twice is acked
+twice and shown once.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from tocsin.client.wire import Refused, Unreachable, Wire
+from tocsin.client.json_http import JsonHttp, Refused, Unreachable
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.hello import KNOWN_MAX, GivenRoute
 
 PATH = "/v4/online"
 REMEMBERED_MAX = 1000
-"""Pushes that a client remembers having shown."""
+"""Pushes of which a client remembers that it has shown them."""
 WAIT_BASE_S = 0.5
 WAIT_MAX_S = 30.0
 FRAME_MAX_BYTES = 1 << 20
 RETRIED = frozenset({60007, 91000, 800102})
-"""Codes that pass by themselves; any other refusal of a hello is final."""
+"""Codes of refusals that end by themselves; any other refusal of a hello is final."""
 FORGOTTEN = frozenset({800101, 800103})
-"""The service does not know our RegistrationID with this secret: its account was deleted, or its
-folder is new. The device forgets both and becomes a new one."""
+"""The service does not have our RegistrationID with this secret: the account was deleted, or the
+data folder is new. The device forgets both and registers as a new device."""
 FINAL_ENDS = {
     4001: "a newer connection of this device is there",
     4008: "the device was unregistered elsewhere",
 }
-"""Close codes after which a client stays away: coming back would undo what somebody wanted."""
+"""Close codes after which a client stays away: connecting again would undo a decision."""
 
 
 _ENDS = (
@@ -57,7 +58,7 @@ def longest_wait_s(tries: int) -> float:
     return min(WAIT_MAX_S, WAIT_BASE_S * 2.0 ** min(tries, 30))
 
 
-class Identity(Struct, kw_only=True):
+class DeviceIdentity(Struct, kw_only=True):
     """Who a device is. RegistrationID and secret are filled in by the first registration."""
 
     sdkappid: int
@@ -74,18 +75,18 @@ class Identity(Struct, kw_only=True):
     live_start_tokens: dict[str, str] = {}
     """Type of a Live Activity's attributes to the token that starts one."""
     facts: dict[str, Any] = {}
-    """What the device tells about itself: `language`, `platform`, `model`, …"""
+    """Facts about the device: `language`, `platform`, `model`, …"""
 
     def forget(self) -> bool:
-        """Give up a RegistrationID that a service had told us; False: none had."""
-        was_told = bool(self.secret)
-        if was_told:
+        """Give up the RegistrationID that a service made for us; False: there was none."""
+        was_registered = bool(self.secret)
+        if was_registered:
             self.registration_id = self.secret = ""
-        return was_told
+        return was_registered
 
     def hello(self) -> dict[str, Any]:
         """The members of a hello frame, without those that are empty."""
-        said = {
+        members = {
             "sdkappid": self.sdkappid,
             "appkey": self.appkey,
             "user": self.user,
@@ -98,15 +99,15 @@ class Identity(Struct, kw_only=True):
             "facts": self.facts,
         }
         if self.route is not None:
-            said["route"] = msgspec.to_builtins(self.route)
-        return {name: value for name, value in said.items() if value}
+            members["route"] = msgspec.to_builtins(self.route)
+        return {name: value for name, value in members.items() if value}
 
 
-class Push(Struct, frozen=True, kw_only=True):
-    """A push as a device gets it."""
+class ReceivedPush(Struct, frozen=True, kw_only=True):
+    """A push as a device receives it."""
 
     id: str
-    """What acks and clicks name."""
+    """The id that acks and clicks name."""
     task_id: str = ""
     title: str = ""
     desc: str = ""
@@ -120,18 +121,18 @@ class DeviceClient:
 
     def __init__(
         self,
-        wire: Wire,
-        identity: Identity,
+        http: JsonHttp,
+        identity: DeviceIdentity,
         *,
         is_acking: bool = True,
-        on_push: Callable[[Push], None] | None = None,
+        on_push: Callable[[ReceivedPush], None] | None = None,
         on_revoke: Callable[[str], None] | None = None,
         on_state: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
         self.identity = identity
-        self._wire = wire
+        self._http = http
         self._is_acking = is_acking
         self._on_push = on_push
         self._on_revoke = on_revoke
@@ -160,8 +161,8 @@ class DeviceClient:
             await asyncio.gather(self._runner, return_exceptions=True)
             self._runner = None
 
-    async def registered(self) -> Identity:
-        """Wait until the service knows this device; raises `Refused` where it will not."""
+    async def registered(self) -> DeviceIdentity:
+        """Wait until the service has registered this device; raises `Refused` if it refuses."""
         waiting = asyncio.create_task(self._registered.wait())
         runners = set() if self._runner is None else {self._runner}
         try:
@@ -173,14 +174,14 @@ class DeviceClient:
         return self.identity
 
     async def ended(self) -> None:
-        """Wait for the day the service turns us away for good; raises its `Refused`."""
+        """Wait until the service refuses the device for good; raises that `Refused`."""
         if self._runner is not None:
             await asyncio.shield(self._runner)
 
     async def run(self) -> None:
-        """Stay connected until cancelled; raises `Refused` when the service turns us away.
+        """Stay connected until cancelled; raises `Refused` when the service refuses the device.
 
-        Its code is an ErrorCode, or one of `FINAL_ENDS`.
+        The code of `Refused` is an ErrorCode, or one of `FINAL_ENDS`.
         """
         tries = 0
         while True:
@@ -188,16 +189,16 @@ class DeviceClient:
                 wait_s = await self._serve_once()
             except (Unreachable, aiohttp.ClientError, OSError, TimeoutError) as fault:
                 wait_s = None
-                self._tell(f"not connected: {fault}")
+                self._report_state(f"not connected: {fault}")
             except Refused as fault:
                 is_gone = fault.code in FORGOTTEN and self.identity.forget()
                 if fault.code not in RETRIED and not is_gone:
                     raise
                 wait_s = 0.0 if is_gone else None
-                self._tell(str(fault))
+                self._report_state(str(fault))
             if self._registered.is_set():
-                # Only a hello that was taken is a success: a service that is full, or a proxy
-                # whose service is gone, opens connections too.
+                # Only an accepted hello is a success: a service that is full, or a proxy whose
+                # service is gone, opens connections too.
                 tries = 0
             if wait_s is None:
                 wait_s = longest_wait_s(tries) * self._chance.fraction()
@@ -205,23 +206,23 @@ class DeviceClient:
             self._registered.clear()
             await self._clock.sleep(wait_s)
 
-    async def ack(self, push: Push) -> None:
-        """Tell the service that a push arrived; done by itself unless `is_acking` is off."""
+    async def ack(self, push: ReceivedPush) -> None:
+        """Tell the service that a push arrived. The client does so unless `is_acking` is off."""
         await self._send({"type": "ack", "id": push.id})
 
-    async def click(self, push: Push) -> None:
+    async def click(self, push: ReceivedPush) -> None:
         """Tell the service that somebody opened a push."""
         await self._send({"type": "click", "id": push.id})
 
     async def leave(self, *, unregister: bool = False, logout: bool = False) -> None:
-        """Say goodbye: unregistered, no push at all comes until the device registers again."""
+        """Say goodbye. An unregistered device gets no push until it registers again."""
         await self._send({"type": "bye", "unregister": unregister, "logout": logout})
 
     async def _serve_once(self) -> float | None:
         """One connection, from hello to its end; answers how long the service asks us to wait."""
-        url = self._wire.base_url + PATH
+        url = self._http.base_url + PATH
         try:
-            opening = self._wire.session.ws_connect(
+            opening = self._http.session.ws_connect(
                 url, max_msg_size=FRAME_MAX_BYTES, timeout=aiohttp.ClientWSTimeout(ws_close=2.0)
             )
             async with opening as socket:
@@ -245,7 +246,7 @@ class DeviceClient:
         code = socket.close_code or 0
         if code in FINAL_ENDS:
             raise Refused(code, FINAL_ENDS[code], PATH)
-        self._tell(f"connection closed ({code})")
+        self._report_state(f"connection closed ({code})")
         return None
 
     async def _take(self, frame: dict[str, Any]) -> float | None:
@@ -260,7 +261,7 @@ class DeviceClient:
             case "ping":
                 await self._send({"type": "pong"})
             case "drain":
-                self._tell("the service asks us to connect anew")
+                self._report_state("the service asks us to connect anew")
                 return float(frame.get("after_s", 0.0)) + self._chance.fraction()
             case "error":
                 code, info = int(frame.get("code", 0)), str(frame.get("info", ""))
@@ -269,18 +270,18 @@ class DeviceClient:
 
     def _take_registered(self, frame: dict[str, Any]) -> None:
         self.identity.registration_id = frame["registration_id"]
-        # The secret is told once, at the first registration.
+        # The service sends the secret once, at the first registration.
         self.identity.secret = frame.get("secret") or self.identity.secret
         if "idle_s" in frame:
             self._silence_max_s = 2 * float(frame["idle_s"])
         self._registered.set()
-        self._tell(f"registered as {self.identity.registration_id}")
+        self._report_state(f"registered as {self.identity.registration_id}")
 
     async def _take_push(self, frame: dict[str, Any]) -> None:
-        known = {"type", *Push.__struct_fields__}
-        more = {name: value for name, value in frame.items() if name not in known}
-        told = {name: frame[name] for name in Push.__struct_fields__ if name in frame}
-        push = Push(**told, more=more)
+        names = set(ReceivedPush.__struct_fields__)
+        more = {name: value for name, value in frame.items() if name not in {"type", *names}}
+        members = {name: value for name, value in frame.items() if name in names}
+        push = ReceivedPush(**members, more=more)
         is_new = push.id not in self._shown
         self._shown.put(push.id, value=True)
         if is_new and self._on_push is not None:
@@ -290,52 +291,52 @@ class DeviceClient:
 
     async def _send(self, frame: dict[str, Any]) -> None:
         if self._socket is None:
-            raise Unreachable(self._wire.base_url, "not connected")
+            raise Unreachable(self._http.base_url, "not connected")
         await self._socket.send_str(msgspec.json.encode(frame).decode())
 
-    def _tell(self, state: str) -> None:
+    def _report_state(self, state: str) -> None:
         if self._on_state is not None:
             self._on_state(state)
 
 
-class DeviceDoor:
-    """The same for devices without sockets: one HTTP call each."""
+class DeviceHttpClient:
+    """Registers devices and reports for them over plain HTTP, one call each."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, http: JsonHttp) -> None:
+        self._http = http
 
-    async def register(self, identity: Identity) -> Identity:
+    async def register(self, identity: DeviceIdentity) -> DeviceIdentity:
         """Register or register again; fills in RegistrationID and secret."""
         path = "/v1/devices/register"
         try:
-            answer = await self._wire.ask("POST", path, identity.hello())
+            answer = await self._http.ask("POST", path, identity.hello())
         except Refused as fault:
             if fault.code not in FORGOTTEN or not identity.forget():
                 raise
-            answer = await self._wire.ask("POST", path, identity.hello())
+            answer = await self._http.ask("POST", path, identity.hello())
         identity.registration_id = answer["registration_id"]
         identity.secret = answer.get("secret") or identity.secret
         return identity
 
-    async def unregister(self, identity: Identity) -> None:
+    async def unregister(self, identity: DeviceIdentity) -> None:
         """Stop pushes to this device until it registers again."""
-        await self._wire.ask("POST", "/v1/devices/unregister", _proof(identity))
+        await self._http.ask("POST", "/v1/devices/unregister", _proof(identity))
 
     async def poll(
-        self, identity: Identity, *, known: Sequence[str] = (), wait_s: float = 25.0
+        self, identity: DeviceIdentity, *, known: Sequence[str] = (), wait_s: float = 25.0
     ) -> list[dict[str, Any]]:
-        """Frames that are there for this device, or come within `wait_s`; ack by `report`."""
+        """Frames that wait for this device, or come within `wait_s`; ack them with `report`."""
         body = {**_proof(identity), "known": list(known), "wait_s": wait_s}
-        answer = await self._wire.ask("POST", "/v1/devices/poll", body)
+        answer = await self._http.ask("POST", "/v1/devices/poll", body)
         return list(answer["frames"])
 
-    async def report(self, identity: Identity, task_id: str, stage: str) -> None:
-        """Tell that a push was `reached` or `clicked` on this device."""
+    async def report(self, identity: DeviceIdentity, task_id: str, stage: str) -> None:
+        """Report that a push was `reached` or `clicked` on this device."""
         body = {**_proof(identity), "task_id": task_id, "stage": stage}
-        await self._wire.ask("POST", "/v1/devices/report", body)
+        await self._http.ask("POST", "/v1/devices/report", body)
 
 
-def _proof(identity: Identity) -> dict[str, Any]:
+def _proof(identity: DeviceIdentity) -> dict[str, Any]:
     return {
         "sdkappid": identity.sdkappid,
         "registration_id": identity.registration_id,

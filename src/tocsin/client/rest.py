@@ -1,11 +1,11 @@
-"""The back end's side: every REST command as a method, and the books of a push.
+"""A client for back ends: every REST command as a method, and the books of a push.
 
     async with Client(url, 1400000001, "admin", key=key) as client:
         await client.add_tag({"ann": ["vip"]})
         pushed = await client.push(notice("Hello", "Bob"), condition(tags_and=["vip"]))
 
-What the service refuses is raised as `Refused` with its ErrorCode and ErrorInfo; accounts that
-failed in an otherwise good call are answered, not raised.
+A refused call raises `Refused` with the ErrorCode and ErrorInfo. Accounts that failed in a call
+which succeeded are in the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 from msgspec import Struct
 
-from tocsin.client.wire import CONNECTIONS_MAX, Wire
+from tocsin.client.json_http import CONNECTIONS_MAX, JsonHttp
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.domain.plan import AS_USER
 from tocsin.domain.usersig import sign
@@ -25,10 +25,10 @@ from tocsin.domain.usersig import sign
 Family = Literal["timpush", "all_member_push"]
 
 OLD_NAMES = {"push": "im_push", "clear_all_tags": "im_remove_all_tags"}
-"""Commands of the older family that are more than `im_` before the new name."""
+"""Commands of the older family whose name is not `im_` and the new name."""
 
 USERSIG_S = 86_400
-"""How long a UserSig that the client makes for itself lasts."""
+"""Seconds for which a UserSig lasts that the client makes."""
 
 PAGE = 10_000
 """Names on one page; the service makes each page from the whole of a push's books."""
@@ -65,7 +65,7 @@ def condition(
     attrs_or: Mapping[str, str] | None = None,
     attrs_and: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A Condition with the members that are asked about; empty means everyone."""
+    """A Condition with the members that are not empty; an empty Condition means everyone."""
     members: dict[str, Any] = {
         "TagsOr": list(tags_or),
         "TagsAnd": list(tags_and),
@@ -79,8 +79,8 @@ def condition(
 def audience_of(books: Mapping[str, Any]) -> int:
     """A ledger's audience as people count it.
 
-    A RegistrationID whose user is in the audience as well is the same person once more: the books
-    keep both, and whoever asks how many were meant wants the one.
+    Where a RegistrationID and its user are both in the audience, the books count both; here the two
+    count as one person.
     """
     return int(books["audience"]) - int(books["without_device"].get(AS_USER, 0))
 
@@ -91,7 +91,7 @@ def without_device(books: Mapping[str, Any]) -> dict[str, int]:
 
 
 def failures_of(answer: Mapping[str, Any]) -> list[AccountFault]:
-    """The ErrorList of an answer; absent means that every account went through."""
+    """The ErrorList of an answer; without one, every account went through."""
     return [
         AccountFault(line["To_Account"], line["ErrorCode"], line.get("ErrorInfo", ""))
         for line in answer.get("ErrorList") or []
@@ -122,7 +122,7 @@ class Client:
             raise ValueError("a Client needs a usersig, or the app's key to make one")
         self.sdkappid = sdkappid
         self.identifier = identifier
-        self.wire = Wire(base_url, ca_file=ca_file, connections_max=connections_max)
+        self.http = JsonHttp(base_url, ca_file=ca_file, connections_max=connections_max)
         self._usersig = usersig
         self._key = key
         self._family = family
@@ -143,7 +143,7 @@ class Client:
 
     async def close(self) -> None:
         """Give up the connections."""
-        await self.wire.close()
+        await self.http.close()
 
     @property
     def usersig(self) -> str:
@@ -155,7 +155,7 @@ class Client:
         return self._usersig
 
     async def call(self, service: str, command: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Any command under `/v4/`, for what has no method here."""
+        """Call any command under `/v4/`, for those that have no method here."""
         params = {
             "usersig": self.usersig,
             "identifier": self.identifier,
@@ -163,7 +163,7 @@ class Client:
             "random": str(self._chance.bits(32)),
             "contenttype": "json",
         }
-        return await self.wire.ask("POST", f"/v4/{service}/{command}", body, params=params)
+        return await self.http.ask("POST", f"/v4/{service}/{command}", body, params=params)
 
     async def _push_call(self, command: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if self._family == "timpush":
@@ -183,7 +183,7 @@ class Client:
         data_id: str = "",
         **more: Any,
     ) -> Pushed:
-        """Push to everyone, or to those whom `condition(...)` names.
+        """Push to everyone, or to the accounts that `condition(...)` names.
 
         `more` are further members in their wire spelling, such as `MsgBody` and `MsgLifeTime`.
         """
@@ -209,7 +209,7 @@ class Client:
         return Pushed(answer["TaskId"], failures_of(answer))
 
     async def revoke(self, task_id: str, info: Mapping[str, Any] | None = None) -> None:
-        """Recall a push; `info` overwrites what was shown already."""
+        """Recall a push; `info` overwrites the notifications that were shown already."""
         body: dict[str, Any] = {"TaskId": task_id}
         if info is not None:
             body["OfflinePushInfo"] = dict(info)
@@ -244,7 +244,7 @@ class Client:
         return dict(answer["AttrNames"])
 
     async def set_attr(self, values: Mapping[str, Mapping[str, str]]) -> list[AccountFault]:
-        """Set attributes, account by account; those not named stay. 100 accounts at most."""
+        """Set attributes by account; other attributes stay. 100 accounts at most."""
         lines = [{"To_Account": name, "Attrs": dict(attrs)} for name, attrs in values.items()]
         return failures_of(await self._push_call("set_attr", {"UserAttrs": lines}))
 
@@ -257,7 +257,7 @@ class Client:
         return {line["To_Account"]: line["Attrs"] for line in lines}, failures_of(answer)
 
     async def remove_attr(self, names: Mapping[str, Sequence[str]]) -> list[AccountFault]:
-        """Remove attributes by name, account by account."""
+        """Remove attributes by account and name."""
         lines = [{"To_Account": name, "Attrs": list(attrs)} for name, attrs in names.items()]
         return failures_of(await self._push_call("remove_attr", {"UserAttrs": lines}))
 
@@ -266,7 +266,7 @@ class Client:
     async def add_tag(
         self, tags: Mapping[str, Sequence[str]], *, is_replacing: bool = False
     ) -> list[AccountFault]:
-        """Add tags, account by account; replacing drops every other tag of these accounts."""
+        """Add tags by account; replacing removes every other tag of these accounts."""
         body: dict[str, Any] = {"UserTags": _tag_lines(tags)}
         if is_replacing:
             body["Replace"] = 1
@@ -275,13 +275,13 @@ class Client:
     async def get_tag(
         self, accounts: Sequence[str]
     ) -> tuple[dict[str, list[str]], list[AccountFault]]:
-        """The tags of up to 100 accounts, in the order first added, and those that failed."""
+        """The tags of up to 100 accounts, in the order first added, and the failed accounts."""
         answer = await self._push_call("get_tag", {"To_Account": list(accounts)})
         lines = answer.get("UserTags", [])
         return {line["To_Account"]: line["Tags"] for line in lines}, failures_of(answer)
 
     async def remove_tag(self, tags: Mapping[str, Sequence[str]]) -> list[AccountFault]:
-        """Remove tags, account by account."""
+        """Remove tags by account."""
         return failures_of(await self._push_call("remove_tag", {"UserTags": _tag_lines(tags)}))
 
     async def clear_all_tags(self, accounts: Sequence[str]) -> list[AccountFault]:
@@ -292,30 +292,30 @@ class Client:
     # accounts
 
     async def account_import(self, name: str, *, nick: str = "", face_url: str = "") -> None:
-        """Create one account; importing it again changes nothing but these two."""
+        """Create one account; importing it again changes `nick` and `face_url` alone."""
         body = {"UserID": name}
         body.update({k: v for k, v in (("Nick", nick), ("FaceUrl", face_url)) if v})
         await self.call("im_open_login_svc", "account_import", body)
 
     async def multiaccount_import(self, names: Sequence[str]) -> list[str]:
-        """Create up to 100 accounts; answers those that failed."""
+        """Create up to 100 accounts; answers the accounts that failed."""
         body = {"Accounts": list(names)}
         answer = await self.call("im_open_login_svc", "multiaccount_import", body)
         return list(answer.get("FailAccounts") or [])
 
     async def account_delete(self, names: Sequence[str]) -> dict[str, int]:
-        """Delete up to 100 accounts; answers each one's code."""
+        """Delete up to 100 accounts; answers the code of each."""
         return await self._account_codes("account_delete", "DeleteItem", names)
 
     async def account_check(self, names: Sequence[str]) -> dict[str, bool]:
-        """Whether each of up to 100 accounts is known."""
+        """Whether each of up to 100 accounts exists."""
         body = {"CheckItem": [{"UserID": name} for name in names]}
         answer = await self.call("im_open_login_svc", "account_check", body)
         lines = answer["ResultItem"]
         return {line["UserID"]: line.get("AccountStatus") == "Imported" for line in lines}
 
     async def kick(self, name: str) -> None:
-        """Make every UserSig issued to this account so far worthless."""
+        """Void every UserSig issued to this account so far."""
         await self.call("im_open_login_svc", "kick", {"UserID": name})
 
     async def query_online_status(self, names: Sequence[str]) -> dict[str, str]:
@@ -334,16 +334,16 @@ class Client:
     # the books (ours, not Tencent's)
 
     async def read(self, path: str, **params: str | int) -> dict[str, Any]:
-        """Any page under `/v1/apps/<sdkappid>/`, with the UserSig as a bearer."""
+        """Read any page under `/v1/apps/<sdkappid>/`, with the UserSig as bearer."""
         asked = {name: str(value) for name, value in params.items()}
         # The service learns from the parameter whose UserSig the bearer is.
         asked.setdefault("identifier", self.identifier)
         headers = {"Authorization": f"Bearer {self.usersig}"}
         where = f"/v1/apps/{self.sdkappid}/{path}"
-        return await self.wire.ask("GET", where, params=asked, headers=headers)
+        return await self.http.ask("GET", where, params=asked, headers=headers)
 
     async def task(self, task_id: str) -> dict[str, Any]:
-        """One push: what it said, where it stands, and its books."""
+        """One push: its message, its phase and its books."""
         return await self.read(f"tasks/{task_id}")
 
     async def tasks(self, *, limit: int = 100) -> list[dict[str, Any]]:
@@ -352,7 +352,7 @@ class Client:
         return list(answer["tasks"])
 
     async def audience(self, task_id: str) -> AsyncIterator[str]:
-        """Every account whom a push was frozen for, page by page."""
+        """Every account in the frozen audience of a push."""
         async for name in self._pages(f"tasks/{task_id}/audience", "accounts"):
             yield name
 

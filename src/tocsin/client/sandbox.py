@@ -1,4 +1,4 @@
-"""The sandbox's admin door, for the command line and the demo."""
+"""A client for the sandbox's admin server, for the command line and the demo."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tocsin.client.wire import Method, Refused, Wire
+from tocsin.client.json_http import JsonHttp, Method, Refused
 
 DEVICES_MAX = 5000
 """Device states set in one call."""
 PAGE = 10_000
 
 
-class SandboxDoor:
+class SandboxClient:
     """Speaks to a running sandbox: its credentials, device book, faults and log."""
 
     def __init__(self, url: str) -> None:
-        self._wire = Wire(url)
+        self._http = JsonHttp(url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -28,7 +28,7 @@ class SandboxDoor:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._wire.close()
+        await self._http.close()
 
     async def describe(self) -> dict[str, Any]:
         """Addresses, authority and credentials: everything a sender needs."""
@@ -87,26 +87,26 @@ class SandboxDoor:
     async def _ask(
         self, method: Method, path: str, body: Any = None, *, params: Any = None
     ) -> dict[str, Any]:
-        answer = await self._wire.call(method, path, body, params=params)
+        answer = await self._http.call(method, path, body, params=params)
         if not isinstance(answer, dict) or "error" in answer:
             why = answer.get("error", "") if isinstance(answer, dict) else "no JSON object"
             raise Refused(0, str(why), path)
         return answer
 
 
-def credential_facts(channel: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What `credential_add` is told for a channel, from what the sandbox describes.
+def credential_facts(channel: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that `credential_add` takes for a channel, from the sandbox's description.
 
-    The same settings as for the vendor itself; only the address and the authority differ.
+    The settings are those for the vendor itself; only the address and the authority differ.
     """
-    vendor = told[channel]
-    known = vendor["credential"]
+    vendor = description[channel]
+    credential = vendor["credential"]
     return {
         "channel": channel,
-        "settings": {name: known[name] for name in _SETTINGS.get(channel, known)},
+        "settings": {name: credential[name] for name in _SETTINGS.get(channel, credential)},
         "origin": vendor["url"],
         "auth_origin": vendor.get("auth_url", ""),
-        "ca": told["ca_pem"],
+        "ca": description["ca_pem"],
     }
 
 
@@ -114,4 +114,4 @@ _SETTINGS = {
     "apns": ("private_key", "key_id", "team_id", "bundle_id"),
     "fcm": ("private_key", "client_email", "project_id", "private_key_id", "token_uri"),
 }
-"""What is asked for of credentials that hold more than the settings; else all of it."""
+"""The settings among the members of those credentials that have other members too."""

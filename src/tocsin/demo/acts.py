@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.client.rest import Client, notice
-from tocsin.client.sandbox import SandboxDoor
+from tocsin.client.sandbox import SandboxClient
 from tocsin.clock import Clock
 from tocsin.demo.evidence import Evidence, Finding, LogLine, Logs
 from tocsin.demo.show import Show, progress_of
@@ -50,7 +50,7 @@ class Director:
         self,
         stage: Stage,
         client: Client,
-        sandbox: SandboxDoor,
+        sandbox: SandboxClient,
         show: Show,
         clock: Clock,
         *,

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from tocsin.client.device import DeviceClient, DeviceDoor, Identity, Push
+from tocsin.client.device import DeviceClient, DeviceHttpClient, DeviceIdentity, ReceivedPush
+from tocsin.client.json_http import JsonHttp, Refused
 from tocsin.client.rest import Client
-from tocsin.client.sandbox import SandboxDoor
-from tocsin.client.wire import Refused, Wire
+from tocsin.client.sandbox import SandboxClient
 from tocsin.clock import SystemClock
 from tocsin.demo.stage import StageFault
 from tocsin.demo.world import SLOTS, Gadget, World
@@ -151,9 +151,11 @@ async def read_tags(client: Client, world: World, moved: Moved) -> dict[str, lis
     return read
 
 
-async def register_devices(wire: Wire, app: App, gadgets: Sequence[Gadget], moved: Moved) -> None:
+async def register_devices(
+    http: JsonHttp, app: App, gadgets: Sequence[Gadget], moved: Moved
+) -> None:
     """Register devices over plain HTTP, each with its user logged in and its vendor token."""
-    door = DeviceDoor(wire)
+    door = DeviceHttpClient(http)
     now = SystemClock().now()
 
     async def one(gadget: Gadget) -> None:
@@ -163,12 +165,12 @@ async def register_devices(wire: Wire, app: App, gadgets: Sequence[Gadget], move
     await each(gadgets, REGISTRATIONS_AT_ONCE, one, moved)
 
 
-def _identity(app: App, gadget: Gadget, now: float) -> Identity:
+def _identity(app: App, gadget: Gadget, now: float) -> DeviceIdentity:
     route = None
     if gadget.channel:
         credential = app.credentials[gadget.channel]
         route = GivenRoute(channel=gadget.channel, credential=credential, token=gadget.token)
-    return Identity(
+    return DeviceIdentity(
         sdkappid=app.sdkappid,
         user=gadget.user,
         usersig=sign(app.sdkappid, app.key, gadget.user, USERSIG_S, now),
@@ -197,14 +199,14 @@ async def read_devices(client: Client, gadgets: Sequence[Gadget], moved: Moved) 
 
 
 async def connect_sockets(
-    stack: AsyncExitStack, wire: Wire, app: App, gadgets: Sequence[Gadget], moved: Moved
+    stack: AsyncExitStack, http: JsonHttp, app: App, gadgets: Sequence[Gadget], moved: Moved
 ) -> Seen:
     """Connect devices over WebSockets until the stack is left; they note what they are shown."""
     seen = Seen()
     now = SystemClock().now()
 
     async def one(gadget: Gadget) -> None:
-        device = _Socket(wire, _identity(app, gadget, now), gadget, seen)
+        device = _Socket(http, _identity(app, gadget, now), gadget, seen)
         await stack.enter_async_context(device.client)
         identity = await device.client.registered()
         gadget.registration_id, gadget.secret = identity.registration_id, identity.secret
@@ -216,16 +218,18 @@ async def connect_sockets(
 class _Socket:
     """One connected device of the demo: acks unless it is a silent one, and may click."""
 
-    def __init__(self, wire: Wire, identity: Identity, gadget: Gadget, seen: Seen) -> None:
+    def __init__(
+        self, http: JsonHttp, identity: DeviceIdentity, gadget: Gadget, seen: Seen
+    ) -> None:
         self._identity = identity
         self._gadget = gadget
         self._seen = seen
         self._clicks: set[asyncio.Task[None]] = set()
         self.client = DeviceClient(
-            wire, identity, is_acking=not gadget.is_silent, on_push=self._take
+            http, identity, is_acking=not gadget.is_silent, on_push=self._take
         )
 
-    def _take(self, push: Push) -> None:
+    def _take(self, push: ReceivedPush) -> None:
         name = self._identity.registration_id
         self._seen.shown.setdefault(push.title, Counter())[name] += 1
         if self._gadget.is_silent:
@@ -246,14 +250,14 @@ class Reporting(Struct, frozen=True):
 
 
 async def report_over_http(
-    wire: Wire, app: App, gadgets: Sequence[Gadget], on: Reporting, moved: Moved
+    http: JsonHttp, app: App, gadgets: Sequence[Gadget], on: Reporting, moved: Moved
 ) -> None:
     """Phones tell that a push arrived; every other one that it was opened."""
-    door = DeviceDoor(wire)
+    door = DeviceHttpClient(http)
 
     async def one(numbered: tuple[int, Gadget]) -> None:
         number, gadget = numbered
-        identity = Identity(
+        identity = DeviceIdentity(
             sdkappid=app.sdkappid, registration_id=gadget.registration_id, secret=gadget.secret
         )
         is_click = number % 2 == 0
@@ -267,7 +271,7 @@ async def report_over_http(
     await each(list(enumerate(gadgets)), REGISTRATIONS_AT_ONCE, one, moved)
 
 
-async def tell_vendors(sandbox: SandboxDoor, gadgets: Iterable[Gadget]) -> None:
+async def tell_vendors(sandbox: SandboxClient, gadgets: Iterable[Gadget]) -> None:
     """Let tokens die and apps be removed at their vendors, behind the service's back."""
     await sandbox.put_devices(
         {"vendor": it.channel, "token": it.token, "state": it.state}

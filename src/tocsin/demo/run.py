@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
+from tocsin.client.json_http import JsonHttp
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client
-from tocsin.client.sandbox import SandboxDoor, credential_facts
-from tocsin.client.wire import Wire
+from tocsin.client.sandbox import SandboxClient, credential_facts
 from tocsin.clock import Chance, Clock
 from tocsin.demo.acts import Director, TooSlow
 from tocsin.demo.cast import (
@@ -93,7 +93,7 @@ async def _run_once(
     show: Show, clock: Clock, sizes: Sizes, fault: str, *, is_last_try: bool
 ) -> Outcome:
     async with set_stage(fault=fault) as stage, AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(SandboxDoor(stage.sandbox_url))
+        sandbox = await stack.enter_async_context(SandboxClient(stage.sandbox_url))
         app = await _add_app(stage, sandbox, sizes)
         client = Client(stage.url, app.sdkappid, app.admin, key=app.key)
         await stack.enter_async_context(client)
@@ -101,9 +101,9 @@ async def _run_once(
         began_at = clock.monotonic()
         tags = await _bring_in(show, client, world)
         # Listed last, left first: the devices hang up before the service ends.
-        wire = Wire(stage.url, connections_max=sizes.sockets + CALLS_SPARE)
-        await stack.enter_async_context(wire)
-        seen = await _bring_devices(show, stack, wire, app, world)
+        http = JsonHttp(stage.url, connections_max=sizes.sockets + CALLS_SPARE)
+        await stack.enter_async_context(http)
+        seen = await _bring_devices(show, stack, http, app, world)
         await _set_life(stage, max(sizes.ttl_s, int(PACE * (clock.monotonic() - began_at))))
         await _trouble(sandbox, world)
         director = Director(stage, client, sandbox, show, clock, is_last_try=is_last_try)
@@ -112,7 +112,7 @@ async def _run_once(
         first = Reporting(played[0].task_id, played[0].act.label, seen)
         phones = [gadget for gadget in world.gadgets if gadget.reports]
         with show.step("reports from phones over HTTP", len(phones)) as moved:
-            await report_over_http(wire, app, phones, first, moved)
+            await report_over_http(http, app, phones, first, moved)
         await director.finish(played)
         logs = await director.read_logs()
         evidence = await director.read_all(played)
@@ -129,7 +129,7 @@ async def _run_once(
     return Outcome(findings, evidence, rows, online)
 
 
-async def _add_app(stage: Stage, sandbox: SandboxDoor, sizes: Sizes) -> App:
+async def _add_app(stage: Stage, sandbox: SandboxClient, sizes: Sizes) -> App:
     """What an operator does: an app, and the sandbox's credentials for it, of every vendor."""
     path = admin_socket(stage.data)
     if path is None:
@@ -168,7 +168,7 @@ def _manners(told: Mapping[str, Any]) -> dict[str, Manners]:
     }
 
 
-async def _make_world(sandbox: SandboxDoor, sizes: Sizes) -> World:
+async def _make_world(sandbox: SandboxClient, sizes: Sizes) -> World:
     tokens = {
         vendor: await sandbox.tokens(vendor, count)
         for vendor, count in tokens_needed(sizes).items()
@@ -190,14 +190,14 @@ async def _bring_in(show: Show, client: Client, world: World) -> dict[str, list[
 
 
 async def _bring_devices(
-    show: Show, stack: AsyncExitStack, wire: Wire, app: App, world: World
+    show: Show, stack: AsyncExitStack, http: JsonHttp, app: App, world: World
 ) -> Seen:
     over_http = [gadget for gadget in world.gadgets if not gadget.has_socket]
     with show.step("devices registered over HTTP", len(over_http)) as moved:
-        await register_devices(wire, app, over_http, moved)
+        await register_devices(http, app, over_http, moved)
     sockets = world.on_sockets()
     with show.step("devices connected by WebSocket", len(sockets)) as moved:
-        return await connect_sockets(stack, wire, app, sockets, moved)
+        return await connect_sockets(stack, http, app, sockets, moved)
 
 
 async def _set_life(stage: Stage, life_s: int) -> None:
@@ -209,7 +209,7 @@ async def _set_life(stage: Stage, life_s: int) -> None:
         await admin.app_add(SDKAPPID, {"ttl_s": life_s})
 
 
-async def _trouble(sandbox: SandboxDoor, world: World) -> None:
+async def _trouble(sandbox: SandboxClient, world: World) -> None:
     """What goes wrong at the vendors, so that the demo is not about fair weather."""
     await tell_vendors(sandbox, world.gadgets)
     for trouble in troubles(world.sizes):

@@ -1,4 +1,4 @@
-"""JSON over HTTP with connections that are kept: what every part of the client stands on."""
+"""JSON calls over HTTP, on connections that stay open: every client here uses it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Method = Literal["GET", "POST", "DELETE"]
 
 
 class Refused(Exception):
-    """The service answered that it will not: `code` and `info` are its ErrorCode and ErrorInfo."""
+    """The service refused: `code` and `info` are its ErrorCode and ErrorInfo."""
 
     def __init__(self, code: int, info: str, command: str) -> None:
         super().__init__(f"{command}: {code} {info}".rstrip())
@@ -37,10 +37,10 @@ class Unreachable(Exception):
         self.reason = reason
 
 
-class Wire:
+class JsonHttp:
     """Calls one server, by its base URL or through a Unix socket.
 
-    Connections are opened at the first use, so a `Wire` may be made outside an event loop.
+    It opens connections at the first use, so it may be made outside an event loop.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Wire:
         await self.close()
 
     async def close(self) -> None:
-        """Give up the connections; the next call would open new ones."""
+        """Close the connections; the next call would open new ones."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The connections, for what is not a call: WebSockets."""
+        """The HTTP session, for WebSockets."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
@@ -103,9 +103,9 @@ class Wire:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """One call, answered with the JSON that came back, whatever it says.
+        """Make one call; answers the JSON of the response, whatever its status.
 
-        Raises `Unreachable` where there was none. Never repeats a call by itself.
+        Raises `Unreachable` where no JSON came. Never repeats a call.
         """
         data = None if body is None else msgspec.json.encode(body)
         sent = {"Content-Type": "application/json"} if data is not None else {}
@@ -135,7 +135,7 @@ class Wire:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The same, raising `Refused` where the answer is a FAIL envelope."""
+        """Make one call; raises `Refused` where the answer is a FAIL envelope."""
         answer = await self.call(method, path, body, params=params, headers=headers)
         if not isinstance(answer, dict):
             raise Unreachable(self._where(), "the answer is no JSON object")

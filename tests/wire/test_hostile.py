@@ -27,8 +27,8 @@ from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.clock import settle_loop
 from tocsin.http_server.bounds import Bounds
 from tocsin.http_server.connections import Connections
-from tocsin.http_server.server import Server
-from tocsin.http_server.web_socket import SocketProtocol
+from tocsin.http_server.server import HttpServer
+from tocsin.http_server.web_socket import WebSocketProtocol
 from tocsin.metrics import Metrics
 
 SHORT_S = 0.2
@@ -128,7 +128,7 @@ async def target(
     connections = kind(1000, metrics=metrics)
     config = uvicorn.Config(
         application,
-        ws=SocketProtocol,
+        ws=WebSocketProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -136,7 +136,7 @@ async def target(
         timeout_keep_alive=3600,
     )
     config.load()
-    server = Server(config, connections, bounds=bounds, socket_paths=frozenset((b"/socket",)))
+    server = HttpServer(config, connections, bounds=bounds, socket_paths=frozenset((b"/socket",)))
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     await server.startup([listening])

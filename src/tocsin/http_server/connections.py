@@ -1,9 +1,8 @@
-"""Counts open connections, so that no client and no number of clients uses up the open files.
+"""Counts open connections, so that clients cannot use up the process's open files.
 
-When all places are taken, whoever keeps us waiting gives up a place: first the connection that has
-not sent a whole request for the longest time, then the one that has been idle between two. Only
-when every connection is at work does a new one get no place; it may then ask for health, nothing
-else.
+When all places are taken, a new connection takes the place of a waiting one: first of the one that
+has not sent a whole request for the longest time, then of the one that is idle between two
+requests. Where every connection is working, a new one gets no place and may only check health.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 
 NOTICE_EVERY_S = 60.0
-"""A flood is one line in the log a minute, with a number."""
+"""The log gets one line a minute, with the number of closed connections."""
 NOTICE_GATHER_S = 0.5
-"""The first line waits so long, for a number that says something."""
+"""The first line waits so long, so that its number counts more than one connection."""
 HEALTH_PLACES = 32
-"""Connections beyond all places that may ask for health."""
+"""Connections beyond all places that may check health."""
 FILES_ADVICE = (
     "raise the limit of open files (ulimit -n, LimitNOFILE= in a systemd unit) if these were "
     "clients of yours; `tocsin_connections_closed_total` counts them"
@@ -38,8 +37,8 @@ Abort = Callable[[], object]
 CallLater = Callable[[float, Callable[[], None]], object]
 
 
-class Place:
-    """What one connection takes up."""
+class ConnectionPlace:
+    """The place of one connection."""
 
     __slots__ = ("_connections", "_is_open", "is_cramped", "is_proven", "network")
 
@@ -50,21 +49,21 @@ class Place:
         self._is_open = True
         self.network = network
         self.is_cramped = is_cramped
-        """It is beyond the places: only health is answered."""
+        """The connection is beyond the places: only health checks are answered."""
         self.is_proven = False
-        """A request of it was answered; it is closed after those of which none was."""
+        """A request of this connection was answered; unproven connections are closed first."""
 
     def wait(self, abort: Abort) -> None:
-        """Its client is to send something; `abort` closes it when its place is needed."""
+        """The client has to send bytes; `abort` closes the connection when its place is needed."""
         if self._is_open:
             self._connections.wait(self, abort)
 
     def work(self) -> None:
-        """We are to do something for it."""
+        """The server has to do something for the client."""
         self._connections.work(self)
 
     def leave(self) -> None:
-        """It is closed. May be called again."""
+        """The connection is closed. May be called again."""
         if self._is_open:
             self._is_open = False
             self._connections.leave(self)
@@ -92,13 +91,13 @@ class Connections:
         self._is_proxy = is_proxy
         self._call_later = call_later
         self._open = 0
-        self._strangers: dict[Place, Abort] = {}
-        self._idle: dict[Place, Abort] = {}
-        self._cramped: dict[Place, Abort] = {}
+        self._strangers: dict[ConnectionPlace, Abort] = {}
+        self._idle: dict[ConnectionPlace, Abort] = {}
+        self._cramped: dict[ConnectionPlace, Abort] = {}
         self._networks: Counter[str] = Counter()
-        self._untold: Counter[Reason] = Counter()
-        self._is_telling = False
-        self._told_at = -NOTICE_EVERY_S
+        self._unlogged: Counter[Reason] = Counter()
+        self._is_log_due = False
+        self._logged_at = -NOTICE_EVERY_S
         self._log = get_logger(__name__)
         for reason in get_args(Reason):
             self._count(reason, 0)
@@ -108,12 +107,12 @@ class Connections:
         """Connections that are open now."""
         return self._open
 
-    def admit(self, host: str) -> Place | None:
-        """A place for a connection from `host`, or None: then it is to be closed at once."""
+    def admit(self, host: str) -> ConnectionPlace | None:
+        """A place for a connection from `host`; None: close the connection at once."""
         network = "" if self._is_proxy(host) else client_of(host)
         if not self.enter(network):
             return None
-        place = Place(self, network)
+        place = ConnectionPlace(self, network)
         if self._open >= self.places and not self._evict(self._strangers, self._idle):
             place.is_cramped = True
             if len(self._cramped) >= HEALTH_PLACES:
@@ -123,7 +122,7 @@ class Connections:
         return place
 
     def enter(self, network: str) -> bool:
-        """Count one more of a client address; False, and not counted, if it has its share."""
+        """Count one more connection of a client address; False if the address is at its limit."""
         if not network:
             return True
         if self._per_network_max and self._networks[network] >= self._per_network_max:
@@ -133,14 +132,14 @@ class Connections:
         return True
 
     def exit(self, network: str) -> None:
-        """One less of a client address."""
+        """Count one connection less of a client address."""
         if network:
             self._networks[network] -= 1
             if not self._networks[network]:
                 del self._networks[network]
 
-    def wait(self, place: Place, abort: Abort) -> None:
-        """See `Place.wait`."""
+    def wait(self, place: ConnectionPlace, abort: Abort) -> None:
+        """See `ConnectionPlace.wait`."""
         if place.is_cramped:
             self._cramped[place] = abort
         elif place.is_proven:
@@ -148,34 +147,34 @@ class Connections:
         else:
             self._strangers[place] = abort
 
-    def work(self, place: Place) -> None:
-        """See `Place.work`."""
+    def work(self, place: ConnectionPlace) -> None:
+        """See `ConnectionPlace.work`."""
         self._strangers.pop(place, None)
         self._idle.pop(place, None)
 
-    def leave(self, place: Place) -> None:
-        """See `Place.leave`."""
+    def leave(self, place: ConnectionPlace) -> None:
+        """See `ConnectionPlace.leave`."""
         self.work(place)
         self._cramped.pop(place, None)
         self.exit(place.network)
         self._change(-1)
 
     def closed(self, reason: Reason) -> None:
-        """A connection is closed for a reason of ours: counted, and told if it is of scarcity."""
+        """Count a connection that the server closed, and log it if places or files are scarce."""
         self._count(reason, 1)
         if reason not in ("files", "busy", "address"):
             return
-        self._untold[reason] += 1
-        if not self._is_telling:
-            self._is_telling = True
-            since_s = asyncio.get_running_loop().time() - self._told_at
+        self._unlogged[reason] += 1
+        if not self._is_log_due:
+            self._is_log_due = True
+            since_s = asyncio.get_running_loop().time() - self._logged_at
             later = self._call_later or asyncio.get_running_loop().call_later
-            later(max(NOTICE_GATHER_S, NOTICE_EVERY_S - since_s), self._tell)
+            later(max(NOTICE_GATHER_S, NOTICE_EVERY_S - since_s), self._log_closed)
 
-    def _tell(self) -> None:
-        self._is_telling = False
-        self._told_at = asyncio.get_running_loop().time()
-        scarce = self._untold.pop("files", 0) + self._untold.pop("busy", 0)
+    def _log_closed(self) -> None:
+        self._is_log_due = False
+        self._logged_at = asyncio.get_running_loop().time()
+        scarce = self._unlogged.pop("files", 0) + self._unlogged.pop("busy", 0)
         if scarce:
             self._log.warning(
                 "connections were closed: open files are at their limit",
@@ -184,7 +183,7 @@ class Connections:
                 places=self.places,
                 advice=FILES_ADVICE,
             )
-        if crowded := self._untold.pop("address", 0):
+        if crowded := self._unlogged.pop("address", 0):
             self._log.warning(
                 "connections were refused: one client address has too many",
                 closed=crowded,
@@ -192,13 +191,13 @@ class Connections:
                 advice=ADDRESS_ADVICE,
             )
 
-    def _evict(self, *kinds: dict[Place, Abort]) -> bool:
-        """Close the one that waits longest of the first kind that has any."""
+    def _evict(self, *kinds: dict[ConnectionPlace, Abort]) -> bool:
+        """Close the longest waiting connection of the first kind that has one."""
         for waiting in kinds:
             if waiting:
                 place = next(iter(waiting))
                 abort = waiting[place]
-                # Its place is free now; the transport says that it is closed later.
+                # Free the place now: the transport reports the close only later.
                 place.leave()
                 abort()
                 self.closed("files")
@@ -216,9 +215,9 @@ class Connections:
 
 
 def client_of(host: str) -> str:
-    """What counts as one client address, as the lock-out counts it (`network_of`).
+    """The network that counts as one client address, as for the lock-out (`network_of`).
 
-    Empty for what is never limited: this machine, and what is no address.
+    Empty where no limit applies: for this machine, and for a text that is no address.
     """
     network = network_of(host)
     try:
@@ -229,4 +228,4 @@ def client_of(host: str) -> str:
 
 
 def _nothing() -> None:
-    """Nobody to abort yet."""
+    """Aborts nothing: the connection has no transport yet."""

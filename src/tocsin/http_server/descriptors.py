@@ -1,4 +1,4 @@
-"""Open files: how many this process may have, and how many of them connections may use."""
+"""Divides the process's limit of open files among connections, vendors and its own files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tocsin.http_server.connections import HEALTH_PLACES
 DEVICES_MAX = 100_000
 """Devices connected at once where no setting says otherwise."""
 OWN_FILES = 128
-"""Database, index, log and listening sockets, and who reads the metrics."""
+"""Database, index, log, listening sockets, and the scrapers of the metrics."""
 OPERATOR_PLACES = 64
 """Connections to the operator's socket."""
 VENDORS = 8
-"""Vendors that have all their connections open at once, in the calculation."""
+"""Vendors that the calculation takes to have all their connections open at once."""
 CALLS = 128
-"""Connections that are left for calls when every device is connected."""
+"""Connections left for API calls when every device is connected."""
 SOFT_MAX = 1 << 20
 
 
 class FilePlan(Struct, frozen=True, kw_only=True):
-    """What the limit of open files is used for."""
+    """How many open files the parts of the process may use."""
 
     limit: int
     places: int
@@ -33,21 +33,21 @@ class FilePlan(Struct, frozen=True, kw_only=True):
 
 
 def raise_limit() -> int:
-    """Raise this process's limit of open files as far as it may; answers the limit."""
+    """Raise this process's limit of open files as far as allowed; answers the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = SOFT_MAX if hard == resource.RLIM_INFINITY else min(hard, SOFT_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
-            # Some systems have a lower bound that they do not tell.
+            # Some systems have a lower bound that they do not report.
             return soft
         return wanted
     return SOFT_MAX if soft == resource.RLIM_INFINITY else soft
 
 
 def plan_files(limit: int, *, devices_max: int, vendor_connections: int) -> FilePlan:
-    """Divide `limit` open files; `devices_max` 0 takes what there is, at most `DEVICES_MAX`.
+    """Divide `limit` open files; `devices_max` 0 takes all that are left, at most `DEVICES_MAX`.
 
     Raises `SetupError` if so many devices cannot be connected at once.
     """

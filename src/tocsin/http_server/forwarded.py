@@ -1,7 +1,7 @@
-"""Counts what comes through a proxy by the address that the proxy names.
+"""Counts requests that come through a proxy by the client address that the proxy names.
 
-The proxy's own connections are not limited as those of one client, so each request and WebSocket is
-counted for its client while it lasts.
+A proxy's own connections are not limited as those of one client. So each request and each WebSocket
+is counted for its client while it lasts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEXT = b"Too many connections from this address.\n"
 
 
 def proxy_check(proxies: Sequence[str]) -> Callable[[str], bool]:
-    """Whether an address is one of these proxies or networks."""
+    """A check whether an address is one of these proxies or networks."""
 
     async def nothing(_scope: Any, _receive: Any, _send: Any) -> None: ...
 
@@ -28,7 +28,7 @@ def proxy_check(proxies: Sequence[str]) -> Callable[[str], bool]:
 
 
 class ForwardedClients:
-    """An ASGI application around another: `scope["client"]` is the client, not the proxy."""
+    """Wraps an ASGI application, so that `scope["client"]` is the client and not the proxy."""
 
     def __init__(self, app: ASGIApp, connections: Connections, proxies: Sequence[str]) -> None:
         self._app = app

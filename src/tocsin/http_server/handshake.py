@@ -1,7 +1,7 @@
-"""Whether a request opens a WebSocket, judged before the WebSocket library sees it.
+"""Decides whether a request opens a WebSocket, before the WebSocket library sees the request.
 
-What is no proper handshake is an ordinary request whose Upgrade header is ignored, as HTTP allows
-(RFC 9110, 7.8), so that it is answered like any other.
+A request without a proper handshake is an ordinary one: its Upgrade header is ignored, as HTTP
+allows (RFC 9110, 7.8), and the application answers it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 HEADERS_MAX = 128
 LINE_MAX_BYTES = 8_000
-"""The library's own limits are 128 and 8,192; it hangs up on more without a word."""
+"""The library's own limits are 128 and 8,192; beyond them the library closes without an answer."""
 KEY_BYTES = 16
 
 Headers = Sequence[tuple[bytes, bytes]]

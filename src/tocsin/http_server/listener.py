@@ -1,7 +1,7 @@
-"""Accepts connections itself, because a server that is full has to know before it reads a byte.
+"""Accepts connections, and counts each one before a byte is read.
 
-The event loop's own server accepts without asking, counts no TLS handshake, and answers a lack of
-descriptors with a traceback a second.
+The event loop's own server accepts without a limit, counts no TLS handshake, and logs a traceback
+each second while no descriptor is left.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Callable
 from functools import partial
 
 from tocsin.http_server.bounds import Bounds
-from tocsin.http_server.connections import Connections, Place
+from tocsin.http_server.connections import ConnectionPlace, Connections
 
 ACCEPTS_AT_ONCE = 64
-"""Connections taken before the loop may do something else."""
+"""Connections accepted before the loop may do something else."""
 STARVED_S = 1.0
-"""How long nothing is accepted once no descriptor was left."""
+"""Seconds without accepting after no descriptor was left."""
 STARVED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-CreateProtocol = Callable[[Place], asyncio.Protocol]
+CreateProtocol = Callable[[ConnectionPlace], asyncio.Protocol]
 
 
-class Listener:
-    """One listening socket. It has the verbs of an asyncio server that uvicorn uses."""
+class ConnectionListener:
+    """One listening socket, with those methods of an asyncio server that uvicorn calls."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Listener:
         bounds: Bounds,
         context: Callable[[], ssl.SSLContext | None],
     ) -> None:
-        """`context` is asked for each connection, so that a renewed certificate is used at once."""
+        """`context` is called per connection, so that a renewed certificate is used at once."""
         self._socket = listening
         self._create_protocol = create_protocol
         self._connections = connections
@@ -44,8 +44,8 @@ class Listener:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
-        self._accepted: dict[Place, socket.socket] = {}
-        """Those whose task has not begun: nobody else closes them if it is cancelled."""
+        self._accepted: dict[ConnectionPlace, socket.socket] = {}
+        """Connections whose task has not begun: if the task is cancelled, `_opened` closes them."""
         self._is_open = True
         listening.settimeout(0)
         self._loop.add_reader(listening, self._accept)
@@ -92,19 +92,19 @@ class Listener:
         if self._is_open:
             self._loop.add_reader(self._socket, self._accept)
 
-    def _opened(self, place: Place, task: asyncio.Task[None]) -> None:
+    def _opened(self, place: ConnectionPlace, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         connection = self._accepted.pop(place, None)
         if connection is not None:
             connection.close()
             place.leave()
 
-    async def _open(self, place: Place) -> None:
+    async def _open(self, place: ConnectionPlace) -> None:
         connection = self._accepted.pop(place)
         context = self._context()
         limits = {}
         if context is not None:
-            # Whoever does not answer our farewell would be waited for half a minute.
+            # By default a client that does not answer the TLS shutdown is waited for 30 s.
             limits = {
                 "ssl_handshake_timeout": self._bounds.head_s,
                 "ssl_shutdown_timeout": self._bounds.linger_s,
@@ -116,7 +116,7 @@ class Listener:
             )
             is_open = True
         except (OSError, TimeoutError):
-            # No TLS, no agreement, or no answer in time; or it left.
+            # The client speaks no TLS, agrees to no version, is too slow, or has left.
             self._connections.closed("handshake")
         finally:
             if not is_open:

@@ -1,8 +1,8 @@
 """HTTP/1.1 on one connection, with a bound on every byte and second that a client may take.
 
 uvicorn's protocol over httptools parses, runs the application and writes its answers. This one adds
-what it leaves open: the length of the head, time for head and body, answers that nobody reads,
-bodies that nobody wants, and what a client sends that is no request.
+limits: for the length of the head, the time for head and body, unread answers, unread bodies, and
+bytes that are no request.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tocsin.http_server.bounds import (
     HEAD_LATE,
     HEAD_LONG,
     Bounds,
-    Refusal,
+    ServerAnswer,
 )
-from tocsin.http_server.connections import Connections, Place
+from tocsin.http_server.connections import ConnectionPlace, Connections
 from tocsin.http_server.handshake import is_handshake
-from tocsin.http_server.web_socket import SocketProtocol
+from tocsin.http_server.web_socket import WebSocketProtocol
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 VERSIONS = ("1.0", "1.1")
-TELLING = frozenset((b"content-length", b"expect", b"transfer-encoding"))
+FRAMING_HEADERS = frozenset((b"content-length", b"expect", b"transfer-encoding"))
 """Headers that decide how the connection is read."""
 FRAMING_PER_BYTE = 8
 """Bytes of chunk framing that one byte of a body may cost: `1`, two line ends, and some."""
 
 LONG_BODY = "tocsin.long_body"
-"""In a scope's state: the body is longer than what is read for nothing, or of unknown length."""
+"""In a scope's state: the body is longer than `Bounds.drained_max_bytes`, or of unknown length."""
 
 Timer = asyncio.TimerHandle
 
@@ -55,8 +55,8 @@ class _Phase(Enum):
     END = "end"
 
 
-class _Unfit(Exception):
-    """A head that the parser takes and this server refuses."""
+class _RefusedHead(Exception):
+    """The parser accepts this head, and the server refuses it."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -67,7 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
         config: Config,
         server_state: ServerState,
         *,
-        place: Place,
+        place: ConnectionPlace,
         connections: Connections,
         bounds: Bounds,
         socket_paths: frozenset[bytes] = frozenset(),
@@ -75,7 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
         """`socket_paths` are those where a WebSocket may be opened."""
         super().__init__(config, server_state, {}, asyncio.get_running_loop())
         self._place = place
-        self._book = connections
+        self._connections = connections
         self._bounds = bounds
         self._socket_paths = socket_paths
         self._phase = _Phase.END
@@ -85,15 +85,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_fed = 0
         """Bytes fed to the parser since the last request was whole."""
         self._head_listed = 0
-        """Bytes of the request line and the headers that the parser has told of."""
+        """Bytes of the request line and the headers that the parser has reported."""
         self._is_head_long = False
         self._body_fed = 0
         self._body_bytes = 0
         self._body_since = 0.0
         self._is_over = False
-        """Nothing more that comes is parsed."""
+        """Further bytes are not parsed."""
         self._discards = False
-        """What still comes is read and thrown away."""
+        """Further bytes are read and dropped."""
         self._discarded = 0
         self._is_ending = False
         """The last answer is written."""
@@ -101,8 +101,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._ignores_upgrade = False
         self._is_long = False
         self._running: Any = None
-        self._refusal: Refusal | None = None
-        """To be answered when the answers before it are out."""
+        self._last_answer: ServerAnswer | None = None
+        """Sent after the answers that are due before it."""
 
     # the connection
 
@@ -130,12 +130,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_ending:
             self.transport.abort()
         elif not self._in_head:
-            self._give_up_half_a_request()
+            self._give_up_request()
         else:
             super().shutdown()
 
-    def _give_up_half_a_request(self) -> None:
-        """Its body may never come; the answers before it are still written."""
+    def _give_up_request(self) -> None:
+        """End a request whose body is not complete; answers due before it are still written."""
         self._is_over = True
         self.cycle.disconnected = True
         self.cycle.message_event.set()
@@ -144,7 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._running.keep_alive = False
 
-    # what comes
+    # incoming bytes
 
     def data_received(self, data: bytes) -> None:
         if self._discards:
@@ -185,17 +185,17 @@ class HttpProtocol(HttpToolsProtocol):
         return framing > self._bounds.framing_max_bytes + FRAMING_PER_BYTE * self._body_bytes
 
     def _after_upgrade(self, rest: bytes) -> bytes:
-        """The parser has stopped at the end of the headers; answers what is to be fed to it."""
+        """Go on after the headers, where the parser has stopped; answers the bytes to feed next."""
         if self._opens_socket:
             self._open_socket()
             return b""
-        # It takes what follows for another protocol, so another parser takes it for the body.
+        # This parser takes the next bytes for another protocol; a second parser reads the body.
         framing = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in self.headers
             if name in (b"content-length", b"transfer-encoding")
         )
-        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser = httptools.HttpRequestParser(_BodyCallbacks(self))
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
         return rest
 
@@ -205,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_stalled()
         self.handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
-        assert isinstance(protocol, SocketProtocol)
+        assert isinstance(protocol, WebSocketProtocol)
         protocol.take(self._place, self._bounds)
 
     # the parser's callbacks
@@ -221,7 +221,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Called for each header of each request: what uvicorn does here is done at once.
+        # Called for each header of each request: repeats what uvicorn does, for speed.
         if not self._in_head:
             # Trailers come when the application may have seen the headers already.
             return
@@ -231,24 +231,24 @@ class HttpProtocol(HttpToolsProtocol):
         is_long = self._head_listed > self._bounds.head_max_bytes
         if is_long or len(self.headers) > self._bounds.headers_max:
             self._is_head_long = True
-            raise _Unfit
-        if name in TELLING:
-            self._heed(name, value)
+            raise _RefusedHead
+        if name in FRAMING_HEADERS:
+            self._read_framing(name, value)
 
-    def _heed(self, name: bytes, value: bytes) -> None:
+    def _read_framing(self, name: bytes, value: bytes) -> None:
         if name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif name == b"content-length":
             self._is_long = int(value) > self._bounds.drained_max_bytes
         else:
             if value.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0":
-                raise _Unfit
+                raise _RefusedHead
             self._is_long = True
 
     def on_headers_complete(self) -> None:
         is_version = self.parser.get_http_version() in VERSIONS
         if not is_version or len(self.pipeline) >= self._bounds.pipelined_max:
-            raise _Unfit
+            raise _RefusedHead
         if self.parser.should_upgrade():
             self._opens_socket = self._may_open_socket()
             self._ignores_upgrade = not self._opens_socket
@@ -275,7 +275,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._ignores_upgrade:
-            # The parser says so at the end of the headers; the body is still to come.
+            # The parser calls this at the end of the headers; the body is still to come.
             self._ignores_upgrade = False
             return
         self._in_head = True
@@ -283,7 +283,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def body_complete(self) -> None:
-        """The body of a request whose Upgrade header was ignored is whole; it was the last."""
+        """Complete a request whose Upgrade header was ignored: the last one of the connection."""
         self.on_message_complete()
         self._is_over = True
 
@@ -292,7 +292,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
         if self._place.is_cramped and cycle.scope["path"] not in HEALTH_PATHS:
-            self._book.closed("busy")
+            self._connections.closed("busy")
             app = service_unavailable
         if cycle.scope["state"][LONG_BODY]:
             app = _closing(app, self, cycle)
@@ -302,7 +302,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self._place.is_proven = True
         if self.transport.is_closing():
-            # What nobody reads would keep it open.
+            # Unread bytes would keep the transport open.
             if self.transport.get_write_buffer_size() and self._stalled is None:
                 self._stalled = self.loop.call_later(self._bounds.answer_s, self.transport.abort)
             return
@@ -312,26 +312,26 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._refusal is not None:
-            self._answer(self._refusal)
+        elif self._last_answer is not None:
+            self._answer(self._last_answer)
         self._watch()
 
     def close_unread(self) -> None:
-        """The answer under way is the last: its request has a body that nobody reads."""
+        """Make the present answer the last one: the body of its request stays unread."""
         self._is_over = self._discards = True
 
     # the end
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer in the application's place and close; answers that are due come first."""
+    def _refuse(self, answer: ServerAnswer) -> None:
+        """Send this answer in place of the application's, after those that are due, and close."""
         if self._is_over:
             return
         self._is_over = True
-        self._book.closed(refusal.reason)
+        self._connections.closed(answer.reason)
         cycle = self._running
         is_due = cycle is not None and not cycle.response_complete
         if not self._in_head and self.pipeline and self.pipeline[0][0] is self.cycle:
-            # The request at fault waits for its turn: it does not get one.
+            # The refused request still waits in the queue: the application must not get it.
             self.pipeline.popleft()
         elif cycle is not None and cycle is self.cycle and not self._in_head:
             if cycle.response_started:
@@ -341,12 +341,12 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             is_due = False
         if is_due:
-            self._refusal = refusal
+            self._last_answer = answer
         else:
-            self._answer(refusal)
+            self._answer(answer)
 
-    def _answer(self, refusal: Refusal) -> None:
-        text = f"{refusal.text}\n".encode()
+    def _answer(self, answer: ServerAnswer) -> None:
+        text = f"{answer.text}\n".encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -354,14 +354,13 @@ class HttpProtocol(HttpToolsProtocol):
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[refusal.status], lines, text))
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], lines, text))
         self._end()
 
     def _end(self) -> None:
-        """Close once what was written can have arrived.
+        """Close when the client has had time to read the last answer.
 
-        A socket that is closed while something unread has come is reset, and the client may lose
-        the answer.
+        A socket that is closed with unread input is reset, and the client may lose the answer.
         """
         self._is_over = self._discards = self._is_ending = True
         if self.transport.can_write_eof():
@@ -372,7 +371,7 @@ class HttpProtocol(HttpToolsProtocol):
     # time
 
     def _watch(self) -> None:
-        """Give the connection the time that goes with what it waits for now."""
+        """Start the timer of the present phase."""
         if self.transport.is_closing():
             return
         phase = self._phase_now()
@@ -411,13 +410,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_fed:
             self._refuse(HEAD_LATE)
         else:
-            self._book.closed("head_late")
+            self._connections.closed("head_late")
             self._close()
 
     def _body_is_late(self) -> None:
         now, earned_s = self.loop.time(), self._body_fed / self._bounds.body_bytes_per_s
         if self.flow.read_paused:
-            # The application has more of it than it takes: that is no fault of the client.
+            # The application reads too slowly: not the fault of the client.
             self._body_since = now - earned_s
         left_s = self._body_since + earned_s + self._bounds.body_s - now
         if left_s > 0:
@@ -444,8 +443,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._stalled = None
 
 
-class _Body:
-    """What a parser tells that is fed a body behind a head of ours."""
+class _BodyCallbacks:
+    """The callbacks of the parser that reads the body after an ignored Upgrade header."""
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol
@@ -462,7 +461,7 @@ class _Body:
 
 
 def _closing(app: ASGIApp, protocol: HttpProtocol, cycle: Any) -> ASGIApp:
-    """The application, whose answer says that it is the last if the body was not read by then."""
+    """Wrap the application: answer `connection: close` where the body is not read by then."""
 
     async def send(message: Message, answer: Send) -> None:
         if message["type"] == "http.response.start" and cycle.more_body:

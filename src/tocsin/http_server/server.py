@@ -1,4 +1,4 @@
-"""uvicorn's server over our own listeners and protocol."""
+"""uvicorn's server with our own listeners and protocol."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import uvicorn
 
 from tocsin.http_server.bounds import Bounds
-from tocsin.http_server.connections import Connections, Place
+from tocsin.http_server.connections import ConnectionPlace, Connections
 from tocsin.http_server.descriptors import OPERATOR_PLACES
-from tocsin.http_server.listener import Listener
+from tocsin.http_server.listener import ConnectionListener
 from tocsin.http_server.protocol import HttpProtocol
 
 
-class Server(uvicorn.Server):
-    """Says when it listens and leaves signals to whoever started it."""
+class HttpServer(uvicorn.Server):
+    """Reports when it listens (`is_open`), and leaves signals to the process that runs it."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
         """`socket_paths` are the URL paths where a WebSocket may be opened."""
         super().__init__(config)
         self.is_open = asyncio.Event()
-        # uvicorn makes it only at its start, which may fail.
+        # uvicorn makes this list only at its start, which may fail.
         self.servers: list[Any] = []
         self._places = connections or Connections(OPERATOR_PLACES)
         self._bounds = bounds or Bounds()
@@ -48,13 +48,13 @@ class Server(uvicorn.Server):
 
     def finish(self, patience_s: float) -> None:
         """End once the calls under way are answered, and without them after `patience_s`."""
-        # uvicorn hands it to `asyncio.wait_for`, which takes fractions.
+        # uvicorn passes the value to `asyncio.wait_for`, which takes fractions.
         self.config.timeout_graceful_shutdown = patience_s  # type: ignore[assignment]
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = [
-            Listener(
+            ConnectionListener(
                 listening,
                 self._create_protocol,
                 self._places,
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
         self.started = True
         self.is_open.set()
 
-    def _create_protocol(self, place: Place) -> HttpProtocol:
+    def _create_protocol(self, place: ConnectionPlace) -> HttpProtocol:
         return HttpProtocol(
             self.config,
             self.server_state,

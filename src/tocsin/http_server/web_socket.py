@@ -1,7 +1,7 @@
-"""A WebSocket connection: uvicorn's, with a bound on what a client costs that does not play along.
+"""uvicorn's WebSocket protocol, with limits for clients that read slowly or do not close.
 
-It gives its place up like any other connection until the application has answered it with a frame,
-and again once it is being closed.
+A connection can lose its place to a newer one until the application has sent it a frame, and again
+once it is being closed.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tocsin.http_server.bounds import Bounds
-from tocsin.http_server.connections import Place
+from tocsin.http_server.connections import ConnectionPlace
 
 
-class SocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection after its handshake."""
 
-    _place: Place | None = None
+    _place: ConnectionPlace | None = None
     _bounds = Bounds()
     _stalled: asyncio.TimerHandle | None = None
     _is_stranger = True
 
-    def take(self, place: Place, bounds: Bounds) -> None:
-        """From now on the place is this protocol's to give back."""
+    def take(self, place: ConnectionPlace, bounds: Bounds) -> None:
+        """Take over the connection's place from the HTTP protocol."""
         self._place, self._bounds = place, bounds
         self.close_timeout = bounds.close_s
         place.wait(self.transport.abort)
@@ -49,14 +49,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         # The library has made the answer already. A client that does not read gets none: not every
-        # ping has to be answered (RFC 6455, 5.5.3), and answers that pile up are our memory.
+        # ping has to be answered (RFC 6455, 5.5.3), and unread answers would fill our memory.
         answer = self.conn.data_to_send()
         if self.writable.is_set():
             self.transport.write(b"".join(answer))
 
     def handle_parser_exception(self) -> None:
         if self.conn.close_sent is None:
-            # No handshake that the library takes: there is nobody to send a close frame to.
+            # The library refused the handshake: no close frame can be sent.
             self.transport.close()
         else:
             super().handle_parser_exception()
@@ -71,7 +71,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 self.close_timer.cancel()
                 self.close_timer = self.loop.call_later(self.close_timeout, self._close)
         elif self._is_stranger and message["type"] == "websocket.send":
-            # The application knows it now: it stays.
+            # The application has accepted this client: the connection keeps its place.
             self._is_stranger = False
             if self._place is not None:
                 self._place.work()
@@ -81,7 +81,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().shutdown()
             self._bound_the_end()
         else:
-            # Whoever waits for it to read would wait until the time to stop is over.
+            # The client does not read: waiting for it would take the whole time of the stop.
             self.transport.abort()
 
     def _close(self) -> None:
@@ -91,7 +91,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def _bound_the_end(self) -> None:
-        """A transport that is closed with something unread would stay for as long as it is."""
+        """Bound the life of a closed transport whose last bytes the client does not read."""
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._set_stalled()
 

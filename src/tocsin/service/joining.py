@@ -34,7 +34,7 @@ from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance, Clock
 from tocsin.config import Config, unused_proxies
-from tocsin.http_server.server import Server
+from tocsin.http_server.server import HttpServer
 from tocsin.log import get_logger
 from tocsin.online.hub import Hub, OnlineSettings
 from tocsin.online.socket import OnlineSocket
@@ -403,7 +403,7 @@ class _Running:
             workers.hub.offer_again()
         await workers.dispatcher.run()
 
-    def _figures(self) -> tuple[list[Server], list[socket.socket]]:
+    def _figures(self) -> tuple[list[HttpServer], list[socket.socket]]:
         """The server of the metrics with its socket, if they are served."""
         service, config = self._service, self._service.config.metrics
         listening = listen_for_metrics(service.config)
@@ -419,7 +419,7 @@ class _Running:
         )
         return [metrics_server(page)], [listening]
 
-    async def _stop(self, servers: Sequence[Server], workers: Workers) -> int:
+    async def _stop(self, servers: Sequence[HttpServer], workers: Workers) -> int:
         """Begin nothing new, and let what is under way end; answers the devices cut off.
 
         Jobs, devices and calls share the same seconds: each waits for none of the others.

@@ -19,8 +19,8 @@ from tocsin.errors import SetupError
 from tocsin.http_server.connections import Connections
 from tocsin.http_server.descriptors import DEVICES_MAX, FilePlan, plan_files, raise_limit
 from tocsin.http_server.forwarded import ForwardedClients, proxy_check
-from tocsin.http_server.server import Server
-from tocsin.http_server.web_socket import SocketProtocol
+from tocsin.http_server.server import HttpServer
+from tocsin.http_server.web_socket import WebSocketProtocol
 from tocsin.log import Logger
 from tocsin.metrics import Metrics
 from tocsin.online.frames import FRAME_MAX_BYTES
@@ -55,7 +55,7 @@ def tell_plan(config: Config, plan: FilePlan, log: Logger) -> None:
         )
 
 
-def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) -> Server:
+def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) -> HttpServer:
     """The server of calls and devices. Raises `SetupError` if its certificate is of no use."""
     server = config.server
     connections = Connections(
@@ -67,7 +67,7 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
     settings = uvicorn.Config(
         ForwardedClients(app, connections, server.trusted_proxies),
         http="httptools",
-        ws=SocketProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=FRAME_MAX_BYTES,
         ws_ping_interval=None,
         # Compression would keep its windows, 50 KB and more, for every idle connection.
@@ -87,17 +87,19 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
         settings.load()
     except OSError as fault:
         raise unusable(Path(server.tls_cert), fault) from fault
-    return Server(settings, connections, socket_paths=frozenset((PATH.encode(),)))
+    return HttpServer(settings, connections, socket_paths=frozenset((PATH.encode(),)))
 
 
-def private_server(app: Any) -> Server:
+def private_server(app: Any) -> HttpServer:
     """The server of the operator's socket, bounded as the public one is."""
-    return Server(_plain(app))
+    return HttpServer(_plain(app))
 
 
-def metrics_server(app: Any) -> Server:
+def metrics_server(app: Any) -> HttpServer:
     """Plain HTTP for few callers: a scraper or two."""
-    return Server(_plain(app, timeout_keep_alive=METRICS_IDLE_S), Connections(METRICS_CALLERS_MAX))
+    return HttpServer(
+        _plain(app, timeout_keep_alive=METRICS_IDLE_S), Connections(METRICS_CALLERS_MAX)
+    )
 
 
 def _plain(app: Any, **more: Any) -> uvicorn.Config:

@@ -9,8 +9,8 @@ import pytest
 from tocsin.http_server.connections import (
     HEALTH_PLACES,
     NOTICE_EVERY_S,
+    ConnectionPlace,
     Connections,
-    Place,
     client_of,
 )
 from tocsin.metrics import Metrics
@@ -33,20 +33,20 @@ class Book:
         )
         self.closed: list[str] = []
 
-    def waiting(self, name: str, host: str = STRANGER) -> Place:
+    def waiting(self, name: str, host: str = STRANGER) -> ConnectionPlace:
         place = self.connections.admit(host)
         assert place is not None
         place.wait(lambda: self.closed.append(name))
         return place
 
-    def idle(self, name: str) -> Place:
+    def idle(self, name: str) -> ConnectionPlace:
         place = self.waiting(name)
         place.work()
         place.is_proven = True
         place.wait(lambda: self.closed.append(name))
         return place
 
-    def working(self, host: str = STRANGER) -> Place:
+    def working(self, host: str = STRANGER) -> ConnectionPlace:
         place = self.connections.admit(host)
         assert place is not None
         place.work()

@@ -13,7 +13,7 @@ from tests.unit.http_server.test_times import Clockwork, Wire
 from tocsin.clock import settle_loop
 from tocsin.http_server.bounds import Bounds
 from tocsin.http_server.connections import Connections
-from tocsin.http_server.web_socket import SocketProtocol
+from tocsin.http_server.web_socket import WebSocketProtocol
 
 BOUNDS = Bounds()
 HANDSHAKE = (
@@ -45,7 +45,7 @@ class Socket:
             self._serve, interface="asgi3", log_config=None, ws_ping_interval=None
         )
         loop = cast("asyncio.AbstractEventLoop", self.loop)
-        self.protocol = SocketProtocol(config, ServerState(), {}, loop)
+        self.protocol = WebSocketProtocol(config, ServerState(), {}, loop)
         self.protocol.connection_made(cast("asyncio.Transport", self.wire))
 
     async def open(self) -> Socket:

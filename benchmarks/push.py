@@ -35,7 +35,7 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_pool import HttpLimits
 from tocsin.channels import apns
 from tocsin.conversation import Request
-from tocsin.service.joining import ease_collector
+from tocsin.service.running import ease_collector
 
 CONNECTIONS = 2
 IN_FLIGHT = apns.LIMITS.in_flight_max

@@ -42,7 +42,7 @@ from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.erase import Erasing
-from tocsin.service.joining import ease_collector
+from tocsin.service.running import ease_collector
 
 BODY_MAX_BYTES = 1 << 20
 CONNECTIONS = 4

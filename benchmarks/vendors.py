@@ -32,7 +32,7 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.webpush import seal, subscription_of
-from tocsin.service.joining import ease_collector
+from tocsin.service.running import ease_collector
 
 LISTED_MIN = 500_000
 """Targets of a bare loop's round where a request names many: fewer are sent in no time at all."""

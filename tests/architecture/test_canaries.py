@@ -84,7 +84,7 @@ CANARIES = (
     Planted(rules.imports_go_down, src("online/x.py"), "from tocsin.pipeline import settle\n"),
     Planted(rules.imports_go_down, src("adapters/x.py"), "import tocsin.channels.apns\n"),
     Planted(rules.imports_go_down, src("api/x.py"), "from tocsin.config import Settings\n"),
-    Planted(rules.imports_go_down, src("demo.py"), "from tocsin.service.joining import serve\n"),
+    Planted(rules.imports_go_down, src("demo.py"), "from tocsin.service.running import serve\n"),
     Planted(rules.imports_go_down, src("client.py"), "from tocsin.pipeline import accept\n"),
     # An import that only types need counts as well.
     Planted(

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from tocsin.client.operator import AdminSocket
 from tocsin.config import Config, Log, MetricsListen, Server, Storage
-from tocsin.service.joining import serve
-from tocsin.service.servers import SOCKET_NAME
+from tocsin.service.listening import SOCKET_NAME
+from tocsin.service.running import serve
 
 APP = 1_400_000_001
 KEY = "canary0key0that0signs0usersigs0and0shall0never0be0in0any0output0"

@@ -62,7 +62,7 @@ def volume() -> Iterator[Path]:
 
 def may_contain(folder: Path) -> bool:
     """Whether this machine lets us."""
-    words = (*CONTAINED, str(folder), sys.executable, "-c", "import tocsin.service.joining")
+    words = (*CONTAINED, str(folder), sys.executable, "-c", "import tocsin.service.running")
     if os.geteuid() != 0 or any(shutil.which(it) is None for it in ("unshare", "setpriv")):
         return False
     return subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0

@@ -27,7 +27,7 @@ from tocsin.client.rest import Client
 from tocsin.clock import SystemClock
 from tocsin.http_server.descriptors import raise_limit
 from tocsin.online.socket import PATH
-from tocsin.service.servers import SOCKET_NAME
+from tocsin.service.listening import SOCKET_NAME
 
 MIB = 1 << 20
 GROWTH_MAX = 40 * MIB

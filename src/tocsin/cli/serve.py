@@ -20,8 +20,8 @@ from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.signals import Hangups, stop_on_signals
 from tocsin.config import Config, load, read
 from tocsin.config import show as show_tree
-from tocsin.service.joining import serve as serve_config
 from tocsin.service.opening import NO_INTERCEPTORS, Interceptors
+from tocsin.service.running import serve as serve_config
 from tocsin.service.tls import unusable_files
 from tocsin.settings import WrongSetting
 

@@ -14,6 +14,7 @@ from cryptography import x509
 from tocsin.clock import Clock
 from tocsin.config import Config
 from tocsin.errors import SetupError
+from tocsin.service.reloading import TLS, Part
 from tocsin.settings import WrongSetting
 
 TLS_ADVICE = "name a PEM chain and its own key; `tocsin tls self-signed` makes both"
@@ -74,6 +75,19 @@ class Certificate:
             raise unusable(chain, fault) from fault
         self._loaded = digest
         return f"{ends_at:%Y-%m-%d}"
+
+
+def certificate_part(context: ssl.SSLContext, config: Config, clock: Clock) -> Part:
+    """Takes a renewed certificate into `context` at a reload."""
+    server = config.server
+    certificate = Certificate(context, Path(server.tls_cert), Path(server.tls_key), clock)
+
+    async def take(config: Config) -> list[str]:
+        server = config.server
+        ends_on = certificate.renew(Path(server.tls_cert), Path(server.tls_key))
+        return [f"the TLS certificate, good until {ends_on}"] if ends_on else []
+
+    return Part((TLS,), take)
 
 
 def unusable(chain: Path, fault: Exception) -> SetupError:

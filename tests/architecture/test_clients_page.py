@@ -40,7 +40,7 @@ from tocsin.pipeline.register import DoorSettings
 
 PAGE = (REPO / "docs/clients.md").read_text(encoding="utf-8")
 EXAMPLES = REPO / "examples"
-RHYTHM = session.Rhythm()
+RHYTHM = session.SessionLimits()
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -125,7 +125,7 @@ def test_the_page_the_python_client_and_the_example_do_the_same_about_a_code() -
     planted="a row renumbered; a limit halved; a channel misspelt",
 )
 def test_each_close_code_has_a_row() -> None:
-    ends = {it.code for it in vars(session).values() if isinstance(it, session.End)}
+    ends = {it.code for it in vars(session).values() if isinstance(it, session.CloseReason)}
     told = {int(it) for cells in rows("How a connection ends") for it in numbers(cells[0])}
     # 1006 is what a client makes of no close frame.
     assert told == ends | {1006}

@@ -1,8 +1,8 @@
-"""The frames of the online channel: one JSON object each, told apart by its member `type`.
+"""The frames of the online channel: one JSON object each, distinguished by its member `type`.
 
-`docs/frames.md` and `docs/frames.schema.json` publish them, made from these types with the sentence
-that stands beside each member. Everything that is read has a bound: a frame as a whole, and each
-text in it. Unknown members are ignored, so that older and newer clients can talk to the service.
+`docs/frames.md` and `docs/frames.schema.json` are made from these types, with the sentence beside
+each member. A frame as a whole has a bound, and so has each text that the service reads. Unknown
+members are ignored, so that older and newer clients can talk to the service.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FRAME_MAX_BYTES = 16 * 1024
 class AckFrame(Struct, frozen=True, tag="ack"):
     """A push has arrived."""
 
-    # Of any length: what is no TaskId is answered so, and the client stops repeating it.
+    # Of any length: the answer says that this is no TaskId, and the client stops repeating it.
     id: Annotated[str, described("The `id` of the `push`.")]
 
 
@@ -148,7 +148,7 @@ _DECODER: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 
 
 def decode(data: str | bytes) -> ClientFrame:
-    """A client's frame; raises `CallError` 60002, 60003 or 70402. Tells nothing of its values."""
+    """Decode a client's frame; `CallError` 60002, 60003 or 70402, without values of the frame."""
     text = data.encode(errors="replace") if isinstance(data, str) else data
     if len(text) > FRAME_MAX_BYTES:
         raise CallError(60002, f"frame is over {FRAME_MAX_BYTES} bytes")
@@ -161,7 +161,7 @@ def decode(data: str | bytes) -> ClientFrame:
 
 
 def encode(frame: ServerFrame) -> bytes:
-    """A frame as it goes over the wire."""
+    """Encode a frame for the wire."""
     return msgspec.json.encode(frame)
 
 
@@ -170,7 +170,7 @@ PONG = encode(PongFrame())
 
 
 def push_of(task: Task, language: int) -> PushFrame:
-    """A task's push in one of its languages. Its id is the TaskId: the same in every attempt."""
+    """The push of a task in one of its languages. The id is the TaskId, in every attempt."""
     message: Message = task.message.translated(language)
     return PushFrame(
         id=task.task_id,

@@ -33,15 +33,15 @@ from tocsin.online.session import (
     KICKED,
     REFUSED,
     REPLACED,
-    Book,
-    Close,
-    Join,
-    Leave,
-    Rhythm,
-    Send,
+    BookReport,
+    CloseConnection,
+    Effect,
+    LeaveService,
+    RegisterDevice,
+    SendFrame,
     Session,
-    State,
-    Step,
+    SessionLimits,
+    SessionState,
 )
 from tocsin.ports import Presence, Registrar, TaskReader
 from tocsin.store import Store
@@ -71,7 +71,7 @@ class OnlineSettings(Struct, frozen=True, kw_only=True):
     """How long clients get to leave by themselves when the service stops."""
     restart_s: float = 5.0
     """How long a restart takes: no client is asked to come back sooner."""
-    rhythm: Rhythm = Rhythm()
+    session_limits: SessionLimits = SessionLimits()
 
 
 class Line:
@@ -93,7 +93,7 @@ class Line:
     @property
     def is_open(self) -> bool:
         """Whether its session may still say something."""
-        return self.session.state is not State.CLOSED
+        return self.session.state is not SessionState.CLOSED
 
 
 class Hub:
@@ -190,9 +190,9 @@ class Hub:
         device = line.device
         if device is None or not _may_be_shown(device, audience) or self._is_over(task):
             return False
-        steps = line.session.push(task.task_id, data)
-        self._do(line, steps)
-        return bool(steps) and line.is_open
+        effects = line.session.push(task.task_id, data)
+        self._do(line, effects)
+        return bool(effects) and line.is_open
 
     # lines
 
@@ -203,23 +203,23 @@ class Hub:
 
     def open(self, link: Link, address: str) -> Line:
         """A client has connected."""
-        line = Line(link, Session(self.settings.rhythm, self._clock.now()), address)
+        line = Line(link, Session(self.settings.session_limits, self._clock.now()), address)
         self._open.add(line)
         self._schedule(line)
         return line
 
     async def take(self, line: Line, data: str | bytes) -> None:
         """One frame from a client. Returns when everything it asked for is done."""
-        for step in line.session.take(data, self._clock.now()):
-            match step:
-                case Join(hello):
+        for effect in line.session.receive_frame(data, self._clock.now()):
+            match effect:
+                case RegisterDevice(hello):
                     await self._join(line, hello)
-                case Book(name, stage):
+                case BookReport(name, stage):
                     await self._book(line, name, stage)
-                case Leave(unregister):
+                case LeaveService(unregister):
                     await self._leave(line, is_unregistering=unregister)
-                case Send() | Close():
-                    self._do(line, [step])
+                case SendFrame() | CloseConnection():
+                    self._do(line, [effect])
 
     def gone(self, line: Line) -> None:
         """The connection has ended, whoever ended it."""
@@ -242,12 +242,12 @@ class Hub:
             return
         device = registered.device
         line.secret = hello.secret or registered.secret
-        steps = line.session.joined(
+        effects = line.session.joined(
             device.registration_id, registered.secret, device.user_name, hello.known
         )
-        if steps:
+        if effects:
             self._attach(line, hello.sdkappid, device)
-            self._do(line, steps)
+            self._do(line, effects)
             if self._is_draining:
                 self._send_away(line)
             self._start_offering(line, hello.known)
@@ -329,7 +329,7 @@ class Hub:
     ) -> list[bytes]:
         """Be a connection until there is a frame for the device, or for `wait_s`."""
         box = PollBox()
-        session = Session(self.settings.rhythm, self._clock.now())
+        session = Session(self.settings.session_limits, self._clock.now())
         session.resume(known)
         line = Line(box, session, "")
         self._attach(line, app, device)
@@ -380,7 +380,7 @@ class Hub:
     # time
 
     async def run(self) -> None:
-        """Keep the rhythm of every session until cancelled."""
+        """Ping silent connections and close dead ones, until cancelled."""
         while True:
             await self._clock.sleep(TICK_S)
             self.tick()
@@ -442,18 +442,18 @@ class Hub:
             if not lines:
                 del self._wheel[line.ticks_at]
 
-    # steps
+    # effects
 
-    def _do(self, line: Line, steps: Iterable[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Send):
-                if not line.link.write(step.data):
+    def _do(self, line: Line, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, SendFrame):
+                if not line.link.write(effect.data):
                     self._metrics.count("slow_readers")
                     line.session.end(GOING)
                     self._detach(line)
-            elif isinstance(step, Close):
+            elif isinstance(effect, CloseConnection):
                 self._detach(line)
-                line.link.close(step.end)
+                line.link.close(effect.end)
 
     def _attach(self, line: Line, app: int, device: Device) -> None:
         key = (app, device.number)

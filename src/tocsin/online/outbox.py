@@ -13,7 +13,7 @@ from typing import Protocol
 
 from starlette.types import Send
 
-from tocsin.online.session import End
+from tocsin.online.session import CloseReason
 
 FLUSH_MAX_S = 5.0
 """How long a closing connection may take to read what is left."""
@@ -26,7 +26,7 @@ class Link(Protocol):
         """Queue a frame; False: the client does not read and has been cut off."""
         ...
 
-    def close(self, end: End) -> None:
+    def close(self, end: CloseReason) -> None:
         """Close once everything queued is written."""
         ...
 
@@ -41,7 +41,7 @@ class Outbox:
         self._cut = cut
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._frames: deque[bytes | End] | None = None
+        self._frames: deque[bytes | CloseReason] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -55,7 +55,7 @@ class Outbox:
         self._queue(data)
         return True
 
-    def close(self, end: End) -> None:
+    def close(self, end: CloseReason) -> None:
         if not self._is_closed:
             self._queue(end)
             self._is_closed = True
@@ -76,7 +76,7 @@ class Outbox:
                 self.cut()
                 task.cancel()
 
-    def _queue(self, item: bytes | End) -> None:
+    def _queue(self, item: bytes | CloseReason) -> None:
         if self._frames is None:
             self._frames = deque()
         self._frames.append(item)
@@ -89,7 +89,7 @@ class Outbox:
         try:
             while frames:
                 item = frames.popleft()
-                if isinstance(item, End):
+                if isinstance(item, CloseReason):
                     await self._send(
                         {"type": "websocket.close", "code": item.code, "reason": item.reason}
                     )
@@ -117,7 +117,7 @@ class PollBox:
         self._filled.set()
         return True
 
-    def close(self, end: End) -> None:  # noqa: ARG002 - an answer has no close code
+    def close(self, end: CloseReason) -> None:  # noqa: ARG002 - an answer has no close code
         self._filled.set()
 
     async def filled(self) -> None:

@@ -1,8 +1,8 @@
-"""The WebSocket door at `/v4/online`: an ASGI callable between the server's socket and the hub.
+"""The WebSocket at `/v4/online`: an ASGI callable between the HTTP server and the hub.
 
-The URL carries nothing: who the device is stands in its hello, so no query string can leak it.
-The server in front should have its own keep-alive pings switched off (the sessions have theirs),
-compression off (each connection would keep its windows) and frames limited to `FRAME_MAX_BYTES`.
+The URL has no parameters: the device identifies itself in its hello, so no query string can leak
+its proofs. In the HTTP server keep-alive pings must be off (the sessions send their own),
+compression off (each connection would keep its windows), and frames limited to `FRAME_MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PATH = "/v4/online"
 
 
 class OnlineSocket:
-    """Serves one connection a call."""
+    """Serves one WebSocket in each call."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -53,11 +53,11 @@ class OnlineSocket:
 
 
 def _cut(receive: Receive) -> None:
-    """Drop a connection whose client does not read.
+    """Abort a connection whose client does not read.
 
-    A close frame would wait behind all that it has not read, for as long as it likes, so the
-    transport is aborted. ASGI has no word for this; the server's own `receive` is a method of its
-    protocol, which knows the transport. Behind anything else the task's end closes the socket.
+    A close frame would wait behind the unread bytes for as long as the client likes. ASGI has no
+    message for an abort; but `receive` of our server is a method of its protocol, which has the
+    transport. With another server, the end of the task closes the socket.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is not None:

@@ -38,7 +38,7 @@ from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
 from tocsin.online.hub import Hub, Line, OnlineSettings
-from tocsin.online.session import End
+from tocsin.online.session import CloseReason
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.register import DEVICE, DoorSettings, Registering
@@ -53,14 +53,14 @@ class Client:
 
     def __init__(self, *, reads: bool = True) -> None:
         self.frames: list[dict[str, Any]] = []
-        self.end: End | None = None
+        self.end: CloseReason | None = None
         self._reads = reads
 
     def write(self, data: bytes) -> bool:
         self.frames.append(msgspec.json.decode(data))
         return self._reads
 
-    def close(self, end: End) -> None:
+    def close(self, end: CloseReason) -> None:
         self.end = end
 
     def of(self, kind: str) -> list[dict[str, Any]]:

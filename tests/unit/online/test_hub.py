@@ -15,7 +15,7 @@ from tocsin.domain.message import Message, Translation
 from tocsin.domain.task import OnlineBody, SendBody, Stage, StepEdit, StepWant, WaitBody
 from tocsin.errors import StoreError
 from tocsin.online.hub import OnlineSettings
-from tocsin.online.session import GONE, KICKED, REFUSED, REPLACED, SILENT, Rhythm
+from tocsin.online.session import GONE, KICKED, REFUSED, REPLACED, SILENT, SessionLimits
 from tocsin.pipeline.accept import decide_recall
 
 
@@ -419,7 +419,7 @@ async def test_a_bye_may_log_out_or_unregister() -> None:
 
 async def test_the_silent_are_pinged_and_then_closed() -> None:
     rig = await Rig().open("ann")
-    rig.hub = rig.new_hub(OnlineSettings(rhythm=Rhythm(idle_s=10, reply_s=5)))
+    rig.hub = rig.new_hub(OnlineSettings(session_limits=SessionLimits(idle_s=10, reply_s=5)))
     beat = asyncio.create_task(rig.hub.run())
     line, client = await rig.connect("ann")
     await rig.clock.advance(12)

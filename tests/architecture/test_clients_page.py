@@ -14,7 +14,7 @@ from tests.architecture.tree import REPO
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
-from tocsin.api.devices import BODY_MAX_BYTES, PollAsk, ReportAsk
+from tocsin.api.devices import BODY_MAX_BYTES, PollRequest, ReportRequest
 from tocsin.channels import apns, fcm
 from tocsin.channels.registry import VENDORS
 from tocsin.client import device as client
@@ -186,7 +186,7 @@ def test_the_tokens_are_those_of_channels_that_there_are() -> None:
     assert told == [each for each in channels if each in told]
 
 
-@pytest.mark.parametrize("form", [Hello, DeviceFacts, GivenRoute, PollAsk, ReportAsk])
+@pytest.mark.parametrize("form", [Hello, DeviceFacts, GivenRoute, PollRequest, ReportRequest])
 def test_each_member_of_a_call_is_spoken_of(form: type[msgspec.Struct]) -> None:
     # What a device says beside: they stand in docs/frames.md with their sentences.
     beside = {"model", "system_version", "sdk_version", "push_version"}
@@ -256,7 +256,7 @@ def test_the_kotlin_example_reads_what_google_is_sent() -> None:
     ],
 )
 def test_what_the_examples_say_are_members_of_the_calls(file: str, form: str) -> None:
-    forms = (Hello, DeviceFacts, GivenRoute, ReportAsk)
+    forms = (Hello, DeviceFacts, GivenRoute, ReportRequest)
     known = {name for each in forms for name in each.__struct_fields__}
     said = {"".join(found) for found in re.findall(form, text_of(file))}
     assert len(said) > 10

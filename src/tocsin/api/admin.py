@@ -1,6 +1,6 @@
-"""The admin socket: the operator's verbs over HTTP, served on a Unix socket in the data folder.
+"""The admin socket: the operator's calls over HTTP, on a Unix socket in the data folder.
 
-Whoever may open the socket is the operator. It is never served on a port.
+Whoever may open the socket is the operator. These pages are never served on a port.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tocsin.api.account_verbs import LIST_MAX
 from tocsin.api.backup_run import BackupRun
 from tocsin.api.http import route
 from tocsin.api.operator import OperatorService
-from tocsin.api.pages import number, read_json
+from tocsin.api.pages import NUMBER_MAX, number, read_json
 from tocsin.api.v1 import PAGE_DEFAULT, TaskPages
 from tocsin.domain.app import App
 from tocsin.errors import CallError
@@ -25,18 +25,16 @@ from tocsin.pipeline.books import BooksReader
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
 
-NUMBER_MAX = 2**32 - 1
-
 Status = Callable[[], dict[str, Any]]
 """Where the service listens (`url`), its `pid` and its `version`."""
 
 
 Reload = Callable[[], Awaitable[Any]]
-"""Reads settings, certificate and credentials of files anew; answers what became of it."""
+"""Reads settings, certificate and credential files again; answers what has changed."""
 
 
 class OperatorPages:
-    """One page per verb."""
+    """One page for each call of the operator."""
 
     def __init__(
         self, operator: OperatorService, status: Status, reload: Reload | None = None
@@ -47,7 +45,7 @@ class OperatorPages:
         self._backup_run = BackupRun(operator)
 
     def routes(self) -> list[Route]:
-        """Where the verbs are."""
+        """The routes of the pages."""
         app = "/v1/apps/{sdkappid:int}"
         return [
             route("/v1/status", self.status),
@@ -94,7 +92,7 @@ class OperatorPages:
         return {"findings": await self._operator.doctor()}
 
     async def backup(self, request: Request) -> dict[str, Any]:
-        """Begin a backup; whoever asked looks again until it is done."""
+        """Begin a backup; the client polls `backup_show` until it is done."""
         folder = (await read_json(request)).get("folder")
         if not isinstance(folder, str):
             raise CallError(70402, "folder is the path of a new folder")
@@ -128,8 +126,8 @@ class OperatorPages:
         return await self._operator.app_names(_app(request), prefix)
 
     async def usersig(self, request: Request) -> dict[str, Any]:
-        told = await read_json(request)
-        name, expire_s = told.get("name"), told.get("expire_s")
+        body = await read_json(request)
+        name, expire_s = body.get("name"), body.get("expire_s")
         if not isinstance(name, str) or not isinstance(expire_s, int):
             raise CallError(70402, "name and expire_s are needed")
         sig = await self._operator.usersig(_app(request), name, expire_s)
@@ -165,7 +163,7 @@ class OperatorPages:
 
     async def client_config(self, request: Request) -> dict[str, Any]:
         numbers = (await read_json(request)).get("numbers", [])
-        if not isinstance(numbers, list) or not all(isinstance(it, int) for it in numbers):
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
             raise CallError(70402, "numbers are certificate IDs")
         return {"config": await self._operator.client_config(_app(request), numbers)}
 
@@ -224,7 +222,7 @@ def _app(request: Request) -> int:
 
 
 def _name(request: Request) -> str:
-    """The account or device that a call is about."""
+    """The name of an account or device among the parameters."""
     name = request.query_params.get("name", "")
     if not name:
         raise CallError(70402, "name is needed")
@@ -232,7 +230,7 @@ def _name(request: Request) -> str:
 
 
 def _page(request: Request) -> tuple[int, int]:
-    """What a list begins after, and how much it answers."""
+    """The `after` and the `limit` of a list."""
     after = number(request.query_params, "after", 0, NUMBER_MAX)
     return after, number(request.query_params, "limit", PAGE_DEFAULT, LIST_MAX)
 

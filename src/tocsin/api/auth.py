@@ -1,8 +1,8 @@
-"""Who calls: the URL's parameters and the UserSig, checked in the documented order.
+"""Authenticates callers: checks the URL's parameters and the UserSig in the documented order.
 
 Sources: trtc.io/document/34348 and 34385 (read 2026-11); the order of checks is ours where the
-documents leave it open (docs/compatibility.md). Nothing is kept of a caller whose UserSig is
-wrong but a count under a short key, and nothing is looked up for him but his app.
+documents leave it open (docs/compatibility.md). For a caller with a wrong UserSig, only the app is
+read, and only a count under a short key is kept.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ LOCKED_S = 60.0
 COUNTED = frozenset((70003, 70009, 70013, 70014))
 """Failed UserSig checks that count towards a lock-out; an expired or absent one is no attack."""
 VERIFIED_MAX = 10_000
-"""UserSigs that are remembered: a third of a kilobyte each."""
+"""Verified UserSigs in the cache: a third of a kilobyte each."""
 CALLERS_MAX = 10_000
 """Callers whose failures are counted, and as many that are locked out: half a kilobyte each."""
 
 
 class Caller(Struct, frozen=True):
-    """An administrator of an app, proven."""
+    """An administrator of an app, whose UserSig is verified."""
 
     app: App
     identifier: str
 
 
 class VerifiedUserSig(Struct, frozen=True, gc=False):
-    """What is remembered of a UserSig that was right."""
+    """The times of a UserSig whose signature is right."""
 
     issued_at: int
     expires_at: int
 
 
 class LockOuts:
-    """Callers whose UserSigs failed too often.
+    """Locks out callers whose UserSigs failed too often.
 
-    A caller is an identifier of an app at one client address, so that nobody makes an
-    administrator elsewhere wait. A lock only hides by which check a UserSig failed: a right one
-    passes always, whoever tries wrong ones from the same address.
+    A caller is an identifier of an app at one client address, so that nobody can lock out an
+    administrator at another address. A lock-out only hides which check a UserSig failed: a right
+    UserSig always passes.
     """
 
     def __init__(self, callers_max: int = CALLERS_MAX) -> None:
@@ -60,7 +60,7 @@ class LockOuts:
         self._until: BoundedCache[bytes, float] = BoundedCache(callers_max)
 
     def refuses(self, app: int, identifier: str, address: str, now: float) -> bool:
-        """Whether this caller is locked out; else one more failure of his is counted."""
+        """Whether this caller is locked out; else count one more failure."""
         caller = short_key(app, identifier, network_of(address))
         until = self._until.get(caller)
         if until is not None and now < until:
@@ -77,7 +77,7 @@ class LockOuts:
 
 
 class Authenticator:
-    """Checks who calls. What it has verified it remembers, so that a call costs microseconds."""
+    """Authenticates administrators. Verified UserSigs are cached: a call costs microseconds."""
 
     def __init__(
         self, store: Store, app_secrets: AppSecrets, clock: Clock, verified_max: int = VERIFIED_MAX
@@ -89,7 +89,7 @@ class Authenticator:
         self._verified: BoundedCache[bytes, VerifiedUserSig] = BoundedCache(verified_max)
 
     async def authenticate(self, query: Mapping[str, str], address: str, not_admin: int) -> Caller:
-        """The administrator who calls under `/v4/`; else `CallError`."""
+        """The administrator who calls under `/v4/`; raises `CallError` for anybody else."""
         app = await self.find_app(query.get("sdkappid", ""))
         if query.get("contenttype") != "json":
             raise CallError(60025)
@@ -100,12 +100,12 @@ class Authenticator:
         return await self.check(app, identifier, token, address, not_admin)
 
     async def find_app(self, sdkappid: str) -> App:
-        """The app of a URL, if it is there and enabled."""
+        """The app of a URL; raises `CallError` 60012, 60025, 70020 or 60016."""
         if not sdkappid:
             raise CallError(60012)
         if not (sdkappid.isascii() and sdkappid.isdigit()):
             raise CallError(60025)
-        # Digits are counted first: a number without end is slow to read.
+        # Digits are counted first: a very long number is slow to read.
         is_possible = len(sdkappid) <= 20 and int(sdkappid) <= SDKAPPID_MAX
         app = await self._store.app(int(sdkappid)) if is_possible else None
         if app is None:
@@ -119,16 +119,16 @@ class Authenticator:
     ) -> Caller:
         """Check lengths, UserSig with its lock-out, and administrator's rights, in this order.
 
-        The account is looked up last: before the UserSig is proven, the time that a look takes
-        would tell strangers which accounts there are.
+        The account is read last. Before the UserSig is verified, the time of the read would show
+        strangers which accounts exist.
         """
         if len(identifier.encode()) > NAME_MAX_BYTES or token is None:
             raise CallError(60025)
         if len(token) > usersig.TOKEN_MAX_CHARS:
             raise CallError(70003)
-        proven = self._prove(app, identifier, token, address)
+        verified = self._verify_or_lock(app, identifier, token, address)
         (account,) = await self._store.accounts(app.sdkappid, [identifier])
-        if account is not None and proven.issued_at < account.sig_valid_after:
+        if account is not None and verified.issued_at < account.sig_valid_after:
             raise CallError(70052)
         if identifier not in app.admins:
             raise CallError(not_admin)
@@ -136,7 +136,9 @@ class Authenticator:
             raise CallError(70107)
         return Caller(app, identifier)
 
-    def _prove(self, app: App, identifier: str, token: str, address: str) -> VerifiedUserSig:
+    def _verify_or_lock(
+        self, app: App, identifier: str, token: str, address: str
+    ) -> VerifiedUserSig:
         now = self._clock.now()
         try:
             return self._verify(app, identifier, token, now)
@@ -147,12 +149,12 @@ class Authenticator:
             raise
 
     def _verify(self, app: App, identifier: str, token: str, now: float) -> VerifiedUserSig:
-        # The sealed keys are part of the name, so a changed key voids what it had proven.
+        # The sealed keys are part of the cache key, so a changed key voids earlier results.
         name = short_key(app.sdkappid, app.key, app.former_key, identifier, token, size=32)
-        known = self._verified.get(name)
-        if known is not None and int(now) <= known.expires_at:
-            return known
-        found = usersig.verify(
+        cached = self._verified.get(name)
+        if cached is not None and int(now) <= cached.expires_at:
+            return cached
+        claims = usersig.verify(
             token,
             sdkappid=app.sdkappid,
             identifier=identifier,
@@ -160,9 +162,9 @@ class Authenticator:
             former_key=self._secrets.former_key(app),
             now=now,
         )
-        proven = VerifiedUserSig(found.issued_at, found.expires_at)
-        self._verified.put(name, proven)
-        return proven
+        verified = VerifiedUserSig(claims.issued_at, claims.expires_at)
+        self._verified.put(name, verified)
+        return verified
 
     def _key(self, app: App) -> str:
         key = self._secrets.key(app)

@@ -1,4 +1,4 @@
-"""A backup under way: begun by one call on the admin socket, and looked at by others."""
+"""A backup in progress: one call on the admin socket begins it, others show its state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tocsin.log import get_logger
 
 
 class BackupRun:
-    """At most one backup at a time, and what the last one came to."""
+    """Runs at most one backup at a time, and keeps the result of the last one."""
 
     def __init__(self, operator: OperatorService) -> None:
         self._operator = operator
@@ -20,7 +20,7 @@ class BackupRun:
         self._log = get_logger(__name__)
 
     def begin(self, folder: str) -> dict[str, Any]:
-        """Begin a backup. Raises `CallError` 70402 while another one is under way."""
+        """Begin a backup. Raises `CallError` 70402 while another one is running."""
         if self._task is not None and not self._task.done():
             raise CallError(70402, "a backup is under way already: wait until it is done")
         self._state = {"state": "running", "folder": folder, "done": 0, "total": 0}

@@ -1,8 +1,7 @@
-"""Web pages of other origins: each app says which may call.
+"""CORS: each app names the origins whose web pages may call.
 
-A browser asks before it calls (a preflight), and that question has no body: it is answered where
-any app names the origin. The call itself is judged by its own app, and a page of an origin that
-this app does not name can send it but never reads the answer. No answer allows cookies or other
+A preflight names no app, so it is allowed where any app names the origin. The answer to the call
+itself is readable only for the origins that its own app names. No answer allows cookies or other
 credentials of the browser. Source: fetch.spec.whatwg.org, 3.2 (read 2026-12).
 """
 
@@ -17,23 +16,23 @@ from tocsin.api.http import Header
 from tocsin.store import Store
 
 MAX_AGE_S = 7200
-"""How long a browser need not ask again: the most that Chromium keeps."""
+"""How long a browser may keep a preflight's answer: the longest time that Chromium allows."""
 ALLOWED_HEADERS = b"Content-Type, X-Requested-With"
-"""What pages may send: the first is needed for JSON, the second is in the documents' sample."""
+"""The headers that pages may send: for JSON, and from the documents' sample."""
 VARY = (b"vary", b"Origin")
-"""In every answer that depends on the origin, also where it says nothing about it."""
+"""In every answer that depends on the origin, also where no other header does."""
 
 
-def origin_of(asked: Iterable[Header]) -> bytes:
-    """The origin of the page that sends these headers; empty where no page of another does."""
-    for name, value in asked:
+def origin_of(headers: Iterable[Header]) -> bytes:
+    """The origin of the web page that calls; empty where the caller is no page."""
+    for name, value in headers:
         if name == b"origin":
             return value
     return b""
 
 
 class Cors:
-    """Answers for the origins of all apps, from a copy that is as new as the apps' rows."""
+    """Answers preflights and calls, from a cache of the origins of all apps."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -62,14 +61,14 @@ class Cors:
         return response
 
     async def of_call(self, origin: bytes, sdkappid: int) -> list[Header]:
-        """What the answer to a call about this app says of the page that made it, if one did."""
+        """The CORS headers of the answer to a call about this app."""
         app = await self._store.app(sdkappid) if origin else None
         if app is None or origin.decode("latin-1") not in app.origins:
             return [VARY]
         return [(b"access-control-allow-origin", origin), VARY]
 
     async def _named(self) -> frozenset[str]:
-        """The origins of all apps; rows are read anew only when one has changed."""
+        """The origins of all apps; the rows are read again only when one has changed."""
         version = self._store.app_version
         if version != self._version:
             apps = [await self._store.app(number) for number in await self._store.apps()]

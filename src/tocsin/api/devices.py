@@ -1,7 +1,7 @@
-"""Devices over plain HTTP: what the online channel offers, for clients without sockets.
+"""Devices over plain HTTP: the calls of the online channel for clients without WebSockets.
 
-Ours, not Tencent's: everything is a POST under `/v1/devices/`, answered with the same envelope as
-`/v4/` and HTTP 200. A poll is answered as soon as there is something, and acked by `report`.
+Ours, not Tencent's: each call is a POST under `/v1/devices/`, answered with HTTP 200 and the same
+envelope as `/v4/`. A poll is answered as soon as there is a push; `report` acks the push.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from tocsin.ports import Registrar
 BODY_MAX_BYTES = 64 * 1024
 STAGES = {"reached": Stage.REACHED, "clicked": Stage.CLICKED}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-"""All reach the handler, so that each is answered with the envelope."""
+"""All methods reach the endpoint, so that each is answered with the envelope."""
 
 
-class Proof(Struct, frozen=True, kw_only=True):
-    """Which device calls: members of every body but that of `register`."""
+class DeviceProof(Struct, frozen=True, kw_only=True):
+    """The device that calls, and its secret: in every body but that of `register`."""
 
     sdkappid: SdkAppId
     registration_id: RegistrationId
     secret: Secret
 
 
-class ReportAsk(Proof, frozen=True, kw_only=True):
-    """A push arrived at this device, or somebody opened it."""
+class ReportRequest(DeviceProof, frozen=True, kw_only=True):
+    """A device report: a push arrived at this device, or somebody opened it."""
 
     task_id: str
-    """Of any length, as a body is: what is no TaskId has a code of its own, 90001."""
+    """Of any length: a text that is no TaskId is answered 90001, and not as a wrong member."""
     stage: Literal["reached", "clicked"]
     channel: str = ""
-    """By which channel it came; empty: by the device's vendor, else by whichever it did."""
+    """The channel of the push; empty: the channel of the device's vendor, else any that sent it."""
 
 
-class PollAsk(Proof, frozen=True, kw_only=True):
-    """What is there for this device?"""
+class PollRequest(DeviceProof, frozen=True, kw_only=True):
+    """A request for the pushes that wait for this device."""
 
     known: Annotated[tuple[PushId, ...], Meta(max_length=KNOWN_MAX)] = ()
-    """Ids of pushes that it has shown already."""
+    """Ids of pushes that the device has shown already."""
     wait_s: Annotated[float, Meta(ge=0)] = 25.0
-    """How long the answer may wait for something to come."""
+    """Seconds that the answer may wait for a push."""
 
 
 class DeviceAnswer(Answer):
@@ -75,10 +75,10 @@ class RegisterAnswer(DeviceAnswer, kw_only=True):
 
 class PollAnswer(DeviceAnswer, kw_only=True):
     frames: list[msgspec.Raw]
-    """`push`, `revoke` and `acked` frames, as a socket would get them."""
+    """`push`, `revoke` and `acked` frames, as a WebSocket gets them."""
 
 
-Body = TypeVar("Body", bound="Hello | Proof")
+Body = TypeVar("Body", bound="Hello | DeviceProof")
 
 
 class DeviceCalls:
@@ -91,7 +91,7 @@ class DeviceCalls:
         self._log = get_logger(__name__)
 
     def routes(self) -> list[BaseRoute]:
-        """To be put into the service's router."""
+        """The routes of the calls."""
         calls = {
             "register": self._register,
             "unregister": self._unregister,
@@ -104,7 +104,7 @@ class DeviceCalls:
         ]
 
     def _enveloped(self, name: str, call: Callable[[Request], Awaitable[DeviceAnswer]]) -> Endpoint:
-        """The same call, whose every refusal is the envelope with HTTP 200; answers CORS too."""
+        """An endpoint that answers each refusal with HTTP 200 and the envelope, and adds CORS."""
 
         async def respond(request: Request) -> Response:
             preflight = await self._cors.preflight(request.scope)
@@ -121,7 +121,7 @@ class DeviceCalls:
                 self._log.warning("the store refused a call", command=name, exc_info=fault)
                 answer = refusal(DeviceAnswer, CallError(91000))
             except ClientDisconnect:
-                # The body never became whole: nobody waits for an answer.
+                # The client left before the body was complete: nobody reads the answer.
                 return Response(status_code=400)
             app = getattr(request.state, "sdkappid", 0)
             cors = await self._cors.of_call(origin_of(request.scope["headers"]), app)
@@ -139,12 +139,12 @@ class DeviceCalls:
         )
 
     async def _unregister(self, request: Request) -> DeviceAnswer:
-        ask = await _read(request, Proof)
+        ask = await _read(request, DeviceProof)
         await self._registrar.unregister(ask.sdkappid, ask.registration_id, ask.secret)
         return DeviceAnswer()
 
     async def _report(self, request: Request) -> DeviceAnswer:
-        ask = await _read(request, ReportAsk)
+        ask = await _read(request, ReportRequest)
         device = await self._caller(ask)
         if ask.channel and ask.channel not in PUSH_PLATFORMS:
             raise CallError(70402, "no such channel")
@@ -153,19 +153,19 @@ class DeviceCalls:
         return DeviceAnswer()
 
     async def _poll(self, request: Request) -> PollAnswer:
-        ask = await _read(request, PollAsk)
+        ask = await _read(request, PollRequest)
         device = await self._caller(ask)
         if not device.is_registered:
             raise CallError(70107, "device is not registered")
         frames = await self._hub.poll(ask.sdkappid, device, ask.known, ask.wait_s)
         return PollAnswer(frames=[msgspec.Raw(frame) for frame in frames])
 
-    async def _caller(self, ask: Proof) -> Device:
+    async def _caller(self, ask: DeviceProof) -> Device:
         return await self._registrar.authenticate(ask.sdkappid, ask.registration_id, ask.secret)
 
 
 async def _read(request: Request, form: type[Body]) -> Body:
-    """The body; `CallError` 60002 when too long, 60003 when no JSON, 70402 when misshapen."""
+    """Read the body; `CallError` 60002 if too long, 60003 if no JSON, 70402 if malformed."""
     too_long = f"body is over {BODY_MAX_BYTES} bytes"
     raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES, too_long)
     try:
@@ -174,6 +174,6 @@ async def _read(request: Request, form: type[Body]) -> Body:
         raise CallError(70402, str(fault)) from fault
     except (msgspec.DecodeError, RecursionError) as fault:
         raise CallError(60003) from fault
-    # Whatever becomes of the call: the page that made it may read the answer if this app says so.
+    # Also where the call is refused, pages of this app's origins may read the answer.
     request.state.sdkappid = body.sdkappid
     return body

@@ -23,8 +23,8 @@ JSON = (b"content-type", JSON_TYPE.encode())
 Header = tuple[bytes, bytes]
 
 Endpoint = Callable[[Request], Awaitable[Any]]
-"""Answers what is sent as JSON with status 200, or a `Response` that is sent as it is. Raises
-`CallError` to refuse."""
+"""Answers a body, which is sent as JSON with status 200, or a `Response`, which is sent unchanged.
+Raises `CallError` to refuse."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,12 +44,12 @@ async def receive_body(
 ) -> bytes:
     """The body of a request.
 
-    Raises `CallError` 60002, with this `info`, as soon as the body is known to be longer than
-    `bytes_max` bytes, and `ClientDisconnect` where the caller hangs up before the body is whole.
+    Raises `CallError` 60002, with this `info`, as soon as the body proves to be longer than
+    `bytes_max` bytes, and `ClientDisconnect` if the caller leaves before the body is complete.
     """
     for name, value in scope["headers"]:
         if name == b"content-length":
-            # Blanks around a value are no part of it (RFC 9110, 5.5).
+            # Blanks around a value are not part of the value (RFC 9110, 5.5).
             length = value.strip()
             if not length.isdigit() or int(length[:20]) > bytes_max:
                 raise CallError(60002, info)
@@ -83,7 +83,7 @@ def json_response(body: Any, status: int = 200, headers: Iterable[Header] = ()) 
 
 
 async def send_json(send: Send, body: Any, headers: Sequence[Header] = ()) -> None:
-    """Send a JSON answer with status 200 as it is, where a `Response` would cost too much."""
+    """Send a JSON answer with status 200 without a `Response`, for the calls that must be fast."""
     encoded = _encode(body)
     length = (b"content-length", str(len(encoded)).encode())
     start = {"type": "http.response.start", "status": 200, "headers": [JSON, length, *headers]}

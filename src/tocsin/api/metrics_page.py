@@ -1,4 +1,4 @@
-"""`GET /metrics` at an address of its own: for Prometheus, never on the public port."""
+"""`GET /metrics` for Prometheus, at an address of its own and never on the public port."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Refresh = Callable[[], Awaitable[None]]
 
 
 class PolledMetrics:
-    """The figures that are looked up when somebody asks, and the series that alerts wait for.
+    """Figures that are read for each scrape, and series that must exist before their first fault.
 
-    A series that first comes into being with its first fault shows no increase, so an alert on it
-    stays silent once: those of every credential are there with 0 from the first look on.
+    A series that begins with its first fault shows no increase, so an alert on it misses that
+    fault. So the series of every credential exist with 0 from the first scrape on.
     """
 
     def __init__(self, store: Store, channels: Channels, metrics: Metrics, folder: Path) -> None:
@@ -41,8 +41,9 @@ class PolledMetrics:
         self._log = get_logger(__name__)
 
     async def refresh(self) -> None:
-        """Look at the disk, the backlog and the credentials. What cannot be read keeps its figure:
-        the others are wanted most just then.
+        """Read the disk, the backlog and the credentials.
+
+        A figure that cannot be read keeps its last value: the others are needed most just then.
         """
         for loop in LOOPS:
             self._metrics.count("loop_errors", 0, loop=loop)
@@ -70,7 +71,7 @@ class PolledMetrics:
 
 
 def create(metrics: Metrics, refresh: Refresh, token: Callable[[], str]) -> Starlette:
-    """The application for the address of the metrics; an empty token asks for none."""
+    """The application of the metrics' address; with an empty token anybody may read."""
 
     async def show(request: Request) -> Response:
         if not _is_allowed(request, token()):
@@ -88,6 +89,6 @@ def create(metrics: Metrics, refresh: Refresh, token: Callable[[], str]) -> Star
 def _is_allowed(request: Request, token: str) -> bool:
     if not token:
         return True
-    said = request.headers.get("authorization", "")
-    given = said[len(BEARER) :] if said[: len(BEARER)].lower() == BEARER.lower() else ""
+    header = request.headers.get("authorization", "")
+    given = header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER.lower() else ""
     return hmac.compare_digest(given.encode(), token.encode())

@@ -1,6 +1,6 @@
-"""What the pages under `/v1/` have in common: JSON answers, and faults in the one envelope.
+"""The pages under `/v1/`: their application, JSON bodies, and refusals in the one envelope.
 
-`/v1/` is ours, so HTTP statuses mean there what they mean elsewhere; the envelope is the same.
+`/v1/` is ours and not Tencent's, so a refusal has the HTTP status that fits its code.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from tocsin.api.wire import Answer, refusal
 from tocsin.errors import CallError, StoreError
 
 BODY_MAX_BYTES = 1 << 20
+NUMBER_MAX = 2**32 - 1
+"""The largest number of an app, a credential, an account or a device."""
 
 STATUSES = {
     60007: 429,
@@ -41,7 +43,7 @@ SIGNATURES = frozenset((70001, 70002, 70003, 70009, 70013, 70014, 70052))
 
 
 def create(routes: Sequence[BaseRoute]) -> Starlette:
-    """An application over these routes whose every fault is the envelope."""
+    """An application over these routes that answers every fault with the envelope."""
     for route in routes:
         if isinstance(route, Route):
             route.app = DecodedParameters(route.app)
@@ -58,14 +60,14 @@ def create(routes: Sequence[BaseRoute]) -> Starlette:
 
 
 class _PageRouter(Starlette):
-    """Matches paths with their encoded slashes."""
+    """Matches paths before their encoded slashes are decoded."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await super().__call__({**scope, "path": routed_path(scope)}, receive, send)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The JSON object in a request's body; an absent body is an empty one."""
+    """The JSON object in a request's body; an absent body is an empty object."""
     raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
     try:
         body = msgspec.json.decode(raw) if raw else {}
@@ -99,7 +101,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, _error: Exception) -> Response:
-    # The body never became whole: nobody waits for an answer.
+    # The client left before the body was complete: nobody reads the answer.
     return Response(status_code=400)
 
 
@@ -114,5 +116,5 @@ async def _no_page(_: Request, error: Exception) -> Response:
 
 
 async def _failed(_: Request, _error: Exception) -> Response:
-    # The server logs the exception, through our masks, when this answer is out.
+    # The server logs the exception, masked, when this answer is sent.
     return refused(CallError(91000), 500)

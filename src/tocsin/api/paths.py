@@ -1,8 +1,8 @@
-"""URL paths, in which `%2F` is part of a name and never a separator (RFC 3986, 2.2).
+"""Decodes URL paths, in which `%2F` is part of a name and never a separator (RFC 3986, 2.2).
 
-Decoding a whole path at once would let `/v4/timpush%2Fpush` pass for a command, and would cut an
-account called `a/b` in two. So a path is matched with its encoded slashes, and its parts are
-decoded afterwards.
+If a whole path were decoded at once, `/v4/timpush%2Fpush` would be a command, and an account
+called `a/b` would be cut in two. So a path is matched with its encoded slashes, and the path
+parameters are decoded afterwards.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def routed_path(scope: Mapping[str, Any]) -> str:
 
 
 def decoded(part: str) -> str:
-    """What a part of such a path stands for."""
+    """A part of such a path, fully decoded."""
     return part.replace("%2F", "/").replace("%25", "%")
 
 
 class DecodedParameters:
-    """An application behind a router, whose path parameters are decoded for it."""
+    """Wraps the application of a route, and decodes its path parameters."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,8 +1,8 @@
-"""The doors at which vendors report what became of a push: `/v3/offline_push_report/<vendor>`.
+"""Takes the receipts that vendors post: `/v3/offline_push_report/<vendor>`.
 
 The path is Tencent's, so that only the host name changes in a vendor's console
-(trtc.io/document/72701, read 2026-11). Each vendor is answered as it expects, never with the
-envelope. A call that cannot be booked now is answered 503, and the vendor tries again.
+(trtc.io/document/72701, read 2026-11). Each vendor gets the answer that it expects, never the
+envelope. A receipt that cannot be booked now is answered 503, and the vendor posts it again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ BODY_MAX_BYTES = 1 << 20
 
 
 class ReceiptPages:
-    """One door, for whichever vendors post receipts."""
+    """One page for all vendors that post receipts."""
 
     def __init__(self, receiving: Receiving) -> None:
         self._receiving = receiving
         self._log = get_logger(__name__)
 
     def routes(self) -> list[BaseRoute]:
-        """Where they are."""
-        return [route(PATH, self._take, "POST")]
+        """The routes of the pages."""
+        return [route(PATH, self._take_receipts, "POST")]
 
-    async def _take(self, request: Request) -> Response:
+    async def _take_receipts(self, request: Request) -> Response:
         try:
             body = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
         except CallError:

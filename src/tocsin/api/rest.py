@@ -1,6 +1,6 @@
-"""The REST API under `/v4/`: a plain ASGI callable that takes a call through its checks in order.
+"""The REST API under `/v4/`: a plain ASGI callable that makes the checks of a call in order.
 
-Every answer is HTTP 200 with the envelope, whatever happened (trtc.io/document/34620). The order
+Every answer is HTTP 200 with the envelope, also a refusal (trtc.io/document/34620). The order
 of checks: path, method, lengths, app, contenttype, UserSig with its lock-out, administrator, rate,
 body, fields.
 """
@@ -26,18 +26,18 @@ from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 
 RATES_MAX = 50_000
-"""Apps and commands whose calls are counted: those called last."""
+"""Pairs of app and command whose calls are counted: the last called ones."""
 
 
 class RateLimits:
-    """Calls a second, per app and command, of this process."""
+    """Limits the calls a second of each app and command, in this process."""
 
     def __init__(self, clock: Clock, entries_max: int = RATES_MAX) -> None:
         self._clock = clock
         self._buckets: BoundedCache[tuple[int, str], Bucket] = BoundedCache(entries_max)
 
     def take(self, app: App, command: Command) -> None:
-        """Count one call; 60007 when it is one too many."""
+        """Count one call; raises `CallError` 60007 where the rate is exceeded."""
         rate = command.rate_of(app.limits)
         if not rate:
             return
@@ -81,12 +81,12 @@ class RestApi:
         try:
             answer = await self._answer(command, scope, receive)
         except ClientDisconnect:
-            # Nobody waits for an answer.
+            # The client left: nobody reads an answer.
             return
         name = name_of(command, scope["path"])
         self._metrics.count("calls", command=name, code=answer.code)
         self._metrics.observe("call_seconds", self._clock.monotonic() - began, command=name)
-        # A query costs something to read again, so only for a page.
+        # The query is read a second time, so only for web pages.
         cors = await self._cors.of_call(origin, _app_of(scope)) if origin else [VARY]
         await send_json(send, answer, cors)
 
@@ -123,14 +123,14 @@ class RestApi:
 
 
 def name_of(command: Command | None, path: str) -> str:
-    """What a call is counted under: strangers choose paths, so not by those that nobody serves."""
+    """The command's name in metrics. Strangers choose paths, so unknown ones share two names."""
     if command is None:
         return "unserved" if path in FAMILY_OF else "unknown"
     return f"{command.service}/{command.name}"
 
 
 def _app_of(scope: Scope) -> int:
-    """The app that a URL is about, also where the call is refused; 0 where it is about none."""
+    """The app that a URL names, also where the call is refused; 0 where it names none."""
     try:
         text = read_query(scope["query_string"]).get("sdkappid", "")
     except CallError:

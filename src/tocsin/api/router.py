@@ -19,11 +19,11 @@ from tocsin.errors import CallError
 from tocsin.online.socket import PATH
 
 Ready = Callable[[], Awaitable[str]]
-"""What the service still waits for; empty when it can serve."""
+"""What readiness still waits for; empty when the service can serve."""
 
 
 class Router:
-    """`/v4/online` is the online channel's, the rest of `/v4/` the REST API's, all else pages."""
+    """Routes `/v4/online` to the online channel, the rest of `/v4/` to the REST API, else pages."""
 
     def __init__(self, rest: RestApi, pages: Starlette, online: ASGIApp | None = None) -> None:
         """`online` takes WebSockets; without it there is no online channel."""

@@ -1,7 +1,7 @@
-"""`/v1/apps/<sdkappid>/…`: the books of an app's pushes and devices, for its administrators.
+"""`/v1/apps/<sdkappid>/…`: an app's pushes with their books, and its devices, as JSON pages.
 
-The UserSig of an administrator is the bearer. Where `identifier` does not say whose it is, the
-UserSig does.
+An administrator sends a UserSig as the bearer token. Where the parameter `identifier` is absent,
+the UserSig names the administrator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from tocsin.api.auth import Authenticator
 from tocsin.api.http import client_address, route
-from tocsin.api.pages import number
+from tocsin.api.pages import NUMBER_MAX, number
 from tocsin.conversation import Stoppage
 from tocsin.domain import usersig
 from tocsin.domain.app import App
@@ -32,14 +32,13 @@ from tocsin.store import Store
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 10_000
-NUMBER_MAX = 2**32 - 1
 
 Authorize = Callable[[Request], Awaitable[App]]
-"""Answers the app that a request is about, if its caller may read it."""
+"""Answers the app that a request names; raises `CallError` if the caller may not read it."""
 
 
 class TaskPages:
-    """Pages about one app, read from the store."""
+    """Pages about the pushes and devices of one app."""
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class TaskPages:
         authorize: Authorize,
         channels: Channels | None = None,
     ) -> None:
-        """`channels` are those at work; without them nobody knows what stops a push."""
+        """`channels` are the running ones; without them `stopped` is always empty."""
         self._store = store
         self._reader = books
         self._presence = presence
@@ -57,7 +56,7 @@ class TaskPages:
         self._channels = channels
 
     def routes(self) -> Sequence[BaseRoute]:
-        """Where the pages are."""
+        """The routes of the pages."""
         app = "/v1/apps/{sdkappid}"
         return [
             route(f"{app}/tasks", self.tasks),
@@ -68,16 +67,16 @@ class TaskPages:
         ]
 
     async def tasks(self, request: Request) -> dict[str, Any]:
-        """The newest pushes first."""
+        """List pushes, the newest first."""
         app = await self._authorize(request)
         before = number(request.query_params, "before", 0, NUMBER_MAX)
         limit = number(request.query_params, "limit", PAGE_DEFAULT, PAGE_MAX)
-        found = await self._store.tasks(app.sdkappid, before=before, limit=limit)
-        following = found[-1].number if limit and len(found) == limit else None
-        return {"tasks": [shown_task(task) for task in found], "next": following}
+        tasks = await self._store.tasks(app.sdkappid, before=before, limit=limit)
+        following = tasks[-1].number if limit and len(tasks) == limit else None
+        return {"tasks": [shown_task(task) for task in tasks], "next": following}
 
     async def task(self, request: Request) -> dict[str, Any]:
-        """One push: what it said, where it stands, its ledger, its jobs and what stops them."""
+        """Show one push: message, state, ledger, open jobs, and its stopped credentials."""
         books = await self._books(request)
         queues = _counted(job.queue for job in books.jobs)
         return {
@@ -90,7 +89,7 @@ class TaskPages:
         }
 
     async def _stopped(self, app: int, queues: Iterable[str]) -> list[dict[str, Any]]:
-        """Of the credentials with work in these queues, those that do not send all of it."""
+        """The credentials with jobs in these queues that do not send, and why."""
         if self._channels is None or not queues:
             return []
         stoppages = await self._channels.stoppages(app)
@@ -106,22 +105,22 @@ class TaskPages:
         ]
 
     async def audience(self, request: Request) -> dict[str, Any]:
-        """The accounts that a push was frozen for, by name, those deleted since left out."""
+        """List the frozen audience of a push by name, without accounts deleted since."""
         books = await self._books(request)
         page, following = _page(request, books.audience)
         names = await self._store.account_names(books.task.app, page)
         return {"accounts": [names[each] for each in page if each in names], "next": following}
 
     async def task_devices(self, request: Request) -> dict[str, Any]:
-        """The RegistrationIDs of a push's devices: by state, leg or mark, or by what went wrong."""
+        """List the RegistrationIDs of a push's devices, by state, leg, mark or failure."""
         books = await self._books(request)
-        page, following = _page(request, _chosen(request, await self._reader.sets(books)))
+        page, following = _page(request, _selected(request, await self._reader.sets(books)))
         devices = await self._store.devices(books.task.app, page)
         names = [devices[each].registration_id for each in page if each in devices]
         return {"devices": names, "next": following}
 
     async def devices(self, request: Request) -> dict[str, Any]:
-        """The devices of a UserID, or the one with a RegistrationID."""
+        """List the devices of a UserID, or the one device of a RegistrationID."""
         app = await self._authorize(request)
         (account,) = await self._store.accounts(app.sdkappid, [request.path_params["name"]])
         if account is None:
@@ -143,7 +142,7 @@ class TaskPages:
 
 
 def by_bearer(authenticator: Authenticator) -> Authorize:
-    """Admits administrators who show their UserSig."""
+    """Authorizes administrators who send their UserSig as the bearer token."""
 
     async def authorize(request: Request) -> App:
         app = await authenticator.find_app(request.path_params["sdkappid"])
@@ -160,7 +159,7 @@ def by_bearer(authenticator: Authenticator) -> Authorize:
 
 
 def shown_task(task: Task) -> dict[str, Any]:
-    """A push as lists show it."""
+    """A push as JSON, without its message."""
     return {
         "task_id": task.task_id,
         "number": task.number,
@@ -178,21 +177,21 @@ def shown_task(task: Task) -> dict[str, Any]:
 
 
 def shown_stoppage(stoppage: Stoppage) -> dict[str, Any]:
-    """Why a credential is stopped, and until when at the latest; null where nobody has said."""
+    """Why a credential is stopped, and until when at the latest; null where that is unknown."""
     shown = msgspec.structs.asdict(stoppage)
     until = stoppage.until
     return {**shown, "until": until if until is not None and isfinite(until) else None}
 
 
 def _public(stoppage: Stoppage) -> dict[str, Any]:
-    """The same for an app's administrators: which way we go is the operator's business."""
+    """A stoppage without details of the network, which only the operator may see."""
     shown = shown_stoppage(stoppage)
     del shown["detail"]
     return shown
 
 
 def shown_device(device: Device, *, is_connected: bool) -> dict[str, Any]:
-    """A device as it is shown: everything but the hash of its secret."""
+    """A device as JSON, without the hash of its secret."""
     shown: dict[str, Any] = msgspec.to_builtins(device)
     del shown["secret_hash"]
     route = device.route
@@ -200,35 +199,36 @@ def shown_device(device: Device, *, is_connected: bool) -> dict[str, Any]:
     return {**shown, "is_connected": is_connected}
 
 
-def _chosen(request: Request, sets: TaskSets) -> BitMap:
-    asked = request.query_params
-    chosen = BitMap(sets.planned)
-    if "state" in asked:
+def _selected(request: Request, sets: TaskSets) -> BitMap:
+    """The devices of a push that match every parameter of the request."""
+    params = request.query_params
+    selected = BitMap(sets.planned)
+    if "state" in params:
         states = {state.value: members for state, members in sets.states.items()}
-        if asked["state"] not in set(State):
+        if params["state"] not in set(State):
             raise CallError(70402, f"state must be one of {', '.join(State)}")
-        chosen &= states.get(asked["state"], BitMap())
-    if "leg" in asked:
-        chosen &= sets.legs.get(asked["leg"], BitMap())
-    if "mark" in asked:
+        selected &= states.get(params["state"], BitMap())
+    if "leg" in params:
+        selected &= sets.legs.get(params["leg"], BitMap())
+    if "mark" in params:
         marks = {
             "repeated": sets.repeated,
             "shortened": sets.shortened,
             "reached": sets.reached,
             "clicked": sets.clicked,
         }
-        if asked["mark"] not in marks:
+        if params["mark"] not in marks:
             raise CallError(70402, f"mark must be one of {', '.join(marks)}")
-        chosen &= marks[asked["mark"]]
+        selected &= marks[params["mark"]]
     for name, parts in (("failure", sets.failures), ("undelivered", sets.undelivered)):
-        if name in asked:
-            # As the ledger writes it, so that each of its counts can be turned into names.
-            chosen &= parts.get(asked[name], BitMap())
-    return chosen
+        if name in params:
+            # The ledger's own words, so that a client can ask for the names behind each count.
+            selected &= parts.get(params[name], BitMap())
+    return selected
 
 
 def _page(request: Request, members: BitMap) -> tuple[BitMap, int | None]:
-    """One page of a set, and what to ask for `after` it; None when it is the last."""
+    """One page of a set, and the `after` of the next page; None when this is the last."""
     after = number(request.query_params, "after", 0, NUMBER_MAX)
     limit = number(request.query_params, "limit", PAGE_DEFAULT, PAGE_MAX)
     start = members.rank(after)

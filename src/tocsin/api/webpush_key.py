@@ -1,6 +1,6 @@
-"""`/v1/apps/<sdkappid>/webpush/public-key`: what a web page subscribes to pushes with.
+"""`/v1/apps/<sdkappid>/webpush/public-key`: the key with which a web page subscribes to pushes.
 
-Anybody may ask: the key is public, and every browser that subscribes has it.
+Anybody may read the key: it is public, and every browser that subscribes has it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from tocsin.ports import Vault
 from tocsin.store import Store
 
 KEYS_MAX = 256
-"""Keys that are remembered: to open a credential for everybody who asks would cost too much."""
+"""Keys in the cache: opening a credential for each request would cost too much."""
 CACHE = (b"cache-control", b"public, max-age=300")
 """A browser may keep the answer for five minutes."""
-NUMBER_MAX = 2**32 - 1
 
 
 class WebPushKeyPage:
-    """The public half of an app's VAPID key pair."""
+    """Answers the public key of an app's VAPID key pair."""
 
     def __init__(self, store: Store, vault: Vault, cors: Cors) -> None:
         self._store = store
@@ -37,7 +36,7 @@ class WebPushKeyPage:
         self._keys: BoundedCache[tuple[int, int, int], str] = BoundedCache(KEYS_MAX)
 
     def routes(self) -> list[BaseRoute]:
-        """To be put into the service's router."""
+        """The route of the page."""
         return [route("/v1/apps/{sdkappid}/webpush/public-key", self._show)]
 
     async def _show(self, request: Request) -> Response:
@@ -48,13 +47,13 @@ class WebPushKeyPage:
         return answer
 
     async def _answer(self, app: App, request: Request) -> Response:
-        asked = pages.number(request.query_params, "credential", 0, NUMBER_MAX)
+        number = pages.number(request.query_params, "credential", 0, pages.NUMBER_MAX)
         records = [
             record
             for record in await self._store.credentials(app.sdkappid)
-            if record.is_enabled and (record.number == asked or not asked)
+            if record.is_enabled and (record.number == number or not number)
         ]
-        # The newest first: it is the one that pages shall subscribe with from now on.
+        # The newest credential first: new subscriptions belong to it.
         for record in reversed(records):
             if key := self._key(record):
                 answer = {"credential": record.number, "public_key": key}
@@ -63,7 +62,7 @@ class WebPushKeyPage:
 
     async def _app(self, text: str) -> App:
         app = None
-        if text.isascii() and text.isdecimal() and len(text) <= len(str(NUMBER_MAX)):
+        if text.isascii() and text.isdecimal() and len(text) <= len(str(pages.NUMBER_MAX)):
             app = await self._store.app(int(text))
         if app is None:
             raise CallError(70020)
@@ -72,7 +71,7 @@ class WebPushKeyPage:
         return app
 
     def _key(self, record: Credential) -> str:
-        """The public key of a credential; empty where it has none, or does not open."""
+        """The public key of a credential; empty if it has none or cannot be opened."""
         name = (record.app, record.number, record.version)
         key = self._keys.get(name)
         if key is None:

@@ -22,7 +22,7 @@ from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.hello import DeviceFacts
 from tocsin.sandbox.server import Sandbox
-from tocsin.service.opening import Service, open_service
+from tocsin.service.opening import OpenedService, open_service
 
 APP = 1_400_000_001
 KEY = "a key for tests only"
@@ -111,7 +111,7 @@ async def start(
     return Process(process, msgspec.json.decode(line))
 
 
-async def make_app(service: Service, sandbox: Sandbox | None = None, **facts: object) -> None:
+async def make_app(service: OpenedService, sandbox: Sandbox | None = None, **facts: object) -> None:
     """An app with one administrator and, if there is a sandbox, its APNs credential as number 1."""
     told = {"key": KEY, "admins": ["admin"], "profile": "unlimited", **facts}
     await service.operator.app_add(APP, told)
@@ -131,7 +131,7 @@ def token_of(number: int) -> str:
     return f"{number:064x}"
 
 
-async def people(service: Service, count: int) -> None:
+async def people(service: OpenedService, count: int) -> None:
     """Accounts `u1`… with one APNs device each, straight through the store."""
     names = [f"u{number}" for number in range(1, count + 1)]
     now = service.clock.now()
@@ -144,7 +144,7 @@ async def people(service: Service, count: int) -> None:
         await asyncio.gather(*(_device(service, number, now) for number in numbers))
 
 
-async def _device(service: Service, number: int, now: float) -> None:
+async def _device(service: OpenedService, number: int, now: float) -> None:
     route = Route("apns", 1, token_of(number))
     ask = Registration(
         registration_id=f"R-{number}",
@@ -158,7 +158,7 @@ async def _device(service: Service, number: int, now: float) -> None:
 
 
 async def phones_of(
-    service: Service, sandbox: Sandbox, vendor: str, count: int, **record: object
+    service: OpenedService, sandbox: Sandbox, vendor: str, count: int, **record: object
 ) -> None:
     """A credential of a vendor, and accounts `<vendor>-0`… with one phone each that it reaches."""
     facts = credential_facts(vendor, sandbox.describe())
@@ -194,7 +194,7 @@ class LocalCommand:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Service]:
+async def opened(folder: Path) -> AsyncIterator[OpenedService]:
     """The folder, opened by this process."""
     async with open_service(Config(data=str(folder))) as service:
         yield service

@@ -25,7 +25,7 @@ from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.huawei import Huawei
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.service.opening import Service
+from tocsin.service.opening import OpenedService
 
 SEND = "/v1/*"
 MANY = range(300)
@@ -82,7 +82,7 @@ DEVICES = 2800
 DEAD_EVERY = 50
 
 
-async def phones(service: Service) -> None:
+async def phones(service: OpenedService) -> None:
     """Accounts `u0`… with one Huawei phone each, straight through the store."""
     names = [f"u{number}" for number in range(DEVICES)]
     now = service.clock.now()
@@ -138,7 +138,7 @@ async def until_done(client: Client, task_id: str) -> None:
             await SystemClock().sleep(0.1)
 
 
-async def check_books(service: Service, task_id: str, dead: int) -> None:
+async def check_books(service: OpenedService, task_id: str, dead: int) -> None:
     task = await service.store.task_by_id(APP, task_id)
     assert task is not None
     books = await read_books(service.store, APP, task.number)

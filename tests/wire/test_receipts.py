@@ -29,7 +29,7 @@ from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.receipts import PATH, ReceiptSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.service.opening import Service
+from tocsin.service.opening import OpenedService
 
 PHONES = 40
 GONE = 3
@@ -102,7 +102,7 @@ def outcomes_of_receipts(vendor: AnyVendor) -> set[Outcome]:
     return {outcome for (status, _), outcome in vendor.OUTCOMES.items() if status == POSTED}
 
 
-async def phones(service: Service, channel: str, sandbox: Sandbox) -> None:
+async def phones(service: OpenedService, channel: str, sandbox: Sandbox) -> None:
     """Accounts `u0`… with one phone each, straight through the store."""
     names = [f"u{number}" for number in range(PHONES)]
     now = service.clock.now()

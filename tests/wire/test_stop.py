@@ -33,7 +33,7 @@ from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.service.opening import Service
+from tocsin.service.opening import OpenedService
 
 DEVICES = 500
 SLOW_S = 0.4
@@ -50,7 +50,7 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
 
 
-async def fill(service: Service, sandbox: Sandbox) -> None:
+async def fill(service: OpenedService, sandbox: Sandbox) -> None:
     """An FCM credential and accounts `u0`… with one phone each."""
     await make_app(service)
     await service.operator.credential_add(APP, credential_facts("fcm", sandbox.describe()))

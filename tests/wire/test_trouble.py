@@ -47,7 +47,7 @@ from tocsin.domain.outcome import State
 from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.service.opening import Service
+from tocsin.service.opening import OpenedService
 
 IS_WHOLE = "TOCSIN_TROUBLE" in os.environ
 ROUNDS = whole() if IS_WHOLE else TABLE
@@ -88,7 +88,7 @@ class Round:
                 await self._phones(service, name, NEIGHBOURS, {})
 
     async def _phones(
-        self, service: Service, vendor: str, count: int, record: dict[str, Any]
+        self, service: OpenedService, vendor: str, count: int, record: dict[str, Any]
     ) -> None:
         await phones_of(service, self.sandbox, vendor, count, rate_per_s=1e6, **record)
         self.numbers[vendor] = len(self.numbers) + 1
@@ -194,7 +194,7 @@ async def test_refused_streams_are_sent_again_and_nobody_is_in_doubt(
         assert len(sandbox.log.accepted_by("token")) == count
 
 
-async def check(service: Service, sandbox: Sandbox, row: Row, tasks: Sequence[str]) -> None:
+async def check(service: OpenedService, sandbox: Sandbox, row: Row, tasks: Sequence[str]) -> None:
     """Hold the books against the sandbox's log; a repeat of these pushes replaces everywhere."""
     sent, doubt, repeated = set[int](), set[int](), set[int]()
     for task_id in tasks:

@@ -20,7 +20,7 @@ from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
 from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
 from tocsin.clock import SystemClock
 from tocsin.config import load
-from tocsin.service.restoring import Plan, RestoredFolder
+from tocsin.service.restoring import RestoredFolder, RestorePlan
 from tocsin.service.restoring import restore as restore_folder
 
 KEEP_APART = "the secret key is in no backup: keep DATA/secret.key and DATA/erasures.log elsewhere"
@@ -138,7 +138,7 @@ def restore(
 
     async def put_back() -> None:
         assert folder is not None
-        plan = Plan(
+        plan = RestorePlan(
             backup=folder,
             keys=_told_keys(key),
             erasures=erasures,

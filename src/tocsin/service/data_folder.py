@@ -1,7 +1,7 @@
-"""Judges a data folder before it is served: whether its key is there, and is its own.
+"""Checks a data folder before it is opened: its database and its secret key belong together.
 
-A folder that has lost a part looks like a new one. To go on with it would make a second key beside
-secrets that only the first opens, or number accounts and pushes anew.
+A folder that has lost a part looks like a new one. Serving it would make a second key beside
+secrets that only the first key opens, or number accounts and pushes from 1 again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tocsin.pipeline.app_secrets import AppSecrets, has_secrets
 INDEX = "index"
 KEY_FILE = "secret.key"
 RESTORING = "restoring"
-"""Where a restore puts the database together; it is gone once that is in its place."""
+"""Folder in which a restore builds the database; removed when the database is in its place."""
 MODE_ADVICE = (
     "chmod 600 DIR/secret.key if it is the right one, else put the right one back; "
     "what was sealed with another key stays sealed"
@@ -44,10 +44,10 @@ EMPTIED_ADVICE = (
 
 
 def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes]:
-    """The folder's secret key, a former one behind it; made where nothing is sealed yet.
+    """The folder's secret key, followed by a former key; a new key where nothing is sealed yet.
 
     Raises `SetupError` if the key is missing or of the wrong form, may be read by others, or does
-    not open what `apps` have sealed. Then nothing is written.
+    not open the secrets of `apps`. Then nothing is written.
     """
     path = folder / KEY_FILE
     environment = key_environment(config)
@@ -56,7 +56,7 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
         if not has_key(path, environment):
             if is_sealed:
                 raise SetupError(f"the data folder {folder} has lost its {KEY_FILE}", KEY_ADVICE)
-            # It holds keys, so only its owner shall read it.
+            # The folder holds keys, so only its owner may read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_key(path)
         keys = read_keys(folder, config)
@@ -70,7 +70,7 @@ def folder_keys(folder: Path, config: Config, apps: Sequence[App]) -> list[bytes
 
 
 def refuse_another(keys: Sequence[bytes], apps: Sequence[App], where: str) -> None:
-    """Raise `SetupError` if these keys do not open all that `apps` have sealed."""
+    """Raises `SetupError` if the keys do not open every secret of `apps`."""
     app_secrets = AppSecrets(AesVault(*keys))
     unopened = [app for app in apps if not app_secrets.opens(app)]
     if unopened:
@@ -80,7 +80,7 @@ def refuse_another(keys: Sequence[bytes], apps: Sequence[App], where: str) -> No
 
 
 def missing(folder: Path) -> SetupError:
-    """What to say of a folder without a database, rather than make one where a name is mistyped."""
+    """The fault of a folder without a database: making one would hide a mistyped name."""
     what = "is no data folder: it has no database" if folder.is_dir() else "does not exist"
     return SetupError(
         f"{folder} {what}",
@@ -90,14 +90,15 @@ def missing(folder: Path) -> SetupError:
 
 
 def read_keys(folder: Path, config: Config) -> list[bytes]:
-    """The secret key and the former one; see `load_keys`."""
+    """The secret key and a former key; raises like `load_keys`."""
     return load_keys(folder / KEY_FILE, key_environment(config))
 
 
 def refuse_emptied(folder: Path, *, has_database: bool) -> None:
-    """Refuse a folder without a database, or with an empty one, beside data of its past.
+    """Raises `SetupError` for a folder that has lost its database, or has an empty one instead.
 
-    Raises `SetupError`. A first start that was killed leaves no such data.
+    Other files of the folder show that there was a database. A first start that was killed leaves
+    none of them.
     """
     staging = folder / RESTORING
     if staging.is_dir() and (any(staging.glob("*.db")) or not has_database):
@@ -119,7 +120,7 @@ def refuse_emptied(folder: Path, *, has_database: bool) -> None:
 
 
 def unusable(folder: Path, fault: OSError) -> SetupError:
-    """What to say of a folder that cannot be read or written."""
+    """The fault of a folder that cannot be read or written."""
     return SetupError(
         f"the data folder {folder} cannot be used: {fault}",
         "a folder that this user may write to: --data DIR",
@@ -127,6 +128,6 @@ def unusable(folder: Path, fault: OSError) -> SetupError:
 
 
 def key_environment(config: Config) -> Mapping[str, str]:
-    """The keys that the settings give, under the names of their variables."""
-    told = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
-    return {name: text for name, text in told.items() if text}
+    """The keys that the settings give, by the name of their environment variable."""
+    keys = {KEY_VARIABLE: config.secret.key, FORMER_VARIABLE: config.secret.former_key}
+    return {name: text for name, text in keys.items() if text}

@@ -38,8 +38,8 @@ from tocsin.pipeline.remove import APP_CLOSED
 from tocsin.pipeline.stoppages import StoppageWatch
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
-from tocsin.service.opening import Service
-from tocsin.service.reloading import Part
+from tocsin.service.opening import OpenedService
+from tocsin.service.reloading import ReloadablePart
 
 HOLDER = "main"
 """The one worker of an embedded store."""
@@ -56,11 +56,11 @@ class JoinedService(Struct, frozen=True, kw_only=True):
     channels: VendorChannels
     loops: list[Callable[[], Coroutine[Any, Any, None]]]
     """Run beside the dispatcher; each may be cancelled at any moment."""
-    limits: Part
+    limits: ReloadablePart
     """Takes changed limits and times of keeping at a reload."""
 
 
-async def join(service: Service, stack: AsyncExitStack, *, devices_max: int) -> JoinedService:
+async def join(service: OpenedService, stack: AsyncExitStack, *, devices_max: int) -> JoinedService:
     """Join the parts of `service`; what they open is closed with `stack`.
 
     `devices_max` is how many devices may be connected. Jobs that a former process of this folder
@@ -90,7 +90,7 @@ async def join(service: Service, stack: AsyncExitStack, *, devices_max: int) -> 
     )
 
 
-def _registrar(service: Service, books: BooksReader) -> Registering:
+def _registrar(service: OpenedService, books: BooksReader) -> Registering:
     return Registering(
         store=service.store,
         app_secrets=service.app_secrets,
@@ -104,7 +104,9 @@ def _registrar(service: Service, books: BooksReader) -> Registering:
     )
 
 
-def _hub(service: Service, books: BooksReader, registrar: Registering, devices_max: int) -> Hub:
+def _hub(
+    service: OpenedService, books: BooksReader, registrar: Registering, devices_max: int
+) -> Hub:
     return Hub(
         store=service.store,
         books=books,
@@ -118,7 +120,7 @@ def _hub(service: Service, books: BooksReader, registrar: Registering, devices_m
     )
 
 
-def _subscribe(service: Service, hub: Hub, stack: AsyncExitStack) -> None:
+def _subscribe(service: OpenedService, hub: Hub, stack: AsyncExitStack) -> None:
     for subject, listener in (
         (DEVICE, hub.take_device),
         (KICKED, hub.take_kick),
@@ -127,7 +129,7 @@ def _subscribe(service: Service, hub: Hub, stack: AsyncExitStack) -> None:
         stack.callback(service.bus.subscribe(subject, listener))
 
 
-async def _channels(service: Service, stack: AsyncExitStack) -> VendorChannels:
+async def _channels(service: OpenedService, stack: AsyncExitStack) -> VendorChannels:
     tools = turn.Tools(
         service.http,
         service.clock,
@@ -141,7 +143,7 @@ async def _channels(service: Service, stack: AsyncExitStack) -> VendorChannels:
     return channels
 
 
-def _ticker(service: Service, indexer: Indexer, channels: VendorChannels) -> Ticker:
+def _ticker(service: OpenedService, indexer: Indexer, channels: VendorChannels) -> Ticker:
     return Ticker(
         service.store,
         indexer,
@@ -153,7 +155,7 @@ def _ticker(service: Service, indexer: Indexer, channels: VendorChannels) -> Tic
 
 
 def _dispatcher(
-    service: Service, books: BooksReader, indexer: Indexer, hub: Hub, channels: VendorChannels
+    service: OpenedService, books: BooksReader, indexer: Indexer, hub: Hub, channels: VendorChannels
 ) -> Dispatcher:
     settings = service.config.dispatch
     tools = Tools(
@@ -178,7 +180,7 @@ def _dispatcher(
 
 
 def _router(
-    service: Service,
+    service: OpenedService,
     books: BooksReader,
     registrar: Registering,
     hub: Hub,
@@ -198,7 +200,7 @@ def _router(
     return Router(rest, pages, OnlineSocket(hub))
 
 
-def _services(service: Service, hub: Hub, channels: VendorChannels) -> Services:
+def _services(service: OpenedService, hub: Hub, channels: VendorChannels) -> Services:
     accepting = Accepting(
         service.store,
         service.bus,
@@ -218,7 +220,7 @@ def _services(service: Service, hub: Hub, channels: VendorChannels) -> Services:
     )
 
 
-def _receiving(service: Service, books: BooksReader, channels: VendorChannels) -> Receiving:
+def _receiving(service: OpenedService, books: BooksReader, channels: VendorChannels) -> Receiving:
     return Receiving(
         store=service.store,
         channels=channels,
@@ -230,7 +232,7 @@ def _receiving(service: Service, books: BooksReader, channels: VendorChannels) -
     )
 
 
-async def _missing(service: Service) -> str:
+async def _missing(service: OpenedService) -> str:
     """What the service waits for before it is ready; empty when it is."""
     await service.store.apps()
     if trouble := await service.store.write_trouble():
@@ -238,13 +240,13 @@ async def _missing(service: Service) -> str:
     return HELD if service.hold.is_on else ""
 
 
-def _limits(registrar: Registering, ticker: Ticker) -> Part:
+def _limits(registrar: Registering, ticker: Ticker) -> ReloadablePart:
     async def take(config: Config) -> list[str]:
         registrar.change(_door_settings(config))
         ticker.change(_upkeep(config))
         return []
 
-    return Part(("devices.new_per_minute", "keep."), take)
+    return ReloadablePart(("devices.new_per_minute", "keep."), take)
 
 
 def _door_settings(config: Config) -> DoorSettings:
@@ -258,6 +260,6 @@ def _upkeep(config: Config) -> Upkeep:
     return Upkeep(every_s=keep.every_s, log_kept_s=keep.change_log_s, tasks_kept_s=keep.tasks_s)
 
 
-def _correlation_key(service: Service) -> bytes:
+def _correlation_key(service: OpenedService) -> bytes:
     """Of 32 bytes: what a vendor tells of a delivery is signed with it."""
     return hmac.digest(service.secret, b"tocsin/correlation", hashlib.sha256)

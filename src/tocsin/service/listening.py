@@ -36,16 +36,16 @@ LISTEN_ADVICE = {
 METRICS_ADVICE = "metrics.listen names an address of this machine and a free port, or is empty"
 ANY_IPV4, ANY_IPV6 = "0.0.0.0", "::"  # noqa: S104 - named by the operator
 TRIES = 20
-"""Free ports that are tried, where several addresses shall have the same one."""
+"""Free ports that are tried until one is free on every address."""
 SOCKET_NAME = "admin.sock"
 METRICS_CALLERS_MAX = 16
 METRICS_IDLE_S = 75
 
 
 def listen(config: Config) -> list[socket.socket]:
-    """Listening sockets, one an address, all on one port; port 0 takes a free one.
+    """Sockets that listen, one for each address, all on one port; port 0 takes a free one.
 
-    Raises `SetupError` if one cannot be had; none is open then.
+    Raises `SetupError` if an address cannot be used; then no socket is open.
     """
     server = config.server
     hosts = _addresses(server.host)
@@ -63,10 +63,11 @@ def listen(config: Config) -> list[socket.socket]:
 
 
 def listen_for_metrics(config: Config) -> socket.socket | None:
-    """The socket of the metrics; None where they are switched off.
+    """The socket of the metrics; None where metrics are not served.
 
-    The default address is not insisted on: a second service on the machine goes on without its
-    metrics, and says so. An address that the operator named is had, or `SetupError` is raised.
+    Where the default address is in use, the service logs a warning and runs without metrics, so
+    that a second service can run on the machine. Where the operator named the address, the fault
+    is a `SetupError`.
     """
     if not config.metrics.listen:
         return None
@@ -82,9 +83,9 @@ def listen_for_metrics(config: Config) -> socket.socket | None:
 
 
 def urls_of(config: Config, sockets: Sequence[socket.socket]) -> list[str]:
-    """The base URLs of the public port, one an address."""
+    """The base URLs of the public port, one for each address."""
     scheme = "https" if config.server.tls_cert else "http"
-    return [f"{scheme}://{place(*it.getsockname()[:2])}" for it in sockets]
+    return [f"{scheme}://{place(*each.getsockname()[:2])}" for each in sockets]
 
 
 def place(host: str, port: int) -> str:
@@ -93,7 +94,7 @@ def place(host: str, port: int) -> str:
 
 
 class _Busy(Exception):
-    """One of several addresses cannot be had."""
+    """One of the addresses cannot be used."""
 
     def __init__(self, host: str, fault: OSError) -> None:
         super().__init__(host)
@@ -104,8 +105,8 @@ class _Busy(Exception):
 def _addresses(hosts: Sequence[str]) -> list[str]:
     """The addresses to listen on. `::` alone means every address of the machine, IPv4 too.
 
-    IPv4 has a socket of its own there, so that callers are known by their IPv4 address, to the
-    lock-out and to `server.trusted_proxies`, and not by one mapped into IPv6.
+    IPv4 gets a socket of its own, so that the lock-out and `server.trusted_proxies` see a caller's
+    IPv4 address and not the same address mapped into IPv6.
     """
     is_any = ANY_IPV6 in hosts and all(":" in host for host in hosts)
     return [*hosts, ANY_IPV4] if is_any else list(hosts)
@@ -127,16 +128,16 @@ def _listen_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=2048)
-    # An answer is written in two parts; without this the second waits for the caller's ack of the
-    # first, 40 ms. Accepted connections inherit it.
+    # An answer is written in two parts. Without this option the second part waits 40 ms for the
+    # caller's ack of the first. Accepted connections inherit the option.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def plan_connections(config: Config) -> FilePlan:
-    """Raise this process's limit of open files, and divide it.
+    """Raises this process's limit of open files, and divides it among the kinds of connections.
 
-    Raises `SetupError` if it does not suffice for `devices.connections_max`.
+    Raises `SetupError` if the limit does not suffice for `devices.connections_max`.
     """
     return plan_files(
         raise_limit(),
@@ -146,7 +147,7 @@ def plan_connections(config: Config) -> FilePlan:
 
 
 def log_plan(config: Config, plan: FilePlan, log: Logger) -> None:
-    """Log when open files allow fewer devices than there might be."""
+    """Logs that open files allow fewer devices than `DEVICES_MAX`, if they do."""
     if not config.devices.connections_max and plan.devices_max < DEVICES_MAX:
         log.info(
             "open files decide how many devices may be connected",
@@ -157,7 +158,7 @@ def log_plan(config: Config, plan: FilePlan, log: Logger) -> None:
 
 
 def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) -> HttpServer:
-    """The server of calls and devices. Raises `SetupError` if its certificate is of no use."""
+    """The server of calls and devices. Raises `SetupError` if its certificate cannot be used."""
     server = config.server
     connections = Connections(
         plan.places,
@@ -175,10 +176,10 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
-        # Query strings carry UserSigs: the server's own access log stays off.
+        # Query strings carry UserSigs, so the server's own access log stays off.
         access_log=False,
         server_header=False,
-        # `ForwardedClients` does it, because it counts too.
+        # `ForwardedClients` reads those headers, because it also counts connections.
         proxy_headers=False,
         timeout_keep_alive=server.keep_alive_s,
         ssl_certfile=server.tls_cert or None,
@@ -192,19 +193,19 @@ def public_server(app: Any, config: Config, plan: FilePlan, metrics: Metrics) ->
 
 
 def private_server(app: Any) -> HttpServer:
-    """The server of the operator's socket, bounded as the public one is."""
+    """The server of the operator's socket, with the bounds of the public server."""
     return HttpServer(_plain(app))
 
 
 def metrics_server(app: Any) -> HttpServer:
-    """Plain HTTP for few callers: a scraper or two."""
+    """The server of the metrics: plain HTTP for a few scrapers."""
     return HttpServer(
         _plain(app, timeout_keep_alive=METRICS_IDLE_S), Connections(METRICS_CALLERS_MAX)
     )
 
 
 def _plain(app: Any, **more: Any) -> uvicorn.Config:
-    """HTTP without WebSockets, for callers whose addresses do not matter."""
+    """Settings of a server without WebSockets, TLS and forwarded addresses."""
     return uvicorn.Config(
         app,
         http="httptools",
@@ -220,7 +221,7 @@ def _plain(app: Any, **more: Any) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def admin_socket(folder: Path) -> Iterator[socket.socket]:
-    """The operator's socket: whoever may open it is the operator, so only its owner may."""
+    """The operator's socket, which only its owner may open: whoever opens it is the operator."""
     path = folder / SOCKET_NAME
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
@@ -230,7 +231,7 @@ def admin_socket(folder: Path) -> Iterator[socket.socket]:
         except OSError as fault:
             raise SetupError(
                 f"cannot listen on {path}: {fault.strerror or fault}",
-                "a data folder of our own on a local disk, its path shorter than 100 characters",
+                "use a data folder on a local disk, with a path shorter than 100 characters",
             ) from fault
         finally:
             os.umask(former)

@@ -1,6 +1,6 @@
-"""Opens a data folder: the store under its lock, keys, the way out, and an operator's verbs.
+"""Opens a data folder: the store under its lock, the keys, the HTTP client, the operator's verbs.
 
-Client libraries that only one choice of setting needs are imported where that choice is made.
+An adapter that only one choice of `store.kind` needs is imported where that choice is made.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Port = TypeVar("Port", Store, Http)
 AUTHORITIES = "authorities"
 DATABASE = "tocsin.db"
 MARK_BYTES = 16
-"""Of what tells the collapse ids of one store from another's."""
+"""Length of the mark that keeps the collapse ids of two stores apart."""
 
 
 def _unchanged(port: Port) -> Port:
@@ -74,46 +74,45 @@ class Interceptors(Struct, frozen=True, kw_only=True):
 NO_INTERCEPTORS = Interceptors()
 
 
-class Service(Struct, frozen=True, kw_only=True):
-    """What an opened data folder offers."""
+class OpenedService(Struct, frozen=True, kw_only=True):
+    """An opened data folder, and everything that works on it without serving."""
 
     config: Config
     clock: Clock
     metrics: Metrics
     vault: Vault
     app_secrets: AppSecrets
-    """Of the apps."""
     secret: bytes
-    """Everything that this service proves to itself is derived from it."""
+    """The folder's secret key; keys for other purposes are derived from it."""
     store: Store
     bus: Bus
     snapshots: Snapshots
     http: Http
-    """To the vendors."""
+    """The client that talks to the vendors."""
     shelf: AuthorityShelf
-    """What proves us to them."""
+    """The tokens that prove us to the vendors."""
     operator: OperatorService
     erasures: Erasures | None
-    """Who was erased; None where nothing is kept."""
+    """The list of erased accounts; None for the store in memory."""
     hold: Hold
-    """Asked before anything is sent; `load` it first."""
+    """Says whether a restored folder may send; call `load` before."""
 
 
 @contextlib.asynccontextmanager
 async def open_service(
     config: Config, *, makes: bool = True, interceptors: Interceptors = NO_INTERCEPTORS
-) -> AsyncIterator[Service]:
-    """Open the data folder: the store under its lock, and what an operator can do with it.
+) -> AsyncIterator[OpenedService]:
+    """Open the data folder of `config`, and close it at the end of the context.
 
-    Where there is none it is made, if `makes` says so, and otherwise refused. Raises `SetupError`
-    for what the operator can put right: a folder that another process has or that is not ours to
-    use, a bad secret key. `StoreError` is for a database that is broken.
+    A folder that does not exist is made if `makes` is true, and refused otherwise. Raises
+    `SetupError` for a fault that the operator can repair: a folder that another process uses or
+    that this user may not write to, a wrong secret key. Raises `StoreError` for a broken database.
     """
     folder = Path(config.data)
     clock = SystemClock()
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
-        # Tokens and texts lie here as they are: whatever is made, only its owner may read it.
+        # The folder holds tokens and texts in the clear, so only its owner may read new files.
         stack.callback(os.umask, os.umask(0o077))
         store, snapshots = await _open_store(config, clock, metrics, stack, makes=makes)
         apps = [app for number in await store.apps() if (app := await store.app(number))]
@@ -147,7 +146,7 @@ async def open_service(
             app_secrets=app_secrets,
             kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
         )
-        yield Service(
+        yield OpenedService(
             config=config,
             clock=clock,
             metrics=metrics,
@@ -176,7 +175,7 @@ def _backups(config: Config, folder: Path, store: Store, clock: Clock) -> Backup
     from tocsin.adapters.sqlite.store import SqliteStore
 
     assert isinstance(store, SqliteStore)
-    # Asked anew for each backup: the keys may have been changed since the start.
+    # The keys are read for each backup: they may have been rotated since the start.
     return SqliteBackups(store, folder, clock, lambda: list(map(key_id, read_keys(folder, config))))
 
 
@@ -188,15 +187,17 @@ async def _erasures(config: Config, store: Store, clock: Clock) -> Erasures | No
 
 
 async def _open_http(config: Config, stack: contextlib.AsyncExitStack, dates: SeenDates) -> Http:
-    told = config.http
+    settings = config.http
     limits = HttpLimits(
-        http2_connections=told.http2_connections,
-        connections=told.connections,
-        connect_max_s=told.connect_max_s,
-        answer_max_s=told.answer_max_s,
+        http2_connections=settings.http2_connections,
+        connections=settings.connections,
+        connect_max_s=settings.connect_max_s,
+        answer_max_s=settings.answer_max_s,
     )
     proxies = Proxies(
-        default=told.proxy, bypass=Bypass(told.no_proxy), ca=_proxy_authorities(told.proxy_ca)
+        default=settings.proxy,
+        bypass=Bypass(settings.no_proxy),
+        ca=_proxy_authorities(settings.proxy_ca),
     )
     http = CurlHttp(limits, proxies=proxies, dates=dates)
     await http.start(stack)
@@ -219,10 +220,10 @@ def _authorities(config: Config, vault: Vault, clock: Clock) -> Authorities:
     return FileAuthorities(Path(config.data) / AUTHORITIES, vault, clock)
 
 
-def _withhold(folder: Path) -> None:
-    """Take from others what was left open to them: by an earlier release, or by a copy.
+def _restrict_permissions(folder: Path) -> None:
+    """Takes our files' permissions from group and others.
 
-    What else lies in the folder is not ours to change.
+    An earlier release or a copy may have left them. Foreign files in the folder are not changed.
     """
     index = folder / INDEX
     others = (folder / "lock", folder / AUTHORITIES, index)
@@ -261,7 +262,7 @@ async def _open_store(
         if not (makes or has_database):
             raise missing(folder)
         await store.start(stack)
-        _withhold(folder)
+        _restrict_permissions(folder)
     except SchemaTooNew as fault:
         advice = "start the release that wrote it, or a newer one; or restore a backup of before"
         raise SetupError(f"the data folder {folder} {fault}", advice) from fault

@@ -1,4 +1,4 @@
-"""Takes changed settings into the running service, and says what needs a restart."""
+"""Applies changed settings to the running service, and lists those that need a restart."""
 
 from __future__ import annotations
 
@@ -20,78 +20,81 @@ LOG_ADVICE = "log.file names a file in a folder that is there and that this user
 TLS = "server.tls_"
 
 Take = Callable[[Config], Awaitable[list[str]]]
-"""Lets these settings come into force; answers what else was taken, such as a certificate.
+"""Applies settings; answers what it has read anew beside them, such as a certificate.
 
-Raises `SetupError` where they cannot be used, with everything as it was.
+Raises `SetupError` if the settings cannot be used; then nothing has changed.
 """
 
 
-class Part(Struct, frozen=True):
-    """What takes the settings whose paths begin so; it is asked at every reload."""
+class ReloadablePart(Struct, frozen=True):
+    """A part of the service with the settings that it applies, by the beginnings of their paths.
+
+    `take` is called at every reload, also if none of these settings has changed.
+    """
 
     paths: tuple[str, ...]
     take: Take
 
 
 class Reloaded(Struct, frozen=True, kw_only=True):
-    """What a reload came to."""
+    """The result of a reload."""
 
     taken: list[str]
-    """Paths of settings that are in force now, and what was read anew."""
+    """Paths of settings that have come into force, and files that were read anew."""
     needs_restart: list[str]
-    """Paths of settings that are different in the sources and not in force."""
+    """Paths of settings that have changed in the sources and come into force at a restart."""
     wrong: list[str]
-    """What could not be used: it is as it was before."""
+    """Faults: what each of them concerns is as it was before."""
 
 
 class Reloading:
-    """The settings in force, and how others come into force while the service runs."""
+    """Holds the settings in force, and applies changed settings while the service runs."""
 
     def __init__(
         self, config: Config, reread: Callable[[], Config], asked: asyncio.Event, metrics: Metrics
     ) -> None:
-        """`reread` looks at the sources of the settings again; `asked` is set by a signal."""
+        """`reread` reads the sources of the settings again; a signal sets `asked`."""
         self.config = config
         self._reread = reread
         self._asked = asked
         self._metrics = metrics
-        self._parts: list[Part] = [Part(("log.",), _take_log)]
+        self._parts = [ReloadablePart(("log.",), _take_log)]
         self._lock = asyncio.Lock()
-        self._told: tuple[Callable[[], None], Callable[[], None]] = (_nobody, _nobody)
+        self._began: Callable[[], None] = _ignore
+        self._ended: Callable[[], None] = _ignore
         self._log = get_logger(__name__)
 
-    def add(self, *parts: Part) -> None:
-        """Let these parts take their settings, too."""
+    def add(self, *parts: ReloadablePart) -> None:
+        """Call these parts at each reload, too."""
         self._parts += parts
 
-    def tell(self, began: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Call these as a reload begins and when it is over, whatever it came to."""
-        self._told = (began, ended)
+    def watch(self, began: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Call `began` when a reload begins and `ended` when it is over, whatever its result."""
+        self._began, self._ended = began, ended
 
     async def run(self) -> None:
-        """Reload whenever the signal asks for it, until cancelled."""
+        """Reload at each signal, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
             await self.reload()
 
     async def reload(self) -> Reloaded:
-        """Read the sources again. Settings of which one is wrong are not taken, none of them."""
-        began, ended = self._told
+        """Read the sources again and apply what has changed; if one setting is wrong, none is."""
         async with self._lock:
-            began()
-            (done,) = await asyncio.gather(self._reload(), return_exceptions=True)
-            ended()
-        if isinstance(done, BaseException):
-            # Whatever a reload meets, the service that was asked goes on.
+            self._began()
+            (result,) = await asyncio.gather(self._reload(), return_exceptions=True)
+            self._ended()
+        if isinstance(result, BaseException):
+            # The running service goes on, whatever fault a reload meets.
             self._metrics.count("loop_errors", loop="reload")
-            self._log.error("reload failed", exc_info=done)
+            self._log.error("reload failed", exc_info=result)
             return Reloaded(taken=[], needs_restart=[], wrong=["failed: see the log"])
-        if done.wrong:
-            self._log.error("not all could be reloaded", **msgspec.structs.asdict(done))
+        if result.wrong:
+            self._log.error("not all could be reloaded", **msgspec.structs.asdict(result))
         else:
-            self._log.info("reloaded", **msgspec.structs.asdict(done))
-        return done
+            self._log.info("reloaded", **msgspec.structs.asdict(result))
+        return result
 
     async def _reload(self) -> Reloaded:
         wrong: list[str] = []
@@ -100,31 +103,31 @@ class Reloading:
         except ConfigError as fault:
             wanted, wrong = self.config, list(map(str, fault.faults))
         self.config = msgspec.structs.replace(self.config, apps=wanted.apps)
-        changed = changed_settings(self.config, wanted)
-        later = [it.path for it in changed if not self._is_taken(it, wanted)]
-        changed = [it for it in changed if it.path not in later]
+        differing = changed_settings(self.config, wanted)
+        changed = [setting for setting in differing if self._is_reloadable(setting, wanted)]
+        later = [setting.path for setting in differing if setting not in changed]
         taken: list[str] = []
         for part in self._parts:
             await self._take(part, wanted, changed, taken, wrong)
-        rest = [it for it in changed if not _is_of(self._parts, it)]
-        self.config = with_settings(self.config, wanted, rest)
-        taken += [it.path for it in rest]
+        of_no_part = [setting for setting in changed if not _is_of(self._parts, setting)]
+        self.config = with_settings(self.config, wanted, of_no_part)
+        taken += [setting.path for setting in of_no_part]
         return Reloaded(taken=taken, needs_restart=later, wrong=wrong)
 
-    def _is_taken(self, setting: Setting, wanted: Config) -> bool:
-        """Whether a running service takes a change of it: TLS is not switched on or off so."""
+    def _is_reloadable(self, setting: Setting, wanted: Config) -> bool:
+        """Whether a reload applies a change of the setting; it switches TLS neither on nor off."""
         is_switch = bool(self.config.server.tls_cert) != bool(wanted.server.tls_cert)
         return setting.is_reloadable and not (is_switch and setting.path.startswith(TLS))
 
     async def _take(
         self,
-        part: Part,
+        part: ReloadablePart,
         wanted: Config,
         changed: Sequence[Setting],
         taken: list[str],
         wrong: list[str],
     ) -> None:
-        own = [it for it in changed if it.path.startswith(part.paths)]
+        own = [setting for setting in changed if setting.path.startswith(part.paths)]
         config = with_settings(self.config, wanted, own)
         try:
             more = await part.take(config)
@@ -136,19 +139,19 @@ class Reloading:
             wrong.append(str(fault))
         else:
             self.config = config
-            taken += [*(it.path for it in own), *more]
+            taken += [*(setting.path for setting in own), *more]
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
+def _ignore() -> None:
+    """Nothing watches the reloads."""
 
 
-def _is_of(parts: Sequence[Part], setting: Setting) -> bool:
+def _is_of(parts: Sequence[ReloadablePart], setting: Setting) -> bool:
     return any(setting.path.startswith(part.paths) for part in parts)
 
 
 def start_log(config: Config) -> None:
-    """Log as the settings say, to a file opened anew; raises `SetupError` where that cannot be."""
+    """Log as the settings say, to a file opened anew. Raises `SetupError` if that fails."""
     log = config.log
     file = LogFile(path=log.file, max_bytes=log.file_max_bytes, kept=log.files_kept)
     try:

@@ -1,7 +1,7 @@
-"""Puts a backup in the place of a data folder's database, as a new generation that stands held.
+"""Replaces a data folder's database by a backup, as a new generation that is held at first.
 
-The database is put together in a folder of its own inside the data folder and renamed into its
-place last. Whatever ends a restore before, the folder refuses to be served until it is run again.
+The restore builds the database in a folder inside the data folder and renames the database into
+its place last. A folder whose restore was interrupted is not served until the restore has run.
 """
 
 from __future__ import annotations
@@ -41,47 +41,47 @@ from tocsin.service.data_folder import (
 )
 
 PAGE = 1000
-"""Accounts looked at in one step."""
+"""Accounts read in one step."""
 COPY_BYTES = 1 << 22
 
 Progress = Callable[[int, int], None]
-"""Bytes copied so far, of how many."""
+"""Called with the bytes copied so far and the bytes of the whole backup."""
 
 
 class RestoredFolder(Struct, frozen=True, kw_only=True):
-    """What a restore came to."""
+    """The result of a restore."""
 
     data: str
     backup_at: float
-    """The moment that the folder shows now, Unix seconds."""
+    """Time of the backup, and so of the folder's present state; Unix seconds."""
     generation: int
     erased: int
-    """Accounts that were erased after the backup, and now again."""
+    """Accounts that had been erased since the backup and were erased again."""
     erasures: str
-    """The list that said so; empty where there was none."""
+    """Path of the list of erasures; empty where there was none."""
     moved_to: str
-    """Where what was there before is now; empty where there was nothing."""
+    """Folder of the former database and index; empty where there was none."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What is to be restored, and how."""
+class RestorePlan(Struct, frozen=True, kw_only=True):
+    """The backup to restore, and how."""
 
     backup: Path
     keys: Sequence[bytes] = ()
-    """Keys told for this folder; none: the folder's own, or those of the environment."""
+    """Keys for the restored folder; none: those of the folder or of the environment."""
     erasures: Path | None = None
-    """A list of erasures to apply instead of the folder's."""
+    """A list of erasures to use instead of the folder's own."""
     replaces: bool = False
-    """Whether a database that is there may be moved aside."""
+    """Whether a database in the folder may be moved aside."""
 
 
 async def restore(
-    plan: Plan, config: Config, clock: Clock, progress: Progress = lambda _done, _total: None
+    plan: RestorePlan, config: Config, clock: Clock, progress: Progress = lambda _done, _total: None
 ) -> RestoredFolder:
-    """Restore a backup into the data folder of `config`; it stands held afterwards.
+    """Restores a backup into the data folder of `config`, which is held afterwards.
 
-    Raises `SetupError` for half a backup, a key that does not open it, a folder that is in use, and
-    one that has a database while `plan.replaces` is not said. Then the folder is as it was.
+    Raises `SetupError` for an incomplete backup, a key that does not open it, a folder in use, and
+    a folder with a database unless `plan.replaces` is true. Then the folder is as it was.
     """
     folder = Path(config.data)
     try:
@@ -103,8 +103,8 @@ async def restore(
             raise unusable(folder, fault) from fault
 
 
-def _keys(plan: Plan, folder: Path, config: Config, manifest: Manifest) -> Sequence[bytes]:
-    """The keys that the restored folder will have; one of them has to open the backup."""
+def _keys(plan: RestorePlan, folder: Path, config: Config, manifest: Manifest) -> Sequence[bytes]:
+    """The keys of the restored folder, of which one opens the backup; else `SetupError`."""
     keys = plan.keys
     try:
         if not keys and has_key(folder / KEY_FILE, key_environment(config)):
@@ -125,7 +125,9 @@ def _keys(plan: Plan, folder: Path, config: Config, manifest: Manifest) -> Seque
 class _Restoring:
     """One restore, under the folder's lock."""
 
-    def __init__(self, plan: Plan, folder: Path, keys: Sequence[bytes], clock: Clock) -> None:
+    def __init__(
+        self, plan: RestorePlan, folder: Path, keys: Sequence[bytes], clock: Clock
+    ) -> None:
         self._plan = plan
         self._folder = folder
         self._staging = folder / RESTORING
@@ -136,8 +138,8 @@ class _Restoring:
         listed, erasures = self._erasures(manifest.backup_at)
         known, generation = await asyncio.to_thread(self._later_history)
         with contextlib.ExitStack() as undo:
-            # A restore that is refused leaves the folder as it was. One that is killed does not get
-            # here, and the folder refuses to be served.
+            # A refused restore leaves the folder as it was. A killed one leaves the staging folder,
+            # so that the data folder is not served.
             undo.callback(shutil.rmtree, self._staging, ignore_errors=True)
             restored, erased = await self._build(manifest, listed, (known, generation), progress)
             moved_to = await asyncio.to_thread(self._put_in_place, restored.generation)
@@ -158,7 +160,7 @@ class _Restoring:
         later: tuple[Mapping[int, Numbers], int],
         progress: Progress,
     ) -> tuple[Restored, int]:
-        """Put the new generation together beside the folder's database."""
+        """Build the new generation in the staging folder."""
         known, generation = later
         await asyncio.to_thread(self._copy, progress)
         decide = begin_generation(
@@ -177,7 +179,7 @@ class _Restoring:
             return restored, await erase_again(store, listed)
 
     def _erasures(self, backup_at: float) -> tuple[Mapping[int, Collection[str]], str]:
-        """Hashes of the names erased since the backup, by app, and where they stood."""
+        """Hashes of the names erased since the backup, by app, and the path of their list."""
         path = self._plan.erasures or self._folder / ERASURES
         if not path.exists():
             if self._plan.erasures is not None:
@@ -195,15 +197,18 @@ class _Restoring:
         return names, str(path)
 
     def _later_history(self) -> tuple[dict[int, dict[str, int]], int]:
-        """The numbers given, and restores made, by what is or was in this folder."""
+        """The highest numbers and the last generation of every database that this folder had.
+
+        The restored database goes on above them, so that no number is given twice.
+        """
         numbers: dict[int, dict[str, int]] = {}
         generation = 0
         for path in (self._folder / DATABASE, *self._folder.glob(f"replaced-*/{DATABASE}")):
             if not path.exists():
                 continue
-            found, given = known_numbers(path)
-            generation = max(generation, found)
-            for app, last in given.items():
+            its_generation, its_numbers = known_numbers(path)
+            generation = max(generation, its_generation)
+            for app, last in its_numbers.items():
                 before = numbers.get(app, last)
                 numbers[app] = {noun: max(last[noun], before[noun]) for noun in GAPS}
         return numbers, generation
@@ -224,7 +229,7 @@ class _Restoring:
             os.fsync(written.fileno())
 
     def _put_in_place(self, generation: int) -> str:
-        """Move aside what is there, then rename the new database into its place."""
+        """Move the former files aside, then rename the new database into its place."""
         left = [path.name for path in self._staging.glob(f"{DATABASE}-*")]
         assert not left, f"the database was not closed whole: {left}"
         folder, aside = self._folder, self._folder / f"replaced-{generation}"
@@ -248,7 +253,7 @@ class _Restoring:
 
 
 async def erase_again(store: SqliteStore, listed: Mapping[int, Collection[str]]) -> int:
-    """Delete the accounts whose hashed names are listed, in one pass over each app's accounts."""
+    """Deletes the accounts whose hashed names are listed, in one pass over each app's accounts."""
     key = await store.erasure_key()
     count = 0
     for app, hashes in listed.items():
@@ -257,19 +262,20 @@ async def erase_again(store: SqliteStore, listed: Mapping[int, Collection[str]])
         after = 0
         while accounts := await store.scan_accounts(app, after, PAGE):
             after = accounts[-1].number
-            listed_now = [it for it in accounts if erased_name(key, app, it.name) in hashes]
-            if listed_now:
-                numbers = BitMap([account.number for account in listed_now])
-                # A device that goes with its user has an account of its own.
-                own = [it.registration_id for it in await store.devices_of(app, numbers)]
-                names = list(dict.fromkeys([*(account.name for account in listed_now), *own]))
+            erased = [it for it in accounts if erased_name(key, app, it.name) in hashes]
+            if erased:
+                numbers = BitMap([account.number for account in erased])
+                # A user's device has an account of its own and is deleted with the user.
+                devices = await store.devices_of(app, numbers)
+                own = [device.registration_id for device in devices]
+                names = list(dict.fromkeys([*(account.name for account in erased), *own]))
                 await store.update_accounts(app, names, [], _deleting(names))
-                count += len(listed_now)
+                count += len(erased)
     return count
 
 
 def _deleting(names: Sequence[str]) -> Callable[[AccountsView], AccountsEdit]:
-    """The decision of `account_delete`, whatever the app allows by now: it was allowed then."""
+    """The decision of `account_delete`, also where the app no longer allows it: it did then."""
     decide = delete_accounts(names)
 
     def decided(view: AccountsView) -> AccountsEdit:

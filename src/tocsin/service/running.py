@@ -36,8 +36,8 @@ from tocsin.service.listening import (
     public_server,
     urls_of,
 )
-from tocsin.service.opening import NO_INTERCEPTORS, Interceptors, Service, open_service
-from tocsin.service.reloading import Part, Reloading, start_log
+from tocsin.service.opening import NO_INTERCEPTORS, Interceptors, OpenedService, open_service
+from tocsin.service.reloading import ReloadablePart, Reloading, start_log
 from tocsin.service.service_manager import ServiceManager
 from tocsin.service.tls import certificate_part
 
@@ -92,7 +92,7 @@ async def serve(
             service.operator, service.store, service.app_secrets, os.environ
         )
         await declaring.take(config.apps)
-        reloading.add(Part((), lambda config: declaring.take(config.apps)))
+        reloading.add(ReloadablePart((), lambda config: declaring.take(config.apps)))
         left = await _Running(service, stack, reloading).run(started, ended)
     # Logged when everything is closed, so that it is the last line and true.
     get_logger(__name__).info("stopped", **msgspec.structs.asdict(left))
@@ -126,14 +126,14 @@ class _Running:
     """A service from the moment it listens until it has stopped."""
 
     def __init__(
-        self, service: Service, stack: contextlib.AsyncExitStack, reloading: Reloading
+        self, service: OpenedService, stack: contextlib.AsyncExitStack, reloading: Reloading
     ) -> None:
         self._service = service
         self._stack = stack
         self._reloading = reloading
         self._files = plan_connections(service.config)
         self._manager = ServiceManager(os.environ, service.clock)
-        reloading.tell(self._manager.reloading, self._manager.reloaded)
+        reloading.watch(self._manager.reloading, self._manager.reloaded)
         self._log = get_logger(__name__)
 
     async def run(self, started: Started, ended: asyncio.Event) -> Left:

@@ -1,7 +1,7 @@
-"""What a service manager is told: systemd's sd_notify, which is a text to a socket that it names.
+"""Reports the service's state to a service manager: systemd's sd_notify, datagrams to a socket.
 
-Without `NOTIFY_SOCKET` nothing is told and nothing fails. The watchdog is fed by who is alive, not
-by a timer: the event loop has to run, and whatever `proof` asks has to answer.
+Without `NOTIFY_SOCKET` nothing is sent and nothing fails. The watchdog is fed only while the event
+loop runs and the store answers, so that systemd restarts a service that hangs.
 
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html, read on 2026-11-30.
 """
@@ -17,41 +17,41 @@ from tocsin.errors import StoreError
 from tocsin.log import get_logger
 
 FEEDS = 3
-"""How often the watchdog is fed in the time that it waits: one may come late."""
+"""How often the watchdog is fed in the time that it waits, so that one message may come late."""
 
 
 class ServiceManager:
-    """Whoever started this process and wants to know how it is."""
+    """The service manager that started this process, if one did."""
 
     def __init__(self, environment: Mapping[str, str], clock: Clock) -> None:
-        """`environment` is the process's; what is there and cannot be read is as good as absent."""
+        """`environment` is the process's; a variable that cannot be read counts as absent."""
         self._clock = clock
         self._log = get_logger(__name__)
-        self._place = environment.get("NOTIFY_SOCKET", "")
-        self.watchdog_s = _watchdog_s(environment) if self._place else 0.0
-        """Seconds without a word after which it takes us for dead; 0: it does not watch."""
+        self._socket_path = environment.get("NOTIFY_SOCKET", "")
+        self.watchdog_s = _watchdog_s(environment) if self._socket_path else 0.0
+        """Seconds without a message after which systemd restarts the service; 0: no watchdog."""
 
     def ready(self, status: str) -> None:
-        """The start is over; `status` is a line for people."""
-        self._tell("READY=1", f"STATUS={status}")
+        """Reports that the start is over; `status` is a line for people."""
+        self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A reload has begun."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
+        """Reports that a reload has begun."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
 
     def reloaded(self) -> None:
-        """The reload is over, whatever it came to: the service serves as before."""
-        self._tell("READY=1")
+        """Reports that the reload is over, whatever its result: the service serves."""
+        self._send("READY=1")
 
     def stopping(self) -> None:
-        """The service takes no more work and is about to end."""
-        self._tell("STOPPING=1", "STATUS=stopping")
+        """Reports that the service takes no more work and will end."""
+        self._send("STOPPING=1", "STATUS=stopping")
 
     async def feed(self, proof: Callable[[], Awaitable[object]]) -> None:
-        """Say that we live, until cancelled, each time that `proof` has answered.
+        """Feeds the watchdog each time that `proof` has answered, until cancelled.
 
-        A proof that never answers, or raises `StoreError`, feeds nobody: the manager ends this
-        process after `watchdog_s` and starts another.
+        While `proof` does not answer or raises `StoreError` the watchdog is not fed, and the
+        manager restarts this process after `watchdog_s`.
         """
         if not self.watchdog_s:
             return await _for_ever(self._clock)
@@ -61,30 +61,32 @@ class ServiceManager:
             except StoreError as fault:
                 self._log.warning("the watchdog is not fed", reason=str(fault))
             else:
-                self._tell("WATCHDOG=1")
+                self._send("WATCHDOG=1")
             await self._clock.sleep(self.watchdog_s / FEEDS)
 
-    def _tell(self, *lines: str) -> None:
-        if not self._place:
+    def _send(self, *lines: str) -> None:
+        path = self._socket_path
+        if not path:
             return
-        # A name that begins with @ is no file: the abstract namespace, told by a zero byte.
-        place = f"\0{self._place[1:]}" if self._place.startswith("@") else self._place
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        # A path that begins with @ names a socket of the abstract namespace, not a file.
+        address = f"\0{path[1:]}" if path.startswith("@") else path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagrams:
             # A manager that does not read must not hold up the service.
-            door.settimeout(0)
+            datagrams.settimeout(0)
             try:
-                door.sendto("\n".join(lines).encode(), place)
+                datagrams.sendto("\n".join(lines).encode(), address)
             except OSError as fault:
                 self._log.warning("the service manager was not told", reason=str(fault))
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:
-    whose = environment.get("WATCHDOG_PID", "")
-    if whose and whose != str(os.getpid()):
-        # Meant for the process that started this one.
+    pid = environment.get("WATCHDOG_PID", "")
+    if pid and pid != str(os.getpid()):
+        # The variables are meant for the process that started this one.
         return 0.0
-    told = environment.get("WATCHDOG_USEC", "")
-    return int(told) / 1e6 if told.isascii() and told.isdigit() else 0.0
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    is_number = microseconds.isascii() and microseconds.isdigit()
+    return int(microseconds) / 1e6 if is_number else 0.0
 
 
 async def _for_ever(clock: Clock) -> None:

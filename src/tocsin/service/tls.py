@@ -1,4 +1,4 @@
-"""The certificate that we serve, renewed on a running service; and the files that settings name."""
+"""Loads the TLS certificate, renews it at a reload, and checks the files that settings name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography import x509
 from tocsin.clock import Clock
 from tocsin.config import Config
 from tocsin.errors import SetupError
-from tocsin.service.reloading import TLS, Part
+from tocsin.service.reloading import TLS, ReloadablePart
 from tocsin.settings import WrongSetting
 
 TLS_ADVICE = "name a PEM chain and its own key; `tocsin tls self-signed` makes both"
@@ -22,7 +22,7 @@ FILE_MAX_BYTES = 1 << 20
 
 
 def unusable_files(config: Config) -> list[WrongSetting]:
-    """The files that the settings name and a start would stumble over."""
+    """Faults of the files that the settings name: each would stop a start."""
     faults = []
     server = config.server
     if server.tls_cert:
@@ -46,9 +46,9 @@ def _wrong(path: str, value: str, allowed: str) -> WrongSetting:
 
 
 class Certificate:
-    """The chain and key in a context that connections are accepted with.
+    """The chain and key of the TLS context that accepts connections.
 
-    Connections that are open keep what they were made with; new ones get what was loaded last.
+    A new connection gets the chain that was loaded last; an open connection keeps its own.
     """
 
     def __init__(self, context: ssl.SSLContext, chain: Path, key: Path, clock: Clock) -> None:
@@ -57,16 +57,16 @@ class Certificate:
         self._loaded = _digest(chain, key)
 
     def renew(self, chain: Path, key: Path) -> str:
-        """Load the files anew if they have changed; answers until when it is good, else nothing.
+        """Loads the files again if they have changed; answers the last day of the certificate.
 
-        Raises `SetupError` for files that cannot be used, and for a certificate that has ended:
-        the former one stays.
+        Answers an empty text for unchanged files. Raises `SetupError` for files that cannot be
+        used and for a certificate that has expired; then the former certificate stays.
         """
         try:
             digest = _digest(chain, key)
             if digest == self._loaded:
                 return ""
-            # Loaded into a context of its own first: a chain without its key would spoil ours.
+            # Loaded into another context first: a chain without its key would spoil this one.
             _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
             ends_at = end_of(chain)
             _refuse_ended(ends_at, self._clock.now())
@@ -77,7 +77,7 @@ class Certificate:
         return f"{ends_at:%Y-%m-%d}"
 
 
-def certificate_part(context: ssl.SSLContext, config: Config, clock: Clock) -> Part:
+def certificate_part(context: ssl.SSLContext, config: Config, clock: Clock) -> ReloadablePart:
     """Takes a renewed certificate into `context` at a reload."""
     server = config.server
     certificate = Certificate(context, Path(server.tls_cert), Path(server.tls_key), clock)
@@ -87,11 +87,11 @@ def certificate_part(context: ssl.SSLContext, config: Config, clock: Clock) -> P
         ends_on = certificate.renew(Path(server.tls_cert), Path(server.tls_key))
         return [f"the TLS certificate, good until {ends_on}"] if ends_on else []
 
-    return Part((TLS,), take)
+    return ReloadablePart((TLS,), take)
 
 
 def unusable(chain: Path, fault: Exception) -> SetupError:
-    """What is said of a certificate that cannot be served."""
+    """The fault of a certificate that cannot be used."""
     why = getattr(fault, "strerror", None) or fault
     return SetupError(f"the TLS certificate {chain} cannot be used: {why}", TLS_ADVICE)
 
@@ -106,7 +106,7 @@ def _refuse_ended(ends_at: datetime, now: float) -> None:
 
 
 def _ask_nobody() -> str:
-    # The library would ask at the terminal, and the whole service would wait there.
+    # The library would ask for the password at the terminal, and the whole service would wait.
     raise ValueError("its key has a password: name one without")
 
 
@@ -122,5 +122,5 @@ def _digest(*paths: Path) -> bytes:
 
 
 def end_of(chain: Path) -> datetime:
-    """When the certificate itself, the first of the chain, ends."""
+    """When the certificate itself, which is the first of the chain, expires."""
     return x509.load_pem_x509_certificates(chain.read_bytes())[0].not_valid_after_utc

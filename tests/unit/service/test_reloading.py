@@ -14,7 +14,7 @@ from tocsin import log
 from tocsin.config import Config, load, settings
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
-from tocsin.service.reloading import Part, Reloading
+from tocsin.service.reloading import ReloadablePart, Reloading
 from tocsin.settings import ConfigError, WrongSetting
 
 
@@ -56,7 +56,7 @@ async def test_some_settings_are_taken_and_others_named(sources: Sources) -> Non
         seen.append(config)
         return ["more"]
 
-    reloading.add(Part(("keep.",), take))
+    reloading.add(ReloadablePart(("keep.",), take))
     done = await reloading.reload()
     assert sorted(done.taken) == ["keep.tasks_s", "log.level", "more", "server.drain_s"]
     assert done.needs_restart == ["server.port"]
@@ -95,7 +95,7 @@ async def test_a_part_that_cannot_leaves_the_others(sources: Sources) -> None:
     async def refuse(_: Config) -> list[str]:
         raise SetupError("no disk for it", "buy one")
 
-    reloading.add(Part(("keep.",), refuse))
+    reloading.add(ReloadablePart(("keep.",), refuse))
     sources.write("[server]\ndrain_s = 2\n[keep]\ntasks_s = 5\n")
     done = await reloading.reload()
     assert (done.taken, done.wrong) == (["server.drain_s"], ["no disk for it; buy one"])

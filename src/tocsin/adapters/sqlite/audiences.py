@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.tables import Tables, integers
+from tocsin.domain.task import Task
 from tocsin.store import INBOX_ACCOUNTS_MAX
 
 _AUDIENCE = "SELECT members FROM audience WHERE app = ? AND task = ?"
@@ -43,9 +44,13 @@ def read_audience(tables: Tables, app: int, task: int) -> BitMap:
     return BitMap() if members is None else BitMap.deserialize(members)
 
 
-def write_audience(tables: Tables, app: int, task: int, members: bytes) -> None:
-    tables.run(_SET_AUDIENCE, app, task, members)
-    add_to_inboxes(tables, app, task, BitMap.deserialize(members))
+def write_audience(tables: Tables, task: Task, members: bytes) -> None:
+    """Freeze a task's audience. One that replaces another, if that happens, replaces its rows."""
+    app, number = task.app, task.number
+    remove_from_inboxes(tables, app, number)
+    tables.run(_SET_AUDIENCE, app, number, members)
+    if task.overwrites is None and task.ended_at is None:
+        add_to_inboxes(tables, app, number, BitMap.deserialize(members))
 
 
 def copy_audience(tables: Tables, app: int, task: int, overwrite: int) -> None:

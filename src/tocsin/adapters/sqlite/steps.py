@@ -145,7 +145,7 @@ def step_job(
     if edit.task is not None:
         replace_task(tables, app, row.task, edit.task)
     if edit.audience is not None:
-        write_audience(tables, app, row.task, edit.audience)
+        write_audience(tables, remembered_task(tables, app, row.task), edit.audience)
     append_blocks(tables, app, row.task, edit.blocks)
     write_devices(tables, app, edit.devices)
     write_handles(tables, app, remembered_task(tables, app, row.task), edit.handles)

@@ -172,7 +172,7 @@ def accept(
     if edit.task is not None:
         create_task(tables, app, edit.task)
         if edit.audience is not None:
-            write_audience(tables, app, edit.task.number, edit.audience)
+            write_audience(tables, edit.task, edit.audience)
         tables.run(_CLEAN_DEDUPS, app, now - DEDUP_S)
         tables.run(_SET_DEDUP, app, dedup, now, edit.task.number)
     if edit.use is not None:
@@ -242,6 +242,8 @@ def forget_handles(tables: Tables, app: int, before: float, limit: int) -> int:
 def forget_tasks(tables: Tables, app: int, before: float, limit: int) -> int:
     gone = [number for (number,) in tables.all(_ENDED, app, before, limit)]
     for number in gone:
+        # An earlier release that ended it knew of no inboxes.
+        remove_from_inboxes(tables, app, number)
         for statement in _FORGET:
             tables.run(statement, app, number)
         tables.tasks.pop((app, number), None)

@@ -51,10 +51,22 @@ TABLE: tuple[Metric, ...] = (
         "Batches whose outcome accuses our credential; its breaker opens and no token is dropped.",
     ),
     Metric(
+        "books_kept_bytes",
+        "gauge",
+        (),
+        "Memory for the books and frozen audiences of pushes; 128 MiB at most, and one push.",
+    ),
+    Metric(
         "breaker_state",
         "gauge",
         ("credential",),
         "0 closed (sending), 2 open (only pushes to nobody are sent).",
+    ),
+    Metric(
+        "broad_pushes",
+        "gauge",
+        ("app",),
+        "Pushes under way to more than 500 accounts: each connecting device is looked for in all.",
     ),
     Metric(
         "call_seconds",
@@ -144,6 +156,12 @@ TABLE: tuple[Metric, ...] = (
         "counter",
         ("loop",),
         "Unexpected exceptions caught by an outermost loop; each is in the log.",
+    ),
+    Metric(
+        "loop_lag_seconds",
+        "histogram",
+        (),
+        "How late the event loop comes to what is due, twice a second: how long work holds it.",
     ),
     Metric("online_sessions", "gauge", (), "Devices connected now."),
     Metric("recalls", "counter", (), "Tasks recalled."),

@@ -15,6 +15,7 @@ from tocsin.api.http import route
 from tocsin.errors import StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import CONTENT_TYPE, Metrics
+from tocsin.pipeline.books import BooksReader
 from tocsin.ports import Channels
 from tocsin.store import Store
 
@@ -32,8 +33,16 @@ class PolledMetrics:
     fault. So the series of every credential exist with 0 from the first scrape on.
     """
 
-    def __init__(self, store: Store, channels: Channels, metrics: Metrics, folder: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        books: BooksReader,
+        channels: Channels,
+        metrics: Metrics,
+        folder: Path,
+    ) -> None:
         self._store = store
+        self._books = books
         self._channels = channels
         self._metrics = metrics
         self._folder = folder
@@ -51,7 +60,9 @@ class PolledMetrics:
             disk = os.statvfs(self._folder)
             self._metrics.set("data_free_bytes", disk.f_bavail * disk.f_frsize)
             self._backlog(await self._store.depth())
+            self._metrics.set("books_kept_bytes", self._books.bytes_kept)
             for app in await self._store.apps():
+                self._metrics.set("broad_pushes", len(await self._store.broad(app)), app=app)
                 for number in await self._channels.facts(app):
                     self._begin(f"{app}:{number}")
         except (StoreError, OSError) as fault:

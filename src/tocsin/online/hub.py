@@ -119,6 +119,8 @@ class Hub:
         self._books = books
         self._offers = Offers(store, books, clock)
         self._lines: dict[tuple[int, int], Line] = {}
+        self._of_user: dict[tuple[str, str], dict[Line, None]] = {}
+        """Lines by sdkappid and UserID, as a kick names them."""
         self._open: set[Line] = set()
         self._here: dict[int, BitMap] = {}
         self._wheel: dict[int, dict[Line, None]] = {}
@@ -362,20 +364,22 @@ class Hub:
         if not is_registered:
             self._do(line, line.session.end(GONE))
             return
+        self._forget_user(line)
         line.device = msgspec.structs.replace(line.device, user=user, user_name=user_name)
+        self._note_user(line, line.device)
 
     def take_kick(self, payload: bytes) -> None:
         """A UserID's earlier logins are void: `<sdkappid>/<UserID>`."""
         app, _, user = payload.decode().partition("/")
-        for line in list(self._lines.values()):
-            if line.device is not None and (str(line.app), line.device.user_name) == (app, user):
-                self._do(line, line.session.end(KICKED, 70052))
+        for line in list(self._of_user.get((app, user), ())):
+            self._do(line, line.session.end(KICKED, 70052))
 
     def take_closed_app(self, payload: bytes) -> None:
         """Nobody may listen for an app any more: its sdkappid."""
-        for line in list(self._lines.values()):
-            if str(line.app).encode() == payload:
-                self._do(line, line.session.end(REFUSED, 60016))
+        app = int(payload)
+        for number in list(self._here.get(app, ())):
+            line = self._lines[app, number]
+            self._do(line, line.session.end(REFUSED, 60016))
 
     # time
 
@@ -462,6 +466,7 @@ class Hub:
             self._do(earlier, earlier.session.end(REPLACED))
         line.app, line.device = app, device
         self._lines[key] = line
+        self._note_user(line, device)
         self._here.setdefault(app, BitMap()).add(device.number)
         self._metrics.set("online_sessions", len(self._lines))
 
@@ -471,8 +476,23 @@ class Hub:
         key = (line.app, line.device.number)
         if self._lines.get(key) is line:
             del self._lines[key]
+            self._forget_user(line)
             self._here[line.app].discard(line.device.number)
             self._metrics.set("online_sessions", len(self._lines))
+
+    def _note_user(self, line: Line, device: Device) -> None:
+        if device.user_name:
+            self._of_user.setdefault((str(line.app), device.user_name), {})[line] = None
+
+    def _forget_user(self, line: Line) -> None:
+        if line.device is None:
+            return
+        key = (str(line.app), line.device.user_name)
+        lines = self._of_user.get(key)
+        if lines is not None:
+            lines.pop(line, None)
+            if not lines:
+                del self._of_user[key]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

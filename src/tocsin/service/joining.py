@@ -38,6 +38,7 @@ from tocsin.pipeline.remove import APP_CLOSED
 from tocsin.pipeline.stoppages import StoppageWatch
 from tocsin.pipeline.tick import Ticker, Upkeep
 from tocsin.pipeline.work import Tools
+from tocsin.service.loop_lag import LoopLag
 from tocsin.service.opening import OpenedService
 from tocsin.service.reloading import ReloadablePart
 
@@ -79,13 +80,14 @@ async def join(service: OpenedService, stack: AsyncExitStack, *, devices_max: in
     await service.hold.load()
     ticker = _ticker(service, indexer, channels)
     watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
+    lag = LoopLag(service.clock, service.metrics)
     return JoinedService(
         router=_router(service, books, registrar, hub, channels),
         dispatcher=_dispatcher(service, books, indexer, hub, channels),
         books=books,
         hub=hub,
         channels=channels,
-        loops=[ticker.run, hub.run, watch.run],
+        loops=[ticker.run, hub.run, watch.run, lag.run],
         limits=_limits(registrar, ticker),
     )
 

@@ -201,7 +201,11 @@ class _Running:
         if not config.token and not listening.getsockname()[0].startswith(("127.", "::1")):
             self._log.warning("metrics are open to whoever reaches them", advice=OPEN_ADVICE)
         polled = PolledMetrics(
-            service.store, joined.channels, service.metrics, Path(service.config.data)
+            service.store,
+            joined.books,
+            joined.channels,
+            service.metrics,
+            Path(service.config.data),
         )
         page = metrics_page.create(
             service.metrics, polled.refresh, lambda: self._reloading.config.metrics.token

@@ -16,7 +16,7 @@ INFO = {"Title": "Hello", "Desc": "World"}
 
 
 def page_of(world: World, folder: Path, token: str = "") -> Any:
-    figures = PolledMetrics(world.store, world.channels, world.metrics, folder)
+    figures = PolledMetrics(world.store, world.books, world.channels, world.metrics, folder)
     return create(world.metrics, figures.refresh, lambda: token)
 
 
@@ -88,7 +88,7 @@ class Backlog(MemoryStore):
 @pytest.mark.evidence("the series that alerts look at are there with 0 from the start")
 async def test_the_backlog_rises_and_falls(world: World, tmp_path: Path) -> None:
     store = Backlog(world.clock)
-    figures = PolledMetrics(store, world.channels, world.metrics, tmp_path)
+    figures = PolledMetrics(store, world.books, world.channels, world.metrics, tmp_path)
     for count in (3, 0):
         store.jobs = {(APP, "fanout"): count} if count else {}
         await figures.refresh()

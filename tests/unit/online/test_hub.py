@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from tocsin.clock import settle_loop
 from tocsin.domain.message import Message, Translation
 from tocsin.domain.task import OnlineBody, SendBody, Stage, StepEdit, StepWant, WaitBody
 from tocsin.errors import StoreError
-from tocsin.online.hub import OnlineSettings
+from tocsin.online.hub import Line, OnlineSettings
 from tocsin.online.session import GONE, KICKED, REFUSED, REPLACED, SILENT, SessionLimits
 from tocsin.pipeline.accept import decide_recall
 
@@ -392,6 +393,30 @@ async def test_a_kick_closes_the_users_connections() -> None:
     rig.hub.take_kick(f"{APP}/ann".encode())
     assert (to_ann.end, to_ann.frames[-1]["code"]) == (KICKED, 70052)
     assert bob.is_open
+
+
+async def test_a_kick_looks_at_no_other_users_connection() -> None:
+    rig = await Rig().open("ann", "bob")
+    ann, to_ann = await rig.connect("ann")
+    for _ in range(20):
+        await rig.connect("bob")
+    rig.hub._lines = Untouchable(rig.hub._lines)
+    rig.hub.take_kick(f"{APP}/nobody".encode())
+    with pytest.raises(AssertionError):
+        list(rig.hub._lines.values())
+    rig.hub.take_kick(f"{APP}/ann".encode())
+    assert (to_ann.end, ann.is_open) == (KICKED, False)
+    rig.hub.gone(ann)
+    assert list(rig.hub._of_user) == [(str(APP), "bob")]
+
+
+class Untouchable(dict[tuple[int, int], Line]):
+    """Connections that nobody may walk through."""
+
+    def values(self) -> Any:
+        raise AssertionError
+
+    __iter__ = items = values
 
 
 async def test_unregistering_elsewhere_closes_the_connection() -> None:

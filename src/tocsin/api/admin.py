@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from tocsin.api import pages
-from tocsin.api.account_verbs import LIST_MAX
+from tocsin.api.account_operations import LIST_MAX
 from tocsin.api.backup_run import BackupRun
 from tocsin.api.http import route
 from tocsin.api.operator import OperatorService

@@ -1,7 +1,7 @@
-"""An app's key is changed with an overlap: the former one verifies until it is dropped.
+"""Changes an app's key with an overlap: the former key verifies UserSigs until it is dropped.
 
-Back ends that sign UserSigs are many and change one after the other. So the present key signs, and
-whichever of the two has signed a UserSig proves it.
+Back ends that sign UserSigs change to the new key one after the other. So a UserSig is right if
+the present or the former key has signed it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ KEY_MIN, KEY_MAX = 8, 256
 """Characters of a key."""
 
 
-async def rotate_key(store: Store, app_secrets: AppSecrets, sdkappid: int, told: str = "") -> str:
-    """Make a new key, or take the told one; the present one becomes the former.
+async def rotate_key(store: Store, app_secrets: AppSecrets, sdkappid: int, key: str = "") -> str:
+    """Make a new key, or take the given one; the present key becomes the former one.
 
     Answers the new key. Raises `CallError` 70020 for an unknown app, and 70402 for a key of the
     wrong length, for the present key, and while a former one still verifies.
     """
-    if told and not KEY_MIN <= len(told) <= KEY_MAX:
+    if key and not KEY_MIN <= len(key) <= KEY_MAX:
         raise CallError(70402, f"the new key must have {KEY_MIN} to {KEY_MAX} characters")
-    key = told or secret_bytes(32).hex()
+    key = key or secret_bytes(32).hex()
     sealed = app_secrets.seal_key(sdkappid, key)
 
     def change(app: App | None) -> App:
@@ -44,7 +44,7 @@ async def rotate_key(store: Store, app_secrets: AppSecrets, sdkappid: int, told:
 
 
 async def drop_former_key(store: Store, sdkappid: int) -> bool:
-    """Let the former key verify nothing any more; answers whether there was one."""
+    """Drop the former key; answers whether there was one."""
     had: list[bool] = []
 
     def change(app: App | None) -> App:

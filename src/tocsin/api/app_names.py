@@ -1,7 +1,7 @@
-"""The names of an app's accounts that an operator looks after: chosen ones, and those in conflict.
+"""Lists the RegistrationIDs that devices chose, and the UserIDs that begin with an app's prefix.
 
-A name that a device chose before the app had a prefix may be one that a customer wants as a
-UserID. Nothing tells the service which, so all of them are listed.
+A RegistrationID that a device chose before the app had a prefix may be a name that a customer wants
+as a UserID. The service cannot know which, so all of them are listed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ LISTED_MAX = 1000
 
 
 class NameSurvey(Struct):
-    """What a walk over the accounts has found."""
+    """The names that a walk over the accounts has collected."""
 
     own: int = 0
     names: list[str] = []
     conflicts: int = 0
     users: list[str] = []
 
-    def take(self, account: Account, prefix: str) -> None:
-        """Look at one account."""
+    def add(self, account: Account, prefix: str) -> None:
+        """Add one account."""
         if account.type == REGISTRATION:
             if not is_made(account.name):
                 self.own += 1
@@ -40,17 +40,17 @@ class NameSurvey(Struct):
 
 
 async def find_names(store: Store, app: int, prefix: str) -> dict[str, Any]:
-    """Walk over all accounts of an app; answers counts, and the first names of each kind."""
-    named, last = NameSurvey(), 0
+    """Walk over all accounts of an app; answers the counts, and the first names of each kind."""
+    survey, last = NameSurvey(), 0
     while accounts := await store.scan_accounts(app, last, PAGE):
         last = accounts[-1].number
         for account in accounts:
-            named.take(account, prefix)
+            survey.add(account, prefix)
     return {
-        "own": named.own,
-        "names": [await _shown(store, app, name, prefix) for name in named.names],
-        "conflicts": named.conflicts,
-        "user_ids": named.users,
+        "own": survey.own,
+        "names": [await _shown(store, app, name, prefix) for name in survey.names],
+        "conflicts": survey.conflicts,
+        "user_ids": survey.users,
     }
 
 

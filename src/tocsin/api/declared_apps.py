@@ -1,7 +1,7 @@
-"""Apps and credentials that the configuration declares, read from where it says and judged.
+"""Reads and checks the apps and credentials that the configuration declares.
 
-For containers: everything that `tocsin app add` and `tocsin credential add` would say stands in
-`[[apps]]`, and secrets in files or variables that are named there.
+For containers: `[[apps]]` has everything that `tocsin app add` and `tocsin credential add` take,
+and names the files or variables that have the secrets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ APP_MEMBERS = (SDKAPPID, CREDENTIALS, *KEY_SOURCES[1:], *AppFacts.__struct_field
 
 
 class WrittenCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `[[apps.credentials]]` as it is written."""
+    """One `[[apps.credentials]]` of the configuration file."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     vendor: str
@@ -68,9 +68,9 @@ class DeclaredCredential(Struct, frozen=True, kw_only=True):
     name: str
     vendor: str
     number: int
-    """Certificate ID of the credential to adopt under this name; 0: the name finds it."""
+    """Certificate ID of a stored credential to declare under this name; 0: found by the name."""
     facts: dict[str, Any]
-    """As `credential_set` takes them, every setting of the vendor named."""
+    """The facts for `credential_set`, with every setting of the vendor."""
 
 
 class DeclaredApp(Struct, frozen=True, kw_only=True):
@@ -78,38 +78,38 @@ class DeclaredApp(Struct, frozen=True, kw_only=True):
 
     sdkappid: int
     facts: dict[str, Any]
-    """As `app_add` takes them."""
+    """The facts for `app_add`."""
     credentials: tuple[DeclaredCredential, ...]
 
 
 def read_apps(
     apps: Sequence[Mapping[str, Any]], environment: Mapping[str, str] = os.environ
 ) -> tuple[list[DeclaredApp], list[WrongSetting]]:
-    """The declared apps with what their files and variables hold, and all that is wrong."""
+    """The declared apps with the values of their files and variables, and all faults."""
     reader = _Reader(environment)
     read = [reader.app(f"apps[{index}]", app) for index, app in enumerate(apps)]
-    found = [app for app in read if app is not None]
-    numbers = [app.sdkappid for app in found]
-    for index, app in enumerate(found):
+    declared = [app for app in read if app is not None]
+    numbers = [app.sdkappid for app in declared]
+    for index, app in enumerate(declared):
         if app.sdkappid in numbers[:index]:
-            reader.tell(f"apps[{index}].{SDKAPPID}", what=f"{app.sdkappid} is declared twice")
-    return found, reader.faults
+            reader.add_fault(f"apps[{index}].{SDKAPPID}", what=f"{app.sdkappid} is declared twice")
+    return declared, reader.faults
 
 
 class _Reader:
-    """Reads what is written, and gathers what is wrong."""
+    """Reads the tables, and collects their faults."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self.faults: list[WrongSetting] = []
 
-    def tell(self, path: str, **fault: str) -> None:
-        """One more thing that is wrong."""
+    def add_fault(self, path: str, **fault: str) -> None:
+        """Add a fault."""
         self.faults.append(WrongSetting(path=path, **fault))
 
     def app(self, path: str, app: Mapping[str, Any]) -> DeclaredApp | None:
-        """One `[[apps]]`; None where its number is wrong."""
-        self._known(path, app, APP_MEMBERS)
+        """Read one `[[apps]]`; None where its number is wrong."""
+        self._check_members(path, app, APP_MEMBERS)
         facts: dict[str, Any] = {}
         for name in AppFacts.__struct_fields__:
             if name in app:
@@ -118,83 +118,86 @@ class _Reader:
         if key is not None:
             self._fact(path, "key", key, facts)
         written = app.get(CREDENTIALS, [])
-        if not isinstance(written, list) or not all(isinstance(it, dict) for it in written):
-            self.tell(f"{path}.{CREDENTIALS}", what="is a list: write [[apps.credentials]]")
+        if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
+            self.add_fault(f"{path}.{CREDENTIALS}", what="is a list: write [[apps.credentials]]")
             written = []
-        read = [self.credential(f"{path}.{CREDENTIALS}[{i}]", it) for i, it in enumerate(written)]
-        credentials = tuple(it for it in read if it is not None)
-        names = [it.name for it in credentials]
+        read = [
+            self.credential(f"{path}.{CREDENTIALS}[{index}]", table)
+            for index, table in enumerate(written)
+        ]
+        credentials = tuple(credential for credential in read if credential is not None)
+        names = [credential.name for credential in credentials]
         for name in {name for name in names if names.count(name) > 1}:
-            self.tell(f"{path}.{CREDENTIALS}", what=f"the name {name} is used twice")
+            self.add_fault(f"{path}.{CREDENTIALS}", what=f"the name {name} is used twice")
         number = app.get(SDKAPPID)
         if type(number) is not int or not 1 <= number <= SDKAPPID_MAX:
             wrong = msgspec.json.encode(number, enc_hook=str).decode()
             allowed = f"a whole number from 1 to {SDKAPPID_MAX}"
-            self.tell(f"{path}.{SDKAPPID}", value=wrong, allowed=allowed)
+            self.add_fault(f"{path}.{SDKAPPID}", value=wrong, allowed=allowed)
             return None
         return DeclaredApp(sdkappid=number, facts=facts, credentials=credentials)
 
     def credential(self, path: str, written: Mapping[str, Any]) -> DeclaredCredential | None:
-        """One `[[apps.credentials]]`; None where anything is wrong."""
+        """Read one `[[apps.credentials]]`; None where anything is wrong."""
         count = len(self.faults)
-        self._known(path, written, WrittenCredential.__struct_fields__)
+        self._check_members(path, written, WrittenCredential.__struct_fields__)
         for field in msgspec.structs.fields(WrittenCredential):
             self._member(path, field, written)
         if len(self.faults) > count:
             return None
-        told = msgspec.convert(dict(written), WrittenCredential)
+        credential = msgspec.convert(dict(written), WrittenCredential)
         vendors = {vendor.NAME: vendor for vendor in VENDORS}
-        if told.vendor not in vendors:
+        if credential.vendor not in vendors:
             allowed = f"one of {', '.join(vendors)}"
-            self.tell(
+            self.add_fault(
                 f"{path}.vendor",
-                value=msgspec.json.encode(told.vendor).decode(),
+                value=msgspec.json.encode(credential.vendor).decode(),
                 allowed=allowed,
-                near=near(told.vendor, vendors, cutoff=0.5),
+                near=near(credential.vendor, vendors, cutoff=0.5),
             )
             return None
-        form = vendors[told.vendor].Settings
-        settings = self._settings(path, told, form.__struct_fields__)
-        ca = self._value(f"{path}.ca_file", file=told.ca_file) if told.ca_file else ""
+        form = vendors[credential.vendor].Settings
+        settings = self._settings(path, credential, form.__struct_fields__)
+        ca = self._value(f"{path}.ca_file", file=credential.ca_file) if credential.ca_file else ""
         try:
-            check_proxy(told.proxy)
+            check_proxy(credential.proxy)
         except ValueError as fault:
-            self.tell(f"{path}.proxy", value=MASK, allowed=str(fault))
+            self.add_fault(f"{path}.proxy", value=MASK, allowed=str(fault))
         if len(self.faults) == count:
             try:
-                plain = check_settings(told.vendor, settings)
+                plain = check_settings(credential.vendor, settings)
             except ValueError as fault:
-                self.tell(path, what=_sentence(fault))
+                self.add_fault(path, what=_sentence(fault))
         if len(self.faults) > count:
             return None
         facts = {
-            # With every setting named, one that is taken out of the file is its default again.
+            # With every setting named, a setting removed from the file gets its default again.
             "settings": msgspec.to_builtins(msgspec.json.decode(plain, type=form)),
-            "origin": told.origin,
-            "auth_origin": told.auth_origin,
+            "origin": credential.origin,
+            "auth_origin": credential.auth_origin,
             "ca": ca,
-            "proxy": told.proxy,
-            "rate_per_s": told.rate_per_s,
-            "is_enabled": told.is_enabled,
+            "proxy": credential.proxy,
+            "rate_per_s": credential.rate_per_s,
+            "is_enabled": credential.is_enabled,
         }
         return DeclaredCredential(
-            name=told.name, vendor=told.vendor, number=told.number, facts=facts
+            name=credential.name, vendor=credential.vendor, number=credential.number, facts=facts
         )
 
-    def _known(self, path: str, table: Mapping[str, Any], members: Collection[str]) -> None:
+    def _check_members(self, path: str, table: Mapping[str, Any], members: Collection[str]) -> None:
         for name in table:
             if name not in members:
-                self.tell(f"{path}.{name}", what="unknown setting", near=near(name, members))
+                self.add_fault(f"{path}.{name}", what="unknown setting", near=near(name, members))
 
     def _member(self, path: str, field: Any, written: Mapping[str, Any]) -> None:
         if field.name not in written:
             if field.required:
-                self.tell(f"{path}.{field.name}", what="is needed")
+                self.add_fault(f"{path}.{field.name}", what="is needed")
             return
         try:
             msgspec.convert(written[field.name], field.type)
         except msgspec.ValidationError:
-            self.tell(
+            self.add_fault(
                 f"{path}.{field.name}", value=MASK, allowed=MEANINGS.get(field.name, "a text")
             )
 
@@ -202,21 +205,23 @@ class _Reader:
         try:
             facts[name] = getattr(msgspec.convert({name: value}, AppFacts), name)
         except msgspec.ValidationError as fault:
-            self.tell(f"{path}.{name}", what=_sentence(fault))
+            self.add_fault(f"{path}.{name}", what=_sentence(fault))
             return
         if name == "admins" and not _are_names(facts[name]):
             allowed = f"up to {ADMINS_MAX} names of 1 to 32 printable ASCII characters"
-            self.tell(f"{path}.{name}", value=msgspec.json.encode(value).decode(), allowed=allowed)
+            self.add_fault(
+                f"{path}.{name}", value=msgspec.json.encode(value).decode(), allowed=allowed
+            )
         if name == "origins":
             try:
                 facts[name] = normal_origins(facts[name])
             except CallError as fault:
-                self.tell(f"{path}.{name}", what=fault.info)
+                self.add_fault(f"{path}.{name}", what=fault.info)
 
     def _key(self, path: str, app: Mapping[str, Any]) -> str | None:
         named = [name for name in KEY_SOURCES if name in app]
         if len(named) != 1 or not isinstance(app[named[0]], str):
-            self.tell(f"{path}.key", what=f"one of {', '.join(KEY_SOURCES)} is needed, a text")
+            self.add_fault(f"{path}.key", what=f"one of {', '.join(KEY_SOURCES)} is needed, a text")
             return None
         text: str = app[named[0]]
         if named[0] == "key":
@@ -227,31 +232,31 @@ class _Reader:
         return key if len(self.faults) == count else None
 
     def _settings(
-        self, path: str, told: WrittenCredential, names: Collection[str]
+        self, path: str, credential: WrittenCredential, names: Collection[str]
     ) -> dict[str, Any]:
         password = ""
-        if told.password_file:
-            password = self._value(f"{path}.password_file", file=told.password_file)
+        if credential.password_file:
+            password = self._value(f"{path}.password_file", file=credential.password_file)
         settings: dict[str, Any] = {}
         try:
-            if told.file:
-                settings.update(read_settings(Path(told.file), names, password))
-            if told.variable:
-                text = self._variable(told.variable)
-                settings.update(settings_in(told.variable, text, names, password))
+            if credential.file:
+                settings.update(read_settings(Path(credential.file), names, password))
+            if credential.variable:
+                text = self._variable(credential.variable)
+                settings.update(settings_in(credential.variable, text, names, password))
         except ValueError as fault:
-            self.tell(f"{path}.{'file' if told.file else 'variable'}", what=str(fault))
-        for name, file in told.files.items():
+            self.add_fault(f"{path}.{'file' if credential.file else 'variable'}", what=str(fault))
+        for name, file in credential.files.items():
             settings[name] = self._value(f"{path}.files.{name}", file=file)
-        for name, variable in told.variables.items():
+        for name, variable in credential.variables.items():
             settings[name] = self._value(f"{path}.variables.{name}", variable=variable)
-        return {**settings, **told.settings}
+        return {**settings, **credential.settings}
 
     def _value(self, path: str, *, file: str = "", variable: str = "") -> str:
         try:
             return plain_key(self._variable(variable)) if variable else read_value(Path(file))
         except ValueError as fault:
-            self.tell(path, what=str(fault))
+            self.add_fault(path, what=str(fault))
             return ""
 
     def _variable(self, name: str) -> str:
@@ -266,5 +271,5 @@ def _are_names(names: Sequence[str]) -> bool:
 
 
 def _sentence(fault: Exception) -> str:
-    # Where it is stands before it.
+    # The path before the text says where the fault is.
     return str(fault).partition(" - at `$")[0].replace("`", "")

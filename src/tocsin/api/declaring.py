@@ -1,4 +1,4 @@
-"""Stores what the configuration declares: at each start and each reload, only what is different."""
+"""Stores the apps and credentials that the configuration declares, at each start and reload."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tocsin.store import Store
 
 
 class AppDeclarations:
-    """Brings the store to what the configuration says, without a command.
+    """Makes the store equal to the configuration; only differences are written.
 
     A credential is found again by its name, so it is never made twice and keeps its certificate
-    ID. One that is taken out of the configuration is left: devices may still name it.
+    ID. One that leaves the configuration stays in the store: devices may still name it.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class AppDeclarations:
         self._log = get_logger(__name__)
 
     async def take(self, apps: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Store these apps; answers what was different, in words.
+        """Store these apps; answers a line for each difference.
 
-        Raises `ConfigError` with all that is wrong in the configuration, its files and variables;
-        nothing is stored then.
+        Raises `ConfigError` with all faults of the configuration, its files and variables, before
+        anything is stored.
         """
         declared, faults = read_apps(apps, self._environment)
         if faults:
@@ -50,13 +50,15 @@ class AppDeclarations:
             done += await self._app(app)
             for credential in app.credentials:
                 done += await self._credential(app.sdkappid, credential)
-        names = {app.sdkappid: {it.name for it in app.credentials} for app in declared}
+        names = {
+            app.sdkappid: {credential.name for credential in app.credentials} for app in declared
+        }
         for sdkappid in await self._store.apps():
             await self._leave(sdkappid, names.get(sdkappid, set()))
         return done
 
     async def _check(self, declared: Sequence[DeclaredApp]) -> None:
-        """Refuse, before anything is stored, what does not fit to what is there."""
+        """Refuse credentials that contradict stored ones, before anything is stored."""
         faults = []
         for app in declared:
             records = await self._records(app.sdkappid)
@@ -78,44 +80,44 @@ class AppDeclarations:
         return await self._store.credentials(sdkappid)
 
     async def _app(self, app: DeclaredApp) -> list[str]:
-        known = await self._store.app(app.sdkappid)
+        stored = await self._store.app(app.sdkappid)
         facts = dict(app.facts)
-        if known is not None:
+        if stored is not None:
             facts = {
-                it: value
-                for it, value in facts.items()
-                if it == "key" or getattr(known, it) != value
+                name: value
+                for name, value in facts.items()
+                if name == "key" or getattr(stored, name) != value
             }
-            if facts.get("key") == self._secrets.key(known):
+            if facts.get("key") == self._secrets.key(stored):
                 del facts["key"]
             if not facts:
                 return []
         try:
-            told = await self._operator.app_add(app.sdkappid, facts)
+            result = await self._operator.app_add(app.sdkappid, facts)
         except CallError as fault:
             path = f"apps {app.sdkappid}"
             raise ConfigError([WrongSetting(path=path, what=fault.info)]) from fault
-        self._log.info("app declared", app=app.sdkappid, done=told["done"], members=sorted(facts))
-        return [f"app {app.sdkappid} {told['done']}"]
+        self._log.info("app declared", app=app.sdkappid, done=result["done"], members=sorted(facts))
+        return [f"app {app.sdkappid} {result['done']}"]
 
     async def _credential(self, sdkappid: int, credential: DeclaredCredential) -> list[str]:
         record = _of(credential, await self._store.credentials(sdkappid))
-        told = await self._operator.declare_credential(
+        result = await self._operator.declare_credential(
             sdkappid,
             0 if record is None else record.number,
             credential.name,
             {"channel": credential.vendor, **credential.facts},
         )
-        if told["done"] == "unchanged":
+        if result["done"] == "unchanged":
             return []
         self._log.info(
             "credential declared",
             app=sdkappid,
-            certificate=told["number"],
+            certificate=result["number"],
             name=credential.name,
-            done=told["done"],
+            done=result["done"],
         )
-        return [f"credential {told['number']} ({credential.name}) {told['done']}"]
+        return [f"credential {result['number']} ({credential.name}) {result['done']}"]
 
     async def _leave(self, sdkappid: int, names: set[str]) -> None:
         for record in await self._store.credentials(sdkappid):
@@ -131,7 +133,7 @@ class AppDeclarations:
 
 
 def _of(credential: DeclaredCredential, records: Sequence[Credential]) -> Credential | None:
-    """The stored one: of this name, else of this number if no name has been given to it."""
+    """The stored credential of this name, else of this number if it has no name."""
     for record in records:
         if record.name == credential.name:
             return record

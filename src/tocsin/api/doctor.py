@@ -1,4 +1,4 @@
-"""Looks at everything that goes wrong in practice, for `tocsin doctor`."""
+"""Checks everything that goes wrong in practice, for `tocsin doctor`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Shown = Mapping[str, Any]
 
 
 class Doctor:
-    """Looks, and changes nothing."""
+    """Checks the service, and changes nothing."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Doctor:
         look_at_machine: LookAtMachine | None = None,
         skews: Skews = dict,
     ) -> None:
-        """Without `look_at_machine` nothing is said of disk and files."""
+        """Without `look_at_machine`, disk and files are not checked."""
         self._store = store
         self._clock = clock
         self._look_at_machine = look_at_machine
@@ -49,28 +49,28 @@ class Doctor:
         *,
         is_serving: bool,
     ) -> list[Finding]:
-        """A line for each thing; apps and their credentials as they are shown, by sdkappid."""
-        found = [
+        """A finding for each check; `apps` and `credentials` by sdkappid, as they are shown."""
+        findings = [
             judge_writes(await self._store.write_trouble()),
             *self._of_machine(is_serving=is_serving),
             await self._backlog(is_serving=is_serving),
         ]
         if not apps:
             todo = "tocsin app add 1400000001 --admin admin"
-            found.append(Finding(check="apps", level="warn", said="there is none", todo=todo))
+            findings.append(Finding(check="apps", level="warn", said="there is none", todo=todo))
         for sdkappid, app in apps.items():
-            found += judge_app(app)
-            found += [judge_credential(sdkappid, it) for it in credentials[sdkappid]]
-        in_use = any(it["is_enabled"] for each in credentials.values() for it in each)
-        return [*found, *judge_clocks(self._skews(), has_credentials=in_use)]
+            findings += judge_app(app)
+            findings += [judge_credential(sdkappid, each) for each in credentials[sdkappid]]
+        in_use = any(each["is_enabled"] for shown in credentials.values() for each in shown)
+        return [*findings, *judge_clocks(self._skews(), has_credentials=in_use)]
 
     def _of_machine(self, *, is_serving: bool) -> list[Finding]:
         if self._look_at_machine is None:
             return []
         machine = self._look_at_machine()
-        found = [judge_disk(machine), judge_log(machine)]
-        # A command has few files of its own open, which says nothing of the service.
-        return [*found, judge_files(machine)] if is_serving else found
+        findings = [judge_disk(machine), judge_log(machine)]
+        # The open files of a command say nothing about the service.
+        return [*findings, judge_files(machine)] if is_serving else findings
 
     async def _backlog(self, *, is_serving: bool) -> Finding:
         waiting = sum((await self._store.depth()).values())

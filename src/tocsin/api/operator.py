@@ -1,7 +1,7 @@
-"""The operator's verbs: apps, their administrators, UserSigs, and the key that seals.
+"""The operator's operations: apps, administrators, UserSigs, and the key that seals secrets.
 
-They belong to whoever may read the data folder, never to an app's administrator: the command line
-carries them out itself, or through the admin socket of the running service (`api/admin.py`).
+The operator is whoever may read the data folder, never an app's administrator. The command line
+runs the operations itself, or through the admin socket of the running service (`api/admin.py`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from tocsin.api.account_verbs import AccountVerbs
+from tocsin.api.account_operations import AccountOperations
 from tocsin.api.app_keys import drop_former_key, rotate_key
 from tocsin.api.app_names import find_names
-from tocsin.api.credentials import CredentialVerbs, Prove, convert
+from tocsin.api.credential_operations import CredentialOperations, Prove, convert
 from tocsin.api.doctor import Doctor
-from tocsin.api.folder_verbs import FolderVerbs
+from tocsin.api.folder_operations import FolderOperations
 from tocsin.api.wire_accounts import is_user_id
 from tocsin.channels.credentials import seal_anew
 from tocsin.clock import Clock, secret_bytes
@@ -52,7 +52,7 @@ Span = Annotated[float, Meta(ge=0, le=86_400)]
 
 
 class LimitFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`Limits` as they may be told. Absent: as with the profile `compatible`; 0 is none."""
+    """An app's own `Limits`. Absent: the limit of the profile `compatible`; 0: no limit."""
 
     pushes_per_day: Count = STANDARD.pushes_per_day
     push_gap_s: Span = STANDARD.push_gap_s
@@ -63,7 +63,7 @@ class LimitFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AppFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be said of an app. Absent: as it is, or the default of a new one."""
+    """The members of an app that an operator sets. Absent: unchanged, or a new app's default."""
 
     key: Annotated[str, Meta(min_length=8, max_length=256)] | None = None
     admins: tuple[str, ...] | None = None
@@ -98,15 +98,15 @@ SHOWN = (
     "attr_names",
     "attr_types",
 )
-"""What of an app is shown; its keys only where they are asked for."""
+"""The members of an app that are shown; its keys are shown only on request."""
 
 
 EXPORT_BYTES_MAX = 8 * 1024 * 1024
 """Books that an export keeps in memory."""
 
 
-class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
-    """Carries out what an operator says. Each verb is durable when it answers."""
+class OperatorService(CredentialOperations, AccountOperations, FolderOperations):
+    """Carries out the operator's operations. Each is durable when it returns."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
         secret: bytes = b"",
         app_secrets: AppSecrets | None = None,
     ) -> None:
-        """`secret` is what names in receipts are hashed with, `forget_index` drops an app's."""
+        """`secret` keys the hash of names in receipts, `forget_index` drops an app's index."""
         super().__init__(store, vault, prove)
         self._secrets = app_secrets or AppSecrets(vault)
         self._clock = clock
@@ -147,7 +147,7 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
     def watch(
         self, channels: Channels, presence: Presence, forget_index: ForgetIndex | None = None
     ) -> None:
-        """Tell what only a running service knows: what stops a credential, and who is connected.
+        """Use what only a running service has: its channels and its connected devices.
 
         `forget_index` drops the index that the running service works with.
         """
@@ -157,23 +157,23 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
             self._removing.forget_index = forget_index
 
     async def app_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Create an app, or change one: what is not told stays. Answers it, and which it was.
+        """Create an app, or change one: absent facts stay. `done` says "added" or "changed".
 
-        A key that was made here is in the answer, this once.
+        A key that was made here is in this answer only.
         """
-        told = convert(facts, AppFacts)
-        if told.origins is not None:
-            told = msgspec.structs.replace(told, origins=normal_origins(told.origins))
+        given = convert(facts, AppFacts)
+        if given.origins is not None:
+            given = msgspec.structs.replace(given, origins=normal_origins(given.origins))
         if not 1 <= sdkappid <= SDKAPPID_MAX:
             raise CallError(70402, f"sdkappid must be 1 to {SDKAPPID_MAX}")
-        _check_admins(told.admins or ())
-        known = await self._store.app(sdkappid)
-        is_new = known is None
-        _check_names(known, told)
-        made_key = secret_bytes(32).hex() if is_new and told.key is None else ""
-        change = self._change(sdkappid, told, made_key)
-        prefix = told.own_registration_ids
-        if known is not None and prefix and prefix != known.own_registration_ids:
+        _check_admins(given.admins or ())
+        stored = await self._store.app(sdkappid)
+        is_new = stored is None
+        _check_names(stored, given)
+        made_key = secret_bytes(32).hex() if is_new and given.key is None else ""
+        change = self._change(sdkappid, given, made_key)
+        prefix = given.own_registration_ids
+        if stored is not None and prefix and prefix != stored.own_registration_ids:
             decide = _unless_taken(prefix, change)
             app = await self._store.reserve_prefix(sdkappid, prefix, decide)
         else:
@@ -182,26 +182,26 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
         shown = {"done": "added" if is_new else "changed", **shown_app(app)}
         return {**shown, "key": made_key} if made_key else shown
 
-    def _change(self, sdkappid: int, told: AppFacts, made_key: str) -> Callable[[App | None], App]:
+    def _change(self, sdkappid: int, given: AppFacts, made_key: str) -> Callable[[App | None], App]:
         # Sealing draws a nonce, so it happens here and not in the decision.
-        key = self._secrets.seal_key(sdkappid, told.key or made_key)
+        key = self._secrets.seal_key(sdkappid, given.key or made_key)
         appkey = self._secrets.seal_appkey(sdkappid, secret_bytes(32).hex())
 
         def change(app: App | None) -> App:
-            said = {name: getattr(told, name) for name in AppFacts.__struct_fields__}
-            said = {name: value for name, value in said.items() if value is not None}
-            said.pop("key", None)
-            if told.own_limits is not None:
-                said["own_limits"] = Limits(**msgspec.structs.asdict(told.own_limits))
+            members = {name: getattr(given, name) for name in AppFacts.__struct_fields__}
+            members = {name: value for name, value in members.items() if value is not None}
+            members.pop("key", None)
+            if given.own_limits is not None:
+                members["own_limits"] = Limits(**msgspec.structs.asdict(given.own_limits))
             if app is None:
                 app = App(sdkappid=sdkappid, key=key, appkey=appkey)
             elif app.is_being_removed:
                 go_on = f"tocsin app remove {sdkappid} goes on; then it can be added again"
                 raise CallError(70402, f"app {sdkappid} is being removed: {go_on}")
-            elif told.key is not None:
-                # Told outright it counts at once, and what it replaces proves nothing any more.
-                said.update(key=key, former_key=b"")
-            return msgspec.structs.replace(app, **said)
+            elif given.key is not None:
+                # A given key counts at once: the key that it replaces verifies nothing any more.
+                members.update(key=key, former_key=b"")
+            return msgspec.structs.replace(app, **members)
 
         return change
 
@@ -227,34 +227,35 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
     async def app_names(self, sdkappid: int, prefix: str = "") -> dict[str, Any]:
         """RegistrationIDs that devices chose, and UserIDs that begin with the app's prefix.
 
-        With `prefix`, the UserIDs that would stand in its way. The first of each are named.
+        With `prefix`, the UserIDs that conflict with that prefix. The first of each are named.
         """
         app = await self._app(sdkappid)
         check_prefix(prefix)
-        asked = prefix or app.own_registration_ids
-        found = await find_names(self._store, sdkappid, asked)
-        return {"own_registration_ids": app.own_registration_ids, "prefix": asked, **found}
+        prefix = prefix or app.own_registration_ids
+        names = await find_names(self._store, sdkappid, prefix)
+        return {"own_registration_ids": app.own_registration_ids, "prefix": prefix, **names}
 
     async def doctor(self) -> list[dict[str, Any]]:
-        """A line for each thing that was looked at: `check`, `level`, `said` and `todo`.
+        """A finding for each check: `check`, `level`, `said` and `todo`.
 
-        `level` is ok, warn or bad. Where a service is running it is that service that looks.
+        `level` is ok, warn or bad. Where a service is running, that service makes the checks.
         """
         apps = {app["sdkappid"]: app for app in await self.app_list()}
         credentials = {number: await self.credential_list(number) for number in apps}
         is_serving = self._presence is not None
-        found = await self._doctor.examine(apps, credentials, is_serving=is_serving)
-        return [msgspec.structs.asdict(it) for it in found]
+        findings = await self._doctor.examine(apps, credentials, is_serving=is_serving)
+        return [msgspec.structs.asdict(finding) for finding in findings]
 
     async def app_remove(self, sdkappid: int) -> dict[str, Any]:
-        """Go on with the removal of an app and of all that it has, or begin it.
+        """Begin or continue the removal of an app with all its data.
 
-        Answers what was removed, and in `is_gone` whether nothing is left; else ask again. An app
-        whose credentials the configuration declares would come back: it is refused (70402).
+        Answers the counts of removed rows, and in `is_gone` whether nothing is left; else call
+        again. Refuses an app that the configuration declares, which the next start would add again
+        (70402).
         """
         records = await self._store.credentials(sdkappid)
         app = await self._app(sdkappid)
-        if not app.is_being_removed and any(it.is_declared for it in records):
+        if not app.is_being_removed and any(record.is_declared for record in records):
             raise CallError(
                 70402,
                 f"the configuration declares app {sdkappid}, and the next start would bring it "
@@ -275,9 +276,9 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
         return usersig.sign(sdkappid, key, name, expire_s, self._clock.now())
 
     async def app_key_rotate(self, sdkappid: int, key: str = "") -> dict[str, Any]:
-        """Give an app a new key, or the told one; the former one verifies until it is dropped.
+        """Give an app a new key, or the given one; the former key verifies until it is dropped.
 
-        The new key is in the answer, this once.
+        The new key is in this answer only.
         """
         return {
             "sdkappid": sdkappid,
@@ -289,9 +290,9 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
         return {"sdkappid": sdkappid, "dropped": await drop_former_key(self._store, sdkappid)}
 
     async def secret_rotate(self) -> dict[str, Any]:
-        """Change the key that seals the store's secrets, and seal every one anew.
+        """Change the key that seals the store's secrets, and seal every secret with the new key.
 
-        Whatever ends it half way, both keys are kept, and the next call goes on from there.
+        If this stops half way, both keys are kept, and the next call continues.
         """
         assert self._keyring is not None
         self._keyring.begin()
@@ -305,7 +306,7 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
         return {"apps": len(counts), "secrets": sum(counts)}
 
     async def _seal_anew(self, sdkappid: int) -> int:
-        """One app's keys and credentials; what was changed meanwhile is sealed anew already."""
+        """Seal one app's secrets anew; secrets that changed meanwhile are sealed anew already."""
         fresh = self._secrets.seal_anew(await self._app(sdkappid))
 
         def change(app: App | None) -> App:
@@ -320,42 +321,46 @@ class OperatorService(CredentialVerbs, AccountVerbs, FolderVerbs):
 
     async def _seal_credential_anew(self, record: Credential) -> None:
         sealed = seal_anew(self._vault, record)
-        secrets = {name: getattr(sealed, name) for name in ("settings", "proxy")}
+        resealed = {name: getattr(sealed, name) for name in ("settings", "proxy")}
 
-        def change(known: Credential | None, _: int) -> Credential | None:
-            if known is None:
+        def change(stored: Credential | None, _: int) -> Credential | None:
+            if stored is None:
                 return None
-            same = {it: secrets[it] for it in secrets if getattr(known, it) == getattr(record, it)}
-            return msgspec.structs.replace(known, **same)
+            same = {
+                name: value
+                for name, value in resealed.items()
+                if getattr(stored, name) == getattr(record, name)
+            }
+            return msgspec.structs.replace(stored, **same)
 
         await self._store.update_credential(record.app, record.number, change)
 
 
 def shown_app(app: App) -> dict[str, Any]:
-    """An app as it is shown, without its keys."""
+    """An app as JSON, without its keys."""
     shown = {name: getattr(app, name) for name in SHOWN}
     shown["has_former_key"] = bool(app.former_key)
-    # Through JSON, so that it is the same whether it was asked in this process or over the socket.
+    # Through JSON, so that the answer in this process equals that over the socket.
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(shown))
     return plain
 
 
-def _check_names(known: App | None, told: AppFacts) -> None:
-    """Refuse a prefix that is none, and new administrators whose names it is kept for."""
-    prefix = told.own_registration_ids
+def _check_names(stored: App | None, given: AppFacts) -> None:
+    """Refuse a malformed prefix, and new administrators whose names begin with the prefix."""
+    prefix = given.own_registration_ids
     check_prefix(prefix or "")
-    app = known or App(sdkappid=0, key=b"", appkey=b"")
+    app = stored or App(sdkappid=0, key=b"", appkey=b"")
     if prefix is not None:
         app = msgspec.structs.replace(app, own_registration_ids=prefix)
-    for name in told.admins or ():
-        if known is None or name not in known.admins:
+    for name in given.admins or ():
+        if stored is None or name not in stored.admins:
             refuse_reserved(app, name)
 
 
 def _unless_taken(
     prefix: str, change: Callable[[App | None], App]
 ) -> Callable[[App, Sequence[str]], App]:
-    """The same change, refused where UserIDs begin with the prefix already."""
+    """The same change, refused if UserIDs begin with the prefix already."""
 
     def decide(app: App, users: Sequence[str]) -> App:
         if users:

@@ -1,4 +1,4 @@
-"""A credential as it is shown: without its secrets, and with the state that it is in."""
+"""Shows a credential: its secrets masked, and its state in one word."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tocsin.ports import Vault
 
 MASK = "***"
 EXPIRES_SOON_S = 30 * 86_400
-"""How long before its end a credential is called `expiring`: a new one takes time to get."""
+"""Seconds before its end from which a credential is `expiring`: getting a new one takes time."""
 
 
 def shown_credential(vault: Vault, record: Credential) -> dict[str, Any]:
-    """A credential with its secrets masked; one that does not open says so in `fault`.
+    """A credential with its secrets masked; where it cannot be opened, `fault` says why.
 
-    `public_key` is what browsers subscribe with, of a Web Push credential alone.
+    Only a Web Push credential has `public_key`, with which browsers subscribe.
     """
     shown = {
         "number": record.number,
@@ -51,18 +51,18 @@ def shown_credential(vault: Vault, record: Credential) -> dict[str, Any]:
 
 
 def _source(record: Credential) -> str:
-    """Who says what it is: `command`, `configuration`, or `left` by a configuration before."""
+    """Where the credential comes from: `command`, `configuration`, or `left` by an earlier one."""
     if record.is_declared:
         return "configuration"
     return "left" if record.name else "command"
 
 
 def state_of(shown: Mapping[str, Any], now: float) -> str:
-    """What state a credential is in, in one word; the worst where there are several.
+    """The state of a credential in one word; of several states the worst.
 
-    `unreadable`: it does not open, `fault` says why. `disabled`, `expired`, `expiring` (within a
-    month). `refused`, `down`, `paused`, `doubtful`: `stopped` says why, where a service is running.
-    `ready`: nothing is known against it.
+    `unreadable`: the credential cannot be opened, `fault` says why. `disabled`, `expired`,
+    `expiring` (within a month). `refused`, `down`, `paused`, `doubtful`: `stopped` says why, where
+    a service is running. `ready`: none of these.
     """
     if "fault" in shown:
         return "unreadable"
@@ -79,7 +79,7 @@ def state_of(shown: Mapping[str, Any], now: float) -> str:
 
 
 def _masked(vendor: Vendor, settings: Any) -> dict[str, Any]:
-    """The settings that say something, with a mask in place of secrets."""
+    """The settings that have a value, with a mask in place of secrets."""
     hints = typing.get_type_hints(vendor.Settings, include_extras=True)
     values = msgspec.to_builtins(settings)
     return {

@@ -1,4 +1,4 @@
-"""The operator's verbs about the data folder as a whole: backup, and the end of a hold."""
+"""The operator's operations on the data folder as a whole: backup, and the end of a hold."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tocsin.ports import Backups
 HOWS: tuple[How, ...] = ("settle", "resume")
 
 
-class FolderVerbs:
-    """Each verb is durable when it answers."""
+class FolderOperations:
+    """Each operation is durable when it returns."""
 
     _hold: Hold | None = None
     _backups: Backups | None = None
@@ -30,12 +30,12 @@ class FolderVerbs:
         return dict(await self._backups.write(folder, progress))
 
     async def hold_end(self, how: str) -> dict[str, Any]:
-        """Say what becomes of pushes from before a restored backup; see `Hold.end`.
+        """Decide about the pushes from before a restored backup; see `Hold.end`.
 
-        `how` is `settle` or `resume`. Raises `CallError` 70402 for another word, and where nothing
-        is held.
+        `how` is `settle` or `resume`. Raises `CallError` 70402 for another word, and where there is
+        no hold.
         """
-        for known in HOWS:
-            if how == known and self._hold is not None:
-                return msgspec.structs.asdict(await self._hold.end(known))
+        for allowed in HOWS:
+            if how == allowed and self._hold is not None:
+                return msgspec.structs.asdict(await self._hold.end(allowed))
         raise CallError(70402, f"how is one of {', '.join(HOWS)}")

@@ -1,6 +1,6 @@
-"""The operator's verbs about accounts and devices: look, export, erase, unregister.
+"""The operator's operations on accounts and devices: list, show, export, delete, unregister.
 
-Lists are read page by page, so that an answer costs the same however many there are.
+Lists are read page by page, so that an answer costs the same for any number of rows.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tocsin.store import Store
 LIST_MAX = 1000
 """Accounts or devices in one answer."""
 EXPORT_PAGE = 50
-"""Pushes that one answer of an export looks through."""
+"""Pushes that one answer of an export reads."""
 
 
-class AccountVerbs:
-    """Each verb is durable when it answers, and in force at once."""
+class AccountOperations:
+    """Each operation is durable when it returns, and in force at once."""
 
     _store: Store
     _clock: Clock
@@ -42,30 +42,30 @@ class AccountVerbs:
     _kept: Kept
     _books: BooksReader
     _keyed: Callable[[int, str], str]
-    """A name as a receipt tells it."""
+    """Hashes the name of an account for the receipt of its erasure."""
     _presence: Presence | None = None
-    """Who is connected, where the service is running."""
+    """Knows the connected devices; None in a process that does not serve."""
 
     async def account_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
-        """Accounts with numbers above `after`, and what to ask for `after` next; null at the end.
+        """Accounts with numbers above `after`, and in `next` the next `after`; null at the end.
 
-        `limit` is 1 to 1000. Each is told with its numbers of devices, and of those connected.
+        `limit` is 1 to 1000. Each account has its number of devices, and of connected devices.
         """
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         rows = await self._store.scan_accounts(sdkappid, after, _limited(limit) + 1)
         page = rows[:limit]
         devices = await self._devices_of(app, page)
         connected = self._connected(sdkappid)
         accounts = []
         for row in page:
-            own = [it for it in devices if row.number in (it.user, it.account)]
-            here = sum(1 for it in own if it.number in connected)
-            accounts.append({**_shown_account(app, row), "devices": len(own), "connected": here})
+            own = [device for device in devices if row.number in (device.user, device.account)]
+            online = sum(1 for device in own if device.number in connected)
+            accounts.append({**_shown_account(app, row), "devices": len(own), "connected": online})
         return {"accounts": accounts, "next": page[-1].number if len(rows) > limit else None}
 
     async def account_show(self, sdkappid: int, name: str) -> dict[str, Any]:
         """One account with its tags, attributes and devices; raises `CallError` 70107."""
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         account = await self._account(app, name)
         devices = await self._devices_of(app, [account])
         return {**_shown_account(app, account), "devices": self._shown_devices(app, devices)}
@@ -73,15 +73,15 @@ class AccountVerbs:
     async def account_export(self, sdkappid: int, name: str, before: int = 0) -> dict[str, Any]:
         """Everything kept about an account, page by page: the newest pushes first.
 
-        The first page (`before` 0) has the account and its devices, their tokens as they are. Each
-        has `pushes`, and in `next` what to name in `before` for the next page; null at the end.
-        What a device proves itself with is left out: we keep a hash of it, which says nothing.
+        The first page (`before` 0) has the account and its devices with their tokens. Each page
+        has `pushes`, and in `next` the `before` of the next page; null at the end. The secrets of
+        devices are left out: only their hashes are stored.
         """
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         account = await self._account(app, name)
         devices = await self._devices_of(app, [account])
         tasks = await self._store.tasks(sdkappid, before=before, limit=EXPORT_PAGE)
-        addresses = BitMap([account.number, *(it.account for it in devices)])
+        addresses = BitMap([account.number, *(device.account for device in devices)])
         pushes = [
             await self._push(task, devices)
             for task in tasks
@@ -97,7 +97,7 @@ class AccountVerbs:
         return {"sdkappid": sdkappid, "exported_at": self._clock.now(), "account": shown, **page}
 
     async def _push(self, task: Task, devices: list[Device]) -> dict[str, Any]:
-        """One push as an export has it: its message, and what became of it on these devices."""
+        """One push of an export: its message, and its state on these devices."""
         shown = {**shown_task(task), "message": task.message}
         books = await self._books.of(task.app, task.number)
         if books is None:
@@ -106,19 +106,19 @@ class AccountVerbs:
         planned = [device for device in devices if device.number in sets.planned]
         numbers = BitMap([device.number for device in planned])
         reports = await self._books.reports(task.app, task.number, numbers)
-        return {**shown, "devices": [_leg_of(sets, device, reports) for device in planned]}
+        return {**shown, "devices": [_state_of(sets, device, reports) for device in planned]}
 
     async def account_delete(self, sdkappid: int, name: str) -> dict[str, Any]:
-        """Erase an account with its devices, and answer the receipt.
+        """Erase an account with its devices; answers the receipt of the erasure.
 
-        Raises `CallError`: 70107 without such an account, 70402 of an administrator, 71000 where
-        the app does not let accounts be deleted.
+        Raises `CallError`: 70107 without such an account, 70402 for an administrator, 71000 where
+        the app does not allow deletion.
         """
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         erased = await self._erasing.erase(app, [name])
         for _, code in erased.failures:
-            said = f"{name} is an administrator: name others first (tocsin app add --admin)"
-            raise CallError(code, said if code == 70402 else "")
+            advice = f"{name} is an administrator: name others first (tocsin app add --admin)"
+            raise CallError(code, advice if code == 70402 else "")
         return receipt(
             app,
             erased.accounts,
@@ -129,11 +129,11 @@ class AccountVerbs:
         )
 
     async def device_list(self, sdkappid: int, after: int = 0, limit: int = 100) -> dict[str, Any]:
-        """Devices with numbers above `after`, and what to ask for `after` next; null at the end.
+        """Devices with numbers above `after`, and in `next` the next `after`; null at the end.
 
         `limit` is 1 to 1000.
         """
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         rows = await self._store.scan_devices(sdkappid, after, _limited(limit) + 1)
         page = rows[:limit]
         return {
@@ -143,26 +143,26 @@ class AccountVerbs:
 
     async def device_show(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
         """One device with its tokens; raises `CallError` 70107."""
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         device = await self._store.device(sdkappid, registration_id)
         if device is None:
             raise CallError(70107, "no device with this RegistrationID")
         return self._shown_devices(app, [device])[0]
 
     async def device_unregister(self, sdkappid: int, registration_id: str) -> dict[str, Any]:
-        """Take a device's tokens and its user, and close its connection; answers it.
+        """Remove a device's tokens and its user, and close its connection; answers the device.
 
-        It stays known, and may register again with its secret. Raises `CallError` 70107.
+        The device stays stored, and may register again with its secret. Raises `CallError` 70107.
         """
-        app = await self._found(sdkappid)
+        app = await self._app(sdkappid)
         decide = unregister_unasked(self._clock.now())
-        gone = await self._store.update_device(sdkappid, registration_id, "", None, decide)
-        assert isinstance(gone, Device)
-        hint = DeviceHint(sdkappid, gone.number, 0, "", is_registered=False)
+        unregistered = await self._store.update_device(sdkappid, registration_id, "", None, decide)
+        assert isinstance(unregistered, Device)
+        hint = DeviceHint(sdkappid, unregistered.number, 0, "", is_registered=False)
         self._bus.publish(DEVICE, msgspec.json.encode(hint))
-        return {**self._shown_devices(app, [gone])[0], "is_connected": False}
+        return {**self._shown_devices(app, [unregistered])[0], "is_connected": False}
 
-    async def _found(self, sdkappid: int) -> App:
+    async def _app(self, sdkappid: int) -> App:
         app = await self._store.app(sdkappid)
         if app is None:
             raise CallError(70020)
@@ -183,7 +183,7 @@ class AccountVerbs:
 
     def _shown_devices(self, app: App, devices: list[Device]) -> list[dict[str, Any]]:
         connected = self._connected(app.sdkappid)
-        return [shown_device(it, is_connected=it.number in connected) for it in devices]
+        return [shown_device(device, is_connected=device.number in connected) for device in devices]
 
 
 def _limited(limit: int) -> int:
@@ -207,7 +207,7 @@ def _shown_account(app: App, account: Account) -> dict[str, Any]:
     }
 
 
-def _leg_of(sets: TaskSets, device: Device, reports: Sequence[Report]) -> dict[str, Any]:
+def _state_of(sets: TaskSets, device: Device, reports: Sequence[Report]) -> dict[str, Any]:
     number = device.number
     states = (state.value for state, members in sets.states.items() if number in members)
     shown = [

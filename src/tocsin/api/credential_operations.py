@@ -1,4 +1,4 @@
-"""The operator's verbs about credentials: what proves an app to its vendors."""
+"""The operator's operations on credentials, which prove an app to its vendors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tocsin.errors import CallError
 from tocsin.ports import Channels, Vault
 from tocsin.store import Store
 
-Facts = TypeVar("Facts")
+Form = TypeVar("Form")
 Rate = Annotated[float, Meta(ge=0)]
 Prove = Callable[[Credential, Any, str], Awaitable[Trial]]
-"""Asks a vendor about a credential with these settings, through this proxy if any."""
+"""Tries a credential with these settings at its vendor, through this proxy if any."""
 
 
 class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A credential to be added: the vendor's settings, and what the operator alone may say."""
+    """A credential to be added: the vendor's settings, and members that only the operator sets."""
 
     channel: str
     settings: dict[str, Any]
@@ -41,7 +41,7 @@ class CredentialFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What shall be different. Absent: as it is; `settings` names single ones."""
+    """A change of a credential. Absent members stay; `settings` names single settings."""
 
     settings: dict[str, Any] = {}
     origin: str | None = None
@@ -52,8 +52,8 @@ class CredentialChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     is_enabled: bool | None = None
 
 
-class CredentialVerbs:
-    """Each verb is durable when it answers, and in force at once."""
+class CredentialOperations:
+    """Each operation is durable when it returns, and in force at once."""
 
     _clock: Clock
 
@@ -62,31 +62,31 @@ class CredentialVerbs:
         self._vault = vault
         self._prove = prove
         self._channels: Channels | None = None
-        """Those at work: only where there are any does anybody know what stops a credential."""
+        """The running channels, which know why a credential is stopped; None in other processes."""
 
     async def credential_add(self, sdkappid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a vendor's credential; answers it with its certificate ID, without its secrets."""
+        """Add a vendor's credential; answers the credential with its certificate ID, masked."""
         return await self._add(sdkappid, facts, {})
 
     async def _add(
         self, sdkappid: int, facts: Mapping[str, Any], named: Mapping[str, Any]
     ) -> dict[str, Any]:
         await self._app(sdkappid)
-        told = convert(facts, CredentialFacts)
-        sealed = self._sealed(sdkappid, told.channel, told.settings)
-        proxy = self._sealed_proxy(sdkappid, told.proxy)
+        new = convert(facts, CredentialFacts)
+        sealed = self._sealed(sdkappid, new.channel, new.settings)
+        proxy = self._sealed_proxy(sdkappid, new.proxy)
 
         def change(_: Credential | None, number: int) -> Credential:
             return Credential(
                 app=sdkappid,
                 number=number,
-                channel=told.channel,
+                channel=new.channel,
                 settings=sealed,
-                origin=told.origin,
-                auth_origin=told.auth_origin,
-                ca=told.ca,
+                origin=new.origin,
+                auth_origin=new.auth_origin,
+                ca=new.ca,
                 proxy=proxy,
-                rate_per_s=told.rate_per_s,
+                rate_per_s=new.rate_per_s,
                 **named,
             )
 
@@ -97,10 +97,10 @@ class CredentialVerbs:
     async def credential_set(
         self, sdkappid: int, number: int, facts: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Change a credential; its certificate ID stays, and so do the devices that name it.
+        """Change a credential; its certificate ID and the devices that name it stay.
 
-        Answers it, and in `done` whether it was "changed" or is "unchanged". What changes nothing
-        leaves its version as it is, and so everything that the running channel has learnt.
+        Answers the credential, and in `done` "changed" or "unchanged". A call without a difference
+        keeps the version, and so everything that the running channel has learnt.
         """
         record = await self._credential(sdkappid, number)
         _refuse_declared(record)
@@ -111,44 +111,44 @@ class CredentialVerbs:
     ) -> dict[str, Any]:
         """Add a credential that the configuration declares under a name, or change it (`number`).
 
-        Answers as `credential_set`, with "added" in `done` for a new one.
+        Answers as `credential_set`, with "added" in `done` for a new credential.
         """
-        told = {it: value for it, value in facts.items() if it != "channel"}
+        changes = {name: value for name, value in facts.items() if name != "channel"}
         if not number:
             members = {**facts, "ca": facts["ca"] or None}
             is_enabled = members.pop("is_enabled")
             named = {"name": name, "is_declared": True, "is_enabled": is_enabled}
             return {"done": "added", **await self._add(sdkappid, members, named)}
         record = await self._credential(sdkappid, number)
-        return await self._change_credential(record, convert(told, CredentialChange), name)
+        return await self._change_credential(record, convert(changes, CredentialChange), name)
 
     async def leave_credential(self, sdkappid: int, number: int) -> None:
-        """The configuration does not declare it any more: it stays, and commands may change it."""
+        """Keep a credential that is declared no longer; commands may change it from now on."""
 
-        def change(known: Credential | None, _: int) -> Credential | None:
-            return None if known is None else msgspec.structs.replace(known, is_declared=False)
+        def change(stored: Credential | None, _: int) -> Credential | None:
+            return None if stored is None else msgspec.structs.replace(stored, is_declared=False)
 
         await self._update(sdkappid, number, change)
 
     async def _change_credential(
-        self, record: Credential, told: CredentialChange, name: str = ""
+        self, record: Credential, change: CredentialChange, name: str = ""
     ) -> dict[str, Any]:
-        """Change a record; with a name, as the configuration does."""
+        """Change a credential; with a name, one that the configuration declares."""
         sdkappid, number = record.app, record.number
-        said = self._said(record, told)
+        changed = self._differences(record, change)
         if name and (record.name != name or not record.is_declared):
-            said.update(name=name, is_declared=True)
-        if not said:
+            changed.update(name=name, is_declared=True)
+        if not changed:
             return {"done": "unchanged", **self._shown(record)}
 
-        def change(known: Credential | None, _: int) -> Credential:
-            if known is None or known.version != record.version:
+        def decide(stored: Credential | None, _: int) -> Credential:
+            if stored is None or stored.version != record.version:
                 raise CallError(70402, f"credential {number} was changed meanwhile: try again")
-            return msgspec.structs.replace(known, version=known.version + 1, **said)
+            return msgspec.structs.replace(stored, version=stored.version + 1, **changed)
 
-        changed = await self._update(sdkappid, number, change)
-        assert changed is not None
-        return {"done": "changed", **self._shown(changed)}
+        updated = await self._update(sdkappid, number, decide)
+        assert updated is not None
+        return {"done": "changed", **self._shown(updated)}
 
     async def _update(
         self,
@@ -158,66 +158,66 @@ class CredentialVerbs:
     ) -> Credential | None:
         updated = await self._store.update_credential(sdkappid, number, change)
         if self._channels is not None:
-            # A push that follows the answer is planned with what the answer says.
+            # The next push must be planned with the new credential.
             self._channels.forget(sdkappid)
         return updated
 
-    def _said(self, record: Credential, told: CredentialChange) -> dict[str, Any]:
-        """The fields of a record that become different, with their new values."""
-        said: dict[str, Any] = {
-            name: getattr(told, name)
+    def _differences(self, record: Credential, change: CredentialChange) -> dict[str, Any]:
+        """The members of a credential that become different, with their new values."""
+        given = {
+            name: getattr(change, name)
             for name in ("origin", "auth_origin", "ca", "rate_per_s", "is_enabled")
         }
-        said = {name: value for name, value in said.items() if value is not None}
-        if said.get("ca") == "":
-            said["ca"] = None
-        said = {name: value for name, value in said.items() if value != getattr(record, name)}
+        values = {name: value for name, value in given.items() if value is not None}
+        if values.get("ca") == "":
+            values["ca"] = None
+        changed = {name: value for name, value in values.items() if value != getattr(record, name)}
         former = self._opened(record)
-        values = {**msgspec.to_builtins(former), **told.settings}
-        settings = self._sealed(record.app, record.channel, values)
+        merged = {**msgspec.to_builtins(former), **change.settings}
+        settings = self._sealed(record.app, record.channel, merged)
         if self._opened(msgspec.structs.replace(record, settings=settings)) != former:
-            said["settings"] = settings
-        if told.proxy is not None and told.proxy != self._opened_proxy(record):
-            said["proxy"] = self._sealed_proxy(record.app, told.proxy)
-        return said
+            changed["settings"] = settings
+        if change.proxy is not None and change.proxy != self._opened_proxy(record):
+            changed["proxy"] = self._sealed_proxy(record.app, change.proxy)
+        return changed
 
     async def credential_list(self, sdkappid: int) -> list[dict[str, Any]]:
         """The app's credentials, without their secrets.
 
-        With the channels at work, `stopped` says of each why it does not send all that waits and
-        until when at the latest; null where it does. `state` says it in a word.
+        Where the channels run, `stopped` says why a credential does not send and until when at the
+        latest; null where it sends. `state` says so in one word.
         """
         await self._app(sdkappid)
         shown = [self._shown(each) for each in await self._store.credentials(sdkappid)]
         if self._channels is not None:
-            found = await self._channels.stoppages(sdkappid)
-            stopped = {number: shown_stoppage(stoppage) for number, stoppage in found.items()}
+            stoppages = await self._channels.stoppages(sdkappid)
+            stopped = {number: shown_stoppage(each) for number, each in stoppages.items()}
             shown = [{**each, "stopped": stopped.get(each["number"])} for each in shown]
         now = self._clock.now()
         return [{**each, "state": state_of(each, now)} for each in shown]
 
     async def credential_show(self, sdkappid: int, number: int) -> dict[str, Any]:
-        """One credential as the list has it; raises `CallError` 70402 where there is none."""
+        """One credential of the list; raises `CallError` 70402 where there is none."""
         for shown in await self.credential_list(sdkappid):
             if shown["number"] == number:
                 return shown
         raise CallError(70402, f"no credential {number}")
 
     async def credential_delete(self, sdkappid: int, number: int) -> None:
-        """Delete a credential; its devices have no way to the vendor any more."""
+        """Delete a credential; nothing is sent to its devices by this vendor any more."""
         await self._app(sdkappid)
 
-        def change(known: Credential | None, _: int) -> None:
-            if known is None:
+        def change(stored: Credential | None, _: int) -> None:
+            if stored is None:
                 raise CallError(70402, f"no credential {number}")
-            _refuse_declared(known)
+            _refuse_declared(stored)
 
         await self._update(sdkappid, number, change)
 
     async def credential_check(self, sdkappid: int, number: int) -> dict[str, Any]:
-        """Ask the vendor about a credential, with one push to nobody; changes nothing.
+        """Try a credential at its vendor with one push to nobody; changes nothing.
 
-        Answers `verdict` (good, wrong, refused, unclear), the vendor's `code` and words (`said`),
+        Answers `verdict` (good, wrong, refused, unclear), the vendor's `code` and text (`said`),
         and what to do (`advice`).
         """
         record = await self._credential(sdkappid, number)
@@ -239,11 +239,17 @@ class CredentialVerbs:
         missing = set(numbers) - {record.number for record in records}
         if missing:
             raise CallError(70402, f"no credential {min(missing)}")
-        # Of several of one vendor the last counts: named ones by their order, else by number.
-        chosen = [it for it in records if it.number in numbers or (not numbers and it.is_enabled)]
-        chosen.sort(key=lambda it: list(numbers).index(it.number) if numbers else it.number)
+        # Of several of one vendor the last one counts: by the order of `numbers`, else by number.
+        chosen = [
+            record
+            for record in records
+            if record.number in numbers or (not numbers and record.is_enabled)
+        ]
+        chosen.sort(
+            key=lambda record: list(numbers).index(record.number) if numbers else record.number
+        )
         by_vendor = {record.channel: record for record in chosen}
-        return client_config((it, self._opened(it)) for it in by_vendor.values())
+        return client_config((record, self._opened(record)) for record in by_vendor.values())
 
     async def _credential(self, sdkappid: int, number: int) -> Credential:
         await self._app(sdkappid)
@@ -287,7 +293,7 @@ class CredentialVerbs:
 
 
 def _refuse_declared(record: Credential) -> None:
-    """Refuse to change by a command what the next reload would change back."""
+    """Refuse a change by a command that the next reload would undo."""
     if record.is_declared:
         raise CallError(
             70402,
@@ -296,8 +302,8 @@ def _refuse_declared(record: Credential) -> None:
         )
 
 
-def convert(facts: Mapping[str, Any], form: type[Facts]) -> Facts:
-    """What an operator told, in its form; a refusal says what is wrong with it."""
+def convert(facts: Mapping[str, Any], form: type[Form]) -> Form:
+    """Convert the operator's facts; raises `CallError` 70402, which says what is wrong."""
     try:
         return msgspec.convert(dict(facts), form)
     except msgspec.ValidationError as fault:

@@ -1,9 +1,9 @@
 """Settings: one frozen tree, a struct per section, each field with its default and one sentence.
 
 Sources in order: defaults, the TOML file, the environment (`TOCSIN_` and the path in capitals:
-`TOCSIN_SERVER_PORT`), what the command line says. An unknown key stops the start and names the
-nearest known one; whatever is wrong is told together. docs/settings.md and tocsin.example.toml are
-made from this file.
+`TOCSIN_SERVER_PORT`), options of the command line. An unknown key stops the start and names the
+nearest known key; all faults are reported together. docs/settings.md and tocsin.example.toml are
+generated from this file.
 """
 
 from __future__ import annotations
@@ -26,51 +26,49 @@ from tocsin.domain.allowed import (
 )
 from tocsin.domain.proxy import Bypass, masked_proxy
 from tocsin.settings import (
+    APPS,
     MASK,
     ConfigError,
     Setting,
     WrongSetting,
     WrongValue,
-    judge,
-    says,
-    settings_of,
-    shown,
-)
-from tocsin.settings_sources import (
-    APPS,
+    checked,
     from_file,
     masked_app,
     put,
+    says,
+    settings_of,
+    shown,
     take_apps,
     take_environment,
     value_at,
 )
 
 FORMER_SECTIONS = {"outgoing": "http"}
-"""Sections under the names that they had before, and what they are called now."""
+"""Former names of sections, with their present names."""
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-"""What other programs take a proxy from, in capitals or not; this one does not."""
+"""Variables that name a proxy to other programs, in capitals or not; the service ignores them."""
 
 DEFAULT_METRICS = "127.0.0.1:9464"
-"""Loopback, for the figures tell who pushes how much; the port that other exporters use, too."""
+"""On loopback, because metrics show who pushes how much; a port that other exporters use, too."""
 
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-class Server(Struct, frozen=True, kw_only=True):
-    """Where the service listens."""
+class ServerSettings(Struct, frozen=True, kw_only=True):
+    """The public address, and how connections to it end."""
 
     host: Annotated[
         tuple[str, ...],
         says(
-            "Addresses to listen on; `0.0.0.0` is every IPv4 one of the machine, `::` every one, "
-            "IPv4 and IPv6.",
+            "Addresses to listen on; `0.0.0.0` is every IPv4 address of the machine, `::` every "
+            "address, IPv4 and IPv6.",
             check=check_hosts,
         ),
     ] = ("127.0.0.1",)
     port: Annotated[
-        int, Meta(ge=0, le=PORT_MAX), says("Port to listen on; 0 takes a free one and says which.")
+        int, Meta(ge=0, le=PORT_MAX), says("Port to listen on; 0 takes a free port and prints it.")
     ] = 8080
     tls_cert: Annotated[
         str,
@@ -82,7 +80,8 @@ class Server(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...],
         says(
-            "Addresses of proxies whose X-Forwarded-For is believed; the lock-out counts by it.",
+            "Addresses of proxies whose X-Forwarded-For is believed; the lock-out uses the address "
+            "that they name.",
             check=check_trusted_proxies,
         ),
     ] = ("127.0.0.1",)
@@ -90,9 +89,10 @@ class Server(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0),
         says(
-            "Connections of one client address at once; an IPv6 /64 counts as one, this machine is "
-            "not limited, and behind a named proxy the address that it names counts. 0: a quarter "
-            "of the devices that may be connected, because phones share addresses."
+            "Connections of one client address at once. An IPv6 /64 counts as one address, behind "
+            "a trusted proxy the address that the proxy names counts, and this machine is not "
+            "limited. 0: a quarter of the devices that may be connected, because phones share "
+            "addresses."
         ),
     ] = 0
     keep_alive_s: Annotated[Count, says("Seconds an idle connection of a caller is kept open.")] = (
@@ -101,33 +101,34 @@ class Server(Struct, frozen=True, kw_only=True):
     drain_s: Annotated[
         Seconds,
         says(
-            "Seconds that calls, and requests to vendors, under way are awaited when the service "
-            "is told to stop. It ends within three seconds more: stay below what kills it.",
+            "Seconds to wait for calls and for requests to vendors that are under way when the "
+            "service stops. It ends within three seconds more: stay below the time after which a "
+            "service manager kills it.",
             is_reloadable=True,
         ),
     ] = 6.0
     restart_s: Annotated[
         Seconds,
         says(
-            "Seconds after which connected devices are asked to come back when the service stops: "
-            "how long a restart takes. They come back spread over the five seconds and more after."
+            "Seconds that a restart takes: when the service stops, connected devices are asked to "
+            "come back after them, spread over five seconds or more."
         ),
     ] = 5.0
 
 
-class Log(Struct, frozen=True, kw_only=True):
-    """What the service tells about itself."""
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """The service's log."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
         says(
-            "From which level on events are written; secrets are masked at every level.",
+            "Lowest level that is written; secrets are masked at every level.",
             is_reloadable=True,
         ),
     ] = "info"
     format: Annotated[
         Literal["text", "json"],
-        says("Lines for people, or one JSON object a line.", is_reloadable=True),
+        says("Lines for people, or one JSON object for each line.", is_reloadable=True),
     ] = "text"
     file: Annotated[
         str,
@@ -140,8 +141,8 @@ class Log(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0),
         says(
-            "Size from which on `log.file` is renamed to `….1` and begun anew; 0: never, where "
-            "another program rotates it and sends a reload.",
+            "Size at which `log.file` is renamed to `….1` and a new file begins; 0: never, for "
+            "another program that rotates the file and then asks for a reload.",
             is_reloadable=True,
         ),
     ] = 50_000_000
@@ -151,22 +152,21 @@ class Log(Struct, frozen=True, kw_only=True):
     ] = 5
 
 
-class MetricsListen(Struct, frozen=True, kw_only=True):
-    """Where the figures for Prometheus are."""
+class MetricsSettings(Struct, frozen=True, kw_only=True):
+    """Metrics for Prometheus."""
 
     listen: Annotated[
         str,
         says(
-            "Address and port of `GET /metrics`, in plain HTTP; port 0 takes a free one, empty "
-            "serves none. Where the default port is taken the service goes on without.",
+            "Address and port of `GET /metrics`, in plain HTTP; port 0 takes a free port, empty "
+            "serves no metrics. If the default port is in use, the service runs without metrics.",
             check=check_place,
         ),
     ] = DEFAULT_METRICS
     token: Annotated[
         str,
         says(
-            "What `Authorization: Bearer` must say there, 16 characters or more; empty asks for "
-            "nothing.",
+            "Token that `Authorization: Bearer` must hold, of 16 characters or more; empty: none.",
             is_secret=True,
             is_reloadable=True,
             check=check_bearer,
@@ -174,17 +174,19 @@ class MetricsListen(Struct, frozen=True, kw_only=True):
     ] = ""
 
 
-class Storage(Struct, frozen=True, kw_only=True):
-    """Where everything durable is kept."""
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """The store of everything durable."""
 
     kind: Annotated[
         Literal["sqlite", "memory"],
-        says("`sqlite` keeps all in the data folder; `memory` forgets at the end, for trials."),
+        says(
+            "`sqlite` keeps all data in the data folder; `memory`, for trials, loses it at the end."
+        ),
     ] = "sqlite"
 
 
-class Secret(Struct, frozen=True, kw_only=True):
-    """What seals the secrets in the store."""
+class SecretSettings(Struct, frozen=True, kw_only=True):
+    """The key that seals the secrets in the store."""
 
     key: Annotated[
         str,
@@ -197,33 +199,33 @@ class Secret(Struct, frozen=True, kw_only=True):
     former_key: Annotated[
         str,
         says(
-            "The key before it, until `tocsin secret rotate` has sealed everything anew.",
+            "The key before `secret.key`, until `tocsin secret rotate` has sealed everything anew.",
             is_secret=True,
             check=check_secret_key,
         ),
     ] = ""
 
 
-class Http(Struct, frozen=True, kw_only=True):
+class HttpSettings(Struct, frozen=True, kw_only=True):
     """Connections to vendors."""
 
     http2_connections: Annotated[
-        Count, says("Connections to a vendor that speaks HTTP/2 only.")
+        Count, says("Connections to a vendor that speaks only HTTP/2.")
     ] = 2
     connections: Annotated[Count, says("Connections to any other vendor.")] = 32
-    connect_max_s: Annotated[Seconds, says("Seconds one connection may take to come up.")] = 10.0
+    connect_max_s: Annotated[Seconds, says("Seconds that opening a connection may take.")] = 10.0
     answer_max_s: Annotated[
         Seconds,
         says(
-            "Seconds a vendor's answer is waited for at most; each vendor's own time, 10 to 15 "
-            "seconds, where that is less. What has none by then may have been shown."
+            "Seconds to wait for a vendor's answer at most, or the vendor's own time of 10 to 15 "
+            "seconds if that is less. A push without an answer by then may have been shown."
         ),
     ] = 30.0
     proxy: Annotated[
         str,
         says(
-            "Proxy for all vendors, asked with CONNECT: `http://USER:PASSWORD@HOST:PORT`, or "
-            "`https://` where it speaks TLS; empty goes direct. A credential may name its own.",
+            "Proxy to all vendors, by CONNECT: `http://USER:PASSWORD@HOST:PORT`, or `https://` for "
+            "a proxy that speaks TLS; empty: no proxy. A credential may name its own.",
             is_proxy=True,
             check=check_plain_proxy,
         ),
@@ -231,25 +233,27 @@ class Http(Struct, frozen=True, kw_only=True):
     no_proxy: Annotated[
         tuple[str, ...],
         says(
-            "Hosts, domains with all below them, and networks (`10.0.0.0/8`) that are reached "
-            "without any proxy; this machine always is.",
+            "Hosts, domains with their subdomains, and networks (`10.0.0.0/8`) that are reached "
+            "without a proxy; this machine always is.",
             check=Bypass,
         ),
     ] = ()
     proxy_ca: Annotated[
         str,
-        says("PEM file to trust a proxy with TLS by; empty trusts the system's authorities."),
+        says(
+            "PEM file of authorities for a proxy that speaks TLS; empty: the system's authorities."
+        ),
     ] = ""
 
 
-class Devices(Struct, frozen=True, kw_only=True):
-    """Devices at the door."""
+class DeviceSettings(Struct, frozen=True, kw_only=True):
+    """Registrations and connections of devices."""
 
     new_per_minute: Annotated[
         int,
         Meta(ge=0),
         says(
-            "First registrations a minute from one address to one app; 0 lifts the limit.",
+            "First registrations a minute from one address to one app; 0: no limit.",
             is_reloadable=True,
         ),
     ] = 60
@@ -257,21 +261,21 @@ class Devices(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0),
         says(
-            "Devices connected at once; more are asked to come back later. 0: what open files "
-            "allow, at most 100,000. More than they allow is refused at the start."
+            "Devices connected at once; more are asked to come back later. 0: as many as the limit "
+            "of open files allows, at most 100,000. A number above that limit stops the start."
         ),
     ] = 0
 
 
-class Dispatch(Struct, frozen=True, kw_only=True):
-    """How much is under way at once."""
+class DispatchSettings(Struct, frozen=True, kw_only=True):
+    """How many jobs are under way at once."""
 
     jobs_max: Annotated[Count, says("Jobs under way at once in this process.")] = 64
     queue_jobs_max: Annotated[
         Annotated[int, Meta(ge=2)], says("Jobs of one credential under way at once.")
     ] = 8
     poll_s: Annotated[
-        Seconds, says("Longest wait for work that no hint announced, in seconds.")
+        Seconds, says("Longest wait for a job that no hint announced, in seconds.")
     ] = 0.25
     wait_scale: Annotated[
         float,
@@ -283,15 +287,15 @@ class Dispatch(Struct, frozen=True, kw_only=True):
     ] = 1.0
 
 
-class Keep(Struct, frozen=True, kw_only=True):
-    """How long things are kept."""
+class KeepSettings(Struct, frozen=True, kw_only=True):
+    """Housekeeping, and how long data is kept."""
 
     every_s: Annotated[
         Seconds, says("Seconds between two rounds of housekeeping.", is_reloadable=True)
     ] = 60.0
     tasks_s: Annotated[
         Seconds,
-        says("Seconds that an ended push is kept with its books.", is_reloadable=True),
+        says("Seconds that an ended push is kept with its results.", is_reloadable=True),
     ] = 604_800.0
     change_log_s: Annotated[
         Seconds,
@@ -300,8 +304,8 @@ class Keep(Struct, frozen=True, kw_only=True):
     erasures_s: Annotated[
         Seconds,
         says(
-            "Seconds that it is kept, as keyed hashes, who was erased, to be erased again when a "
-            "backup of before is restored: longer than backups are kept."
+            "Seconds that the names of erased accounts are kept, as keyed hashes, so that a "
+            "restored backup loses these accounts again: keep them longer than backups."
         ),
     ] = 7_776_000.0
 
@@ -312,21 +316,21 @@ class Config(Struct, frozen=True, kw_only=True):
     data: Annotated[str, says("Folder of everything durable; one process opens it at a time.")] = (
         "data"
     )
-    server: Server = Server()
-    log: Log = Log()
-    metrics: MetricsListen = MetricsListen()
-    store: Storage = Storage()
-    secret: Secret = Secret()
-    http: Http = Http()
-    devices: Devices = Devices()
-    dispatch: Dispatch = Dispatch()
-    keep: Keep = Keep()
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    store: StoreSettings = StoreSettings()
+    secret: SecretSettings = SecretSettings()
+    http: HttpSettings = HttpSettings()
+    devices: DeviceSettings = DeviceSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    keep: KeepSettings = KeepSettings()
     apps: tuple[dict[str, Any], ...] = ()
-    """Apps with credentials as they are written in `[[apps]]`; `api/declared_apps.py` judges."""
+    """Apps with credentials as `[[apps]]` writes them; `api/declared_apps.py` checks them."""
 
 
 Rule = tuple[tuple[str, str], Callable[[Config], bool], str]
-"""Two paths that go together, whether they do, and what is wrong with the second if not."""
+"""Two paths that go together, a check of both, and the fault of the second if they do not."""
 
 RULES: tuple[Rule, ...] = (
     (
@@ -352,13 +356,13 @@ def load(
     data: Path | None = None,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    told: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The settings in force; raises `ConfigError` with everything that is wrong.
+    """The settings in force; raises `ConfigError` with every fault.
 
-    `told` is what the command line says, by dotted path; `data` is short for its data folder.
+    `options` are those of the command line, by dotted path; `data` is its data folder.
     """
-    config, faults = read(data=data, file=file, environment=environment, told=told)
+    config, faults = read(data=data, file=file, environment=environment, options=options)
     if faults:
         raise ConfigError(faults)
     return config
@@ -369,22 +373,23 @@ def read(
     data: Path | None = None,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    told: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Config, list[WrongSetting]]:
-    """The settings, with the default in place of each that is wrong, and what is wrong."""
+    """The settings, with the default in place of each wrong one, and every fault."""
     faults: list[WrongSetting] = []
     tree = from_file(file, settings(), FORMER_SECTIONS, faults) if file is not None else {}
     sources = take_environment(tree, environment or {}, settings(), FORMER_SECTIONS, faults)
-    for path, value in {**(told or {}), **({} if data is None else {"data": str(data)})}.items():
+    data_option = {} if data is None else {"data": str(data)}
+    for path, value in {**(options or {}), **data_option}.items():
         put(tree, path, value)
         sources.pop(path, None)
-    right: dict[str, Any] = {}
+    valid: dict[str, Any] = {}
     for setting in settings():
         value = value_at(tree, setting.path)
         if value is not None:
-            _take(setting, value, right, faults, source=sources.get(setting.path, ""))
-    right[APPS] = take_apps(tree, environment or {}, faults)
-    config = msgspec.convert(right, Config)
+            _take(setting, value, valid, faults, source=sources.get(setting.path, ""))
+    valid[APPS] = take_apps(tree, environment or {}, faults)
+    config = msgspec.convert(valid, Config)
     wrong = {fault.path for fault in faults}
     for paths, holds, what in RULES:
         if not wrong & set(paths) and not holds(config):
@@ -393,11 +398,11 @@ def read(
 
 
 def _take(
-    setting: Setting, value: Any, right: dict[str, Any], faults: list[WrongSetting], *, source: str
+    setting: Setting, value: Any, valid: dict[str, Any], faults: list[WrongSetting], *, source: str
 ) -> None:
-    """Put a value into the tree of right ones, or tell what is wrong with it."""
+    """Puts a value into the tree of valid ones, or its fault into `faults`."""
     try:
-        put(right, setting.path, judge(setting, value))
+        put(valid, setting.path, checked(setting, value))
     except WrongValue as fault:
         faults.append(
             WrongSetting(
@@ -411,7 +416,7 @@ def _take(
 
 
 def check(file: Path | None, environment: Mapping[str, str]) -> list[WrongSetting]:
-    """All that is wrong with a file and the environment; empty when nothing is."""
+    """Every fault of a file and the environment."""
     return read(file=file, environment=environment)[1]
 
 
@@ -429,13 +434,17 @@ def show(config: Config) -> dict[str, Any]:
 
 
 def changed_settings(config: Config, wanted: Config) -> list[Setting]:
-    """The settings in which two trees differ."""
+    """The settings that differ between two trees."""
     old, new = msgspec.to_builtins(config), msgspec.to_builtins(wanted)
-    return [it for it in settings() if value_at(old, it.path) != value_at(new, it.path)]
+    return [
+        setting
+        for setting in settings()
+        if value_at(old, setting.path) != value_at(new, setting.path)
+    ]
 
 
 def with_settings(config: Config, wanted: Config, chosen: Sequence[Setting]) -> Config:
-    """A tree with these settings of another one."""
+    """The tree `config` with the chosen settings of the tree `wanted`."""
     tree, new = msgspec.to_builtins(config), msgspec.to_builtins(wanted)
     for setting in chosen:
         put(tree, setting.path, value_at(new, setting.path))
@@ -443,7 +452,7 @@ def with_settings(config: Config, wanted: Config, chosen: Sequence[Setting]) -> 
 
 
 def unused_proxies(config: Config, environment: Mapping[str, str]) -> list[str]:
-    """Names of the environment's variables with a proxy that this service does not go through."""
+    """Variables of the environment that name a proxy which the service does not use."""
     known = {name for each in PROXY_VARIABLES for name in (each, each.lower())}
     return sorted(
         name

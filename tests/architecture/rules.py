@@ -20,7 +20,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "log",
         "metrics",
         "settings",
-        "settings_sources",
         "shared_read",
     ),
     ("domain",),

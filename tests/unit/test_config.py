@@ -98,7 +98,7 @@ def test_everything_wrong_is_told_in_one_run(tmp_path: Path) -> None:
 )
 def test_a_start_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(file=file_of(tmp_path, EVERYTHING_WRONG), told={"server.port": 70_000})
+        load(file=file_of(tmp_path, EVERYTHING_WRONG), options={"server.port": 70_000})
     assert len(caught.value.faults) == 8
     assert "server.port: 70000 is wrong" in str(caught.value)
 
@@ -106,7 +106,7 @@ def test_a_start_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> Non
 def test_later_sources_win(tmp_path: Path) -> None:
     file = file_of(tmp_path, 'data = "a"\n[server]\nport = 1\nhost = "h"\nkeep_alive_s = 5\n')
     environment = {"TOCSIN_SERVER_PORT": "2", "TOCSIN_SERVER_HOST": "e", "TOCSIN_DATA": "b"}
-    config = load(data=tmp_path, file=file, environment=environment, told={"server.port": 3})
+    config = load(data=tmp_path, file=file, environment=environment, options={"server.port": 3})
     assert config.data == str(tmp_path)
     assert (config.server.port, config.server.host, config.server.keep_alive_s) == (3, ("e",), 5)
     assert load() == Config()

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.client.operator import AdminSocket
-from tocsin.config import Config, Log, MetricsListen, Server, Storage
+from tocsin.config import Config, LogSettings, MetricsSettings, ServerSettings, StoreSettings
 from tocsin.service.listening import SOCKET_NAME
 from tocsin.service.running import serve
 
@@ -69,10 +69,10 @@ async def serving(folder: Path, kind: str = "sqlite") -> AsyncIterator[Served]:
     ended, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     config = msgspec.structs.replace(
         Config(data=str(folder)),
-        server=Server(port=0, drain_s=1),
-        metrics=MetricsListen(listen="127.0.0.1:0"),
-        log=Log(level="debug"),
-        store=msgspec.convert({"kind": kind}, Storage),
+        server=ServerSettings(port=0, drain_s=1),
+        metrics=MetricsSettings(listen="127.0.0.1:0"),
+        log=LogSettings(level="debug"),
+        store=msgspec.convert({"kind": kind}, StoreSettings),
     )
     task = asyncio.create_task(serve(config, started=listening.set_result, ended=ended))
     try:

@@ -16,7 +16,7 @@ from tests.unit.api.test_operator import apns_settings
 from tests.wire.api_kit import APP, KEY, Served, exchange, post, read_reply, serving
 from tocsin.client.device import DeviceHttpClient, DeviceIdentity
 from tocsin.client.json_http import JsonHttp
-from tocsin.config import Config, Server
+from tocsin.config import Config, ServerSettings
 from tocsin.domain.hello import GivenRoute
 from tocsin.service.listening import listen
 
@@ -248,7 +248,7 @@ async def _shout(served: Served, canaries: dict[str, str]) -> None:
 
 def test_answers_do_not_wait_for_acks() -> None:
     """An answer is two writes: with Nagle's algorithm each call would take 40 ms."""
-    config = Config(server=Server(port=0))
+    config = Config(server=ServerSettings(port=0))
     with listen(config)[0] as listening:
         assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:

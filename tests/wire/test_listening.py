@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import msgspec
 import pytest
 
-from tocsin.config import DEFAULT_METRICS, Config, MetricsListen, Server
+from tocsin.config import DEFAULT_METRICS, Config, MetricsSettings, ServerSettings
 from tocsin.errors import SetupError
 from tocsin.sandbox.kept_port import keep_port
 from tocsin.service.listening import listen, listen_for_metrics, place, urls_of
@@ -28,7 +28,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 @contextmanager
 def listening(*hosts: str, port: int = 0) -> Iterator[list[socket.socket]]:
-    sockets = listen(Config(server=Server(host=hosts, port=port)))
+    sockets = listen(Config(server=ServerSettings(host=hosts, port=port)))
     with ExitStack() as stack:
         for each in sockets:
             stack.enter_context(each)
@@ -92,7 +92,7 @@ def test_one_address_that_cannot_be_had_leaves_none_open() -> None:
         taken.bind(("127.0.0.2", port))
         taken.listen()
         with pytest.raises(SetupError, match=rf"127\.0\.0\.2:{port}"):
-            listen(Config(server=Server(host=("127.0.0.1", "127.0.0.2"), port=port)))
+            listen(Config(server=ServerSettings(host=("127.0.0.1", "127.0.0.2"), port=port)))
         socket.create_server(("127.0.0.1", port)).close()
 
 
@@ -112,8 +112,8 @@ def test_the_default_address_of_the_metrics_is_not_insisted_on() -> None:
 def test_an_address_that_was_named_for_the_metrics_is_insisted_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         at = place(*taken.getsockname()[:2])
-        config = Config(metrics=MetricsListen(listen=at))
+        config = Config(metrics=MetricsSettings(listen=at))
         with pytest.raises(SetupError, match=at):
             listen_for_metrics(config)
-    off = msgspec.structs.replace(config, metrics=MetricsListen(listen=""))
+    off = msgspec.structs.replace(config, metrics=MetricsSettings(listen=""))
     assert listen_for_metrics(off) is None

@@ -211,10 +211,10 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
             yield f"{prefix}{name}", value
 
 
-def load_config(file: Path | None, data: Path | None, told: Mapping[str, object]) -> Config:
+def load_config(file: Path | None, data: Path | None, options: Mapping[str, object]) -> Config:
     """The settings from defaults, file, environment and options; raises `ConfigError`."""
-    said = {path: value for path, value in told.items() if value is not None}
-    return load(data=data, file=file, environment=os.environ, told=said)
+    given = {path: value for path, value in options.items() if value is not None}
+    return load(data=data, file=file, environment=os.environ, options=given)
 
 
 def version(*, is_json: Json = False) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from tocsin.api.auth import Authenticator
-from tocsin.api.commands.call import Call, Services
+from tocsin.api.commands.call import CommandCall, Services
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
 from tocsin.api.cors import VARY, Cors, origin_of
@@ -119,7 +119,9 @@ class RestApi:
         if len(raw) > command.body_max_bytes:
             raise CallError(command.too_long)
         body = read_body(raw, command.bad_json, is_fieldless=command.is_fieldless)
-        return await command.handle(self._services, Call(caller.app, caller.identifier, body))
+        return await command.handle(
+            self._services, CommandCall(caller.app, caller.identifier, body)
+        )
 
 
 def name_of(command: Command | None, path: str) -> str:

@@ -1,7 +1,7 @@
-"""How the wire spells what every command shares: the URL, the envelope, and how bodies are read.
+"""The wire format that all commands share: the URL, the envelope, and the readers of bodies.
 
-Members are spelled as the documents spell them (trtc.io/document/34620, read 2026-11); the other
-`wire_*` files hold what belongs to one family of commands. Nothing outside them knows a spelling.
+Members are spelled as the documents spell them (trtc.io/document/34620, read 2026-11). Each other
+`wire_*` file has the format of one family of commands. Only these files use wire spellings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tocsin.domain.usersig import TOKEN_MAX_CHARS
 from tocsin.errors import CallError
 
 DEPTH_MAX = 32
-"""Levels of nesting in what is kept as it came (ContentState, MsgBody)."""
+"""Levels of nesting in values that are stored unchanged (ContentState, MsgBody)."""
 
 OK = "OK"
 FAIL = "FAIL"
@@ -26,7 +26,7 @@ FAIL = "FAIL"
 
 
 class Answer(Struct, kw_only=True):
-    """The envelope that every answer is."""
+    """The envelope of every answer."""
 
     status: str = field(name="ActionStatus", default=OK)
     info: str = field(name="ErrorInfo", default="")
@@ -34,20 +34,20 @@ class Answer(Struct, kw_only=True):
 
 
 class FailedAccount(Struct):
-    """One row of ErrorList. The samples carry no ErrorInfo, so neither do we."""
+    """One row of ErrorList, without ErrorInfo, as in the documents' samples."""
 
     code: int = field(name="ErrorCode")
     account: str = field(name="To_Account")
 
 
 class ListedAnswer(Answer, kw_only=True):
-    """An answer that may name accounts which failed."""
+    """An answer that may list failed accounts."""
 
     failures: list[FailedAccount] | UnsetType = field(name="ErrorList", default=UNSET)
 
 
 def refusal(form: type[Answer], error: CallError) -> Answer:
-    """The answer to a call that is refused, in the form its command answers in."""
+    """The answer to a refused call, in the form of its command's answers."""
     return form(status=FAIL, info=error.info, code=error.code)
 
 
@@ -71,27 +71,27 @@ PARAMETERS: dict[str, tuple[int, int]] = {
     "contenttype": (32, 60025),
     "random": (64, 60025),
 }
-"""What a call's URL says: the most bytes of each, and the code of a longer one."""
+"""The parameters of a URL: the most bytes of each, and the code of a longer one."""
 ESCAPED = 3
-"""Bytes of the URL that a byte of a parameter takes at most."""
+"""The most bytes that one byte of a parameter takes in the URL."""
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """The parameters of a URL; of one that is given twice, the first. Unknown ones are left out.
+    """The known parameters of a URL; of one that is given twice, the first.
 
-    Lengths are judged before anything else is done with a text: `CallError` 60002 for the whole
-    query, or the code of the parameter.
+    Lengths are checked before a text is decoded: `CallError` 60002 for the whole query, or the code
+    of the parameter.
     """
     if len(query) > QUERY_MAX_BYTES:
         raise CallError(60002, f"query string is over {QUERY_MAX_BYTES} bytes")
     if query.count(b"&") >= PARAMETERS_MAX:
         raise CallError(60002, f"query string has over {PARAMETERS_MAX} parameters")
-    found: dict[str, str] = {}
+    params: dict[str, str] = {}
     for pair in query.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
-        if name in PARAMETERS and name not in found:
-            found[name] = _read_parameter(name, value)
-    return found
+        if name in PARAMETERS and name not in params:
+            params[name] = _read_parameter(name, value)
+    return params
 
 
 def _read_parameter(name: str, value: str) -> str:
@@ -110,9 +110,9 @@ def _read_parameter(name: str, value: str) -> str:
 
 
 def read_body(raw: bytes, bad_json: int, *, is_fieldless: bool = False) -> dict[str, Any]:
-    """The JSON object of a call, without its null members; `bad_json` is the code for others.
+    """The JSON object of a call, without its null members; else `CallError` `bad_json`.
 
-    Where no field is asked for, `[]` is read as the empty object that PHP cannot spell.
+    Of a command without fields, `[]` is read as an empty object, which PHP cannot write.
     """
     try:
         body = msgspec.json.decode(raw)
@@ -126,14 +126,14 @@ def read_body(raw: bytes, bad_json: int, *, is_fieldless: bool = False) -> dict[
 
 
 def present(members: dict[str, Any]) -> dict[str, Any]:
-    """The members that are not null: several client libraries send null for "not given"."""
+    """The members that are not null: several client libraries send null for absent members."""
     if None in members.values():
         return {name: value for name, value in members.items() if value is not None}
     return members
 
 
 def bad_field(name: str) -> CallError:
-    """What a field of the wrong form is answered, in the words of the documents' sample."""
+    """The refusal of a malformed field, in the words of the documents' sample."""
     return CallError(90001, f"Invalid format of {name}")
 
 
@@ -143,7 +143,7 @@ def is_integer(value: object) -> bool:
 
 
 def read_flag(members: dict[str, Any], name: str) -> bool:
-    """A 0 or 1 that may be absent."""
+    """A member that is 0 or 1, or absent."""
     value = members.get(name, 0)
     if not is_integer(value) or value not in (0, 1):
         raise bad_field(name)
@@ -167,7 +167,7 @@ def read_account(value: object) -> str:
 
 
 def read_text(value: object) -> str | None:
-    """A text, or a number as its text; None when it is neither."""
+    """A text, or a number as text; None for any other value."""
     if isinstance(value, str):
         return value
     if is_integer(value) or isinstance(value, float):
@@ -181,7 +181,7 @@ def is_within(text: str, bytes_max: int) -> bool:
 
 
 def is_shallow(value: object, levels: int = DEPTH_MAX) -> bool:
-    """Whether a JSON value is nested at most `levels` deep, so that it can be written again."""
+    """Whether a JSON value is nested at most `levels` deep, so that it can be encoded again."""
     if not isinstance(value, dict | list):
         return True
     if not levels:

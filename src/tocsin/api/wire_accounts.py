@@ -1,4 +1,4 @@
-"""How the wire spells accounts and their presence.
+"""The wire format of accounts and their presence.
 
 Sources: trtc.io/document/34953 to 34957 and 35477, cloud.tencent.com/document/product/269/2566
 (read 2026-11).
@@ -18,10 +18,10 @@ from tocsin.errors import CallError
 ACCOUNTS_MAX = 100
 ASKED_MAX = 500
 PROFILE_MAX_BYTES = 500
-"""Of a nickname or a picture's address."""
+"""The most bytes of a nickname or of a picture's address."""
 
 NO_ACCOUNT_INFO = "Err_TLS_PT_Open_Login_Account_Not_Exist"
-"""What the documents' sample says of an account that is not there (trtc.io/document/34955)."""
+"""ResultInfo of an unknown account, from the documents' sample (trtc.io/document/34955)."""
 
 _USER_ID = re.compile(rf"[\x20-\x7e]{{1,{NAME_MAX_BYTES}}}")
 
@@ -33,7 +33,7 @@ class ImportAnswer(Answer, kw_only=True):
 
 
 class ResultItem(Struct, kw_only=True):
-    """What became of one account of a call."""
+    """The result for one account of a call."""
 
     code: int = field(name="ResultCode", default=0)
     info: str = field(name="ResultInfo", default="")
@@ -71,8 +71,8 @@ class OnlineAnswer(Answer, kw_only=True):
     failures: list[FailedAccount] | UnsetType = field(name="ErrorList", default=UNSET)
 
 
-class OnlineAsk(Struct, frozen=True):
-    """Whose state is asked for, and how much of it."""
+class OnlineRequest(Struct, frozen=True):
+    """A request for the online state of accounts."""
 
     accounts: list[str]
     with_detail: bool
@@ -85,11 +85,11 @@ def is_user_id(name: str) -> bool:
 
 
 def read_user_id(body: dict[str, Any]) -> str:
-    """UserID of a call about one account, which older pages and libraries call Identifier."""
-    told = body.get("UserID", body.get("Identifier"))
-    if told is None:
+    """UserID of a call about one account; older pages and libraries name it Identifier."""
+    value = body.get("UserID", body.get("Identifier"))
+    if value is None:
         raise CallError(70402, "UserID is missing")
-    name = read_account(told)
+    name = read_account(value)
     if not is_user_id(name):
         raise CallError(70402, "UserID must be 1 to 32 printable ASCII characters")
     return name
@@ -112,7 +112,7 @@ def read_profiles(body: dict[str, Any]) -> list[Profile]:
 
 
 def is_fitting(profile: Profile) -> bool:
-    """Whether nickname and picture are within what a profile holds."""
+    """Whether nickname and picture are short enough for a profile."""
     texts = (profile.nick or "", profile.face_url or "")
     return all(is_within(text, PROFILE_MAX_BYTES) for text in texts)
 
@@ -122,8 +122,8 @@ def read_items(body: dict[str, Any], name: str) -> list[str]:
     return [_named(row) for row in _rows(body, name)]
 
 
-def read_online_ask(body: dict[str, Any]) -> OnlineAsk:
-    """Whose state is asked for."""
+def read_online_request(body: dict[str, Any]) -> OnlineRequest:
+    """The accounts whose state is requested, and how much of it."""
     accounts = body.get("To_Account")
     if not isinstance(accounts, list):
         raise CallError(90003)
@@ -131,7 +131,7 @@ def read_online_ask(body: dict[str, Any]) -> OnlineAsk:
         raise bad_field("To_Account")
     if len(accounts) > ASKED_MAX:
         raise CallError(90011)
-    return OnlineAsk(
+    return OnlineRequest(
         [read_account(account) for account in accounts],
         read_flag(body, "IsNeedDetail"),
         read_flag(body, "IsReturnInstid"),

@@ -1,8 +1,8 @@
-"""How the wire spells OfflinePushInfo, and what becomes of it: a `Message` in our own names.
+"""The wire format of OfflinePushInfo, which is read into a `Message`.
 
 Source: trtc.io/document/77715 (read 2026-11), with the older members of 33527 that callers still
 send. A member of the wrong type is 90043; a value outside its documented set or range is 90001
-with the member's name. Unknown members are ignored, null ones are as good as absent.
+with the member's name. Unknown members are ignored; null members count as absent.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tocsin.errors import CallError
 LIVE_ID_MAX_BYTES = 64
 
 Reader = Callable[[str, Any], Any]
-"""Reads a member's value; gets its name for the fault."""
+"""Reads a member's value; takes the member's name for the refusal."""
 Table = Mapping[str, tuple[str, Reader]]
-"""Wire name to our name and the reader of its value."""
+"""By wire name: our name and the reader of the value."""
 
 
 def wrong_type(name: str) -> CallError:
-    """What a member of the wrong type is answered."""
+    """The refusal of a member of the wrong type."""
     return CallError(90043, f"Invalid type of {name} in OfflinePushInfo")
 
 
 def read_info(value: object) -> Message:
-    """One OfflinePushInfo."""
+    """Read one OfflinePushInfo."""
     members = read_object(value, CallError(90043))
     read = _read(members, _TOP)
     if read.pop("template", ""):
@@ -93,7 +93,7 @@ def _within(low: int, high: int) -> Reader:
 
 
 def _loose_integer(*choices: int) -> Reader:
-    """An integer that some libraries, and for vivo the page itself, write as text."""
+    """Reads an integer that some libraries, and for vivo the page itself, write as text."""
     read_integer = _integer(*choices)
 
     def read(name: str, value: Any) -> int | None:
@@ -182,7 +182,7 @@ def _live_activity(name: str, value: Any) -> LiveActivity:
         if _LIVE_ACTIVITY[wire][0] not in read:
             raise wrong_type(wire)
     if read["event"] == "start" and not read.keys() >= {"attributes_type", "attributes"}:
-        # As the platform's own call has it: what it does not say, nothing can be started with.
+        # Apple starts an activity only with its attributes and their type.
         raise bad_field("Event")
     return LiveActivity(**read)
 

@@ -1,8 +1,8 @@
-"""How the wire spells tags and attributes, in both families.
+"""The wire format of tags and attributes, in both families.
 
 Sources: tencentcloud.com/document/product/1047/60562 to 60570 and, for the older family, 37167 to
-37175 (read 2026-11). Client libraries differ in small ways where the meaning is plain; what is
-read beside the documented form is listed in docs/compatibility.md.
+37175 (read 2026-11). Client libraries differ in small ways where the meaning is plain;
+docs/compatibility.md lists the other forms that are read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ATTR_MAX_BYTES = 50
 
 Value = TypeVar("Value")
 Entries = list[tuple[str, Value]]
-"""(account as the caller named it, what is said of it), in the caller's order."""
+"""Pairs of an account, as the caller named it, and its value, in the caller's order."""
 
 
 class UserTags(Struct):
@@ -176,7 +176,7 @@ def _rows(value: object, name: str) -> list[Any]:
 def _entries(
     body: dict[str, Any], wrapper: str, member: str, read: Callable[[object], Value]
 ) -> Entries[Value]:
-    """The entries of a call that says something of each account."""
+    """The entries of a call with a value for each account."""
     rows = body.get(wrapper)
     if rows is None:
         rows = _other_rows(body, member)
@@ -191,13 +191,13 @@ def _entries(
 
 
 def _other_rows(body: dict[str, Any], member: str) -> object:
-    """The entries where they do not stand under the documented wrapper.
+    """The entries of a call without the documented wrapper.
 
-    One call of one account may be written flat; some libraries name the wrapper as its member.
+    A call about one account may be flat; some libraries name the wrapper like its member.
     """
     if "To_Account" not in body:
         return body.get(member)
-    accounts, said = body["To_Account"], body.get(member)
+    accounts, value = body["To_Account"], body.get(member)
     if not isinstance(accounts, list):
         accounts = [accounts]
-    return [{"To_Account": account, member: said} for account in accounts]
+    return [{"To_Account": account, member: value} for account in accounts]

@@ -1,4 +1,4 @@
-"""How the wire spells pushes and recalls, and what becomes of them: a `PushAsk`.
+"""The wire format of pushes and recalls, which are read into a `PushAsk`.
 
 Sources: tencentcloud.com/document/product/1047/60561, 67553, 60571 and 37166; message elements:
 trtc.io/document/33527 (read 2026-11).
@@ -42,13 +42,13 @@ Kind = Literal["push", "batch", "im_push"]
 
 
 class TaskAnswer(Answer, kw_only=True):
-    """push, batch and im_push; TaskId is there, and empty, when the call fails."""
+    """push, batch and im_push; TaskId is empty when the call fails."""
 
     task_id: str = field(name="TaskId", default="")
     failures: list[FailedAccount] | UnsetType = field(name="ErrorList", default=UNSET)
 
 
-class RevokeAsk(Struct, frozen=True):
+class RevokeRequest(Struct, frozen=True):
     """A recall with every field checked."""
 
     task_id: str
@@ -81,13 +81,13 @@ def read_push(kind: Kind, app: App, identifier: str, body: dict[str, Any]) -> Pu
     )
 
 
-def read_revoke(body: dict[str, Any]) -> RevokeAsk:
+def read_revoke(body: dict[str, Any]) -> RevokeRequest:
     """A recall with every field checked."""
     task_id = body.get("TaskId")
     if not isinstance(task_id, str) or not task_id:
         raise bad_field("TaskId")
     info = body.get("OfflinePushInfo")
-    return RevokeAsk(task_id, None if info is None else read_info(info))
+    return RevokeRequest(task_id, None if info is None else read_info(info))
 
 
 def read_targets(value: object) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def _check_storing(body: dict[str, Any]) -> None:
 
 
 def read_condition(app: App, value: object) -> Condition:
-    """Whom a push is for. Absent or empty: everyone."""
+    """The condition of a push. Absent or empty: everyone."""
     if value is None:
         return Condition()
     if isinstance(value, list) and len(value) == 1:
@@ -170,7 +170,7 @@ def _read_tag_list(members: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _terms(app: App, attrs: dict[str, str]) -> tuple[TermKey, ...]:
-    """Attribute conditions, each as the term of its slot: a later renaming changes nothing."""
+    """Attribute conditions as terms of their slots, which a later renaming does not change."""
     terms = []
     for attr, value in attrs.items():
         slot = app.slot_of(attr)
@@ -207,7 +207,7 @@ _TEXTS = {
 
 
 def derived_text(elements: list[Any]) -> str:
-    """What a notification says of a message that names no text for it (33527)."""
+    """The text of a notification for a message without OfflinePushInfo.Desc (33527)."""
     parts = []
     for element in elements:
         kind, content = element["MsgType"], element["MsgContent"]
@@ -244,10 +244,10 @@ def _check_element(element: object) -> None:
     if not isinstance(element, dict):
         raise CallError(90010)
     kind, content = element.get("MsgType"), element.get("MsgContent")
-    known = _ELEMENTS.get(kind) if isinstance(kind, str) else None
-    if known is None or not isinstance(content, dict):
+    members = _ELEMENTS.get(kind) if isinstance(kind, str) else None
+    if members is None or not isinstance(content, dict):
         raise CallError(90010)
-    for name, types in known.items():
+    for name, types in members.items():
         value = content.get(name)
         if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
             raise CallError(90010)

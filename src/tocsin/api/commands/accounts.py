@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from msgspec import UNSET
 from pyroaring import BitMap
 
-from tocsin.api.commands.call import Call, Services, change_accounts
+from tocsin.api.commands.call import CommandCall, Services, change_accounts
 from tocsin.api.wire import Answer, FailedAccount
 from tocsin.api.wire_accounts import (
     NO_ACCOUNT_INFO,
     ImportAnswer,
     OnlineAnswer,
-    OnlineAsk,
+    OnlineRequest,
     OnlineStatus,
     PlatformStatus,
     ResultAnswer,
@@ -21,7 +21,7 @@ from tocsin.api.wire_accounts import (
     is_fitting,
     is_user_id,
     read_items,
-    read_online_ask,
+    read_online_request,
     read_profile,
     read_profiles,
     read_user_id,
@@ -41,18 +41,18 @@ from tocsin.pipeline.erase import KICKED
 UNKNOWN_PLATFORM = "Unknown"
 
 
-async def account_import(services: Services, call: Call) -> Answer:
+async def account_import(services: Services, call: CommandCall) -> Answer:
     profile = read_profile(call.body)
-    (known,) = await services.store.accounts(call.app.sdkappid, [profile.name])
-    if known is None:
-        # The decision refuses it too; here there is room to say why.
+    (account,) = await services.store.accounts(call.app.sdkappid, [profile.name])
+    if account is None:
+        # The decision refuses a reserved name too, but without the reason.
         refuse_reserved(call.app, profile.name)
     decide = strictly(import_accounts([profile], services.clock.now()))
     await change_accounts(services, call, [profile.name], decide)
     return Answer()
 
 
-async def multiaccount_import(services: Services, call: Call) -> ImportAnswer:
+async def multiaccount_import(services: Services, call: CommandCall) -> ImportAnswer:
     profiles = read_profiles(call.body)
     good = [each for each in profiles if is_user_id(each.name) and is_fitting(each)]
     failed: set[str] = set()
@@ -64,7 +64,7 @@ async def multiaccount_import(services: Services, call: Call) -> ImportAnswer:
     return ImportAnswer(failed=list(dict.fromkeys(names)))
 
 
-async def account_delete(services: Services, call: Call) -> ResultAnswer:
+async def account_delete(services: Services, call: CommandCall) -> ResultAnswer:
     names = read_items(call.body, "DeleteItem")
     codes = dict((await services.erasing.erase(call.app, names)).failures)
     return ResultAnswer(items=[_result(name, codes.get(name, 0)) for name in names])
@@ -75,7 +75,7 @@ def _result(name: str, code: int) -> ResultItem:
     return ResultItem(name=name, code=code, info=info)
 
 
-async def account_check(services: Services, call: Call) -> ResultAnswer:
+async def account_check(services: Services, call: CommandCall) -> ResultAnswer:
     names = read_items(call.body, "CheckItem")
     accounts = await services.store.accounts(call.app.sdkappid, names)
     return ResultAnswer(
@@ -86,14 +86,14 @@ async def account_check(services: Services, call: Call) -> ResultAnswer:
     )
 
 
-async def kick(services: Services, call: Call) -> Answer:
+async def kick(services: Services, call: CommandCall) -> Answer:
     name = read_user_id(call.body)
     await change_accounts(services, call, [name], kick_account(name, services.clock.now()))
     services.bus.publish(KICKED, f"{call.app.sdkappid}/{name}".encode())
     return Answer()
 
 
-async def query_online_status(services: Services, call: Call) -> OnlineAnswer:
+async def query_online_status(services: Services, call: CommandCall) -> OnlineAnswer:
     return await _states(
         services,
         call,
@@ -101,7 +101,7 @@ async def query_online_status(services: Services, call: Call) -> OnlineAnswer:
     )
 
 
-async def querystate(services: Services, call: Call) -> OnlineAnswer:
+async def querystate(services: Services, call: CommandCall) -> OnlineAnswer:
     return await _states(
         services,
         call,
@@ -113,30 +113,30 @@ Detail = list[PlatformStatus]
 
 
 async def _states(
-    services: Services, call: Call, say: Callable[[str, Status, Detail], OnlineStatus]
+    services: Services, call: CommandCall, build: Callable[[str, Status, Detail], OnlineStatus]
 ) -> OnlineAnswer:
-    ask = read_online_ask(call.body)
-    accounts = await services.store.accounts(call.app.sdkappid, ask.accounts)
+    request = read_online_request(call.body)
+    accounts = await services.store.accounts(call.app.sdkappid, request.accounts)
     owned = await _devices_by_owner(services, call, [each for each in accounts if each is not None])
     connected = services.presence.connected(call.app.sdkappid)
     now = services.clock.now()
     results: list[OnlineStatus] = []
     failures: list[FailedAccount] = []
-    for name, account in zip(ask.accounts, accounts, strict=True):
+    for name, account in zip(request.accounts, accounts, strict=True):
         if account is None:
             failures.append(FailedAccount(70107, name))
             continue
         devices = owned.get(account.number, [])
         statuses = [device_status(device, connected, now) for device in devices]
-        said = say(name, account_status(statuses), _detail(ask, devices, statuses))
-        if not ask.with_detail:
-            said.detail = UNSET
-        results.append(said)
+        result = build(name, account_status(statuses), _detail(request, devices, statuses))
+        if not request.with_detail:
+            result.detail = UNSET
+        results.append(result)
     return OnlineAnswer(results=results, failures=failures)
 
 
 async def _devices_by_owner(
-    services: Services, call: Call, accounts: Sequence[Account]
+    services: Services, call: CommandCall, accounts: Sequence[Account]
 ) -> dict[int, list[Device]]:
     """The devices of each account: those it is logged in on, or the one registered under it."""
     numbers = BitMap([account.number for account in accounts])
@@ -147,12 +147,14 @@ async def _devices_by_owner(
     return owned
 
 
-def _detail(ask: OnlineAsk, devices: Sequence[Device], statuses: Sequence[Status]) -> Detail:
+def _detail(
+    request: OnlineRequest, devices: Sequence[Device], statuses: Sequence[Status]
+) -> Detail:
     return [
         PlatformStatus(
             platform=device.platform or UNKNOWN_PLATFORM,
             status=status,
-            instance=device.number if ask.with_instance else UNSET,
+            instance=device.number if request.with_instance else UNSET,
         )
         for device, status in zip(devices, statuses, strict=True)
     ]

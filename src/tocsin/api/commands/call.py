@@ -1,4 +1,4 @@
-"""What a command is handed, and what it may reach."""
+"""The arguments of a command's handler: the services, and the call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tocsin.ports import Bus, Presence
 from tocsin.store import Store
 
 
-class Call(Struct, frozen=True):
+class CommandCall(Struct, frozen=True):
     """A call whose caller is an administrator and whose body is a JSON object."""
 
     app: App
@@ -25,7 +25,7 @@ class Call(Struct, frozen=True):
 
 
 class Services(Struct, frozen=True, kw_only=True):
-    """What commands are carried out with."""
+    """The services that handlers of commands use."""
 
     store: Store
     accepting: Accepting
@@ -37,12 +37,12 @@ class Services(Struct, frozen=True, kw_only=True):
 
 async def change_accounts(
     services: Services,
-    call: Call,
+    call: CommandCall,
     names: Sequence[str],
     decide: Callable[[AccountsView], AccountsEdit],
     keys: Sequence[TermKey] = (),
 ) -> list[Failure]:
-    """Carry out a decision about the named accounts; answers those that it failed for."""
+    """Carry out a decision about the named accounts; answers the failures."""
     app = call.app.sdkappid
     failures: list[Failure] = await services.store.update_accounts(
         app, list(dict.fromkeys(names)), keys, decide

@@ -1,4 +1,4 @@
-"""The commands under `/v4/`: one table that routes, limits and documents them."""
+"""The commands under `/v4/`: one table for their routes, limits and documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.api.commands import accounts, attrs, old, push, tags
-from tocsin.api.commands.call import Call, Services
+from tocsin.api.commands.call import CommandCall, Services
 from tocsin.api.wire import Answer
 from tocsin.api.wire_push import TaskAnswer
 from tocsin.domain.quota import Limits
@@ -18,7 +18,7 @@ BODY_MAX_BYTES = 1 << 20
 PUSH_BODY_MAX_BYTES = 10_240
 """A longer body of a push is 90056 (tencentcloud.com/document/product/1047/74196)."""
 
-Handler = Callable[[Services, Call], Awaitable[Answer]]
+Handler = Callable[[Services, CommandCall], Awaitable[Answer]]
 
 NOT_ADMIN = {
     "timpush": 90009,
@@ -26,7 +26,7 @@ NOT_ADMIN = {
     "openim": 90009,
     "im_open_login_svc": 70403,
 }
-"""What a caller without administrator's rights is answered, by service (34348)."""
+"""The code for a caller who is no administrator, by service (34348)."""
 
 
 def _scaled(rate: int) -> Callable[[Limits], float]:
@@ -42,7 +42,7 @@ def _unlimited(_limits: Limits) -> float:
 
 
 class Command(Struct, frozen=True, kw_only=True):
-    """One command: how it is reached, what bounds it, and who carries it out."""
+    """One command: its path, its limits, and its handler."""
 
     service: str
     name: str

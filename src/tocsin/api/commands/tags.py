@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin.api.commands.call import Call, Services, change_accounts
+from tocsin.api.commands.call import CommandCall, Services, change_accounts
 from tocsin.api.wire import ListedAnswer, error_list
 from tocsin.api.wire_labels import (
     Entries,
@@ -24,7 +24,7 @@ from tocsin.domain.account import (
 )
 
 
-async def add_tag(services: Services, call: Call) -> ListedAnswer:
+async def add_tag(services: Services, call: CommandCall) -> ListedAnswer:
     is_replacing = read_replace(call.body)
     entries = read_added_tags(call.body, is_replacing=is_replacing)
     decide = change_tags(entries, with_tags_replaced if is_replacing else with_tags_added)
@@ -32,34 +32,36 @@ async def add_tag(services: Services, call: Call) -> ListedAnswer:
     return ListedAnswer(failures=error_list(failures))
 
 
-async def get_tag(services: Services, call: Call) -> TagsAnswer:
-    found, failures = await find_tags(services, call)
-    return TagsAnswer(user_tags=found, failures=error_list(failures))
+async def get_tag(services: Services, call: CommandCall) -> TagsAnswer:
+    user_tags, failures = await read_user_tags(services, call)
+    return TagsAnswer(user_tags=user_tags, failures=error_list(failures))
 
 
-async def remove_tag(services: Services, call: Call) -> ListedAnswer:
+async def remove_tag(services: Services, call: CommandCall) -> ListedAnswer:
     entries = read_removed_tags(call.body)
     decide = change_tags(entries, with_tags_removed)
     failures = await change_accounts(services, call, names_of(entries), decide)
     return ListedAnswer(failures=error_list(failures))
 
 
-async def clear_all_tags(services: Services, call: Call) -> ListedAnswer:
+async def clear_all_tags(services: Services, call: CommandCall) -> ListedAnswer:
     names = read_accounts(call.body)
     decide = change_tags([(name, ()) for name in names], with_tags_replaced)
     failures = await change_accounts(services, call, names, decide)
     return ListedAnswer(failures=error_list(failures))
 
 
-async def find_tags(services: Services, call: Call) -> tuple[list[UserTags], list[Failure]]:
+async def read_user_tags(
+    services: Services, call: CommandCall
+) -> tuple[list[UserTags], list[Failure]]:
     """The tags of those who exist, in the order asked, and those who do not."""
     names = read_accounts(call.body)
     accounts = await services.store.accounts(call.app.sdkappid, names)
     pairs = list(zip(names, accounts, strict=True))
-    found = [UserTags(name, account.tags) for name, account in pairs if account is not None]
-    if len(found) == len(pairs):
-        return found, []
-    return found, [(name, 70107) for name, account in pairs if account is None]
+    user_tags = [UserTags(name, account.tags) for name, account in pairs if account is not None]
+    if len(user_tags) == len(pairs):
+        return user_tags, []
+    return user_tags, [(name, 70107) for name, account in pairs if account is None]
 
 
 def names_of(entries: Entries[list[str]]) -> list[str]:

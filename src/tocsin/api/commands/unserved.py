@@ -1,7 +1,7 @@
-"""Commands of the platform that Tocsin knows and does not serve, so that a caller is told so.
+"""Commands of the platform that Tocsin does not serve, each with its family for the refusal.
 
-They are the chat product's (trtc.io/document/34621, read 2026-11), and what the Push Service has
-beyond the command table. Whoever begins to serve one takes it out here.
+They are the chat product's (trtc.io/document/34621, read 2026-11), and those of the Push Service
+that are not in the command table. A command that is served from now on is removed here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from msgspec import Struct
 from tocsin.errors import CallError
 
 PAGE = "docs/compatibility.md"
-"""Where it says what is served."""
+"""The page that lists the served commands."""
 
 
 class Family(Struct, frozen=True):
@@ -231,11 +231,11 @@ FAMILY_OF: dict[str, str] = {
     for family in (*PUSH, *CHAT)
     for command in family.commands
 }
-"""Path to the family that it belongs to."""
+"""The name of the family of each path."""
 
 
 def refuse_unserved(path: str) -> CallError:
-    """What a path that is in no table of commands is answered: 60027, or 60009 if nobody has it."""
+    """The refusal of a path without a command: 60027, or 60009 if the platform has none either."""
     family = FAMILY_OF.get(path)
     if family is None:
         return CallError(60009)

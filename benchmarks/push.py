@@ -31,8 +31,7 @@ from benchmarks.harness import Found, Row, Sample, Size, Tell, in_turn
 from benchmarks.pipeline import TEXT, TITLE, Bare, Pipeline, Reached, Send, round_of
 from benchmarks.service import token_of
 from benchmarks.sink import Sink, is_installed, sink
-from tocsin.adapters.http import CurlHttp
-from tocsin.adapters.http_pool import HttpLimits
+from tocsin.adapters.http import CurlHttp, HttpLimits
 from tocsin.channels import apns
 from tocsin.conversation import Request
 from tocsin.service.running import ease_collector

@@ -54,7 +54,7 @@ INSIDE = (
 OPENING = "tocsin.service.opening"
 """Where an adapter is chosen, and with it the client library that only this one needs."""
 
-HTTP_PACKAGES = ("adapters/http", "adapters/http_pool", "client", "demo")
+HTTP_PACKAGES = ("adapters/http", "client", "demo")
 
 LIBRARY_PLACES: dict[str, tuple[str, ...]] = {
     "aiohttp": HTTP_PACKAGES,

@@ -21,8 +21,7 @@ from tests.wire.faulty_server import (
     request_to,
 )
 from tests.wire.throwaway_ca import ThrowawayCa
-from tocsin.adapters.http import CurlHttp
-from tocsin.adapters.http_pool import HttpLimits
+from tocsin.adapters.http import CurlHttp, HttpLimits
 from tocsin.conversation import Fault, Request, Response
 
 ALPNS = [pytest.param(("h2",), id="http2"), pytest.param(("http/1.1",), id="http1")]

@@ -20,9 +20,8 @@ from tests.wire.faulty_server import (
     request_to,
 )
 from tests.wire.throwaway_ca import ThrowawayCa
-from tocsin.adapters.http import CurlHttp, Proxies
+from tocsin.adapters.http import CurlHttp, HttpLimits, Proxies
 from tocsin.adapters.http_guard import is_public
-from tocsin.adapters.http_pool import HttpLimits
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import Bypass
 

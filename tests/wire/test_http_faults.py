@@ -26,8 +26,7 @@ from tests.wire.faulty_server import (
     faulty_server,
     request_to,
 )
-from tocsin.adapters.http import CurlHttp
-from tocsin.adapters.http_pool import HttpLimits, Transfer
+from tocsin.adapters.http import CurlHttp, HttpLimits, Transfer
 from tocsin.conversation import Fault, Request, Response
 from tocsin.sandbox.kept_port import keep_port
 

@@ -25,8 +25,7 @@ from tests.patience import PATIENCE_S
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
-from tocsin.adapters.http import CurlHttp
-from tocsin.adapters.http_pool import HttpLimits
+from tocsin.adapters.http import CurlHttp, HttpLimits
 from tocsin.channels.apns import TOKEN_HOLD_S
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import ListVendor, SingleVendor, find

@@ -1,7 +1,7 @@
-"""Where a stranger may send us: names are looked up once, and only public addresses are good.
+"""Guards requests to origins that strangers choose: only public addresses, looked up once.
 
-A customer's device names the server of its push service. Without a guard it could name one inside
-the operator's own network, or a public one whose name means something else a moment later.
+A customer's device names the server of its push service. Without a guard it could name a server
+inside the operator's network, or a name that leads to another address a moment later.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ LookUp: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 """All addresses of a host, in the order in which they should be tried; raises `OSError`."""
 
 KEPT_S: Final = 60.0
-"""An address found good is used for so long: connections to it can then be used again."""
+"""Seconds that a public address is used, so that connections to it are used again."""
 KEPT_MAX: Final = 1_024
 LOOKING_UP_MAX: Final = 16
-"""Names looked up at once: slow name servers of strangers must not take every thread."""
+"""Names that are looked up at once: strangers' slow name servers must not take every thread."""
 
 _SPECIAL_V4: Final = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
-"""Protocol assignments and the relay of 6to4: the library's own table has changed about them."""
+"""Protocol assignments and the relay of 6to4, on which releases of `ipaddress` differ."""
 _GLOBAL_V6: Final = IPv6Network("2000::/3")
 _TRANSLATED_V4: Final = IPv6Network("64:ff9b::/96")
-"""How a machine without IPv4 reaches it (RFC 6052): the last four bytes are the address."""
+"""IPv4 from a machine that has only IPv6 (RFC 6052): the last four bytes are the address."""
 _TUNNELS: Final = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
-"""6to4 and Teredo hold an IPv4 address that somebody else's relay would connect to."""
+"""6to4 and Teredo: a foreign relay would connect to the IPv4 address inside."""
 
 
 class NotAllowed(Exception):
-    """This origin is not connected to; the text says why."""
+    """The origin must not be connected to; the text says why."""
 
 
 class NotFound(Exception):
-    """This origin's name leads nowhere now, but may do so later; the text says why."""
+    """The origin has no address now, but may have one later; the text says why."""
 
 
 class Guard:
-    """Looks up and judges; remembers what it found good."""
+    """Looks up origins and remembers those with public addresses."""
 
     def __init__(self, look_up: LookUp, is_allowed: Callable[[str], bool]) -> None:
         self._look_up = look_up
@@ -51,20 +51,20 @@ class Guard:
         self._slots = asyncio.Semaphore(LOOKING_UP_MAX)
 
     async def address_of(self, origin: str, deadline_s: float, now: float) -> str:
-        """The one address to connect to, `now` in seconds of any clock.
+        """The address to connect to; `deadline_s` bounds the look-up, `now` is of any clock.
 
-        Raises `NotAllowed`, or `NotFound` where asking again may help.
+        Raises `NotAllowed`, or `NotFound` if a later look-up may find an address.
         """
         until, former = self._kept.get(origin) or (0.0, "")
         if now < until:
             return former
-        found = await self._ask(origin, deadline_s)
-        if not found:
+        addresses = await self._ask(origin, deadline_s)
+        if not addresses:
             raise NotFound("the name has no address")
-        # One address inside is enough to refuse the name: nobody honest mixes the two.
-        if not all(self._is_allowed(address) for address in found):
+        # One private address is enough to refuse the name: no honest name mixes the two.
+        if not all(map(self._is_allowed, addresses)):
             raise NotAllowed("the name leads to an address that is not public")
-        address = former if former in found else found[0]
+        address = former if former in addresses else addresses[0]
         self._kept.put(origin, (now + KEPT_S, address))
         return address
 
@@ -88,16 +88,16 @@ class Guard:
 
 
 async def look_up(host: str, port: int) -> list[str]:
-    """What the system says; numbers in any spelling are read as it would connect to them."""
+    """All addresses by the system's resolver, which also reads every spelling of an address."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
+    answers = await loop.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG | socket.AI_NUMERICSERV
     )
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in answers))
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one that anybody can reach, and means nothing special here."""
+    """Whether an address is reached from everywhere and has no special meaning on this machine."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -108,7 +108,7 @@ def is_public(text: str) -> bool:
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
-    # Shared address space (RFC 6598) is neither private nor global to the library.
+    # To `ipaddress`, shared address space (RFC 6598) is neither private nor global.
     if any(address in special for special in _SPECIAL_V4):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved)

@@ -18,9 +18,8 @@ from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.erasures import FILE as ERASURES
 from tocsin.adapters.erasures import FileErasures
-from tocsin.adapters.http import CurlHttp, Proxies
+from tocsin.adapters.http import CurlHttp, HttpLimits, Proxies
 from tocsin.adapters.http_dates import SeenDates
-from tocsin.adapters.http_pool import HttpLimits
 from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor

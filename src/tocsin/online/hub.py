@@ -26,7 +26,7 @@ from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.online.frames import encode, push_of
 from tocsin.online.offers import Offer, Offers
-from tocsin.online.outbox import Link, PollBox
+from tocsin.online.outbox import ClientLink, PollBox
 from tocsin.online.session import (
     GOING,
     GONE,
@@ -79,7 +79,7 @@ class Line:
 
     __slots__ = ("address", "app", "device", "link", "offering", "secret", "session", "ticks_at")
 
-    def __init__(self, link: Link, session: Session, address: str) -> None:
+    def __init__(self, link: ClientLink, session: Session, address: str) -> None:
         self.link = link
         self.session = session
         self.address = address
@@ -203,7 +203,7 @@ class Hub:
         """Whether another connection has to be sent away."""
         return self._is_draining or len(self._open) >= self.settings.connections_max
 
-    def open(self, link: Link, address: str) -> Line:
+    def open(self, link: ClientLink, address: str) -> Line:
         """A client has connected."""
         line = Line(link, Session(self.settings.session_limits, self._clock.now()), address)
         self._open.add(line)

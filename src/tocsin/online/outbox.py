@@ -19,7 +19,7 @@ FLUSH_MAX_S = 5.0
 """How long a closing connection may take to read what is left."""
 
 
-class Link(Protocol):
+class ClientLink(Protocol):
     """The way out to one client."""
 
     def write(self, data: bytes) -> bool:
@@ -125,5 +125,5 @@ class PollBox:
         await self._filled.wait()
 
 
-def _fits(outbox: Outbox, pollbox: PollBox) -> tuple[Link, Link]:
+def _fits(outbox: Outbox, pollbox: PollBox) -> tuple[ClientLink, ClientLink]:
     return outbox, pollbox

@@ -51,6 +51,7 @@ from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
+    DEDUP_S,
     AcceptEdit,
     AcceptView,
     Block,
@@ -75,9 +76,6 @@ from tocsin.store import (
     RowsRemoved,
     Store,
 )
-
-DEDUP_S = 1.0
-"""How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
 
 
 def no_fault(verb: str) -> None:
@@ -333,9 +331,12 @@ class MemoryStore(MemoryRestores):
             shelf = step.shelf
             now = self._clock.now()
             accepted_at, earlier = shelf.dedups.get(dedup, (now - DEDUP_S, 0))
+            accounts = {name: shelf.accounts[name] for name in names if name in shelf.accounts}
+            numbers = owned(shelf, [account.number for account in accounts.values()])
             view = AcceptView(
                 app=shelf.app,
-                accounts={name: shelf.accounts[name] for name in names if name in shelf.accounts},
+                accounts=accounts,
+                devices={number: shelf.devices[number] for number in numbers},
                 use=shelf.use.get("use", PushUse()),
                 earlier=shelf.tasks.get(earlier) if now - accepted_at < DEDUP_S else None,
                 next_task=shelf.last["task"] + 1,
@@ -348,6 +349,9 @@ class MemoryStore(MemoryRestores):
                 step.put(shelf.dedups, dedup, (now, edit.task.number))
             if edit.use is not None:
                 step.put(shelf.use, "use", edit.use)
+            if edit.task is not None:
+                append_lines(step, edit.task.number, edit.blocks)
+            step.write_devices(edit.devices)
             add_jobs(step, edit.jobs)
         return edit.result
 

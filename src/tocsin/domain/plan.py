@@ -34,7 +34,6 @@ from tocsin.domain.task import (
     OpenBatch,
     SendBody,
     StepEdit,
-    StepView,
     Task,
     WaitBody,
     closes,
@@ -76,15 +75,28 @@ class Scene(Struct, frozen=True, kw_only=True):
     now: float
 
 
-def plan_page(view: StepView, body: FanoutBody, scene: Scene) -> StepEdit:
+class PlanView(Struct, frozen=True):
+    """What the store read for a page of the audience."""
+
+    app: App
+    task: Task
+    job: int
+    """The job that plans; 0 where the push is planned as it is accepted."""
+    devices: Mapping[int, Device]
+    """Every device of the page's accounts, by number."""
+    accounts: BitMap | frozenset[int]
+    """Those of the page's accounts that exist."""
+
+
+def plan_page(view: PlanView, body: FanoutBody, scene: Scene) -> StepEdit:
     """Plan one page and move the cursor; the last page closes every batch and ends the walk."""
-    planner = _Planner(view.app, view.task, view.job.number, body, scene)
+    planner = _Planner(view.app, view.task, view.job, body, scene)
     for device in _by_account(planner, view, scene):
         planner.place(device)
     return planner.finish(is_last=scene.is_last)
 
 
-def _by_account(planner: _Planner, view: StepView, scene: Scene) -> Iterable[Device]:
+def _by_account(planner: _Planner, view: PlanView, scene: Scene) -> Iterable[Device]:
     """The devices to plan, each once; books every account that has none."""
     by_user: dict[int, list[Device]] = {}
     by_registration: dict[int, Device] = {}

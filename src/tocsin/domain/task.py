@@ -25,6 +25,9 @@ SENDER_ID = 0x2000_0000_0000_0000
 GRACE_S = 60
 """Seconds in which a task without a life of its own may still make its one try."""
 
+DEDUP_S = 1.0
+"""How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
+
 RECALL_WINDOW_S = 86_400
 """A push can be recalled for 24 hours (tencentcloud.com/document/product/1047/60571)."""
 
@@ -238,6 +241,8 @@ class AcceptView(Struct, frozen=True):
     app: App
     accounts: Mapping[str, Account]
     """Those of the named accounts that exist."""
+    devices: Mapping[int, Device]
+    """Every device that is bound to them or registered under them, by number."""
     use: PushUse
     earlier: Task | None
     """The task accepted for the same de-dup key within the last second."""
@@ -245,13 +250,15 @@ class AcceptView(Struct, frozen=True):
 
 
 class AcceptEdit(Struct):
-    """A new task with its first job and its use of quota; or nothing but a result."""
+    """A new task with its first jobs and its use of quota; or nothing but a result."""
 
     task: Task | None = None
     audience: bytes | None = None
     jobs: list[NewJob] = []
     use: PushUse | None = None
     result: Any = None
+    blocks: list[Block] = []
+    devices: list[Device] = []
 
 
 class RecallView(Struct, frozen=True):

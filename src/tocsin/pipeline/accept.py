@@ -1,8 +1,8 @@
-"""Accept: a push call becomes a task row, its first job and its use of quota, in one step."""
+"""Accept: a push call becomes a task row, its first jobs and its use of quota, in one step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from tocsin.domain.account import Failure
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
 from tocsin.domain.message import Message, is_empty
+from tocsin.domain.plan import ChannelFacts, PlanView, Scene, plan_page
 from tocsin.domain.quota import PushUse, use_push, use_recall
 from tocsin.domain.task import (
     OVERWRITE_SUFFIX,
@@ -21,7 +22,6 @@ from tocsin.domain.task import (
     SENDER_ID,
     AcceptEdit,
     AcceptView,
-    Body,
     FanoutBody,
     IndexBody,
     Lane,
@@ -30,6 +30,7 @@ from tocsin.domain.task import (
     RecallEdit,
     RecallView,
     Task,
+    end,
     expiry,
     make_task_id,
 )
@@ -97,7 +98,9 @@ class Accepting:
         who = ask.sender or ask.identifier
         dedup = f"{ask.kind}/{who}/{ask.msg_random}"
         now = self._clock.now()
-        decide = decide_push(ask, now, self._chance.bits(32))
+        credentials = await self._channels.facts(app.sdkappid) if ask.kind == "batch" else {}
+        known = PlanHints(self._presence.connected(app.sdkappid), credentials)
+        decide = decide_push(ask, now, self._chance.bits(32), known)
         accepted = await self._store.accept(app.sdkappid, dedup, ask.accounts, decide)
         self._metrics.count("tasks_accepted", command=ask.kind)
         self._bus.publish(WORK)
@@ -115,8 +118,21 @@ class Accepting:
         await self._presence.revoke(task)
 
 
-def decide_push(ask: PushAsk, now: float, number: int) -> Callable[[AcceptView], AcceptEdit]:
-    """The decision behind `Accepting.push`; `number` is chance, for the TaskId."""
+class PlanHints(Struct, frozen=True):
+    """What a batch is planned with, besides what the store reads."""
+
+    connected: BitMap
+    """Devices believed connected."""
+    credentials: Mapping[int, ChannelFacts]
+
+
+def decide_push(
+    ask: PushAsk, now: float, number: int, known: PlanHints
+) -> Callable[[AcceptView], AcceptEdit]:
+    """The decision behind `Accepting.push`; `number` is chance, for the TaskId.
+
+    A batch names its accounts, so it is planned in the same step: it needs no fanout.
+    """
 
     def decide(view: AcceptView) -> AcceptEdit:
         if view.earlier is not None:
@@ -127,23 +143,39 @@ def decide_push(ask: PushAsk, now: float, number: int) -> Callable[[AcceptView],
             if isinstance(use, int):
                 raise CallError(use)
         task = _new_task(ask, view, now, number)
-        audience: bytes | None = None
-        body: Body = IndexBody()
         if ask.kind == "batch":
-            frozen = BitMap([account.number for account in view.accounts.values()])
-            task = msgspec.structs.replace(task, phase=Phase.RUNNING, audience_size=len(frozen))
-            audience, body = frozen.serialize(), FanoutBody()
-        queue = "index" if audience is None else "fanout"
-        job = NewJob(task=task.number, queue=queue, lane=task.lane, body=body, not_before=now)
-        return AcceptEdit(
-            task=task,
-            audience=audience,
-            jobs=[job],
-            use=use if isinstance(use, PushUse) else None,
-            result=Accepted(task.task_id, _unknown(ask, view)),
-        )
+            edit = _planned(task, view, known, now)
+        else:
+            body = IndexBody()
+            job = NewJob(task=task.number, queue="index", lane=task.lane, body=body, not_before=now)
+            edit = AcceptEdit(task=task, jobs=[job])
+        edit.use = use if isinstance(use, PushUse) else None
+        edit.result = Accepted(task.task_id, _unknown(ask, view))
+        return edit
 
     return decide
+
+
+def _planned(task: Task, view: AcceptView, known: PlanHints, now: float) -> AcceptEdit:
+    """The whole audience as one page."""
+    audience = BitMap([account.number for account in view.accounts.values()])
+    task = msgspec.structs.replace(task, phase=Phase.RUNNING, audience_size=len(audience))
+    scene = Scene(
+        page=list(audience),
+        is_last=True,
+        audience=audience,
+        connected=known.connected,
+        credentials=known.credentials,
+        now=now,
+    )
+    plan = plan_page(PlanView(view.app, task, 0, view.devices, audience), FanoutBody(), scene)
+    return AcceptEdit(
+        task=task if plan.jobs else end(task, now),
+        audience=audience.serialize(),
+        jobs=plan.jobs,
+        blocks=plan.blocks,
+        devices=plan.devices,
+    )
 
 
 def _unknown(ask: PushAsk, view: AcceptView) -> tuple[Failure, ...]:

@@ -10,7 +10,7 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.outcome import State
-from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, Scene, plan_page
+from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, PlanView, Scene, plan_page
 from tocsin.domain.task import (
     FanoutBody,
     Job,
@@ -168,7 +168,8 @@ def decide_page(body: FanoutBody, scene: Scene) -> Callable[[StepView], StepEdit
     """Plan one page; the walk's end is the task's end where nothing is left to deliver."""
 
     def decide(view: StepView) -> StepEdit:
-        edit = plan_page(view, body, scene)
+        page = PlanView(view.app, view.task, view.job.number, view.devices, view.accounts)
+        edit = plan_page(page, body, scene)
         edit.result = edit
         if edit.is_done and not edit.jobs and not view.has_other_jobs:
             edit.task = end(view.task, scene.now)

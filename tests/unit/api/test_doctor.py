@@ -47,8 +47,7 @@ async def test_everything_that_is_wrong_has_a_line(world: World) -> None:
     before = await levels(world)
     assert (before["disk"], before["clock"], before["backlog"]) == ("bad", "bad", "ok")
     assert "open files" not in before
-    body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann"]}
-    await world.call("timpush/batch", body)
+    await world.call("timpush/push", {"MsgRandom": 1, "OfflinePushInfo": INFO})
     assert (await levels(world))["backlog"] == "warn"
     await world.clock.advance(700)
     world.operator.watch(world.channels, world.presence)

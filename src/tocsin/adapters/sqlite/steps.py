@@ -8,7 +8,12 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
-from tocsin.adapters.sqlite.accounts import existing_accounts, view_accounts, write_accounts
+from tocsin.adapters.sqlite.accounts import (
+    existing_accounts,
+    find_accounts,
+    view_accounts,
+    write_accounts,
+)
 from tocsin.adapters.sqlite.audiences import write_audience
 from tocsin.adapters.sqlite.books import append_blocks, find_acked
 from tocsin.adapters.sqlite.devices import (
@@ -21,18 +26,33 @@ from tocsin.adapters.sqlite.devices import (
 from tocsin.adapters.sqlite.queue import add_jobs, has_other_jobs, held_job, write_job
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.adapters.sqlite.tasks import (
+    create_task,
     read_overwritten,
+    read_use,
     remembered_task,
     replace_task,
+    task_by_number,
     write_handles,
+    write_use,
 )
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.app import App, Credential
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
-from tocsin.domain.task import Job, StepEdit, StepView, StepWant
+from tocsin.domain.task import (
+    DEDUP_S,
+    AcceptEdit,
+    AcceptView,
+    Job,
+    StepEdit,
+    StepView,
+    StepWant,
+)
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 
+_EARLIER = "SELECT task FROM dedup WHERE app = ? AND key = ? AND at > ?"
+_SET_DEDUP = "INSERT OR REPLACE INTO dedup (app, key, at, task) VALUES (?, ?, ?, ?)"
+_CLEAN_DEDUPS = "DELETE FROM dedup WHERE app = ? AND at <= ?"
 _MARK = "SELECT mark FROM collapse_mark"
 _UNMARKED = "SELECT app, last_task FROM collapse_unmarked ORDER BY app"
 _APPS = "SELECT app, doc FROM app ORDER BY app"
@@ -134,6 +154,43 @@ def change_devices(
     found = devices_by_number(tables, app, numbers) if numbers else {}
     edit = change(DevicesView(list(found.values()), find_owners(tables, app, routes)))
     write_devices(tables, app, edit.devices)
+    return edit.result
+
+
+def accept(
+    tables: Tables,
+    app: int,
+    ask: tuple[str, Sequence[str]],
+    decide: Callable[[AcceptView], AcceptEdit],
+    now: float,
+) -> Any:
+    dedup, names = ask
+    row = tables.app(app)
+    earlier = tables.value(_EARLIER, app, dedup, now - DEDUP_S)
+    accounts = find_accounts(tables, app, names)
+    numbers = [account.number for account in accounts.values()]
+    view = AcceptView(
+        app=row,
+        accounts=accounts,
+        devices=devices_of(tables, app, numbers) if numbers else {},
+        use=read_use(tables, app),
+        earlier=None if earlier is None else task_by_number(tables, app, earlier),
+        next_task=tables.tally(app).task + 1,
+    )
+    edit = decide(view)
+    if edit.task is not None:
+        create_task(tables, app, edit.task)
+        if edit.audience is not None:
+            write_audience(tables, edit.task, edit.audience)
+        tables.run(_CLEAN_DEDUPS, app, now - DEDUP_S)
+        tables.run(_SET_DEDUP, app, dedup, now, edit.task.number)
+    if edit.use is not None:
+        write_use(tables, app, edit.use)
+    assert edit.task is not None or not edit.jobs
+    if edit.task is not None:
+        append_blocks(tables, app, edit.task.number, edit.blocks)
+        write_devices(tables, app, edit.devices)
+        add_jobs(tables, app, edit.jobs, edit.task)
     return edit.result
 
 

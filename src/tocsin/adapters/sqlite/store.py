@@ -387,7 +387,7 @@ class SqliteStore(restores.SqliteRestores):
         decide: Callable[[AcceptView], AcceptEdit],
     ) -> Any:
         def work(tables: Tables) -> Any:
-            return tasks.accept(tables, app, (dedup, names), decide, self._clock.now())
+            return steps.accept(tables, app, (dedup, names), decide, self._clock.now())
 
         return await self._write(work, rows=len(names) + 10)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from tocsin.adapters.sqlite.accounts import find_accounts
 from tocsin.adapters.sqlite.audiences import (
     add_to_inboxes,
     copy_audience,
@@ -16,15 +15,11 @@ from tocsin.adapters.sqlite.audiences import (
     read_broad,
     read_inbox,
     remove_from_inboxes,
-    write_audience,
 )
 from tocsin.adapters.sqlite.queue import add_jobs, wake_jobs
 from tocsin.adapters.sqlite.tables import TASKS_MAX, Tables, integers
 from tocsin.domain.quota import PushUse
-from tocsin.domain.task import AcceptEdit, AcceptView, Handle, RecallEdit, RecallView, Task
-
-DEDUP_S = 1.0
-"""How long a push is known by its de-dup key (trtc.io/document/67552, read 2026-11)."""
+from tocsin.domain.task import Handle, RecallEdit, RecallView, Task
 
 _BY_ID = "SELECT doc FROM task WHERE app = ? AND task_id = ?"
 _BY_NUMBER = "SELECT doc FROM task WHERE app = ? AND number = ?"
@@ -47,9 +42,6 @@ WHERE app = ?1 AND number = ?2 AND task_id = ?3
 """
 _USE = "SELECT doc FROM push_use WHERE app = ?"
 _SET_USE = "INSERT OR REPLACE INTO push_use (app, doc) VALUES (?, ?)"
-_EARLIER = "SELECT task FROM dedup WHERE app = ? AND key = ? AND at > ?"
-_SET_DEDUP = "INSERT OR REPLACE INTO dedup (app, key, at, task) VALUES (?, ?, ?, ?)"
-_CLEAN_DEDUPS = "DELETE FROM dedup WHERE app = ? AND at <= ?"
 _FORGET = (
     "DELETE FROM broad WHERE app = ? AND task = ?",
     "DELETE FROM unmerged WHERE app = ? AND task = ?",
@@ -151,38 +143,6 @@ def _row(task: Task) -> tuple[Any, ...]:
     return (task.app, task.number, task.task_id, task.ended_at, task.recalled_at, doc)
 
 
-def accept(
-    tables: Tables,
-    app: int,
-    ask: tuple[str, Sequence[str]],
-    decide: Callable[[AcceptView], AcceptEdit],
-    now: float,
-) -> Any:
-    dedup, names = ask
-    row = tables.app(app)
-    earlier = tables.value(_EARLIER, app, dedup, now - DEDUP_S)
-    view = AcceptView(
-        app=row,
-        accounts=find_accounts(tables, app, names),
-        use=_use(tables, app),
-        earlier=None if earlier is None else task_by_number(tables, app, earlier),
-        next_task=tables.tally(app).task + 1,
-    )
-    edit = decide(view)
-    if edit.task is not None:
-        create_task(tables, app, edit.task)
-        if edit.audience is not None:
-            write_audience(tables, edit.task, edit.audience)
-        tables.run(_CLEAN_DEDUPS, app, now - DEDUP_S)
-        tables.run(_SET_DEDUP, app, dedup, now, edit.task.number)
-    if edit.use is not None:
-        _write_use(tables, app, edit.use)
-    assert edit.task is not None or not edit.jobs
-    if edit.task is not None:
-        add_jobs(tables, app, edit.jobs, edit.task)
-    return edit.result
-
-
 def recall(
     tables: Tables,
     app: int,
@@ -192,7 +152,7 @@ def recall(
 ) -> Any:
     row = tables.app(app)
     task = find_task(tables, app, task_id)
-    edit = decide(RecallView(row, task, _use(tables, app), tables.tally(app).task + 1))
+    edit = decide(RecallView(row, task, read_use(tables, app), tables.tally(app).task + 1))
     if edit.task is not None:
         assert task is not None
         replace_task(tables, app, task.number, edit.task)
@@ -203,19 +163,19 @@ def recall(
     if edit.wakes_jobs and task is not None:
         wake_jobs(tables, app, task.number, now)
     if edit.use is not None:
-        _write_use(tables, app, edit.use)
+        write_use(tables, app, edit.use)
     assert edit.overwrite is not None or not edit.jobs
     if edit.overwrite is not None:
         add_jobs(tables, app, edit.jobs, edit.overwrite)
     return edit.result
 
 
-def _use(tables: Tables, app: int) -> PushUse:
+def read_use(tables: Tables, app: int) -> PushUse:
     doc = tables.value(_USE, app)
     return PushUse() if doc is None else msgspec.msgpack.decode(doc, type=PushUse)
 
 
-def _write_use(tables: Tables, app: int, use: PushUse) -> None:
+def write_use(tables: Tables, app: int, use: PushUse) -> None:
     tables.run(_SET_USE, app, msgspec.msgpack.encode(use))
 
 

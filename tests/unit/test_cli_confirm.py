@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tocsin.cli.confirm import NewFile, confirm
-from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Screen
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, CommandFault, Screen
 
 QUESTION = "Remove [bold]app[/] 5?"
 
@@ -67,9 +67,9 @@ def test_a_new_file_is_its_owners_alone_and_replaces_none(tmp_path: Path) -> Non
     NewFile(path).write({"a": 1})
     assert msgspec.json.decode(path.read_bytes()) == {"a": 1}
     assert path.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(Fault, match="exists"):
+    with pytest.raises(CommandFault, match="exists"):
         NewFile(path)
-    with pytest.raises(Fault, match="cannot be written"):
+    with pytest.raises(CommandFault, match="cannot be written"):
         NewFile(tmp_path / "nowhere" / "receipt.json")
     other = NewFile(tmp_path / "other.json")
     other.drop()

@@ -22,7 +22,7 @@ from tests.unit.channels.test_apns_certificate import identity
 from tocsin.channels import apns
 from tocsin.channels.credential_files import FILE_MAX_BYTES
 from tocsin.cli.credential_files import read_settings, read_value
-from tocsin.cli.screen import EXIT_USAGE, Fault
+from tocsin.cli.screen import EXIT_USAGE, CommandFault
 
 NAMES = apns.Settings.__struct_fields__
 
@@ -89,7 +89,7 @@ def test_a_certificate_with_its_password(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_said_so(
     tmp_path: Path, content: bytes, password: str, why: str
 ) -> None:
-    with pytest.raises(Fault, match=why) as caught:
+    with pytest.raises(CommandFault, match=why) as caught:
         read(tmp_path / "file", content, password)
     assert caught.value.exit_code == EXIT_USAGE
 
@@ -159,7 +159,7 @@ def test_a_value_of_its_own_is_read_without_mark_and_last_line_break(tmp_path: P
     assert read_value(path) == ec_key().strip()
     for content, why in ((bag(), "by --file"), (codecs.BOM_UTF16_LE + b"\x00\xd8x", "UTF-16")):
         path.write_bytes(content)
-        with pytest.raises(Fault, match=why):
+        with pytest.raises(CommandFault, match=why):
             read_value(path)
-    with pytest.raises(Fault, match="nowhere"):
+    with pytest.raises(CommandFault, match="nowhere"):
         read_value(tmp_path / "nowhere")

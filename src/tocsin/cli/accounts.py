@@ -1,4 +1,4 @@
-"""`tocsin account`: who is known to an app, and how one person's data are shown and erased."""
+"""`tocsin account`: lists an app's accounts, and shows, exports and erases one person's data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 from tocsin.cli.confirm import NewFile, Yes, confirm
 from tocsin.cli.credentials import AppOption, only_app
 from tocsin.cli.devices import COLUMNS, After, Limit, note_next, row_of
-from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
+from tocsin.cli.operator import DEFAULT_DATA, Data, OperatorActions, operator_of
 from tocsin.cli.screen import Json, Screen, run
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="UserID, or RegistrationID of a device.")]
@@ -84,34 +84,36 @@ def account_delete(
 ) -> None:
     """Erase an account with its tags, attributes and devices, and cut their connections.
 
-    It is what the REST call account_delete does; an administrator's account is refused. The receipt
-    names the person by a keyed hash only. Whoever logs in with a UserSig that is still valid comes
-    back, as a new account.
+    The REST call account_delete does the same. An administrator's account is refused. The receipt
+    names the person by a keyed hash only. A person who logs in with a UserSig that is still valid
+    comes back, as a new account.
     """
     screen = Screen(is_json=is_json)
     confirm(screen, f"Erase {name} and every device of it?", is_sure=is_sure)
 
     async def work() -> None:
         file = None if receipt is None else NewFile(receipt)
-        told: dict[str, Any] | None = None
+        erasure: dict[str, Any] | None = None
         try:
             async with operator_of(data) as operator:
-                told = await operator.account_delete(app or await only_app(operator), name)
+                erasure = await operator.account_delete(app or await only_app(operator), name)
         finally:
-            if file is not None and told is None:
+            if file is not None and erasure is None:
                 file.drop()
         if file is not None:
-            file.write(told)
-        screen.result(told, lambda: _show_erased(screen, name, told or {}, receipt))
+            file.write(erasure)
+        screen.result(erasure, lambda: _show_erased(screen, name, erasure or {}, receipt))
 
     run(screen, work())
 
 
-def _show_erased(screen: Screen, name: str, told: Mapping[str, Any], receipt: Path | None) -> None:
-    counts = ", ".join(f"{count} {what}" for what, count in told["erased"].items())
+def _show_erased(
+    screen: Screen, name: str, erasure: Mapping[str, Any], receipt: Path | None
+) -> None:
+    counts = ", ".join(f"{count} {kind}" for kind, count in erasure["erased"].items())
     screen.line(f"erased {escape(name)}: {counts}")
     if receipt is None:
-        screen.note("[dim]a receipt tells what is kept and why: --receipt FILE, or --json[/]")
+        screen.note("[dim]a receipt lists what is kept and why: --receipt FILE, or --json[/]")
     else:
         screen.note(f"[dim]receipt:[/] {escape(str(receipt))}")
 
@@ -127,43 +129,43 @@ def account_export(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Export everything that is kept about an account: for the person who asks for it.
+    """Export everything that is kept about an account, for the person who asks for it.
 
-    A JSON of the account, its devices with their tokens, and the pushes that were for them with
-    what became of each. With --out it says how much it was; else the JSON goes to stdout.
+    The JSON has the account, its devices with their tokens, and the pushes for them with the result
+    of each. With --out the command prints how much was written; else the JSON goes to stdout.
     """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
         file = None if out is None else NewFile(out)
-        found: dict[str, Any] | None = None
+        export: dict[str, Any] | None = None
         try:
             async with operator_of(data) as operator:
-                found = await _exported(operator, app or await only_app(operator), name)
+                export = await _exported(operator, app or await only_app(operator), name)
         finally:
-            if file is not None and found is None:
+            if file is not None and export is None:
                 file.drop()
         if file is None:
-            screen.json(found)
+            screen.json(export)
             return
-        file.write(found)
-        assert found is not None
+        file.write(export)
+        assert export is not None
         counts = {
             "file": str(out),
-            "devices": len(found["account"]["devices"]),
-            "pushes": len(found["pushes"]),
+            "devices": len(export["account"]["devices"]),
+            "pushes": len(export["pushes"]),
         }
         screen.result(counts, lambda: screen.facts(counts))
 
     run(screen, work())
 
 
-async def _exported(operator: Operator, sdkappid: int, name: str) -> dict[str, Any]:
-    """Every page of an export, as one."""
-    found = await operator.account_export(sdkappid, name)
-    before = found.pop("next")
+async def _exported(operator: OperatorActions, sdkappid: int, name: str) -> dict[str, Any]:
+    """All pages of an export, joined."""
+    export = await operator.account_export(sdkappid, name)
+    before = export.pop("next")
     while before is not None:
         page = await operator.account_export(sdkappid, name, before)
-        found["pushes"] += page["pushes"]
+        export["pushes"] += page["pushes"]
         before = page["next"]
-    return found
+    return export

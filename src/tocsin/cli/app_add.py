@@ -1,4 +1,4 @@
-"""`tocsin app add`: an app, with all that an operator may say of it."""
+"""`tocsin app add`: creates an app or changes one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
-from tocsin.cli.told import HOW, read_told, secret_of
+from tocsin.cli.operator import DEFAULT_DATA, Data, OperatorActions, operator_of
+from tocsin.cli.option_values import VALUE_HELP, read_option, read_secret
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
 from tocsin.domain.quota import Limits
 
 KEY_VARIABLE = "TOCSIN_KEY"
@@ -21,7 +21,7 @@ Key = Annotated[
     str,
     typer.Option(
         envvar=KEY_VARIABLE,
-        help=f"Secret that signs UserSigs, 8 to 256 characters. {HOW} Default: a new one.",
+        help=f"Secret that signs UserSigs, 8 to 256 characters. {VALUE_HELP} Default: a new one.",
     ),
 ]
 KeyFile = Annotated[
@@ -121,7 +121,7 @@ OPTIONS = {
     "own_registration_ids": "--own-registration-ids",
     "origins": "--origin",
 }
-"""Which option says which member: a refusal names the option."""
+"""Member of an app to the option that sets it: a refusal names the option."""
 
 
 def app_add(
@@ -145,13 +145,13 @@ def app_add(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Add an app, or change one: what is not named stays as it is.
+    """Add an app, or change one: settings that are not named stay as they are.
 
-    It takes effect at once, in a running service too. The answer says which it was.
+    The change applies at once, in a running service too. The answer says "added" or "changed".
     """
     screen = Screen(is_json=is_json)
     own = _own_limits(limits or [], profile)
-    told = {
+    members = {
         "key": _key(screen, key, key_file) or None,
         "admins": admin,
         "profile": "own" if own else profile,
@@ -165,12 +165,12 @@ def app_add(
         "own_registration_ids": own_registration_ids,
         "origins": origins,
     }
-    facts: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    facts: dict[str, Any] = {name: value for name, value in members.items() if value is not None}
 
     async def work() -> None:
         async with operator_of(data, makes=makes_folder) as operator:
             if own:
-                facts["own_limits"] = await _known_limits(operator, sdkappid) | own
+                facts["own_limits"] = await _present_limits(operator, sdkappid) | own
             app = await operator.app_add(sdkappid, facts)
         screen.result(app, lambda: _show(screen, app, data))
 
@@ -187,24 +187,27 @@ def _show(screen: Screen, app: dict[str, Any], data: Path) -> None:
 
 def _key(screen: Screen, key: str, key_file: str) -> str:
     if not key_file:
-        return secret_of(screen, key, "--key", variable=KEY_VARIABLE)
-    return read_told(key_file if key_file == "-" else f"@{key_file}", "--key-file").strip()
+        return read_secret(screen, key, "--key", variable=KEY_VARIABLE)
+    return read_option(key_file if key_file == "-" else f"@{key_file}", "--key-file").strip()
 
 
 def _own_limits(texts: list[str], profile: str | None) -> dict[str, Any]:
-    """What `--limit` says; raises `Fault` for what is no limit or goes with another profile."""
+    """The limits that `--limit` sets.
+
+    Raises `CommandFault` for an unknown limit, a value of the wrong kind, or another profile.
+    """
     if texts and profile not in (None, "own"):
-        what = f"--limit goes with --profile own, not with {profile}"
-        raise Fault(what, "leave --profile out", exit_code=EXIT_USAGE)
+        problem = f"--limit goes with --profile own, not with {profile}"
+        raise CommandFault(problem, "leave --profile out", exit_code=EXIT_USAGE)
     own = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
             own[name] = msgspec.convert(value, _kind_of(name), strict=False)
         except (KeyError, msgspec.ValidationError):
-            what = f"--limit {text}: is no NAME=VALUE of a limit"
+            problem = f"--limit {text}: is no NAME=VALUE of a limit"
             names = f"--limit {LIMITS[0]}=500; there are {', '.join(LIMITS)}"
-            raise Fault(what, names, exit_code=EXIT_USAGE) from None
+            raise CommandFault(problem, names, exit_code=EXIT_USAGE) from None
     return own
 
 
@@ -213,8 +216,8 @@ def _kind_of(name: str) -> type[int | float]:
     return int if kinds[name] is int else float
 
 
-async def _known_limits(operator: Operator, sdkappid: int) -> dict[str, Any]:
-    """The limits of its own that the app has by now."""
+async def _present_limits(operator: OperatorActions, sdkappid: int) -> dict[str, Any]:
+    """The app's own limits, as they are before the change."""
     for app in await operator.app_list():
         if app["sdkappid"] == sdkappid:
             return dict(app["own_limits"] or {})

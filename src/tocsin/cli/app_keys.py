@@ -1,4 +1,4 @@
-"""`tocsin app key`: what signs an app's UserSigs, changed while back ends go on signing."""
+"""`tocsin app key`: changes the key that signs an app's UserSigs, while back ends go on signing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from tocsin.cli.app_add import SdkAppId
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
 
 KEY_FILE_MAX_BYTES = 4096
 
@@ -50,7 +50,7 @@ def app_key_rotate(
             )
 
         if key_file is not None:
-            # Whoever told it has it: it need not stand on a screen as well.
+            # The operator has the key: it need not stand on the screen too.
             done.pop("key")
         screen.result(done, show)
 
@@ -76,17 +76,17 @@ def read_key(path: Path) -> str:
     """A key from a file or standard input (`-`), without the line's end."""
     try:
         with contextlib.ExitStack() as stack:
-            is_told = str(path) == "-"
-            file = sys.stdin.buffer if is_told else stack.enter_context(path.open("rb"))
+            is_standard_input = str(path) == "-"
+            file = sys.stdin.buffer if is_standard_input else stack.enter_context(path.open("rb"))
             raw = file.read(KEY_FILE_MAX_BYTES + 1)
     except OSError as fault:
         advice = "name a file that this user may read, or - for standard input"
-        raise Fault(f"--key-file: {fault}", advice, exit_code=EXIT_USAGE) from fault
+        raise CommandFault(f"--key-file: {fault}", advice, exit_code=EXIT_USAGE) from fault
     try:
         key = raw.decode().strip()
     except UnicodeDecodeError:
         key = ""
     if not key or len(raw) > KEY_FILE_MAX_BYTES:
         advice = f"a text file of at most {KEY_FILE_MAX_BYTES} bytes that holds the key alone"
-        raise Fault(f"--key-file: {path} does not hold a key", advice, exit_code=EXIT_USAGE)
+        raise CommandFault(f"--key-file: {path} does not hold a key", advice, exit_code=EXIT_USAGE)
     return key

@@ -1,4 +1,4 @@
-"""`tocsin app remove`: an end to an app and to all that is kept of it."""
+"""`tocsin app remove`: removes an app and everything that is kept of it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def app_remove(
 ) -> None:
     """Remove an app: accounts, devices, pushes and their books, credentials, tags, index, keys.
 
-    From the first moment nobody may call for it, connected devices are cut off and nothing more is
-    sent. The rest goes in small steps beside a running service. Ended half way, it goes on when it
-    is called again. The sdkappid may be added again; certificate IDs and TaskIds go on counting, so
-    that nothing old is taken for something new.
+    At once every call for the app is refused, its devices are disconnected and nothing more is
+    sent. The rest is removed in small steps beside a running service. An interrupted command goes
+    on when it is repeated. The sdkappid may be added again; certificate IDs and TaskIds go on
+    counting, so that no old one is taken for a new one.
     """
     screen = Screen(is_json=is_json)
     question = f"Remove app {sdkappid} with all its accounts, devices, pushes and credentials?"
@@ -41,7 +41,7 @@ def app_remove(
                     so_far = ", ".join(f"{count:,} {name}" for name, count in removed.items())
                     screen.note(f"[dim]removed so far: {so_far}[/]")
         counts = ", ".join(f"{count:,} {name}" for name, count in removed.items())
-        told = {"sdkappid": sdkappid, "removed": removed}
-        screen.result(told, lambda: screen.line(f"removed app {sdkappid}: {counts}"))
+        result = {"sdkappid": sdkappid, "removed": removed}
+        screen.result(result, lambda: screen.line(f"removed app {sdkappid}: {counts}"))
 
     run(screen, work())

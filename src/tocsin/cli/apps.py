@@ -1,4 +1,4 @@
-"""`tocsin app` but for its changes, and `tocsin usersig`: who may call, and what they sign with."""
+"""`tocsin app list`, `show` and `names`, and `tocsin usersig`."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def app_names(
 
     async def work() -> None:
         async with operator_of(data) as operator:
-            found = await operator.app_names(sdkappid, prefix)
-        screen.result(found, lambda: _show_names(screen, found))
+            listing = await operator.app_names(sdkappid, prefix)
+        screen.result(listing, lambda: _show_names(screen, listing))
 
     run(screen, work())
 
 
-def _show_names(screen: Screen, found: Mapping[str, Any]) -> None:
-    names, users = found["names"], found["user_ids"]
+def _show_names(screen: Screen, listing: Mapping[str, Any]) -> None:
+    names, users = listing["names"], listing["user_ids"]
     if names:
         columns = ("REGISTRATION ID", "BARS THE USER ID", "WITH PREFIX", "LOGGED IN", "LAST SEEN")
         rows = [
@@ -78,12 +78,14 @@ def _show_names(screen: Screen, found: Mapping[str, Any]) -> None:
         ]
         screen.table(columns, rows)
     if users:
-        screen.table((f"USER IDS THAT BEGIN WITH {found['prefix']}",), [(name,) for name in users])
-    prefix = found["own_registration_ids"]
+        screen.table(
+            (f"USER IDS THAT BEGIN WITH {listing['prefix']}",), [(name,) for name in users]
+        )
+    prefix = listing["own_registration_ids"]
     switch = f"devices may choose names that begin with {prefix}" if prefix else "no new ones"
     screen.note(
-        f"[dim]{found['own']} chosen RegistrationIDs ({escape(switch)}), "
-        f"{found['conflicts']} UserIDs in conflict; the first of each are listed[/]"
+        f"[dim]{listing['own']} chosen RegistrationIDs ({escape(switch)}), "
+        f"{listing['conflicts']} UserIDs in conflict; the first of each are listed[/]"
     )
 
 
@@ -100,16 +102,16 @@ def usersig(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Make a UserSig: what administrators and users sign in with.
+    """Make a UserSig, with which an administrator or a user signs in.
 
-    It is printed alone on a line, so that a shell can take it.
+    The UserSig stands alone on its line, so that a shell can take it.
     """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
         async with operator_of(data) as operator:
             sig = await operator.usersig(sdkappid, name, expire_s)
-        told = {"sdkappid": sdkappid, "identifier": name, "usersig": sig}
-        screen.result(told, lambda: screen.line(escape(sig)))
+        result = {"sdkappid": sdkappid, "identifier": name, "usersig": sig}
+        screen.result(result, lambda: screen.line(escape(sig)))
 
     run(screen, work())

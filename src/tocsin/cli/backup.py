@@ -1,4 +1,4 @@
-"""`tocsin backup` and `tocsin restore`: a copy of everything, and the way back to it."""
+"""`tocsin backup` and `tocsin restore`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from tocsin.adapters.vault import parse_keys
 from tocsin.cli.app_keys import read_key
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
 from tocsin.clock import SystemClock
 from tocsin.config import load
 from tocsin.service.restoring import RestoredFolder, RestorePlan
@@ -27,7 +27,7 @@ KEEP_APART = "the secret key is in no backup: keep DATA/secret.key and DATA/eras
 
 
 class _Bar:
-    """A bar on a terminal, gone when the work is done."""
+    """A progress bar on a terminal, which disappears when the work is done."""
 
     def __init__(self, screen: Screen, stack: contextlib.ExitStack, text: str) -> None:
         self._bar: Progress | None = None
@@ -70,8 +70,9 @@ def backup(
 ) -> None:
     """Write a backup, while the service goes on or without one.
 
-    Everything that was answered before is in it. It is whole once its backup.json is there; half a
-    backup is never restored. The index is made anew from it. The secret key is not in it.
+    The backup has everything that was answered before. It is complete once its backup.json exists;
+    an incomplete backup is never restored. The restored service builds the index again. The backup
+    does not have the secret key.
     """
     screen = Screen(is_json=is_json)
 
@@ -119,17 +120,17 @@ def restore(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Restore a backup into a data folder; then say what becomes of the pushes it had open.
+    """Restore a backup into a data folder; then decide about the pushes that the backup had open.
 
-    What was restored stands held: the service answers and accepts, and sends nothing until
-    `tocsin restore --settle` or `tocsin restore --resume`. Who was erased since the backup is
-    erased again. TaskIds and certificate IDs go on above all that were given.
+    A restored service is held: it answers and accepts calls, and sends nothing until
+    `tocsin restore --settle` or `tocsin restore --resume`. Accounts that were erased since the
+    backup are erased again. New TaskIds and certificate IDs are above all that were given.
     """
     screen = Screen(is_json=is_json)
     if [folder is not None, settle, resume].count(True) != 1:
-        what = "say what to restore, or what becomes of what was restored"
+        problem = "name a backup to restore, or say what becomes of the pushes it had open"
         advice = "tocsin restore DIR --data NEW, or --settle, or --resume"
-        screen.fail(Fault(what, advice, exit_code=EXIT_USAGE))
+        screen.fail(CommandFault(problem, advice, exit_code=EXIT_USAGE))
 
     async def end_hold() -> None:
         async with operator_of(data) as operator:
@@ -140,7 +141,7 @@ def restore(
         assert folder is not None
         plan = RestorePlan(
             backup=folder,
-            keys=_told_keys(key),
+            keys=_given_keys(key),
             erasures=erasures,
             replaces=replaces,
         )
@@ -153,17 +154,17 @@ def restore(
     run(screen, end_hold() if folder is None else put_back())
 
 
-def _told_keys(path: Path | None) -> list[bytes]:
+def _given_keys(path: Path | None) -> list[bytes]:
     if path is None:
         return []
     try:
         return parse_keys(read_key(path), str(path))
     except ValueError as fault:
-        what, advice = (
+        problem, advice = (
             f"--key-file: {fault}",
             "the file secret.key of the folder that was backed up",
         )
-        raise Fault(what, advice, exit_code=EXIT_USAGE) from fault
+        raise CommandFault(problem, advice, exit_code=EXIT_USAGE) from fault
 
 
 def _show_restored(screen: Screen, done: RestoredFolder) -> None:
@@ -175,8 +176,8 @@ def _show_restored(screen: Screen, done: RestoredFolder) -> None:
 
 
 def _show_end(screen: Screen, done: Mapping[str, Any]) -> None:
-    what = "ended" if done["how"] == "settle" else "sent again"
-    screen.line(f"the hold is over: {done['tasks']} pushes of before the backup are {what}")
+    result = "ended" if done["how"] == "settle" else "sent again"
+    screen.line(f"the hold is over: {done['tasks']} pushes of before the backup are {result}")
 
 
 def _moment(at: float) -> str:

@@ -1,4 +1,4 @@
-"""`tocsin tls self-signed`: a certificate for trying HTTPS out."""
+"""`tocsin tls self-signed`: makes a certificate for trying HTTPS out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
 from tocsin.clock import SystemClock
 
 DAYS = 365
@@ -34,15 +34,17 @@ def self_signed(
 ) -> None:
     """Make a key and a certificate signed by itself, for `serve --tls-cert --tls-key`.
 
-    Clients trust it only when told to: `curl --cacert tls-cert.pem`. For real hosts take a
-    certificate from an authority.
+    Clients trust the certificate only when you tell them to: `curl --cacert tls-cert.pem`. For real
+    hosts take a certificate from an authority.
     """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
         cert, key = out / "tls-cert.pem", out / "tls-key.pem"
         if not force and (cert.exists() or key.exists()):
-            raise Fault(f"{cert} or {key} exists", "--force overwrites", exit_code=EXIT_USAGE)
+            raise CommandFault(
+                f"{cert} or {key} exists", "--force overwrites", exit_code=EXIT_USAGE
+            )
         names = name or ["localhost", "127.0.0.1", "::1"]
         cert_pem, key_pem = make_self_signed(names, days, SystemClock().now())
         out.mkdir(parents=True, exist_ok=True)

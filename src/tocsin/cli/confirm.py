@@ -1,4 +1,4 @@
-"""Asks before what cannot be undone."""
+"""Asks before a command does what cannot be undone, and writes its result to a new file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from tocsin.cli.screen import EXIT_USAGE, Fault, Screen
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Screen
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 
@@ -21,35 +21,36 @@ def confirm(
 ) -> None:
     """Go on where `is_sure` or a person types y; else end the command, with nothing done.
 
-    `keyboard` is where the answer comes from, standard input where none is told.
+    The answer comes from `keyboard`; by default from standard input.
     """
     if is_sure:
         return
     keyboard = keyboard or sys.stdin
     if screen.is_json or not keyboard.isatty():
-        what = "this cannot be undone, and nobody is there to be asked"
-        screen.fail(Fault(what, "say --yes", exit_code=EXIT_USAGE))
+        problem = "this cannot be undone, and nobody is there to be asked"
+        screen.fail(CommandFault(problem, "say --yes", exit_code=EXIT_USAGE))
     screen.err.print(f"{escape(question)} \\[y/N] ", end="")
     if keyboard.readline().strip().lower() not in ("y", "yes"):
-        screen.fail(Fault("nothing was done", "answer y, or say --yes"))
+        screen.fail(CommandFault("nothing was done", "answer y, or say --yes"))
 
 
 class NewFile:
-    """A file for one JSON value that only its owner may read. It is made before the work begins,
-    so that a result is never without a place.
+    """A new file for one JSON value, which only its owner may read.
+
+    It is created before the work begins, so that no result is lost because it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises `Fault` where there is one already, or none can be made."""
+        """Raises `CommandFault` where the file exists or cannot be created."""
         self.path = path
         try:
             self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            what = f"{path} exists"
-            raise Fault(what, "name a file that does not", exit_code=EXIT_USAGE) from None
+            problem = f"{path} exists"
+            raise CommandFault(problem, "name a file that does not", exit_code=EXIT_USAGE) from None
         except OSError as fault:
-            what = f"{path} cannot be written: {fault.strerror}"
-            raise Fault(what, "name another file", exit_code=EXIT_USAGE) from fault
+            problem = f"{path} cannot be written: {fault.strerror}"
+            raise CommandFault(problem, "name another file", exit_code=EXIT_USAGE) from fault
 
     def write(self, value: Any) -> None:
         """Write the value, durably, and close."""
@@ -59,6 +60,6 @@ class NewFile:
             os.fsync(file.fileno())
 
     def drop(self) -> None:
-        """There was nothing to write."""
+        """Remove the file: there is no result to write."""
         os.close(self._number)
         self.path.unlink()

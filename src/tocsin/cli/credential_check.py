@@ -1,4 +1,4 @@
-"""`tocsin credential check`: what the vendors themselves say of an app's credentials."""
+"""`tocsin credential check`: asks the vendors about an app's credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from tocsin.cli.credentials import AppOption, day_of, only_app
-from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
+from tocsin.cli.operator import DEFAULT_DATA, Data, OperatorActions, operator_of
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.client.json_http import Refused
 from tocsin.errors import CallError
@@ -25,13 +25,13 @@ def credential_check(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Ask each vendor whether it takes the credential, and say what to do where it does not.
+    """Ask each vendor whether it accepts the credential, and say what to do where it does not.
 
-    One push goes to a device that nobody has, as a test where the vendor has tests. Nothing is
-    shown anywhere and nothing is changed. Ends with 1 unless all are good.
+    One push goes to a device that does not exist, as a test push where the vendor has them. No
+    device shows anything and nothing is changed. Exit code 1 unless all are good.
 
-    good: the vendor knows us. wrong: it does not. refused: it does, but would not take what we
-    send. unclear: it could not be asked.
+    good: the vendor accepts the credential. wrong: the vendor does not. refused: the vendor accepts
+    the credential but not the push. unclear: the vendor could not be asked.
     """
     screen = Screen(is_json=is_json)
 
@@ -42,24 +42,24 @@ def credential_check(
                 it["number"] for it in await operator.credential_list(sdkappid) if it["is_enabled"]
             ]
             screen.note(f"[dim]asking about {len(chosen)} credentials …[/]")
-            found = await asyncio.gather(*(check_one(operator, sdkappid, it) for it in chosen))
-        screen.result(found, lambda: _show(screen, found))
-        if any(it["verdict"] != "good" for it in found):
+            verdicts = await asyncio.gather(*(check_one(operator, sdkappid, it) for it in chosen))
+        screen.result(verdicts, lambda: _show(screen, verdicts))
+        if any(it["verdict"] != "good" for it in verdicts):
             raise typer.Exit(EXIT_REFUSED)
 
     run(screen, work())
 
 
-async def check_one(operator: Operator, sdkappid: int, number: int) -> dict[str, Any]:
-    """What the vendor says of a credential; one that cannot be asked about is `unclear`."""
+async def check_one(operator: OperatorActions, sdkappid: int, number: int) -> dict[str, Any]:
+    """The vendor's verdict on a credential; `unclear` where the vendor cannot be asked."""
     try:
         return await operator.credential_check(sdkappid, number)
     except (CallError, Refused) as fault:
-        # One that does not open, or is gone, must not hide what is said of the others.
+        # A credential that cannot be opened must not hide the verdicts on the others.
         return {"number": number, "verdict": "unclear", "code": str(fault.code), "said": fault.info}
 
 
-def _show(screen: Screen, found: list[dict[str, Any]]) -> None:
+def _show(screen: Screen, verdicts: list[dict[str, Any]]) -> None:
     columns = ("NUMBER", "CHANNEL", "VERDICT", "CODE", "SAID", "EXPIRES")
     rows = [
         (
@@ -70,9 +70,9 @@ def _show(screen: Screen, found: list[dict[str, Any]]) -> None:
             it["said"],
             day_of(it.get("expires_at")),
         )
-        for it in found
+        for it in verdicts
     ]
     screen.table(columns, rows)
-    for it in found:
+    for it in verdicts:
         if it["verdict"] != "good" and it.get("advice"):
             screen.line(f"[bold]{it['number']}[/]: {escape(it['advice'])}")

@@ -1,4 +1,4 @@
-"""The files of a command's options; what cannot be used is said as a command says it."""
+"""Reads the files that a command's options name; an unusable file is a `CommandFault`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from tocsin.channels import credential_files
 from tocsin.channels.credential_files import UnusableFile
-from tocsin.cli.screen import EXIT_USAGE, Fault
+from tocsin.cli.screen import EXIT_USAGE, CommandFault
 
 
 def read_settings(path: Path, names: Collection[str], password: str) -> dict[str, Any]:
-    """What a file says of the settings with these names."""
+    """The settings with these names, from a file."""
     try:
         return credential_files.read_settings(path, names, password)
     except UnusableFile as fault:
-        raise Fault(str(fault), exit_code=EXIT_USAGE) from fault
+        raise CommandFault(str(fault), exit_code=EXIT_USAGE) from fault
 
 
 def read_value(path: Path) -> str:
-    """A value that stands in a file of its own."""
+    """The value that a file holds."""
     try:
         return credential_files.read_value(path)
     except UnusableFile as fault:
-        raise Fault(str(fault), exit_code=EXIT_USAGE) from fault
+        raise CommandFault(str(fault), exit_code=EXIT_USAGE) from fault

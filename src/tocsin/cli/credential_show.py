@@ -1,4 +1,4 @@
-"""`tocsin credential show`: one credential, whole but for its secrets."""
+"""`tocsin credential show`: one credential without its secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def credential_show(
 ) -> None:
     """Show one credential: its settings without the secrets, its state, and its public half.
 
-    `public_key`, of a Web Push credential, is what pages subscribe with (applicationServerKey).
+    Pages subscribe with the `public_key` of a Web Push credential (applicationServerKey).
     """
     screen = Screen(is_json=is_json)
 

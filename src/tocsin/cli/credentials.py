@@ -1,7 +1,7 @@
-"""`tocsin credential`: what proves us to a vendor.
+"""`tocsin credential`: adds, lists, changes and deletes the credentials of vendors.
 
-There is one `add` command per vendor, made from its `Settings`, so that a new vendor's options
-appear by themselves.
+The `add` command of each vendor is made from the vendor's `Settings`, so that a new vendor's
+options appear by themselves.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tocsin.channels.credentials import check_settings
 from tocsin.channels.registry import VENDORS, Vendor
 from tocsin.cli.credential_files import read_settings, read_value
 from tocsin.cli.operator import DEFAULT_DATA, Data, operator_of
+from tocsin.cli.option_values import VALUE_HELP, read_option, read_secret
 from tocsin.cli.screen import (
     EXIT_UNREACHABLE,
     EXIT_USAGE,
     START_SANDBOX,
-    Fault,
+    CommandFault,
     Json,
     Screen,
     by_option,
     run,
 )
-from tocsin.cli.told import HOW, read_told, secret_of
 from tocsin.client.json_http import Unreachable
 from tocsin.client.sandbox import SandboxClient, credential_facts
 
@@ -61,7 +61,7 @@ PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 its name
 Password = Annotated[
     str,
     typer.Option(
-        envvar=PASSWORD_VARIABLE, help=f"Password of a .p12 file. {HOW}", show_default=False,
+        envvar=PASSWORD_VARIABLE, help=f"Password of a .p12 file. {VALUE_HELP}", show_default=False,
     ),
 ]  # fmt: skip
 Origin = Annotated[str, typer.Option(help="Another base URL than the vendor's own.")]
@@ -73,7 +73,7 @@ Proxy = Annotated[
     str | None,
     typer.Option(
         metavar="URL", help="Proxy to this vendor, http://USER:PASSWORD@HOST:PORT; `none`: go "
-        f"direct; empty: as the setting http.proxy says. {HOW}",
+        f"direct; empty: as the setting http.proxy says. {VALUE_HELP}",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -100,8 +100,8 @@ COMMON: dict[str, tuple[Any, Any]] = {
 def add_command(vendor: Vendor) -> Callable[..., None]:
     """The function behind `tocsin credential add <vendor>`, with an option per setting."""
 
-    def command(**told: Any) -> None:
-        _add(vendor, told)
+    def command(**values: Any) -> None:
+        _add(vendor, values)
 
     options: dict[str, tuple[Any, Any]] = {
         field.name: (_option(vendor, field.name), "")
@@ -118,9 +118,9 @@ def add_command(vendor: Vendor) -> Callable[..., None]:
     command.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
     command.__name__ = f"credential_add_{vendor.NAME}"
     command.__doc__ = (
-        f"Add a credential of {vendor.NAME}. It is in force at once, in a running service too.\n\n"
-        "A value that begins with @ names a file to read it from, and - is standard input: secrets "
-        "do not belong into a command, where others can read them."
+        f"Add a credential of {vendor.NAME}. It applies at once, in a running service too.\n\n"
+        "A value that begins with @ names the file to read, and - is standard input: secrets do "
+        "not belong into a command, where others can read them."
     )
     return command
 
@@ -136,27 +136,27 @@ def _option(vendor: Vendor, name: str) -> Any:
 
 
 def _secrets_of(vendor: Vendor) -> set[str]:
-    """The settings of a vendor that nobody else may read."""
+    """The names of a vendor's secret settings."""
     names = (field.name for field in msgspec.structs.fields(vendor.Settings))
     return {name for name in names if (_meta(vendor, name).extra or {}).get("is_secret")}
 
 
 def _meta(vendor: Vendor, name: str) -> msgspec.Meta:
-    """What a setting says of itself."""
+    """The description of a setting."""
     hint = typing.get_type_hints(vendor.Settings, include_extras=True)[name]
     metas: tuple[Any, ...] = getattr(hint, "__metadata__", ())
     return next((it for it in metas if it.description), msgspec.Meta())
 
 
-def _add(vendor: Vendor, told: dict[str, Any]) -> None:
-    screen = Screen(is_json=told["is_json"])
+def _add(vendor: Vendor, values: dict[str, Any]) -> None:
+    screen = Screen(is_json=values["is_json"])
     options = {field.name: _named(field.name) for field in msgspec.structs.fields(vendor.Settings)}
     options |= {name: _named(name) for name in ("proxy", "origin", "rate_per_s")}
 
     async def work() -> None:
-        facts = await _facts(screen, vendor, told, options)
-        async with operator_of(told["data"]) as operator:
-            sdkappid = told["app"] or await only_app(operator)
+        facts = await _facts(screen, vendor, values, options)
+        async with operator_of(values["data"]) as operator:
+            sdkappid = values["app"] or await only_app(operator)
             added = await operator.credential_add(sdkappid, facts)
 
         def show() -> None:
@@ -177,62 +177,65 @@ def _named(name: str) -> str:
 
 
 async def _facts(
-    screen: Screen, vendor: Vendor, told: Mapping[str, Any], options: Mapping[str, str]
+    screen: Screen, vendor: Vendor, values: Mapping[str, Any], options: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The facts of a credential: the sandbox's, then the file's, then the options'."""
+    """A credential from the sandbox, the file and the options; each wins over those before."""
     facts: dict[str, Any] = {"channel": vendor.NAME, "settings": {}}
-    if told["sandbox"]:
-        facts = credential_facts(vendor.NAME, await _described(told["sandbox"]))
+    if values["sandbox"]:
+        facts = credential_facts(vendor.NAME, await _describe_sandbox(values["sandbox"]))
     names = {field.name for field in msgspec.structs.fields(vendor.Settings)}
-    if told["file"] is not None:
-        password = _password(screen, told["password"])
-        facts["settings"].update(read_settings(told["file"], names, password))
+    if values["file"] is not None:
+        password = _password(screen, values["password"])
+        facts["settings"].update(read_settings(values["file"], names, password))
     secrets = _secrets_of(vendor)
     for name in names:
-        if told[name]:
-            read = partial(secret_of, screen) if name in secrets else read_told
-            facts["settings"][name] = read(told[name], options[name])
-    if told["origin"]:
-        facts["origin"] = told["origin"]
-    if told["ca"] is not None:
-        facts["ca"] = read_value(told["ca"])
-    if told["proxy"]:
-        facts["proxy"] = read_told(told["proxy"], "--proxy").strip()
-    if told["rate_per_s"]:
-        facts["rate_per_s"] = told["rate_per_s"]
+        if values[name]:
+            read = partial(read_secret, screen) if name in secrets else read_option
+            facts["settings"][name] = read(values[name], options[name])
+    if values["origin"]:
+        facts["origin"] = values["origin"]
+    if values["ca"] is not None:
+        facts["ca"] = read_value(values["ca"])
+    if values["proxy"]:
+        facts["proxy"] = read_option(values["proxy"], "--proxy").strip()
+    if values["rate_per_s"]:
+        facts["rate_per_s"] = values["rate_per_s"]
     try:
         check_settings(vendor.NAME, facts["settings"])
     except ValueError as fault:
         advice = f"tocsin credential add {vendor.NAME} --help lists what is needed"
-        what = by_option(str(fault), options) or str(fault)
-        raise Fault(what, advice, exit_code=EXIT_USAGE) from fault
+        problem = by_option(str(fault), options) or str(fault)
+        raise CommandFault(problem, advice, exit_code=EXIT_USAGE) from fault
     return facts
 
 
-async def _described(url: str) -> dict[str, Any]:
-    """What the sandbox says of itself. The command's other address is the service's."""
+async def _describe_sandbox(url: str) -> dict[str, Any]:
+    """The description of the sandbox at `url`. An error names the sandbox, not the service."""
     try:
-        async with SandboxClient(url) as door:
-            return await door.describe()
+        async with SandboxClient(url) as sandbox:
+            return await sandbox.describe()
     except Unreachable as fault:
-        what = f"no answer from {fault}"
-        raise Fault(what, START_SANDBOX, exit_code=EXIT_UNREACHABLE) from fault
+        problem = f"no answer from {fault}"
+        raise CommandFault(problem, START_SANDBOX, exit_code=EXIT_UNREACHABLE) from fault
 
 
 def _password(screen: Screen, text: str) -> str:
-    return secret_of(screen, text, "--password", variable=PASSWORD_VARIABLE)
+    return read_secret(screen, text, "--password", variable=PASSWORD_VARIABLE)
 
 
 async def only_app(operator: Any) -> int:
+    """The sdkappid of the only app; raises `CommandFault` where there are none or several."""
     apps = await operator.app_list()
     if len(apps) != 1:
-        known = ", ".join(str(app["sdkappid"]) for app in apps) or "none"
-        raise Fault(f"which app? there are: {known}", "name it with --app", exit_code=EXIT_USAGE)
+        numbers = ", ".join(str(app["sdkappid"]) for app in apps) or "none"
+        raise CommandFault(
+            f"which app? there are: {numbers}", "name it with --app", exit_code=EXIT_USAGE
+        )
     return int(apps[0]["sdkappid"])
 
 
 def example(vendor: Vendor) -> str:
-    """A line of the command line that adds a credential of this vendor, for its help."""
+    """A command that adds a credential of this vendor, for the help."""
     words = ["tocsin credential add", vendor.NAME]
     for field in msgspec.structs.fields(vendor.Settings):
         meta = _meta(vendor, field.name)
@@ -251,12 +254,12 @@ def credential_list(
 ) -> None:
     """List an app's credentials, without their secrets.
 
-    STATE is ready where nothing is known against it; else disabled, unreadable, expired, expiring
-    within a month, or what STOPPED begins with. Of Web Push the public keys follow.
+    STATE is ready, disabled, unreadable, expired, expiring (within a month), or the first word of
+    STOPPED. The public keys of Web Push credentials follow.
 
-    With a service running, STOPPED says why one does not send all that waits for it: refused by the
-    vendor, the vendor or the way to it down, paused at the vendor's word, or doubtful since most
-    answers stay away; and when it is tried again at the latest.
+    With a service running, STOPPED says why a credential does not send all pushes that wait for it,
+    and when it is tried again at the latest. Reasons: the vendor refuses it, the vendor or the
+    route to the vendor is down, the vendor asked for a pause, or most answers stay away.
     """
     screen = Screen(is_json=is_json)
 
@@ -287,23 +290,23 @@ def credential_list(
 
 def _note_key(screen: Screen, shown: Mapping[str, Any]) -> None:
     if "public_key" in shown:
-        what = f"pages subscribe to {shown['number']} with (applicationServerKey):"
-        screen.note(f"[dim]{what}[/]  {shown['public_key']}")
+        label = f"pages subscribe to {shown['number']} with (applicationServerKey):"
+        screen.note(f"[dim]{label}[/]  {shown['public_key']}")
 
 
 def source_text(shown: Mapping[str, Any]) -> str:
-    """Where a credential comes from: `command`, or a name in the configuration."""
+    """The source of a credential: `command`, or a name in the configuration."""
     name, source = shown["name"], shown["source"]
     return f"{source}: {name}" if name else str(source)
 
 
 def day_of(at: float | None) -> str:
-    """A day, as people write it; nothing for what never ends."""
+    """A day as text; empty for None, which is never."""
     return "" if at is None else f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%d}"
 
 
 def stopped_text(stopped: Mapping[str, Any] | None) -> str:
-    """Why a credential does not send all that waits, in one line; nothing where it does."""
+    """Why a credential does not send all that waits, in one line; empty where it does."""
     if stopped is None:
         return ""
     until = stopped["until"]
@@ -320,7 +323,9 @@ def credential_set(
     number: Number,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME=VALUE", help=f"A setting to change. As the value {HOW}"),
+        typer.Argument(
+            metavar="NAME=VALUE", help=f"A setting to change. As the value {VALUE_HELP}"
+        ),
     ] = None,
     *,
     app: AppOption = 0,
@@ -341,7 +346,8 @@ def credential_set(
 ) -> None:
     """Change a credential. Its certificate ID stays, and so do the devices that name it.
 
-    It is in force at once, in a running service too; what is under way ends with the former one.
+    The change applies at once, in a running service too; requests under way end with the former
+    settings.
     """
     screen = Screen(is_json=is_json)
 
@@ -353,10 +359,12 @@ def credential_set(
                 names = await _names_of(operator, sdkappid, number)
                 settings = read_settings(file, names, _password(screen, password))
             facts = {"origin": origin, "rate_per_s": rate_per_s, "is_enabled": is_enabled}
-            facts["proxy"] = None if proxy is None else read_told(proxy, "--proxy").strip()
-            told: dict[str, Any] = {it: value for it, value in facts.items() if value is not None}
-            told["settings"] = {**settings, **dict(_pair(screen, it) for it in changes or ())}
-            changed = await operator.credential_set(sdkappid, number, told)
+            facts["proxy"] = None if proxy is None else read_option(proxy, "--proxy").strip()
+            named: dict[str, Any] = {
+                name: value for name, value in facts.items() if value is not None
+            }
+            named["settings"] = {**settings, **dict(_pair(screen, it) for it in changes or ())}
+            changed = await operator.credential_set(sdkappid, number, named)
 
         def show() -> None:
             screen.facts(changed)
@@ -371,22 +379,22 @@ def credential_set(
 def _pair(screen: Screen, text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not name:
-        what = f"{name} is not NAME=VALUE"
-        raise Fault(what, "app_secret=@FILE, say", exit_code=EXIT_USAGE)
+        problem = f"{name} is not NAME=VALUE"
+        raise CommandFault(problem, "app_secret=@FILE, say", exit_code=EXIT_USAGE)
     member = name.replace("-", "_")
     if any(member in _secrets_of(vendor) for vendor in VENDORS):
-        return member, secret_of(screen, value, name)
-    return member, read_told(value, name)
+        return member, read_secret(screen, value, name)
+    return member, read_option(value, name)
 
 
 async def _names_of(operator: Any, sdkappid: int, number: int) -> list[str]:
-    """The settings that a credential's vendor has."""
+    """The names of the settings of a credential's vendor."""
     listed = await operator.credential_list(sdkappid)
     vendors = {vendor.NAME: vendor for vendor in VENDORS}
     for it in listed:
         if it["number"] == number:
             return [field.name for field in msgspec.structs.fields(vendors[it["channel"]].Settings)]
-    raise Fault(f"no credential {number}", "tocsin credential list", exit_code=EXIT_USAGE)
+    raise CommandFault(f"no credential {number}", "tocsin credential list", exit_code=EXIT_USAGE)
 
 
 def client_config(
@@ -402,9 +410,9 @@ def client_config(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Print timpush-configs.json for the Android app: certificate IDs and what its SDKs need.
+    """Print timpush-configs.json for the Android app: certificate IDs and the SDKs' settings.
 
-    It goes to the assets of the app. Apple's apps name the certificate ID in code.
+    The file goes to the assets of the app. Apple's apps name the certificate ID in code.
     """
     screen = Screen(is_json=is_json)
 

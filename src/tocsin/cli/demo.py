@@ -1,4 +1,4 @@
-"""`tocsin demo`: the command around the demo."""
+"""`tocsin demo`: runs the demo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, Fault, Json, Screen, run
+from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, CommandFault, Json, Screen, run
 from tocsin.clock import SystemClock
 from tocsin.demo.run import FAULTS, Outcome, run_demo
 from tocsin.demo.stage import StageFault
@@ -33,45 +33,45 @@ def demo(
     ] = False,
     is_json: Json = False,
 ) -> None:
-    """See the main job done on real protocols, and every book checked.
+    """Run the service's main job on real protocols, and check every book.
 
-    It starts a sandbox and a service of its own on loopback, imports 10,000 accounts, registers
-    9,200 devices with every vendor (200 of them on WebSockets), pushes to all, by tags, by
-    attributes and by list, and recalls one push half way. Then it adds the books up against what
-    the vendors saw and reported. Exit code 0 means that every check held.
+    The demo starts a sandbox and a service of its own on loopback, imports 10,000 accounts and
+    registers 9,200 devices with every vendor (200 of them on WebSockets). It pushes to all, by
+    tags, by attributes and by list, and recalls one push half way. Then it compares the books with
+    the logs and receipts of the vendors. Exit code 0 means that every check held.
     """
     screen = Screen(is_json=is_json)
     if broken and broken not in FAULTS:
-        fault = Fault(
+        fault = CommandFault(
             f"no fault is called {broken!r}", f"one of: {', '.join(FAULTS)}", exit_code=EXIT_USAGE
         )
         screen.fail(fault)
-    found: list[Outcome] = []
+    results: list[Outcome] = []
 
     async def work() -> None:
         console = _console(screen)
         try:
             sizes = SMALL if small else Sizes()
-            found.append(await run_demo(console, SystemClock(), sizes, fault=broken))
+            results.append(await run_demo(console, SystemClock(), sizes, fault=broken))
         except StageFault as fault:
-            raise Fault(str(fault), "the lines above are the end of its own log") from fault
+            raise CommandFault(str(fault), "the lines above are the end of its own log") from fault
 
     run(screen, work())
     if is_json:
-        screen.json(_told(found[0]))
-    if not found[0].is_right:
+        screen.json(_as_json(results[0]))
+    if not results[0].is_right:
         raise typer.Exit(EXIT_REFUSED)
 
 
 def _console(screen: Screen) -> Console:
-    """The picture for people: on stderr where stdout is for machines, and never too narrow."""
+    """The console for people: stderr where stdout is for machines, and never too narrow."""
     console = screen.err if screen.is_json else screen.out
     if not console.is_terminal and console.width < NARROW:
         console.width = NARROW
     return console
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "is_right": outcome.is_right,
         "findings": [

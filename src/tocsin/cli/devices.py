@@ -1,4 +1,4 @@
-"""`tocsin device`: installations, their tokens, and an end to pushes for one of them."""
+"""`tocsin device`: lists, shows and unregisters devices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ RegistrationId = Annotated[
 ]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)]
 After = Annotated[
-    int, typer.Option(metavar="NUMBER", help="Only those numbered above; for the next page.", min=0)
+    int,
+    typer.Option(metavar="NUMBER", help="Only numbers above this one; for the next page.", min=0),
 ]
 
 
 def row_of(device: Mapping[str, Any]) -> tuple[object, ...]:
-    """A device as a line of a table, without its token."""
+    """A device as a row of a table, without its token."""
     route, seen_at = device["route"], device["seen_at"]
     return (
         device["number"],
@@ -41,7 +42,7 @@ def row_of(device: Mapping[str, Any]) -> tuple[object, ...]:
 def device_list(
     *,
     user: Annotated[
-        str, typer.Option("--user", metavar="USERID", help="Only those of this account.")
+        str, typer.Option("--user", metavar="USERID", help="Only devices of this account.")
     ] = "",
     after: After = 0,
     limit: Limit = 100,
@@ -70,7 +71,7 @@ def device_list(
 
 
 def note_next(screen: Screen, page: Mapping[str, Any]) -> None:
-    """Say how a list goes on."""
+    """Print the option that shows the next page."""
     if page["next"] is not None:
         screen.note(f"[dim]more:[/]  --after {page['next']}")
 
@@ -82,7 +83,7 @@ def device_show(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Show one device: whose it is, its tokens, its model and versions, and whether it is there."""
+    """Show one device: its user, its tokens, its model and versions, and whether it is online."""
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
@@ -106,10 +107,10 @@ def device_unregister(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Stop pushes to a device until it registers again: its tokens go, its connection is cut.
+    """Stop pushes to a device until it registers again: drop its tokens and its connection.
 
-    The app on the device may register it again with its secret. To forget it, delete its account:
-    tocsin account delete REGISTRATIONID.
+    The app on the device may register it again with its secret. To erase the device, delete its
+    account: tocsin account delete REGISTRATIONID.
     """
     screen = Screen(is_json=is_json)
 

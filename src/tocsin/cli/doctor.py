@@ -1,4 +1,4 @@
-"""`tocsin doctor`: everything that goes wrong in practice, looked at once."""
+"""`tocsin doctor`: checks what goes wrong in practice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from tocsin.cli.credential_check import check_one
-from tocsin.cli.operator import DEFAULT_DATA, Data, Operator, operator_of
+from tocsin.cli.operator import DEFAULT_DATA, Data, OperatorActions, operator_of
 from tocsin.cli.screen import EXIT_REFUSED, Json, Screen, run
 from tocsin.cli.serve import ConfigFile
 from tocsin.client.json_http import Refused, Unreachable
@@ -28,7 +28,7 @@ from tocsin.settings import ConfigError
 
 COLORS = {"ok": "green", "warn": "yellow", "bad": "red"}
 VERDICTS: dict[str, Level] = {"good": "ok", "wrong": "bad", "refused": "bad", "unclear": "warn"}
-"""Of a vendor about a credential."""
+"""A vendor's verdict on a credential to the level of the finding."""
 
 
 def doctor(
@@ -43,19 +43,19 @@ def doctor(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Look at everything that goes wrong in practice, and say what to do about it.
+    """Check everything that goes wrong in practice, and say what to do about it.
 
-    Settings, TLS certificate, data folder, disk, write-ahead log, open files, backlog, apps,
-    credentials with what stops them, and our clock against the vendors'. A running service looks
-    itself; without one the data folder is opened. Nothing is changed. Ends with 1 if anything is
-    bad; a warning can wait.
+    Checks settings, TLS certificate, data folder, disk, write-ahead log, open files, backlog, apps,
+    credentials and what stops them, and our clock against the vendors'. A running service makes the
+    checks itself; without one the command opens the data folder. Nothing is changed. Exit code 1 if
+    anything is bad; a warning can wait.
     """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
-        found = [*_of_settings(config, data), *await _of_service(data, is_asking=is_asking)]
-        screen.result(msgspec.to_builtins(found), lambda: _show(screen, found))
-        if any(it.level == "bad" for it in found):
+        findings = [*_of_settings(config, data), *await _of_service(data, is_asking=is_asking)]
+        screen.result(msgspec.to_builtins(findings), lambda: _show(screen, findings))
+        if any(it.level == "bad" for it in findings):
             raise typer.Exit(EXIT_REFUSED)
 
     run(screen, work())
@@ -87,7 +87,7 @@ def _of_certificate(config: Config) -> list[Finding]:
 
 
 async def _of_service(data: Path, *, is_asking: bool) -> list[Finding]:
-    """What a running service says, or else the data folder."""
+    """The findings of a running service, or those in the data folder."""
     path = admin_socket(data)
     start = f"tocsin serve --data {data} --port 8080"
     if path is None and not (data / DATABASE).exists():
@@ -112,8 +112,8 @@ async def _of_service(data: Path, *, is_asking: bool) -> list[Finding]:
 
 async def _running(path: Path) -> Finding:
     async with AdminSocket(path) as admin:
-        told = await admin.status()
-    said = f"{told['version']} at {told['url']}, process {told['pid']}"
+        status = await admin.status()
+    said = f"{status['version']} at {status['url']}, process {status['pid']}"
     return Finding(check="service", level="ok", said=said)
 
 
@@ -122,8 +122,8 @@ def _not_running(start: str) -> Finding:
     return Finding(check="service", level="warn", said=said, todo=start)
 
 
-async def _asked(operator: Operator) -> list[Finding]:
-    """What each vendor says of each credential that is used."""
+async def _asked(operator: OperatorActions) -> list[Finding]:
+    """The vendor's verdict on each enabled credential."""
     asked = [
         (app["sdkappid"], it["number"])
         for app in await operator.app_list()
@@ -142,9 +142,9 @@ async def _asked(operator: Operator) -> list[Finding]:
     ]
 
 
-def _show(screen: Screen, found: Sequence[Finding]) -> None:
-    width = max(len(it.check) for it in found)
-    for it in found:
+def _show(screen: Screen, findings: Sequence[Finding]) -> None:
+    width = max(len(it.check) for it in findings)
+    for it in findings:
         mark = f"[{COLORS[it.level]}]{it.level:<4}[/]"
         screen.line(f"{mark}  {escape(it.check.ljust(width))}  {escape(it.said)}")
         if it.todo:

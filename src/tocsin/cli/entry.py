@@ -1,7 +1,7 @@
-"""Where the console script begins: before everything else is imported, which takes half a second.
+"""The entry point of the console script, which runs before the half second of imports.
 
-A hangup in that time would end `tocsin serve`. It is ignored: no settings have been read yet, so
-there is nothing to read anew.
+SIGHUP in that time would end `tocsin serve`. It is ignored: no settings have been read yet, so none
+can be read again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import import_module
 
 
 def _run() -> None:
-    # Imported by its name, so that the file with all commands comes after the signal.
+    # Imported here, so that the file with all commands is read after the signal is ignored.
     import_module("tocsin.cli.main").main()
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tocsin.adapters.fault_injection import NAMES, faulty_http, faulty_store
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen
 from tocsin.cli.serve import load_config, run_service
 from tocsin.service.opening import Interceptors
 
@@ -28,7 +28,7 @@ def faulty_service(
     screen = Screen(is_json=is_json)
     if fault not in NAMES:
         advice = f"one of: {', '.join(NAMES)}"
-        screen.fail(Fault(f"no fault is called {fault!r}", advice, exit_code=EXIT_USAGE))
+        screen.fail(CommandFault(f"no fault is called {fault!r}", advice, exit_code=EXIT_USAGE))
     interceptors = Interceptors(
         store=partial(faulty_store, name=fault), http=partial(faulty_http, name=fault)
     )

@@ -1,4 +1,4 @@
-"""`tocsin listen`: a device in the terminal."""
+"""`tocsin listen`: runs a device in the terminal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import typer
 from rich.markup import escape
 
 from tocsin.cli.operator import DEFAULT_DATA, Data
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
-from tocsin.cli.target import USERSIG_S, AppId, Ca, Target, Url, find
-from tocsin.cli.told import HOW, read_told
+from tocsin.cli.option_values import VALUE_HELP, read_option
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
+from tocsin.cli.target import USERSIG_S, AppId, Ca, ServiceTarget, Url, find
 from tocsin.client.device import DeviceClient, DeviceIdentity, ReceivedPush
 from tocsin.client.json_http import JsonHttp
 from tocsin.client.operator import AdminSocket, admin_socket
 
 
-class Kept(msgspec.Struct):
-    """What a device must remember to be the same device the next time."""
+class SavedDevice(msgspec.Struct):
+    """What `--keep` saves, so that the next run is the same device."""
 
     registration_id: str = ""
     secret: str = ""
@@ -33,18 +33,21 @@ def listen(
         str, typer.Option(help="Log this UserID in; default: device level, no user.")
     ] = "",
     usersig: Annotated[
-        str, typer.Option(envvar="TOCSIN_USERSIG", help=f"The user's UserSig; else made. {HOW}")
+        str,
+        typer.Option(envvar="TOCSIN_USERSIG", help=f"The user's UserSig; else made. {VALUE_HELP}"),
     ] = "",
     appkey: Annotated[
         str,
-        typer.Option(envvar="TOCSIN_APPKEY", help=f"The app's client key; else asked for. {HOW}"),
+        typer.Option(
+            envvar="TOCSIN_APPKEY", help=f"The app's client key; else asked for. {VALUE_HELP}"
+        ),
     ] = "",
     language: Annotated[str, typer.Option(help="The device's language.")] = "en",
     keep: Annotated[
         Path | None, typer.Option(help="Remember the RegistrationID in this file.")
     ] = None,
-    ack: Annotated[bool, typer.Option(help="Tell the service what arrived.")] = True,
-    click: Annotated[bool, typer.Option(help="Click whatever arrives.")] = False,
+    ack: Annotated[bool, typer.Option(help="Ack each push that arrives.")] = True,
+    click: Annotated[bool, typer.Option(help="Click each push that arrives.")] = False,
     count: Annotated[int, typer.Option(help="End after so many pushes; 0: never.", min=0)] = 0,
     url: Url = "",
     app: AppId = 0,
@@ -52,25 +55,25 @@ def listen(
     data: Data = DEFAULT_DATA,
     is_json: Json = False,
 ) -> None:
-    """Be a device in the terminal, and show what arrives.
+    """Run a device in the terminal, and show the pushes that arrive.
 
-    It registers on the online channel, acks what it is sent, and stays until Ctrl-C.
+    The device registers on the online channel, acks each push, and stays until Ctrl-C.
     """
     screen = Screen(is_json=is_json)
-    target = Target(data=data, url=url, sdkappid=app, ca=ca)
+    target = ServiceTarget(data=data, url=url, sdkappid=app, ca=ca)
 
     async def work() -> None:
-        sig, client_key = read_told(usersig, "--usersig"), read_told(appkey, "--appkey")
+        sig, client_key = read_option(usersig, "--usersig"), read_option(appkey, "--appkey")
         base_url, identity = await _identity(target, user, sig, client_key)
         identity.facts = {"language": language, "platform": "PC"}
-        _remember(identity, keep)
+        _restore_identity(identity, keep)
         async with JsonHttp(base_url, ca_file=ca) as http:
-            await _listen(screen, http, identity, _Habits(ack, click, count, keep))
+            await _listen(screen, http, identity, _ListenOptions(ack, click, count, keep))
 
     run(screen, work())
 
 
-class _Habits(msgspec.Struct, frozen=True):
+class _ListenOptions(msgspec.Struct, frozen=True):
     is_acking: bool
     is_clicking: bool
     count: int
@@ -78,7 +81,7 @@ class _Habits(msgspec.Struct, frozen=True):
 
 
 async def _listen(
-    screen: Screen, http: JsonHttp, identity: DeviceIdentity, habits: _Habits
+    screen: Screen, http: JsonHttp, identity: DeviceIdentity, habits: _ListenOptions
 ) -> None:
     arrived: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     device = DeviceClient(
@@ -92,12 +95,12 @@ async def _listen(
     async with device:
         await device.registered()
         if habits.keep is not None:
-            kept = Kept(identity.registration_id, identity.secret)
+            saved = SavedDevice(identity.registration_id, identity.secret)
             habits.keep.touch(mode=0o600)
             habits.keep.chmod(0o600)
-            habits.keep.write_bytes(msgspec.json.encode(kept))
-        told = {"event": "registered", "registration_id": identity.registration_id}
-        screen.result(told, _nothing)
+            habits.keep.write_bytes(msgspec.json.encode(saved))
+        event = {"event": "registered", "registration_id": identity.registration_id}
+        screen.result(event, _show_nothing)
         shown = 0
         while not habits.count or shown < habits.count:
             push = await _next(arrived, device)
@@ -108,7 +111,7 @@ async def _listen(
 
 
 async def _next(arrived: asyncio.Queue[ReceivedPush], device: DeviceClient) -> ReceivedPush:
-    """The next push; raises what ended the connection for good, if that comes first."""
+    """The next push; raises the `Refused` that ended the connection, if that comes first."""
     waiting = asyncio.ensure_future(arrived.get())
     ended = asyncio.ensure_future(device.ended())
     try:
@@ -121,8 +124,8 @@ async def _next(arrived: asyncio.Queue[ReceivedPush], device: DeviceClient) -> R
         ended.cancel()
 
 
-def _nothing() -> None:
-    """A person was told by a note already."""
+def _show_nothing() -> None:
+    """A note has told the person already."""
 
 
 def _shower(screen: Screen, push: ReceivedPush) -> Callable[[], None]:
@@ -136,17 +139,19 @@ def _shower(screen: Screen, push: ReceivedPush) -> Callable[[], None]:
 
 
 def _show_revoke(screen: Screen, task_id: str) -> None:
-    told = {"event": "revoke", "task_id": task_id}
-    screen.result(told, lambda: screen.line(f"[red]withdrawn[/] [dim]task {task_id}[/]"))
+    event = {"event": "revoke", "task_id": task_id}
+    screen.result(event, lambda: screen.line(f"[red]withdrawn[/] [dim]task {task_id}[/]"))
 
 
 async def _identity(
-    target: Target, user: str, usersig: str, appkey: str
+    target: ServiceTarget, user: str, usersig: str, appkey: str
 ) -> tuple[str, DeviceIdentity]:
-    """Who to be and where; what was not told is asked from the running service."""
+    """The service's URL and the device's identity; the running service completes the options."""
     if target.url and target.sdkappid and (appkey or (user and usersig)):
-        named = DeviceIdentity(sdkappid=target.sdkappid, appkey=appkey, user=user, usersig=usersig)
-        return target.url, named
+        identity = DeviceIdentity(
+            sdkappid=target.sdkappid, appkey=appkey, user=user, usersig=usersig
+        )
+        return target.url, identity
     url, app = await find(target)
     sdkappid: int = app["sdkappid"]
     if not user:
@@ -158,12 +163,12 @@ async def _identity(
     return url, DeviceIdentity(sdkappid=sdkappid, user=user, usersig=signed)
 
 
-def _remember(identity: DeviceIdentity, keep: Path | None) -> None:
+def _restore_identity(identity: DeviceIdentity, keep: Path | None) -> None:
     if keep is None or not keep.exists():
         return
     try:
-        kept = msgspec.json.decode(keep.read_bytes(), type=Kept)
+        saved = msgspec.json.decode(keep.read_bytes(), type=SavedDevice)
     except msgspec.MsgspecError as fault:
         advice = "name another file, or remove this one to become a new device"
-        raise Fault(f"{keep}: {fault}", advice, exit_code=EXIT_USAGE) from fault
-    identity.registration_id, identity.secret = kept.registration_id, kept.secret
+        raise CommandFault(f"{keep}: {fault}", advice, exit_code=EXIT_USAGE) from fault
+    identity.registration_id, identity.secret = saved.registration_id, saved.secret

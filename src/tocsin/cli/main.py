@@ -1,4 +1,4 @@
-"""The command line put together: every command, with the examples its help ends in, in one list."""
+"""The whole command line: one list of every command with the examples of its help."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ FIRST_STEPS = (
 )
 
 GROUPS: dict[str, str] = {
-    "app": "Apps: who may call, and what they sign with.",
+    "app": "Apps, their administrators and their keys.",
     "app key": "The key that signs an app's UserSigs, changed with an overlap.",
-    "account": "Accounts: who is known, and what is kept of each.",
+    "account": "Accounts, and what is kept of each.",
     "device": "Devices: installations and their tokens.",
-    "credential": "Credentials: what proves us to a vendor.",
+    "credential": "Credentials, with which the service signs in at a vendor.",
     "credential add": "Add a credential; one command per vendor.",
-    "task": "Pushes, and what became of them.",
+    "task": "Pushes and their results.",
     "secret": "The key that seals what the data folder keeps secret.",
     "sandbox": "The vendors' servers on loopback, to push to without a vendor account.",
     "sandbox faults": "Make the sandbox's vendors fail, by rule.",
@@ -61,16 +61,16 @@ GROUPS: dict[str, str] = {
 }
 
 
-class Row(Struct, frozen=True):
-    """One command: its words, what runs, and examples that parse (a test sees to that)."""
+class CommandRow(Struct, frozen=True):
+    """One command: its words, its function, and examples (a test parses each)."""
 
     words: str
     run: Callable[..., None]
     examples: tuple[str, ...] = ()
 
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[CommandRow, ...] = (
+    CommandRow(
         "serve",
         serve.serve,
         (
@@ -79,7 +79,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin serve --data data --config tocsin.toml",
         ),
     ),
-    Row(
+    CommandRow(
         "app add",
         app_add.app_add,
         (
@@ -93,8 +93,8 @@ ROWS: tuple[Row, ...] = (
             "tocsin app add 1400000001 --own-registration-ids dev- --data data",
         ),
     ),
-    Row("app list", apps.app_list, ("tocsin app list --data data",)),
-    Row(
+    CommandRow("app list", apps.app_list, ("tocsin app list --data data",)),
+    CommandRow(
         "app names",
         apps.app_names,
         (
@@ -102,7 +102,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin app names 1400000001 --prefix dev- --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "app key rotate",
         app_keys.app_key_rotate,
         (
@@ -110,12 +110,12 @@ ROWS: tuple[Row, ...] = (
             "tocsin app key rotate 1400000001 --key-file new-key.txt --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "app key drop-former",
         app_keys.app_key_drop_former,
         ("tocsin app key drop-former 1400000001 --data data",),
     ),
-    Row(
+    CommandRow(
         "app remove",
         app_remove.app_remove,
         (
@@ -123,8 +123,8 @@ ROWS: tuple[Row, ...] = (
             "tocsin app remove 1400000001 --yes --json --data data",
         ),
     ),
-    Row("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
-    Row(
+    CommandRow("app show", apps.app_show, ("tocsin app show 1400000001 --data data",)),
+    CommandRow(
         "usersig",
         apps.usersig,
         (
@@ -132,7 +132,7 @@ ROWS: tuple[Row, ...] = (
             "SIG=$(tocsin usersig 1400000001 admin --expire-s 3600 --data data)",
         ),
     ),
-    Row(
+    CommandRow(
         "account list",
         accounts.account_list,
         (
@@ -140,8 +140,8 @@ ROWS: tuple[Row, ...] = (
             "tocsin account list --after 100 --limit 50 --json --data data",
         ),
     ),
-    Row("account show", accounts.account_show, ("tocsin account show ann --data data",)),
-    Row(
+    CommandRow("account show", accounts.account_show, ("tocsin account show ann --data data",)),
+    CommandRow(
         "account export",
         accounts.account_export,
         (
@@ -149,7 +149,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin account export ann --data data | jq .account.devices",
         ),
     ),
-    Row(
+    CommandRow(
         "account delete",
         accounts.account_delete,
         (
@@ -157,23 +157,23 @@ ROWS: tuple[Row, ...] = (
             "tocsin account delete ann --yes --json --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "device list",
         devices.device_list,
         ("tocsin device list --data data", "tocsin device list --user ann --json --data data"),
     ),
-    Row(
+    CommandRow(
         "device show",
         devices.device_show,
         ("tocsin device show 6F9619FF-8B86-4011-B42D-00CF4FC964FF --data data",),
     ),
-    Row(
+    CommandRow(
         "device unregister",
         devices.device_unregister,
         ("tocsin device unregister 6F9619FF-8B86-4011-B42D-00CF4FC964FF --data data",),
     ),
     *(
-        Row(
+        CommandRow(
             f"credential add {vendor.NAME}",
             credentials.add_command(vendor),
             (
@@ -183,17 +183,17 @@ ROWS: tuple[Row, ...] = (
         )
         for vendor in VENDORS
     ),
-    Row(
+    CommandRow(
         "credential list",
         credentials.credential_list,
         ("tocsin credential list --app 1400000001 --data data",),
     ),
-    Row(
+    CommandRow(
         "credential show",
         credential_show.credential_show,
         ("tocsin credential show 2 --app 1400000001 --data data",),
     ),
-    Row(
+    CommandRow(
         "credential set",
         credentials.credential_set,
         (
@@ -202,7 +202,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin credential set 2 --disable --app 1400000001 --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "credential check",
         credential_check.credential_check,
         (
@@ -210,7 +210,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin credential check 2 3 --app 1400000001 --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "credential client-config",
         credentials.client_config,
         (
@@ -218,19 +218,19 @@ ROWS: tuple[Row, ...] = (
             "tocsin credential client-config --use 3 --use 5 --app 1400000001 --data data",
         ),
     ),
-    Row(
+    CommandRow(
         "credential delete",
         credentials.credential_delete,
         ("tocsin credential delete 2 --app 1400000001 --data data",),
     ),
-    Row("reload", reload.reload, ("tocsin reload --data data",)),
-    Row(
+    CommandRow("reload", reload.reload, ("tocsin reload --data data",)),
+    CommandRow(
         "doctor",
         doctor.doctor,
         ("tocsin doctor --data data", "tocsin doctor --ask --json --data data"),
     ),
-    Row("secret rotate", secrets.secret_rotate, ("tocsin secret rotate --data data",)),
-    Row(
+    CommandRow("secret rotate", secrets.secret_rotate, ("tocsin secret rotate --data data",)),
+    CommandRow(
         "send",
         push.send,
         (
@@ -240,7 +240,7 @@ ROWS: tuple[Row, ...] = (
             'tocsin send --attr city=Oslo --attr plan=pro --title "Snow" --json',
         ),
     ),
-    Row(
+    CommandRow(
         "task show",
         push.task_show,
         (
@@ -248,7 +248,7 @@ ROWS: tuple[Row, ...] = (
             "tocsin task show TASKID --json | jq .ledger.states",
         ),
     ),
-    Row(
+    CommandRow(
         "task recall",
         recall.task_recall,
         (
@@ -256,8 +256,8 @@ ROWS: tuple[Row, ...] = (
             'tocsin task recall TASKID --title "Correction" --desc "Tomorrow 23:00"',
         ),
     ),
-    Row("task list", push.task_list, ("tocsin task list --limit 5",)),
-    Row(
+    CommandRow("task list", push.task_list, ("tocsin task list --limit 5",)),
+    CommandRow(
         "listen",
         listen.listen,
         (
@@ -266,12 +266,12 @@ ROWS: tuple[Row, ...] = (
             "tocsin listen --url https://push.example.com --app 1400000001 --appkey @appkey.txt",
         ),
     ),
-    Row(
+    CommandRow(
         "backup",
         backup.backup,
         ("tocsin backup backups/2026-12-01 --data data", "tocsin backup /mnt/backup/today --json"),
     ),
-    Row(
+    CommandRow(
         "restore",
         backup.restore,
         (
@@ -281,14 +281,14 @@ ROWS: tuple[Row, ...] = (
             "tocsin restore --resume --data restored",
         ),
     ),
-    Row("check-config", serve.check_config, ("tocsin check-config tocsin.toml",)),
-    Row("show-config", serve.show_config, ("tocsin show-config --config tocsin.toml",)),
-    Row(
+    CommandRow("check-config", serve.check_config, ("tocsin check-config tocsin.toml",)),
+    CommandRow("show-config", serve.show_config, ("tocsin show-config --config tocsin.toml",)),
+    CommandRow(
         "sandbox faults list",
         sandbox.faults_list,
         ("tocsin sandbox faults list",),
     ),
-    Row(
+    CommandRow(
         "sandbox faults add",
         sandbox.faults_add,
         (
@@ -298,22 +298,22 @@ ROWS: tuple[Row, ...] = (
             "tocsin sandbox faults add receipt_lost --vendor huawei --share 0.1",
         ),
     ),
-    Row(
+    CommandRow(
         "sandbox faults clear",
         sandbox.faults_clear,
         ("tocsin sandbox faults clear", "tocsin sandbox faults clear 3"),
     ),
-    Row(
+    CommandRow(
         "tls self-signed",
         certificates.self_signed,
         ("tocsin tls self-signed", "tocsin tls self-signed --name push.test --out certificates"),
     ),
-    Row(
+    CommandRow(
         "demo",
         demo.demo,
         ("tocsin demo", "tocsin demo --small", "tocsin demo --break wrong-bitmap"),
     ),
-    Row("version", serve.version, ("tocsin version",)),
+    CommandRow("version", serve.version, ("tocsin version",)),
 )
 """Every command but `sandbox` itself, which is a group that also runs alone."""
 

@@ -1,7 +1,7 @@
-"""The operator's verbs, whoever carries them out: the running service, or this very process.
+"""The operator's actions, carried out by the running service or by this process.
 
-With a service running on the data folder they go through its admin socket and are in force at
-once. Without one this process opens the folder itself, under the same lock.
+Where a service runs on the data folder, the actions go through its admin socket and apply at once.
+Where none runs, this process opens the folder itself, under the same lock.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Data = Annotated[
 ]
 
 
-class Operator(Protocol):
-    """What an operator can do; a refusal is raised with its code and reason."""
+class OperatorActions(Protocol):
+    """Every action of an operator; a refusal is raised with its code and reason."""
 
     async def doctor(self) -> list[dict[str, Any]]:
-        """A line for each thing that was looked at: `check`, `level`, `said` and `todo`."""
+        """A finding for each check: `check`, `level`, `said` and `todo`."""
         ...
 
     async def backup(
@@ -146,14 +146,14 @@ class Operator(Protocol):
 
 
 @asynccontextmanager
-async def operator_of(data: Path, *, makes: bool = False) -> AsyncIterator[Operator]:
-    """The operator of a data folder; one that is not there is made only if `makes` says so."""
+async def operator_of(data: Path, *, makes: bool = False) -> AsyncIterator[OperatorActions]:
+    """The operator of a data folder, which is created only if `makes` says so."""
     path = admin_socket(data)
     if path is not None:
         async with AdminSocket(path) as admin:
             yield admin
         return
-    # What it comes to is the command's to say.
+    # The command itself prints the result.
     configure("critical", json=False, stream=sys.stderr)
     async with open_service(load(data=data, environment=os.environ), makes=makes) as service:
         yield service.operator

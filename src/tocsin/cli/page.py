@@ -1,4 +1,4 @@
-"""docs/cli.md, made from what `--help` says."""
+"""Makes docs/cli.md from the help of each command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ABOUT = """# Command line
 
 <!-- Made by `make docs` from the tables in the code. Edit those instead. -->
 
-What `tocsin <command> --help` says, all on one page."""
+The help of every command (`tocsin <command> --help`) on one page."""
 
 
 def page() -> str:

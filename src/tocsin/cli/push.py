@@ -1,4 +1,4 @@
-"""`tocsin send` and `tocsin task`: a push, and what became of it."""
+"""`tocsin send`, `tocsin task show` and `tocsin task list`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from rich.table import Table
 
 from tocsin.cli.credentials import stopped_text
 from tocsin.cli.operator import DEFAULT_DATA, Data
-from tocsin.cli.screen import EXIT_USAGE, Fault, Json, Screen, run
-from tocsin.cli.target import AppId, As, Ca, Sig, Target, Url, connect
+from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
+from tocsin.cli.target import AppId, As, Ca, ServiceTarget, Sig, Url, connect
 from tocsin.client.rest import Client, Pushed, audience_of, condition, notice, without_device
 from tocsin.clock import SystemClock
 
 POLL_S = 0.25
 AUDIENCE_POLL_S = 0.05
 AUDIENCE_TRIES = 100
-"""Five seconds: finding out whom a push is for takes milliseconds."""
-NOBODY_ADVICE = "tocsin account list shows who is known; add_tag and set_attr say who is among whom"
+"""Five seconds: the service finds the audience of a push in milliseconds."""
+NOBODY_ADVICE = (
+    "tocsin account list shows the accounts; the calls add_tag and set_attr give them tags"
+)
 FUNNEL_COLUMNS = 32
 
 
 def send(
     *,
-    title: Annotated[str, typer.Option(help="What the notification says, in bold.")],
-    desc: Annotated[str, typer.Option(help="What it says below the title.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the notification.")],
+    desc: Annotated[str, typer.Option(help="Text below the title.")] = "",
     ext: Annotated[str, typer.Option(help="Text handed through to the app; best a JSON.")] = "",
     to_all: Annotated[bool, typer.Option("--all", help="To every account of the app.")] = False,
     tag: Annotated[
@@ -68,21 +70,20 @@ def send(
 ) -> None:
     """Push to everyone, by tags, by attributes, or to listed accounts.
 
-    Say whom with --all, with --tag, --and, --not and --attr, or with --to. Ends with 1 where
-    that is nobody.
+    Name the audience with --all, with --tag, --and, --not and --attr, or with --to. Exit code 1
+    where the audience is empty.
     """
     screen = Screen(is_json=is_json)
-    target = Target(data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca)
+    target = ServiceTarget(
+        data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca
+    )
     asked = condition(
         tags_or=tag or (), tags_and=tag_and or (), tags_not=tag_not or (), attrs_and=_pairs(attr)
     )
     if [bool(to_all), bool(asked), bool(to)].count(True) != 1:
-        fault = Fault(
-            "say whom the push is for, in one way",
-            "--all, or --tag/--and/--not/--attr, or --to ACCOUNT",
-            exit_code=EXIT_USAGE,
-        )
-        screen.fail(fault)
+        ways = "--all, or --tag/--and/--not/--attr, or --to ACCOUNT"
+        problem = "say whom the push is for, in one way"
+        screen.fail(CommandFault(problem, ways, exit_code=EXIT_USAGE))
 
     async def work() -> None:
         async with connect(target) as client:
@@ -95,13 +96,13 @@ def send(
             if watch:
                 await _watch(screen, client, pushed.task_id)
             if await _is_for_nobody(client, pushed.task_id):
-                raise Fault("nobody is in the audience of this push", NOBODY_ADVICE)
+                raise CommandFault("nobody is in the audience of this push", NOBODY_ADVICE)
 
     run(screen, work())
 
 
 async def _is_for_nobody(client: Client, task_id: str) -> bool:
-    """Whether the frozen audience is empty; False if that takes longer than anybody would wait."""
+    """Whether the frozen audience is empty; False if the service does not freeze it in time."""
     clock = SystemClock()
     for _ in range(AUDIENCE_TRIES):
         task = await client.task(task_id)
@@ -143,12 +144,15 @@ def task_show(
     ca: Ca = None,
     is_json: Json = False,
 ) -> None:
-    """Follow a push: a moving bar while it runs, then whom it reached and why not the others.
+    """Follow a push: a progress bar while it runs, then its results and the reasons of losses.
 
-    With --json and on a pipe it prints the task and its books as they are now, and does not wait.
+    With --json and on a pipe the command prints the push and its books as they are, and does not
+    wait.
     """
     screen = Screen(is_json=is_json)
-    target = Target(data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca)
+    target = ServiceTarget(
+        data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca
+    )
 
     async def work() -> None:
         async with connect(target) as client:
@@ -175,7 +179,9 @@ def task_list(
 ) -> None:
     """List pushes, the newest first."""
     screen = Screen(is_json=is_json)
-    target = Target(data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca)
+    target = ServiceTarget(
+        data=data, url=url, sdkappid=app, identifier=identifier, usersig=usersig, ca=ca
+    )
 
     async def work() -> None:
         async with connect(target) as client:
@@ -191,7 +197,7 @@ def task_list(
 
 
 async def _watch(screen: Screen, client: Client, task_id: str) -> None:
-    """Redraw the push until it has ended; on a pipe it is drawn once, at its end."""
+    """Redraw the push until it has ended; on a pipe draw it once, at its end."""
     clock = SystemClock()
     task = await client.task(task_id)
     with contextlib.ExitStack() as stack:
@@ -211,7 +217,7 @@ async def _watch(screen: Screen, client: Client, task_id: str) -> None:
 
 
 def _picture(task: Mapping[str, Any]) -> Group:
-    """One push: its bar, its funnel, and the reasons on the way down."""
+    """One push: its progress bar, its funnel, and the losses with their reasons."""
     books = task["ledger"]
     states = books["states"]
     done = books["planned"] - states.get("open", 0)
@@ -251,7 +257,7 @@ def _steps(books: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 
 def losses_of(books: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """What did not come through, and why, largest first within each kind."""
+    """The losses of a push with their reasons, the largest first within each kind."""
     without = sorted(without_device(books).items(), key=lambda pair: -pair[1])
     losses = [(f"without device: {reason}", count) for reason, count in without]
     for state, count in books["states"].items():
@@ -261,7 +267,7 @@ def losses_of(books: Mapping[str, Any]) -> list[tuple[str, int]]:
     losses += [(f"failed: {reason}", count) for reason, count in failed]
     if books["repeated"]:
         losses.append(("repeated", books["repeated"]))
-    # A service of an earlier version does not tell it.
+    # A service of an earlier version does not count them.
     if books.get("shortened"):
         losses.append(("text shortened", books["shortened"]))
     return losses

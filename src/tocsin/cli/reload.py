@@ -1,4 +1,4 @@
-"""`tocsin reload`: what SIGHUP does, with its result on the screen."""
+"""`tocsin reload`: does what SIGHUP does, and prints the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tocsin.cli.screen import (
     EXIT_REFUSED,
     EXIT_UNREACHABLE,
     START_SERVICE,
-    Fault,
+    CommandFault,
     Json,
     Screen,
     run,
@@ -21,16 +21,17 @@ from tocsin.client.operator import AdminSocket, admin_socket
 def reload(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:
     """Let a running service take changed settings, a renewed TLS certificate and a fresh log file.
 
-    It prints what was taken and what needs a restart; nothing under way is interrupted. The service
-    reads the file that it was started with. What is wrong is told and stays as it was: exit code 1.
+    The command prints the settings that were taken and those that need a restart; nothing under way
+    is interrupted. The service reads the file that it was started with. A wrong setting is printed
+    and stays as it was: exit code 1.
     """
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
         path = admin_socket(data)
         if path is None:
-            what = f"no service runs in the data folder {data}"
-            raise Fault(what, START_SERVICE, exit_code=EXIT_UNREACHABLE)
+            problem = f"no service runs in the data folder {data}"
+            raise CommandFault(problem, START_SERVICE, exit_code=EXIT_UNREACHABLE)
         async with AdminSocket(path) as operator:
             done = await operator.reload()
 

@@ -1,4 +1,4 @@
-"""`tocsin sandbox`: the vendors' servers on loopback, and the faults they are told to have."""
+"""`tocsin sandbox`: runs the vendors' servers on loopback, and sets their faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADMIN_PORT = 8090
 PROXY_PORT = 8091
 PORT_MAX = 65_535
 
-Door = Annotated[
+AdminUrl = Annotated[
     str,
     typer.Option(
         "--sandbox",
@@ -33,7 +33,7 @@ Door = Annotated[
         help="Admin URL of the running sandbox, as it printed it.",
     ),
 ]
-DEFAULT_DOOR = f"http://127.0.0.1:{ADMIN_PORT}"
+DEFAULT_ADMIN_URL = f"http://127.0.0.1:{ADMIN_PORT}"
 
 
 Hosts = Annotated[
@@ -74,7 +74,8 @@ VendorPorts = Annotated[
     ),
 ]
 StrictDevices = Annotated[
-    bool, typer.Option("--strict-devices", help="Only tokens put into the book exist.")
+    bool,
+    typer.Option("--strict-devices", help="Only devices added through the admin server exist."),
 ]
 DerSignatures = Annotated[
     bool,
@@ -85,7 +86,7 @@ DerSignatures = Annotated[
 ]
 AdminPort = Annotated[
     int,
-    typer.Option("--port", help="Port of the admin door; 0: any free one.", min=0, max=PORT_MAX),
+    typer.Option("--port", help="Port of the admin server; 0: any free one.", min=0, max=PORT_MAX),
 ]
 
 
@@ -113,9 +114,9 @@ def sandbox(
 ) -> None:
     """Run every vendor on loopback: real TLS, real signature checks, no vendor account needed.
 
-    It makes its own certificate authority and credentials at each start (or keeps them in
-    --folder); `tocsin credential add huawei --sandbox URL` takes a vendor's over. SDKs whose hosts
-    are fixed reach it with --connect-proxy or --hosts.
+    The sandbox makes its own certificate authority and credentials at each start, or keeps them in
+    --folder. `tocsin credential add huawei --sandbox URL` adds a vendor's credential to an app.
+    SDKs whose hosts are fixed reach the sandbox with --connect-proxy or --hosts.
     """
     if context.invoked_subcommand is not None:
         return
@@ -138,19 +139,22 @@ def sandbox(
     async def work() -> None:
         ended = stop_on_signals()
         async with AsyncExitStack() as stack:
-            # What carries the vendors' receipts.
+            # The client that posts the vendors' receipts.
             http = CurlHttp()
             await http.start(stack)
             await run_sandbox(
-                settings, started=lambda told: started(screen, told), ended=ended, http=http
+                settings,
+                started=lambda addresses: started(screen, addresses),
+                ended=ended,
+                http=http,
             )
 
     run(screen, work(), is_server=True)
 
 
-def _ports(told: list[str]) -> dict[str, int]:
+def _ports(texts: list[str]) -> dict[str, int]:
     ports = {}
-    for text in told:
+    for text in texts:
         name, _, port = text.partition("=")
         if find(name) is None or not port.isdigit() or int(port) > PORT_MAX:
             raise typer.BadParameter(f"{text!r} is no NAME=PORT of a vendor: apns=8443 say")
@@ -165,38 +169,38 @@ def _receipts(url: str, delay_s: float) -> ReceiptSettings:
         raise typer.BadParameter(f"--receipts: {fault}") from None
 
 
-def started(screen: Screen, told: dict[str, Any]) -> None:
-    """Say where everything is, with the lines of a hosts file where there are some."""
+def started(screen: Screen, addresses: dict[str, Any]) -> None:
+    """Print every server's address, and the lines for a hosts file where there are some."""
 
     def show() -> None:
-        url = told["admin"]["url"]
+        url = addresses["admin"]["url"]
         channels = [
-            name for name, it in told.items() if isinstance(it, dict) and "credential" in it
+            name for name, it in addresses.items() if isinstance(it, dict) and "credential" in it
         ]
-        proxy = told["connect_proxy"]["url"]
-        facts = {name: told[name]["url"] for name in channels} | {"admin": url}
+        proxy = addresses["connect_proxy"]["url"]
+        facts = {name: addresses[name]["url"] for name in channels} | {"admin": url}
         facts |= {"proxy": proxy} if proxy else {}
-        if told["hosts"]:
-            # What is printed can be put into a hosts file as it is.
+        if addresses["hosts"]:
+            # The printed lines can be put into a hosts file as they are.
             facts = {f"# {name}": address for name, address in facts.items()}
         screen.facts(facts)
-        for line in told["hosts"]:
+        for line in addresses["hosts"]:
             screen.line(f"{line['address']} {line['name']}")
         screen.note("\n[dim]next, in another terminal:[/]")
         for channel in channels:
             screen.note(f"  tocsin credential add {channel} --sandbox {url} --data DIR")
         screen.note("[dim]Ctrl-C ends it.[/]")
 
-    screen.result(told, show)
+    screen.result(addresses, show)
 
 
-def faults_list(*, door: Door = DEFAULT_DOOR, is_json: Json = False) -> None:
-    """List the faults in force, with how often each was asked and hit."""
+def faults_list(*, url: AdminUrl = DEFAULT_ADMIN_URL, is_json: Json = False) -> None:
+    """List the faults in force, with how many requests each has seen and hit."""
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
-        async with SandboxClient(door) as sandbox_door:
-            faults = await sandbox_door.faults()
+        async with SandboxClient(url) as client:
+            faults = await client.faults()
         rows = [
             (it["number"], it["rule"]["kind"], it["seen"], it["hits"], _narrowed(it["rule"]))
             for it in faults
@@ -208,7 +212,7 @@ def faults_list(*, door: Door = DEFAULT_DOOR, is_json: Json = False) -> None:
 
 
 def _narrowed(rule: dict[str, Any]) -> dict[str, Any]:
-    """What a rule says beyond its kind and the defaults."""
+    """The members of a rule beyond its kind that are no default."""
     usual: dict[str, Any] = {
         "vendor": "*", "token": "*", "path": "*", "share": 1.0, "every": 1, "first": 1,
         "from_s": 0.0, "code": "", "body": "", "goaway_offset": 0, "reset_code": 2, "streams": 1,
@@ -226,10 +230,12 @@ def faults_add(
     vendor: Annotated[str, typer.Option(help="A vendor's name; default: all.")] = "*",
     token: Annotated[str, typer.Option(help="Shell pattern of device tokens.")] = "*",  # noqa: S107
     path: Annotated[str, typer.Option(help="Shell pattern of request paths.")] = "*",
-    share: Annotated[float, typer.Option(help="Hit this share of them.", min=0, max=1)] = 1.0,
-    every: Annotated[int, typer.Option(help="Hit each n-th of them.", min=1)] = 1,
-    first: Annotated[int, typer.Option(help="Begin with the k-th of them.", min=1)] = 1,
-    times: Annotated[int | None, typer.Option(help="Hit so often, then no more.")] = None,
+    share: Annotated[
+        float, typer.Option(help="Hit this share of the requests.", min=0, max=1)
+    ] = 1.0,
+    every: Annotated[int, typer.Option(help="Hit each n-th request.", min=1)] = 1,
+    first: Annotated[int, typer.Option(help="Begin with the k-th request.", min=1)] = 1,
+    times: Annotated[int | None, typer.Option(help="Hit so many requests, then no more.")] = None,
     for_s: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
     status: Annotated[
         int | None, typer.Option(help="HTTP status of `status`, `html_page`, `vendor_code`.")
@@ -242,10 +248,10 @@ def faults_add(
         float | None, typer.Option(help="How slow `slow_…` is, how late `receipt_late`.")
     ] = None,
     streams: Annotated[int, typer.Option(help="The limit that `stream_limit` sets.")] = 1,
-    door: Door = DEFAULT_DOOR,
+    url: AdminUrl = DEFAULT_ADMIN_URL,
     is_json: Json = False,
 ) -> None:
-    """Make some requests go wrong. The first rule that matches a request wins."""
+    """Add a fault: a rule that makes some requests fail. The first rule that matches wins."""
     screen = Screen(is_json=is_json)
     rule = {
         "kind": kind,
@@ -265,8 +271,8 @@ def faults_add(
     }
 
     async def work() -> None:
-        async with SandboxClient(door) as sandbox_door:
-            number = await sandbox_door.add_fault(**rule)
+        async with SandboxClient(url) as client:
+            number = await client.add_fault(**rule)
         screen.result(
             {"number": number},
             lambda: screen.line(f"fault [bold]{number}[/] in force: {escape(kind)}"),
@@ -278,15 +284,15 @@ def faults_add(
 def faults_clear(
     number: Annotated[int | None, typer.Argument(help="Which; default: all.")] = None,
     *,
-    door: Door = DEFAULT_DOOR,
+    url: AdminUrl = DEFAULT_ADMIN_URL,
     is_json: Json = False,
 ) -> None:
-    """Take one fault, or all of them, out of force."""
+    """Remove one fault, or all of them."""
     screen = Screen(is_json=is_json)
 
     async def work() -> None:
-        async with SandboxClient(door) as sandbox_door:
-            await sandbox_door.clear_faults(number)
+        async with SandboxClient(url) as client:
+            await client.clear_faults(number)
         screen.result({}, lambda: screen.line("cleared"))
 
     run(screen, work(), advice=START_SANDBOX)

@@ -1,4 +1,4 @@
-"""What a command says and how it ends: tables for people, JSON for machines, advice for both."""
+"""The output and exit codes of commands: tables for people, JSON for machines, advice for both."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from tocsin.errors import CODES, CallError, SetupError, StoreError
 from tocsin.settings import ConfigError
 
 EXIT_REFUSED = 1
-"""The service, or a check, said no."""
+"""The service refused, or a check failed."""
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
-"""Nobody answered."""
+"""The service did not answer."""
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON value instead of text, for machines.")
 ]
 
 
-class Fault(Exception):
-    """A command cannot go on: what is wrong, what to do about it, and the exit code."""
+class CommandFault(Exception):
+    """A command cannot go on: the problem, the advice, and the exit code."""
 
-    def __init__(self, what: str, advice: str = "", *, exit_code: int = EXIT_REFUSED) -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, problem: str, advice: str = "", *, exit_code: int = EXIT_REFUSED) -> None:
+        super().__init__(problem)
+        self.problem = problem
         self.advice = advice
         self.exit_code = exit_code
 
 
 class Screen:
-    """Where a command's result goes. Notes and faults go to stderr, so a pipe gets results only."""
+    """Prints results to stdout, notes and faults to stderr, so that a pipe gets results only."""
 
     def __init__(self, *, is_json: bool) -> None:
         self.is_json = is_json
@@ -49,27 +49,27 @@ class Screen:
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def result(self, value: Any, show: Callable[[], None]) -> None:
-        """Print `value` as JSON, or have it shown to a person."""
+        """Print `value` as JSON, or call `show` to print it for a person."""
         if self.is_json:
             self.json(value)
         else:
             show()
 
     def json(self, value: Any) -> None:
-        """One JSON value on one line."""
+        """Print a JSON value on one line."""
         typer.echo(msgspec.json.encode(value).decode())
 
     def line(self, text: str) -> None:
-        """A line of markup on stdout."""
+        """Print a line of markup on stdout."""
         self.out.print(text)
 
     def note(self, text: str) -> None:
-        """A line of markup beside the result; nothing for machines."""
+        """Print a line of markup on stderr; nothing for machines."""
         if not self.is_json:
             self.err.print(text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table whose numbers stand to the right. Lines are never cut: they may be piped on."""
+        """Print a table with numbers to the right. Lines are never cut: a pipe may need them."""
         listed = [list(row) for row in rows]
         cells = [list(columns), *([_cell(value) for value in row] for row in listed)]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
@@ -86,18 +86,18 @@ class Screen:
             self.out.print(text if number else f"[bold]{text}[/]")
 
     def facts(self, facts: Mapping[str, object]) -> None:
-        """Names and values, one pair a line."""
+        """Print names and values, one pair a line."""
         width = max(map(cell_len, facts), default=0)
         for name, value in facts.items():
             self.out.print(f"[dim]{escape(set_cell_size(name, width))}[/]  {escape(_cell(value))}")
 
-    def fail(self, fault: Fault) -> NoReturn:
-        """Say what is wrong and what to do, and end the command."""
+    def fail(self, fault: CommandFault) -> NoReturn:
+        """Print the problem and the advice, and end the command."""
         if self.is_json:
-            told = {"error": fault.what, "advice": fault.advice}
-            typer.echo(msgspec.json.encode(told).decode(), err=True)
+            message = {"error": fault.problem, "advice": fault.advice}
+            typer.echo(msgspec.json.encode(message).decode(), err=True)
         else:
-            self.err.print(f"[bold red]error:[/] {escape(fault.what)}")
+            self.err.print(f"[bold red]error:[/] {escape(fault.problem)}")
             if fault.advice:
                 self.err.print(f"[dim]try:[/]   {escape(fault.advice)}")
         raise typer.Exit(fault.exit_code)
@@ -118,42 +118,42 @@ def _cell(value: object) -> str:
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, so that a fault which it meets outside `run` is told like those inside.
+    """The command, so that faults outside `run` are printed like faults inside.
 
-    A file that cannot be read or written is one, wherever a command names it.
+    A file that cannot be read or written is such a fault.
     """
 
     @functools.wraps(command)
-    def guard(*told: Any, **named: Any) -> None:
+    def guard(*arguments: Any, **named: Any) -> None:
         try:
-            _refuse_beyond_words(named)
-            command(*told, **named)
-        except Fault as fault:
+            _refuse_impossible(named)
+            command(*arguments, **named)
+        except CommandFault as fault:
             Screen(is_json=named.get("is_json", False)).fail(fault)
         except BrokenPipeError:
             raise
         except OSError as fault:
-            what = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
-            Screen(is_json=named.get("is_json", False)).fail(Fault(what, CHECK_FILE))
+            problem = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
+            Screen(is_json=named.get("is_json", False)).fail(CommandFault(problem, CHECK_FILE))
 
     return guard
 
 
-def _refuse_beyond_words(told: Mapping[str, Any]) -> None:
-    """Refuse what no call can carry: bytes that are no text, and numbers beyond 64 bits."""
-    for name, value in told.items():
+def _refuse_impossible(values: Mapping[str, Any]) -> None:
+    """Refuse values that no call can carry: bytes that are no text, and numbers beyond 64 bits."""
+    for name, value in values.items():
         option = name.replace("_", "-")
         for each in value if isinstance(value, list | tuple) else [value]:
             if isinstance(each, str) and _is_no_text(each):
-                what = f"{option} holds bytes that are no UTF-8"
-                raise Fault(what, "type it in UTF-8", exit_code=EXIT_USAGE)
+                problem = f"{option} holds bytes that are no UTF-8"
+                raise CommandFault(problem, "type it in UTF-8", exit_code=EXIT_USAGE)
             if isinstance(each, int) and abs(each) > NUMBER_MAX:
-                raise Fault(f"{option} must be at most {NUMBER_MAX}", exit_code=EXIT_USAGE)
+                raise CommandFault(f"{option} must be at most {NUMBER_MAX}", exit_code=EXIT_USAGE)
 
 
-def _is_no_text(told: str) -> bool:
-    """Whether it was made from bytes of the command line that are no UTF-8 (PEP 383)."""
-    return any("\ud800" <= each <= "\udfff" for each in told)
+def _is_no_text(value: str) -> bool:
+    """Whether the value comes from bytes of the command line that are no UTF-8 (PEP 383)."""
+    return any("\ud800" <= each <= "\udfff" for each in value)
 
 
 NUMBER_MAX = 2**63 - 1
@@ -172,31 +172,31 @@ def run(
     is_server: bool = False,
     options: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command to its end, turning every expected fault into words and an exit code.
+    """Run a command to its end; print every expected fault and end with its exit code.
 
-    `advice` is what to do when nobody answers; `options` says which option told a member, so that
-    a refusal of one names what was typed. Servers run on uvloop: they live long enough to
-    earn its import, and do little else than sockets.
+    `advice` is printed when the service does not answer. `options` maps a member of a call to the
+    option that sets it, so that a refusal of the member names the option. Servers run on uvloop:
+    they live long enough to be worth its import, and do little else than sockets.
     """
     factory = uvloop.new_event_loop if is_server else None
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(work if is_server else _foreground(work))
     except (Refused, CallError) as fault:
-        if told := by_option(fault.info, options or {}):
-            screen.fail(Fault(told, exit_code=EXIT_USAGE))
+        if problem := by_option(fault.info, options or {}):
+            screen.fail(CommandFault(problem, exit_code=EXIT_USAGE))
         if isinstance(fault, CallError):
-            screen.fail(Fault(f"{fault.code} {fault.info}", _help_of(fault.code)))
-        screen.fail(Fault(str(fault), _help_of(fault.code)))
+            screen.fail(CommandFault(f"{fault.code} {fault.info}", _help_of(fault.code)))
+        screen.fail(CommandFault(str(fault), _help_of(fault.code)))
     except ConfigError as fault:
-        screen.fail(Fault(str(fault), READ_SETTINGS, exit_code=EXIT_USAGE))
+        screen.fail(CommandFault(str(fault), READ_SETTINGS, exit_code=EXIT_USAGE))
     except SetupError as fault:
-        screen.fail(Fault(fault.what, fault.advice))
+        screen.fail(CommandFault(fault.what, fault.advice))
     except StoreError as fault:
-        screen.fail(Fault(f"the data folder cannot be used: {fault}", CHECK_FOLDER))
+        screen.fail(CommandFault(f"the data folder cannot be used: {fault}", CHECK_FOLDER))
     except Unreachable as fault:
-        screen.fail(Fault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
-    except Fault as fault:
+        screen.fail(CommandFault(f"no answer from {fault}", advice, exit_code=EXIT_UNREACHABLE))
+    except CommandFault as fault:
         screen.fail(fault)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -204,12 +204,12 @@ def run(
         raise typer.Exit(143) from None
 
 
-def by_option(said: str, options: Mapping[str, str]) -> str:
-    """`--key: at least 8 characters`, from the same of the member `key`; empty if it is of none."""
-    path, colon, what = said.partition(": ")
+def by_option(text: str, options: Mapping[str, str]) -> str:
+    """`--key: at least 8 characters` from `key: at least 8 characters`; empty without an option."""
+    path, colon, problem = text.partition(": ")
     member, dot, rest = path.partition(".")
     option = options.get(member.partition("[")[0])
-    return f"{option}{' ' if dot else ''}{rest}: {what}" if colon and option else ""
+    return f"{option}{' ' if dot else ''}{rest}: {problem}" if colon and option else ""
 
 
 async def _foreground(work: Coroutine[Any, Any, None]) -> None:
@@ -218,7 +218,7 @@ async def _foreground(work: Coroutine[Any, Any, None]) -> None:
 
 
 BAD_VALUE = 70402
-"""Whatever an operator said that cannot be: of commands, their help says what can."""
+"""The code of an impossible value; the command's help names the possible ones."""
 
 
 def _help_of(code: int) -> str:

@@ -1,4 +1,4 @@
-"""`tocsin secret`: the key that seals what the data folder keeps secret."""
+"""`tocsin secret`: changes the key that seals the secrets of a data folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from tocsin.cli.screen import Json, Screen, run
 
 
 def secret_rotate(*, data: Data = DEFAULT_DATA, is_json: Json = False) -> None:
-    """Change the key that seals the app keys and credentials of a data folder, and seal all anew.
+    """Change the key that seals the app keys and credentials of a data folder, and seal all again.
 
-    A running service goes on with the new key at once. Whatever ends this half way, both keys are
-    kept, and the next call goes on from there. Receipts of pushes that were sent before are not
-    recognised any more once the service has been started again.
+    A running service uses the new key at once. A command that is interrupted leaves both keys in
+    place, and the next one goes on from there. After the next start the service does not recognise
+    receipts of pushes that were sent before the change.
     """
     screen = Screen(is_json=is_json)
 

@@ -41,7 +41,7 @@ DataFolder = Annotated[
 ]
 
 BAR_MIN = 20_000
-"""Devices from which on a data step is shown with a bar: it takes a second or more."""
+"""From so many devices on an upgrade of the data shows a bar: it takes a second or more."""
 
 
 def serve(
@@ -68,12 +68,13 @@ def serve(
     config: ConfigFile = None,
     is_json: Json = False,
 ) -> None:
-    """Run the service. One process and one folder; nothing else is needed.
+    """Run the service. It needs one process and one folder.
 
-    It prints where it listens and runs until Ctrl-C or SIGTERM. Then it takes no more calls, awaits
-    what vendors still owe for server.drain_s seconds, and ends; a second signal ends it at once.
-    SIGHUP is the same as `tocsin reload`: changed settings, a renewed certificate, a new log file.
-    Options win over the environment (TOCSIN_SERVER_PORT, …), that over the file.
+    The service prints its address and runs until Ctrl-C or SIGTERM. Then it takes no more calls,
+    waits up to server.drain_s seconds for answers of vendors, and ends; a second signal ends it at
+    once. SIGHUP does what `tocsin reload` does: it takes changed settings, a renewed certificate
+    and a new log file. Options win over the environment (TOCSIN_SERVER_PORT, …), the environment
+    over the file.
     """
     options = {
         "server.port": port,
@@ -119,7 +120,7 @@ def run_service(
 
 
 class _UpgradeBar:
-    """A bar on a terminal while a data step of an upgrade runs, if that takes long."""
+    """A progress bar on a terminal while an upgrade of the data runs, if that takes long."""
 
     def __init__(self, screen: Screen, stack: contextlib.ExitStack) -> None:
         self._screen = screen
@@ -141,7 +142,7 @@ class _UpgradeBar:
 
 
 def show_started(screen: Screen, status: Mapping[str, Any], settings: Config) -> None:
-    """Say where the service listens, and what is next where nobody could call it yet."""
+    """Print the service's address, and the next command where there is no app yet."""
 
     def show() -> None:
         urls = " and ".join(f"[bold]{escape(url)}[/]" for url in status["urls"])
@@ -162,11 +163,11 @@ def check_config(
     *,
     is_json: Json = False,
 ) -> None:
-    """Say everything that is wrong with a configuration, setting by setting.
+    """Print everything that is wrong with a configuration, setting by setting.
 
-    Each with its value (secrets masked), what is allowed and the nearest name that there is. Exit
-    code 0 means that nothing is wrong. The environment (TOCSIN_…) is taken in as `serve` would, and
-    the files that are named are looked at: certificates, keys, credentials.
+    Each fault has its value (secrets masked), the allowed values and the nearest name of a setting.
+    Exit code 0 means that nothing is wrong. The command reads the environment (TOCSIN_…) as `serve`
+    does, and checks the files that are named: certificates, keys, credentials.
     """
     screen = Screen(is_json=is_json)
     config, faults = read(file=file, environment=os.environ)
@@ -178,12 +179,12 @@ def check_config(
         if not faults:
             screen.line("nothing wrong")
 
-    screen.result({"faults": [_told(fault) for fault in faults]}, show)
+    screen.result({"faults": [_as_json(fault) for fault in faults]}, show)
     if faults:
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _told(fault: WrongSetting) -> dict[str, str]:
+def _as_json(fault: WrongSetting) -> dict[str, str]:
     return {"text": str(fault), **msgspec.to_builtins(fault)}
 
 
@@ -192,7 +193,7 @@ def show_config(
 ) -> None:
     """Print the settings in force, secrets masked.
 
-    They are the defaults, the file and the environment put together.
+    Defaults, file and environment together make them.
     """
     screen = Screen(is_json=is_json)
 
@@ -225,7 +226,7 @@ def version(*, is_json: Json = False) -> None:
 
 
 def print_version(is_asked: bool) -> None:  # noqa: FBT001 as option callbacks are called
-    """What `--version` does: print it, and nothing else."""
+    """Print the version for `--version`, and end."""
     if is_asked:
         typer.echo(f"tocsin {_version_number()}")
         raise typer.Exit

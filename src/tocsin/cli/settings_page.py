@@ -1,4 +1,4 @@
-"""docs/settings.md and tocsin.example.toml, made from the tree of settings."""
+"""Makes docs/settings.md and tocsin.example.toml from the tree of settings."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ABOUT = """# Settings
 Sources in order: defaults, the file given with `--config`, the environment, the command line. In
 the environment a list has commas between.
 
-`tocsin check-config tocsin.toml` says everything that is wrong in one run, `tocsin show-config`
-what is in force.
+`tocsin check-config tocsin.toml` prints everything that is wrong in one run; `tocsin show-config`
+prints the settings in force.
 
-What is marked with "yes" is taken by `tocsin reload` (and by SIGHUP) while the service runs; a
-change of anything else is named there and in the log, and waits for a restart. Variables are those
-of the process: they change with a restart alone.
+`tocsin reload` (and SIGHUP) takes the settings marked with "yes" while the service runs. A change
+of any other setting is named there and in the log, and waits for a restart. Environment variables
+are those of the process: they change with a restart alone.
 
 | Setting | Environment | Default | Reload | What it does |
 |---|---|---|---|---|

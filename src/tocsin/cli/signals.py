@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a command."""
+"""Handles SIGINT, SIGTERM and SIGHUP for commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 TOGETHER_S = 0.5
-"""Signals within so long are one: whoever stands between, such as `timeout` or a package manager's
-runner, sends on what the whole group of processes has been sent, too."""
+"""Signals within so many seconds count as one: a program in between, such as `timeout` or a package
+manager's runner, passes on a signal that the whole group of processes has received, too."""
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -34,16 +34,16 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def cancel_on_terminate() -> None:
-    """Let SIGTERM end the running command as Ctrl-C does: what it opened is closed."""
+    """Let SIGTERM end the running command as Ctrl-C does: the command closes what it opened."""
     if threading.current_thread() is not threading.main_thread():
-        # Signals are the main thread's; whoever runs a command beside it ends it by itself.
+        # Only the main thread may handle signals; a caller in another one ends the command itself.
         return
     task = asyncio.current_task()
     assert task is not None
     running = task
 
     def end() -> None:
-        # Once: a second one would interrupt the closing of what is open.
+        # Once: a second cancel would interrupt the closing.
         if not running.cancelling():
             running.cancel()
 
@@ -51,10 +51,10 @@ def cancel_on_terminate() -> None:
 
 
 class Hangups:
-    """SIGHUP asks a service to reload, from now on until the process has ended; it ends none.
+    """Turns SIGHUP into a request to reload, until the process has ended; SIGHUP never ends it.
 
-    The loop's own handlers would not do: there is none before it starts and after it has closed,
-    and the system ends a process that a signal without a handler comes to.
+    The loop's own handlers do not suffice: before the loop starts and after it has closed there are
+    none, and the system ends a process that receives a signal without a handler.
     """
 
     def __init__(self) -> None:
@@ -64,14 +64,14 @@ class Hangups:
         _handle(self._take)
 
     def attach(self) -> asyncio.Event:
-        """The event that each further one sets on the running loop; set if one came before."""
+        """The event that each SIGHUP sets on the running loop; set if one came before."""
         self._asked, self._loop = asyncio.Event(), asyncio.get_running_loop()
         if self._is_early:
             self._asked.set()
         return self._asked
 
     def ignore(self) -> None:
-        """The service has ended: what comes now, while the process does, asks for nothing."""
+        """Ignore SIGHUP from now on: the service has ended, and the process is about to."""
         _handle(signal.SIG_IGN)
 
     def _take(self, _number: int, _frame: object) -> None:
@@ -82,6 +82,6 @@ class Hangups:
 
 
 def _handle(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    # Signals are the main thread's; whoever runs a service beside it reloads by the socket.
+    # Only the main thread may handle signals; a service in another one reloads by its socket.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, handler)

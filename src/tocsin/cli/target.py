@@ -1,4 +1,4 @@
-"""Which service a command talks to, and as whom: told outright, or found by the data folder."""
+"""The service that a command calls, and the caller: from options, or from the data folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.cli.screen import EXIT_USAGE, Fault
-from tocsin.cli.told import HOW, read_told
+from tocsin.cli.option_values import VALUE_HELP, read_option
+from tocsin.cli.screen import EXIT_USAGE, CommandFault
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client
 
 USERSIG_S = 3600
-"""Commands are short; what they sign with need not outlive them by much."""
+"""Seconds for which a command's own UserSig is valid: commands are short."""
 
 Url = Annotated[
     str,
@@ -46,7 +46,7 @@ Sig = Annotated[
     typer.Option(
         "--usersig",
         envvar="TOCSIN_USERSIG",
-        help=f"UserSig of that administrator; else made. {HOW}",
+        help=f"UserSig of that administrator; else made. {VALUE_HELP}",
     ),
 ]
 Ca = Annotated[
@@ -61,8 +61,8 @@ Ca = Annotated[
 ]
 
 
-class Target(Struct, frozen=True, kw_only=True):
-    """What the options said."""
+class ServiceTarget(Struct, frozen=True, kw_only=True):
+    """The service and the caller, as the options name them; empty members are looked up."""
 
     data: Path
     url: str = ""
@@ -73,9 +73,9 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def connect(target: Target) -> AsyncIterator[Client]:
-    """A client for the target; what was not told is asked from the running service."""
-    target = replace(target, usersig=read_told(target.usersig, "--usersig"))
+async def connect(target: ServiceTarget) -> AsyncIterator[Client]:
+    """A client for the target; the running service completes the options that are empty."""
+    target = replace(target, usersig=read_option(target.usersig, "--usersig"))
     if not (target.url and target.sdkappid and target.identifier and target.usersig):
         target = await _complete(target)
     async with Client(
@@ -88,26 +88,26 @@ async def connect(target: Target) -> AsyncIterator[Client]:
         yield client
 
 
-async def find(target: Target) -> tuple[str, dict[str, Any]]:
+async def find(target: ServiceTarget) -> tuple[str, dict[str, Any]]:
     """The base URL of the running service, and the app as its operator sees it."""
     async with _admin(target) as admin:
         url = target.url or str((await admin.status())["url"])
         return url, await _app(admin, target.sdkappid)
 
 
-async def _complete(target: Target) -> Target:
+async def _complete(target: ServiceTarget) -> ServiceTarget:
     async with _admin(target) as admin:
         url = target.url or str((await admin.status())["url"])
         app = await _app(admin, target.sdkappid)
         admins = app["admins"]
         if not target.identifier and not admins:
-            raise Fault(
+            raise CommandFault(
                 f"app {app['sdkappid']} has no administrator",
                 f"tocsin app add {app['sdkappid']} --admin NAME --data {target.data}",
             )
         identifier = target.identifier or str(admins[0])
         usersig = target.usersig or await admin.usersig(app["sdkappid"], identifier, USERSIG_S)
-    return Target(
+    return ServiceTarget(
         data=target.data,
         url=url,
         sdkappid=app["sdkappid"],
@@ -117,16 +117,16 @@ async def _complete(target: Target) -> Target:
     )
 
 
-def _admin(target: Target) -> AdminSocket:
+def _admin(target: ServiceTarget) -> AdminSocket:
     path = admin_socket(target.data)
     if path is None and not target.data.is_dir():
-        raise Fault(
+        raise CommandFault(
             f"the data folder {target.data} does not exist",
             "name the one of the running service with --data, or another service with "
             "--url --app --as --usersig",
         )
     if path is None:
-        raise Fault(
+        raise CommandFault(
             f"no service is running on the data folder {target.data}",
             f"tocsin serve --data {target.data} --port 8080   (or name another service with "
             "--url --app --as --usersig)",
@@ -139,8 +139,12 @@ async def _app(admin: AdminSocket, sdkappid: int) -> dict[str, Any]:
         return await admin.app_show(sdkappid)
     apps = await admin.app_list()
     if not apps:
-        raise Fault("there is no app yet", "tocsin app add 1400000001 --admin admin --data DIR")
+        raise CommandFault(
+            "there is no app yet", "tocsin app add 1400000001 --admin admin --data DIR"
+        )
     if len(apps) > 1:
-        known = ", ".join(str(app["sdkappid"]) for app in apps)
-        raise Fault(f"there are several apps: {known}", "name one: --app", exit_code=EXIT_USAGE)
+        numbers = ", ".join(str(app["sdkappid"]) for app in apps)
+        raise CommandFault(
+            f"there are several apps: {numbers}", "name one: --app", exit_code=EXIT_USAGE
+        )
     return await admin.app_show(apps[0]["sdkappid"])

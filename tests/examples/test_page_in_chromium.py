@@ -13,10 +13,11 @@ import pytest
 from tests.architecture.tree import REPO
 from tests.examples.chromium import Browser, Tab, chromium, site
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.wire.served import APP, client_of, make_app, opened, process_of
 from tocsin.client.rest import Client, notice
 from tocsin.client.sandbox import credential_facts
-from tocsin.sandbox.server import Sandbox
+from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 pytestmark = pytest.mark.server("chromium")
 
@@ -60,7 +61,7 @@ async def test_two_tabs_are_one_device_and_a_push_comes_when_they_are_closed(
 ) -> None:
     folder, profile = tmp_path / "data", tmp_path / "profile"
     with site(REPO / "examples/browser") as origin:
-        async with Sandbox() as sandbox:
+        async with Sandbox(SandboxSettings(folder=keys_folder())) as sandbox:
             async with opened(folder) as service:
                 await make_app(service, origins=[origin])
                 facts = credential_facts("webpush", sandbox.describe())

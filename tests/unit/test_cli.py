@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from tests.sandbox_keys import keys_folder
 from tocsin.cli.credentials import stopped_text
 from tocsin.cli.main import FIRST_STEPS, ROWS, SANDBOX_EXAMPLES, build
 from tocsin.cli.page import helps
@@ -20,7 +21,7 @@ from tocsin.cli.push import losses_of
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, Screen
 from tocsin.cli.serve import show_started
 from tocsin.config import Config
-from tocsin.sandbox.server import Sandbox
+from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 EXAMPLES = [*FIRST_STEPS, *SANDBOX_EXAMPLES, *(it for row in ROWS for it in row.examples)]
 NOWHERE = ("--url", "http://127.0.0.1:9", "--app", "1", "--as", "admin", "--usersig", "x")
@@ -252,7 +253,7 @@ def test_a_self_signed_certificate_is_not_overwritten_unasked(tmp_path: Path) ->
 
 
 async def test_faults_are_added_listed_and_cleared_in_a_running_sandbox() -> None:
-    async with Sandbox() as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder())) as sandbox:
         door = ("--sandbox", sandbox.admin_url, "--json")
         added = await on_thread("sandbox", "faults", "add", "status", "--status", "503", *door)
         number = msgspec.json.decode(added.stdout)["number"]

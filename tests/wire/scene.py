@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import OpenGate, delivery, driver
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public, look_up
@@ -96,7 +97,9 @@ async def scene(
     """`told` shapes the sandbox's vendor; `settings` and `record` differ from its credential."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        shaped = SandboxSettings(seed=7, vendors=(told,) if told is not None else ())
+        shaped = SandboxSettings(
+            folder=keys_folder(), seed=7, vendors=(told,) if told is not None else ()
+        )
         sandbox = await stack.enter_async_context(Sandbox(shaped, clock))
         http = CurlHttp(None, look_up, is_public)
         await http.start(stack)

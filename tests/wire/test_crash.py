@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.task_books import read_books
 from tests.wire.served import APP, client_of, make_app, opened, people, start, token_of
 from tocsin.clock import SystemClock
 from tocsin.domain.books import TaskSets
 from tocsin.domain.outcome import State
 from tocsin.domain.task import Phase
-from tocsin.sandbox.server import Sandbox
+from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.store import Store
 
 DEVICES = 20_000
@@ -45,7 +46,7 @@ async def until_accepted(sandbox: Sandbox, count: int) -> None:
 )
 @pytest.mark.slow
 async def test_killed_in_the_middle_of_a_push_nothing_is_lost(tmp_path: Path) -> None:
-    async with Sandbox() as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder())) as sandbox:
         async with opened(tmp_path) as service:
             await make_app(service, sandbox)
             await people(service, DEVICES)

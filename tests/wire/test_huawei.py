@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.task_books import read_books
 from tests.wire.scene import scene
 from tests.wire.served import APP, client_of, make_app, opened, process_of
@@ -106,7 +107,7 @@ async def phones(service: OpenedService) -> None:
 )
 async def test_a_push_to_everyone_goes_out_in_full_lists(tmp_path: Path) -> None:
     dead = set(range(0, DEVICES, DEAD_EVERY))
-    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=7)) as sandbox:
         for number in dead:
             sandbox.devices.put("huawei", Huawei.token(number), "dead")
         rule = {"kind": "status", "status": 503, "retry_after_s": 1, "first": 2, "times": 1}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.wire.served import APP, KEY, client_of, make_app, opened, process_of
 from tocsin.client.device import DeviceHttpClient, DeviceIdentity
 from tocsin.client.json_http import JsonHttp
@@ -48,7 +49,7 @@ async def told(client: Client, activity: dict[str, Any]) -> dict[str, int]:
 async def test_a_live_activity_is_started_updated_and_its_dead_tokens_go_alone(
     tmp_path: Path,
 ) -> None:
-    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=7)) as sandbox:
         async with opened(tmp_path) as service:
             await make_app(service, sandbox)
         async with (

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit_apns import apns_settings
 from tests.wire.connect_proxy import connect_proxy
 from tests.wire.faulty_server import FaultyServer, faulty_server
@@ -194,7 +195,7 @@ async def test_a_bad_proxy_is_refused_with_a_sentence_by_every_command(tmp_path:
 @pytest.mark.evidence("Apple sees one token of a key over checks, changes, apps and restarts")
 async def test_apple_sees_one_token_over_checks_changes_and_restarts(tmp_path: Path) -> None:
     """A token is as good for the next process as for this one, whoever asks."""
-    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=7)) as sandbox:
         data = ("--data", str(tmp_path))
         async with opened(tmp_path) as service:
             await make_app(service, sandbox)

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import kit_of
 from tests.wire.served import APP, Process, client_of, make_app, opened, process_of
 from tocsin.adapters.http import CurlHttp
@@ -78,7 +79,9 @@ async def scene(vendor: AnyVendor, folder: Path) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         http = CurlHttp()
         await http.start(stack)
-        sandbox = await stack.enter_async_context(Sandbox(SandboxSettings(seed=7), http=http))
+        sandbox = await stack.enter_async_context(
+            Sandbox(SandboxSettings(folder=keys_folder(), seed=7), http=http)
+        )
         async with opened(folder) as service:
             await make_app(service)
             await phones(service, vendor.NAME, sandbox)

@@ -19,6 +19,7 @@ import pytest
 from pyroaring import BitMap
 from typer.testing import CliRunner
 
+from tests.sandbox_keys import keys_folder
 from tests.task_books import read_books
 from tests.wire.served import APP, client_of, make_app, opened, people, process_of, token_of
 from tests.wire.test_crash import until, until_accepted
@@ -27,7 +28,7 @@ from tocsin.domain.books import TaskSets
 from tocsin.domain.outcome import State
 from tocsin.domain.task import Phase
 from tocsin.errors import SetupError
-from tocsin.sandbox.server import Sandbox
+from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 DEVICES = 300
 RATE = 100
@@ -123,7 +124,7 @@ async def test_what_was_sent_since_the_backup_is_doubled_only_as_the_books_say(
     tmp_path: Path, word: str
 ) -> None:
     data, backup = tmp_path / "data", tmp_path / "backup"
-    async with Sandbox() as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder())) as sandbox:
         task_id = await push_half_way(data, backup, sandbox)
         await command("restore", str(backup), "--replace", "--data", str(data))
         await end_held(data, sandbox, task_id, word)

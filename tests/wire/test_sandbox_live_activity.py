@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.wire.sandbox_kit import Answer, H2Client, provider_token
 from tocsin.clock import ManualClock
 from tocsin.sandbox.apns import Apns
@@ -26,7 +27,7 @@ END: dict[str, Any] = {"timestamp": 1, "event": "end", "content-state": {}}
 
 
 async def ask(clock: ManualClock, aps: dict[str, Any], headers: dict[str, str]) -> Answer:
-    async with Sandbox(SandboxSettings(seed=1), clock) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=1), clock) as sandbox:
         client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
         told = {
             "authorization": f"bearer {provider_token(sandbox)}",

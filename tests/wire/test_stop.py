@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.wire.served import (
     APP,
     Process,
@@ -66,7 +67,7 @@ async def fill(service: OpenedService, sandbox: Sandbox) -> None:
 
 @asynccontextmanager
 async def slow_sandbox(folder: Path, slow_s: float) -> AsyncIterator[Sandbox]:
-    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=7)) as sandbox:
         async with opened(folder) as service:
             await fill(service, sandbox)
         slow = Rule(kind="slow_first_byte", vendor="fcm", path="*messages:send", delay_s=slow_s)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.task_books import read_books
 from tests.wire.connect_proxy import connect_proxy
 from tests.wire.served import (
@@ -178,7 +179,7 @@ async def test_refused_streams_are_sent_again_and_nobody_is_in_doubt(
 ) -> None:
     """Also where the refusal comes while the service still writes: they are two processes."""
     count = 300
-    async with Sandbox(SandboxSettings(seed=7)) as sandbox:
+    async with Sandbox(SandboxSettings(folder=keys_folder(), seed=7)) as sandbox:
         async with opened(tmp_path) as service:
             await make_app(service)
             await phones_of(service, sandbox, vendor, count)

@@ -22,6 +22,7 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
@@ -238,7 +239,7 @@ async def scene(
     assert vendor is not None
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        sandbox = Sandbox(settings or SandboxSettings(seed=7), clock)
+        sandbox = Sandbox(settings or SandboxSettings(folder=keys_folder(), seed=7), clock)
         await stack.enter_async_context(sandbox)
         client = CurlHttp(HttpLimits(http2_connections=lanes))
         await client.start(stack)
@@ -325,7 +326,7 @@ async def test_a_stream_limit_that_falls_to_one_and_rises_again(name: str) -> No
 
 
 async def test_a_connection_that_must_prove_itself_first() -> None:
-    settings = SandboxSettings(apns=ApnsSettings(unproven_streams=1))
+    settings = SandboxSettings(folder=keys_folder(), apns=ApnsSettings(unproven_streams=1))
     async with scene("apns", settings=settings) as it:
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
 

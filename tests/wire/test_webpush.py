@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.sandbox_keys import keys_folder
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import OpenGate, delivery, driver
 from tests.wire.scene import scene
@@ -83,7 +84,9 @@ async def test_the_sandbox_is_not_reached_unless_the_operator_named_it() -> None
 async def test_addresses_that_are_refused_hold_up_no_honest_browser() -> None:
     """Three pushes at once to both; the guard allows this machine's sandbox and no other."""
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(Sandbox(SandboxSettings(seed=7)))
+        sandbox = await stack.enter_async_context(
+            Sandbox(SandboxSettings(folder=keys_folder(), seed=7))
+        )
         http = CurlHttp(is_allowed=lambda address: address == "127.0.0.1" or is_public(address))
         await http.start(stack)
         facts = credential_facts("webpush", sandbox.describe())

@@ -111,10 +111,12 @@ async def start(
     return Process(process, msgspec.json.decode(line))
 
 
-async def make_app(service: OpenedService, sandbox: Sandbox | None = None, **facts: object) -> None:
+async def make_app(
+    service: OpenedService, sandbox: Sandbox | None = None, number: int = APP, **facts: object
+) -> None:
     """An app with one administrator and, if there is a sandbox, its APNs credential as number 1."""
     told = {"key": KEY, "admins": ["admin"], "profile": "unlimited", **facts}
-    await service.operator.app_add(APP, told)
+    await service.operator.app_add(number, told)
     if sandbox is not None:
         settings = msgspec.to_builtins(sandbox.apns_credential)
         record = {
@@ -123,7 +125,7 @@ async def make_app(service: OpenedService, sandbox: Sandbox | None = None, **fac
             "origin": sandbox.apns_url,
             "ca": sandbox.ca_pem,
         }
-        await service.operator.credential_add(APP, record)
+        await service.operator.credential_add(number, record)
 
 
 def token_of(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import kit_of
-from tests.wire.served import APP, Process, client_of, make_app, opened, process_of
+from tests.wire.served import APP, KEY, Process, make_app, opened, process_of
 from tocsin.adapters.http import CurlHttp
 from tocsin.channels import meizu, xiaomi
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, report_of
@@ -37,19 +38,17 @@ GONE = 3
 """One phone in seven: few enough not to accuse the credential."""
 AnyVendor = SingleVendor | ListVendor
 
-each_reporter = pytest.mark.parametrize(
-    "vendor", [it for it in VENDORS if report_of(it)], ids=lambda vendor: vendor.NAME
-)
+REPORTERS: list[AnyVendor] = [it for it in VENDORS if report_of(it)]
+CLICKERS: list[AnyVendor] = [meizu, xiaomi]
 
 
 class Scene:
-    """A sandbox, a served process, and forty phones of one vendor."""
+    """A vendor of the sandbox, and an app of a served process with forty phones of this vendor."""
 
-    def __init__(self, vendor: AnyVendor, sandbox: Sandbox, process: Process) -> None:
+    def __init__(self, vendor: AnyVendor, sandbox: Sandbox, client: Client) -> None:
         self.vendor = vendor
         self.sandbox = sandbox
-        self.process = process
-        self.client: Client
+        self.client = client
 
     def token(self, number: int) -> str:
         return self.sandbox.tokens(self.vendor.NAME, number, 1)[0]
@@ -74,48 +73,73 @@ class Scene:
         return stats.told + stats.lost + stats.refused
 
 
+class Served:
+    """One served process and one sandbox, with an app for each vendor."""
+
+    def __init__(
+        self, subtests: pytest.Subtests, sandbox: Sandbox, process: Process, admin: AdminSocket
+    ) -> None:
+        self._subtests = subtests
+        self._sandbox = sandbox
+        self._process = process
+        self._admin = admin
+
+    @asynccontextmanager
+    async def scene(self, vendor: AnyVendor) -> AsyncIterator[Scene]:
+        """One subtest; the sandbox remembers nothing of the vendor before."""
+        self._sandbox.reset()
+        facts = credential_facts(vendor.NAME, self._sandbox.describe())
+        if "callback_url" in vendor.Settings.__struct_fields__:
+            facts["settings"]["callback_url"] = f"{self._process.url}{PATH}{vendor.NAME}"
+            # Where a console's id of an address would do as well, only one of both is taken.
+            facts["settings"].pop("callback_id", None)
+        await self._admin.credential_add(app_of(vendor), facts)
+        async with Client(self._process.url, app_of(vendor), "admin", key=KEY) as client:
+            with self._subtests.test(vendor.NAME):
+                yield Scene(vendor, self._sandbox, client)
+
+
+def app_of(vendor: AnyVendor) -> int:
+    return APP + VENDORS.index(vendor)
+
+
 @asynccontextmanager
-async def scene(vendor: AnyVendor, folder: Path) -> AsyncIterator[Scene]:
+async def served(folder: Path, subtests: pytest.Subtests) -> AsyncIterator[Served]:
     async with AsyncExitStack() as stack:
         http = CurlHttp()
         await http.start(stack)
-        sandbox = await stack.enter_async_context(
-            Sandbox(SandboxSettings(folder=keys_folder(), seed=7), http=http)
-        )
+        settings = SandboxSettings(folder=keys_folder(), seed=7)
+        sandbox = await stack.enter_async_context(Sandbox(settings, http=http))
         async with opened(folder) as service:
-            await make_app(service)
-            await phones(service, vendor.NAME, sandbox)
+            for vendor in REPORTERS:
+                await make_app(service, number=app_of(vendor))
+                await phones(service, vendor, sandbox)
         process = await stack.enter_async_context(process_of(folder))
         sandbox.receipts.settings = ReceiptSettings(url=process.url)
-        facts = credential_facts(vendor.NAME, sandbox.describe())
-        if "callback_url" in vendor.Settings.__struct_fields__:
-            facts["settings"]["callback_url"] = f"{process.url}{PATH}{vendor.NAME}"
-            # Where a console's id of an address would do as well, only one of both is taken.
-            facts["settings"].pop("callback_id", None)
         path = admin_socket(folder)
         assert path is not None
-        async with AdminSocket(path) as admin:
-            await admin.credential_add(APP, facts)
-        it = Scene(vendor, sandbox, process)
-        it.client = await stack.enter_async_context(client_of(process))
-        yield it
+        admin = await stack.enter_async_context(AdminSocket(path))
+        yield Served(subtests, sandbox, process, admin)
 
 
 def outcomes_of_receipts(vendor: AnyVendor) -> set[Outcome]:
     return {outcome for (status, _), outcome in vendor.OUTCOMES.items() if status == POSTED}
 
 
-async def phones(service: OpenedService, channel: str, sandbox: Sandbox) -> None:
+async def phones(service: OpenedService, vendor: AnyVendor, sandbox: Sandbox) -> None:
     """Accounts `u0`… with one phone each, straight through the store."""
-    names = [f"u{number}" for number in range(PHONES)]
+    app, names = app_of(vendor), [f"u{number}" for number in range(PHONES)]
     now = service.clock.now()
     decide = import_accounts([Profile(name) for name in names], now)
-    await service.store.update_accounts(APP, names, [], decide)
-    for name, token in zip(names, sandbox.tokens(channel, 0, PHONES), strict=True):
-        route = Route(channel, 1, token)
+    await service.store.update_accounts(app, names, [], decide)
+
+    async def put(name: str, token: str) -> None:
+        route = Route(vendor.NAME, 1, token)
         ask = Registration(registration_id=f"R-{name}", fresh_secret="s", user=name, route=route)
-        decide_device = register(ask, now)
-        await service.store.update_device(APP, f"R-{name}", name, route, decide_device)
+        await service.store.update_device(app, f"R-{name}", name, route, register(ask, now))
+
+    tokens = sandbox.tokens(vendor.NAME, 0, PHONES)
+    await asyncio.gather(*map(put, names, tokens))
 
 
 @pytest.mark.evidence(
@@ -123,27 +147,28 @@ async def phones(service: OpenedService, channel: str, sandbox: Sandbox) -> None
     topic="Receipts",
     planted="Xiaomi's 16 made harmless",
 )
-@each_reporter
 async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
-    vendor: AnyVendor, tmp_path: Path
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with scene(vendor, tmp_path) as it:
-        for number in range(GONE):
-            it.sandbox.devices.put(vendor.NAME, it.token(number), "gone")
-        # A vendor whose receipts tell no losses has them in its answer.
-        is_told_later = Outcome.TOKEN_DEAD in outcomes_of_receipts(vendor)
-        taken = PHONES if is_told_later else PHONES - GONE
-        books = await it.push(receipts=taken)
-        assert books["states"]["sent"] == taken
-        assert books["reached"] == PHONES - GONE
-        assert sum(books["undelivered"].values()) == taken - books["reached"]
-        answers = it.sandbox.receipts.stats().by_answer
-        assert set(answers) == {f"{vendor.NAME} 200"}
+    async with served(tmp_path, subtests) as there:
+        for vendor in REPORTERS:
+            async with there.scene(vendor) as it:
+                for number in range(GONE):
+                    it.sandbox.devices.put(vendor.NAME, it.token(number), "gone")
+                # A vendor whose receipts tell no losses has them in its answer.
+                is_told_later = Outcome.TOKEN_DEAD in outcomes_of_receipts(vendor)
+                taken = PHONES if is_told_later else PHONES - GONE
+                books = await it.push(receipts=taken)
+                assert books["states"]["sent"] == taken
+                assert books["reached"] == PHONES - GONE
+                assert sum(books["undelivered"].values()) == taken - books["reached"]
+                answers = it.sandbox.receipts.stats().by_answer
+                assert set(answers) == {f"{vendor.NAME} 200"}
     async with opened(tmp_path) as service:
-        for number in range(PHONES):
-            device = await service.store.device(APP, f"R-u{number}")
+        for vendor, number in itertools.product(REPORTERS, range(PHONES)):
+            device = await service.store.device(app_of(vendor), f"R-u{number}")
             assert device is not None
-            assert (device.route is None) == (number < GONE)
+            assert (device.route is None) == (number < GONE), vendor.NAME
 
 
 @pytest.mark.evidence(
@@ -151,39 +176,44 @@ async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
     topic="Receipts",
     planted="absurd times believed",
 )
-@each_reporter
 async def test_lost_repeated_late_and_absurd_receipts_do_no_harm(
-    vendor: AnyVendor, tmp_path: Path
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with scene(vendor, tmp_path) as it:
-        it.fault(kind="receipt_lost", token=it.token(0))
-        it.fault(kind="receipt_absurd", token=it.token(1))
-        it.fault(kind="receipt_late", token=it.token(2), delay_s=1)
-        it.fault(kind="receipt_twice", every=2, delay_s=0.3)
-        books = await it.push()
-        assert books["states"]["sent"] == PHONES
-        told = kit_of(vendor).receipts
-        assert told is not None
-        # Where no time is told, none can be absurd.
-        believed = PHONES - 2 if told.tells_time else PHONES - 1
-        assert (books["reached"], books["undelivered"]) == (believed, {})
+    async with served(tmp_path, subtests) as there:
+        for vendor in REPORTERS:
+            async with there.scene(vendor) as it:
+                it.fault(kind="receipt_lost", token=it.token(0))
+                it.fault(kind="receipt_absurd", token=it.token(1))
+                it.fault(kind="receipt_late", token=it.token(2), delay_s=1)
+                it.fault(kind="receipt_twice", every=2, delay_s=0.3)
+                books = await it.push()
+                assert books["states"]["sent"] == PHONES
+                told = kit_of(vendor).receipts
+                assert told is not None
+                # Where no time is told, none can be absurd.
+                believed = PHONES - 2 if told.tells_time else PHONES - 1
+                assert (books["reached"], books["undelivered"]) == (believed, {})
 
 
 @pytest.mark.evidence("what the sandbox posts is what is read, and a forged one can be told")
-@each_reporter
-async def test_a_forged_receipt_is_not_believed(vendor: AnyVendor, tmp_path: Path) -> None:
-    async with scene(vendor, tmp_path) as it:
-        it.fault(kind="receipt_forged", token=it.token(0))
-        assert (await it.push())["reached"] == PHONES - 1
+async def test_a_forged_receipt_is_not_believed(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    async with served(tmp_path, subtests) as there:
+        for vendor in REPORTERS:
+            async with there.scene(vendor) as it:
+                it.fault(kind="receipt_forged", token=it.token(0))
+                assert (await it.push())["reached"] == PHONES - 1
 
 
 @pytest.mark.evidence("clicks are clicks")
-@pytest.mark.parametrize("vendor", [meizu, xiaomi], ids=lambda vendor: vendor.NAME)
-async def test_a_click_that_the_vendor_tells_is_booked(vendor: AnyVendor, tmp_path: Path) -> None:
-    async with scene(vendor, tmp_path) as it:
-        it.fault(kind="receipt_code", token=it.token(0), code="2")
-        books = await it.push()
-        assert (books["reached"], books["clicked"]) == (PHONES, 1)
+async def test_a_click_that_the_vendor_tells_is_booked(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    async with served(tmp_path, subtests) as there:
+        for vendor in CLICKERS:
+            async with there.scene(vendor) as it:
+                it.fault(kind="receipt_code", token=it.token(0), code="2")
+                books = await it.push()
+                assert (books["reached"], books["clicked"]) == (PHONES, 1)
 
 
 @pytest.mark.evidence(
@@ -191,16 +221,19 @@ async def test_a_click_that_the_vendor_tells_is_booked(vendor: AnyVendor, tmp_pa
     topic="Receipts",
     planted="another id sent along",
 )
-@each_reporter
-async def test_a_receipt_settles_what_was_in_doubt(vendor: AnyVendor, tmp_path: Path) -> None:
+async def test_a_receipt_settles_what_was_in_doubt(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
     """The vendor took the list, and the connection broke before it could say so."""
-    async with scene(vendor, tmp_path) as it:
-        it.fault(kind="reset_after", path="*[sS]end*", times=1)
-        it.fault(kind="reset_after", path="*[pP]ush*", times=1)
-        it.fault(kind="reset_after", path="*regid*", times=1)
-        it.fault(kind="reset_after", path="*broadcast*", times=1)
-        books = await it.push()
-        assert (books["states"]["sent"], books["reached"]) == (PHONES, PHONES)
+    async with served(tmp_path, subtests) as there:
+        for vendor in REPORTERS:
+            async with there.scene(vendor) as it:
+                it.fault(kind="reset_after", path="*[sS]end*", times=1)
+                it.fault(kind="reset_after", path="*[pP]ush*", times=1)
+                it.fault(kind="reset_after", path="*regid*", times=1)
+                it.fault(kind="reset_after", path="*broadcast*", times=1)
+                books = await it.push()
+                assert (books["states"]["sent"], books["reached"]) == (PHONES, PHONES)
 
 
 async def test_the_door_answers_whoever_knocks(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.patience import PATIENCE_S
-from tests.wire.test_receipts import PHONES, Scene, scene
+from tests.wire.test_receipts import PHONES, AnyVendor, Scene, served
 from tocsin.channels import harmony, webpush
 from tocsin.client.rest import notice
 from tocsin.clock import SystemClock
@@ -18,7 +18,7 @@ from tocsin.sandbox.devices import Device
 OFF = 5
 """Devices that are switched off: what they are sent waits at the vendor."""
 
-each = pytest.mark.parametrize("vendor", [harmony, webpush], ids=lambda it: it.NAME)
+VENDORS: list[AnyVendor] = [harmony, webpush]
 
 
 def book(it: Scene) -> list[Device]:
@@ -55,38 +55,40 @@ async def done(it: Scene, task_id: str) -> dict[str, Any]:
     topic="Recall at the vendors",
     planted="a push online only taken for no withdrawal",
 )
-@each
 async def test_a_recall_that_shows_nothing_withdraws_what_it_can(
-    vendor: Any, tmp_path: Path
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with scene(vendor, tmp_path) as it:
-        task_id = await pushed(it)
-        await it.client.revoke(task_id, {"PushFlag": 1})
-        books = await done(it, f"{task_id}_recall")
-        devices = book(it)
-        assert not any(device.held for device in devices)
-        if vendor is harmony:
-            assert not any(device.shown for device in devices)
-            assert books["states"]["sent"] == PHONES
-        else:
-            # What a browser has shown is not a push service's to take away.
-            assert all(device.shown for device in devices[OFF:])
-            assert books["states"]["sent"] == OFF
-            assert books["failures"] == {"webpush 404 not there any more": PHONES - OFF}
+    async with served(tmp_path, subtests, VENDORS) as there:
+        for vendor in VENDORS:
+            async with there.scene(vendor) as it:
+                task_id = await pushed(it)
+                await it.client.revoke(task_id, {"PushFlag": 1})
+                books = await done(it, f"{task_id}_recall")
+                devices = book(it)
+                assert not any(device.held for device in devices)
+                if vendor is harmony:
+                    assert not any(device.shown for device in devices)
+                    assert books["states"]["sent"] == PHONES
+                else:
+                    # What a browser has shown is not a push service's to take away.
+                    assert all(device.shown for device in devices[OFF:])
+                    assert books["states"]["sent"] == OFF
+                    assert books["failures"] == {"webpush 404 not there any more": PHONES - OFF}
 
 
 @pytest.mark.evidence("what can be taken back is, first, and then overwritten")
-@each
 async def test_a_recall_with_a_text_replaces_whatever_was_there(
-    vendor: Any, tmp_path: Path
+    subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with scene(vendor, tmp_path) as it:
-        task_id = await pushed(it)
-        await it.client.revoke(task_id, notice("Withdrawn", "Ignore it"))
-        books = await done(it, f"{task_id}_recall")
-        assert books["states"]["sent"] == PHONES
-        for number in range(OFF):
-            it.sandbox.devices.put(vendor.NAME, it.token(number), "live")
-        for device in book(it):
-            (shown,) = device.shown.values()
-            assert shown.title == "Withdrawn"
+    async with served(tmp_path, subtests, VENDORS) as there:
+        for vendor in VENDORS:
+            async with there.scene(vendor) as it:
+                task_id = await pushed(it)
+                await it.client.revoke(task_id, notice("Withdrawn", "Ignore it"))
+                books = await done(it, f"{task_id}_recall")
+                assert books["states"]["sent"] == PHONES
+                for number in range(OFF):
+                    it.sandbox.devices.put(vendor.NAME, it.token(number), "live")
+                for device in book(it):
+                    (shown,) = device.shown.values()
+                    assert shown.title == "Withdrawn"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,17 @@ def app_of(vendor: AnyVendor) -> int:
 
 
 @asynccontextmanager
-async def served(folder: Path, subtests: pytest.Subtests) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, subtests: pytest.Subtests, vendors: Sequence[AnyVendor]
+) -> AsyncIterator[Served]:
+    """A process with the phones of these vendors."""
     async with AsyncExitStack() as stack:
         http = CurlHttp()
         await http.start(stack)
         settings = SandboxSettings(folder=keys_folder(), seed=7)
         sandbox = await stack.enter_async_context(Sandbox(settings, http=http))
         async with opened(folder) as service:
-            for vendor in REPORTERS:
+            for vendor in vendors:
                 await make_app(service, number=app_of(vendor))
                 await phones(service, vendor, sandbox)
         process = await stack.enter_async_context(process_of(folder))
@@ -150,7 +153,7 @@ async def phones(service: OpenedService, vendor: AnyVendor, sandbox: Sandbox) ->
 async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
     subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with served(tmp_path, subtests) as there:
+    async with served(tmp_path, subtests, REPORTERS) as there:
         for vendor in REPORTERS:
             async with there.scene(vendor) as it:
                 for number in range(GONE):
@@ -179,7 +182,7 @@ async def test_every_arrival_is_booked_and_every_removal_drops_its_token(
 async def test_lost_repeated_late_and_absurd_receipts_do_no_harm(
     subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with served(tmp_path, subtests) as there:
+    async with served(tmp_path, subtests, REPORTERS) as there:
         for vendor in REPORTERS:
             async with there.scene(vendor) as it:
                 it.fault(kind="receipt_lost", token=it.token(0))
@@ -197,7 +200,7 @@ async def test_lost_repeated_late_and_absurd_receipts_do_no_harm(
 
 @pytest.mark.evidence("what the sandbox posts is what is read, and a forged one can be told")
 async def test_a_forged_receipt_is_not_believed(subtests: pytest.Subtests, tmp_path: Path) -> None:
-    async with served(tmp_path, subtests) as there:
+    async with served(tmp_path, subtests, REPORTERS) as there:
         for vendor in REPORTERS:
             async with there.scene(vendor) as it:
                 it.fault(kind="receipt_forged", token=it.token(0))
@@ -208,7 +211,7 @@ async def test_a_forged_receipt_is_not_believed(subtests: pytest.Subtests, tmp_p
 async def test_a_click_that_the_vendor_tells_is_booked(
     subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    async with served(tmp_path, subtests) as there:
+    async with served(tmp_path, subtests, CLICKERS) as there:
         for vendor in CLICKERS:
             async with there.scene(vendor) as it:
                 it.fault(kind="receipt_code", token=it.token(0), code="2")
@@ -225,7 +228,7 @@ async def test_a_receipt_settles_what_was_in_doubt(
     subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
     """The vendor took the list, and the connection broke before it could say so."""
-    async with served(tmp_path, subtests) as there:
+    async with served(tmp_path, subtests, REPORTERS) as there:
         for vendor in REPORTERS:
             async with there.scene(vendor) as it:
                 it.fault(kind="reset_after", path="*[sS]end*", times=1)

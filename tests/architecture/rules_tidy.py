@@ -283,6 +283,45 @@ def no_dead_files(root: Path) -> list[Breach]:
     ]
 
 
+EVICTING = {
+    "src/tocsin/domain/bounded.py": "the one bounded cache",
+    "src/tocsin/online/session.py": "one for each connection: a plain dictionary is smaller",
+    "src/tocsin/sandbox/devices.py": "a phone's screen, on which the oldest message gives way",
+}
+"""Where entries are evicted by hand, with the reason."""
+
+
+def caches_are_bounded_by_one_class(root: Path) -> list[Breach]:
+    """Whatever keeps its newest entries is a `BoundedCache`."""
+    return [
+        source.breach(node, "evict with a BoundedCache (domain/bounded.py)")
+        for source in package(root)
+        if source.path not in EVICTING
+        for node in ast.walk(source.tree)
+        if _evicts(node)
+    ]
+
+
+def _evicts(node: ast.AST) -> bool:
+    """`entries.popitem(last=False)`, `del entries[next(iter(entries))]`, or a pop of that key."""
+    if isinstance(node, ast.Delete):
+        keys = [it.slice for it in node.targets if isinstance(it, ast.Subscript)]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr == "popitem":
+            return any(keyword.arg == "last" for keyword in node.keywords)
+        keys = node.args if node.func.attr == "pop" else []
+    else:
+        return False
+    return any(
+        isinstance(key, ast.Call)
+        and dotted(key.func) == "next"
+        and key.args
+        and isinstance(key.args[0], ast.Call)
+        and dotted(key.args[0].func) == "iter"
+        for key in keys
+    )
+
+
 VAULT_PLACES = {
     "src/tocsin/pipeline/app_secrets.py": "the keys of apps",
     "src/tocsin/channels/credentials.py": "the settings of credentials",
@@ -376,4 +415,5 @@ TIDY_RULES = (
     nothing_is_left_over,
     no_dead_files,
     secrets_are_opened_in_one_place,
+    caches_are_bounded_by_one_class,
 )

@@ -226,6 +226,10 @@ CANARIES = (
     Planted(rules_tidy.modules_hold_no_state, src("log.py"), "def f():\n    global x\n", 2),
     Planted(rules_tidy.nothing_is_left_over, src("log.py"), "x = 1  # TO" + "DO: later\n"),
     Planted(rules_tidy.no_dead_files, src("domain/unused.py"), "X = 1\n"),
+    # A cache that evicts its oldest entry by hand.
+    Planted(rules_tidy.caches_are_bounded_by_one_class, src("api/x.py"), "a.popitem(last=False)\n"),
+    Planted(rules_tidy.caches_are_bounded_by_one_class, src("api/x.py"), "del a[next(iter(a))]\n"),
+    Planted(rules_tidy.caches_are_bounded_by_one_class, src("api/x.py"), "a.pop(next(iter(a)))\n"),
     # A secret of an app opened, sealed, or opened by a function that is handed on.
     Planted(rules_tidy.secrets_are_opened_in_one_place, src("api/x.py"), "vault.open(key, '')\n"),
     Planted(rules_tidy.secrets_are_opened_in_one_place, src("api/x.py"), "x._vault.seal(b, c)\n"),

@@ -64,6 +64,7 @@ class Ways:
             way.repeats.record(tried, outcomes.count(Outcome.UNKNOWN), now)
 
     def _forget(self) -> None:
+        # No `BoundedCache`: a way that is in use stays, however long ago it was looked up.
         oldest = next(iter(self._ways))
         idle = (name for name, way in self._ways.items() if way.is_idle)
         del self._ways[next(idle, oldest)]

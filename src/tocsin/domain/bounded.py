@@ -21,7 +21,8 @@ class BoundedCache(Generic[Key, Value]):
     """Keeps at most `entries_max` entries of at most `bytes_max` bytes together.
 
     The entry that was used least recently is evicted first; `get` and `put` use an entry, `in`
-    does not. Every operation takes constant time, an eviction aside. One thread at a time.
+    does not. The entry that was put last is kept whatever its size, so its caller can rely on it.
+    For use by one thread.
     """
 
     def __init__(
@@ -58,22 +59,18 @@ class BoundedCache(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         """Adds or replaces the entry of `key`, then evicts what exceeds the bounds.
 
-        A value of more than `bytes_max` bytes is not kept. Put a value again after it has grown:
-        its size is the one of its last `put`.
+        The size of a value is measured here: put a value again after it has grown.
         """
-        if self._size_of is not None and self._bytes_max is not None:
-            self.pop(key)
-            size = self._size_of(value)
-            if size > self._bytes_max:
-                return
-            self._sizes[key] = size
-            self.total_bytes += size
-            while self.total_bytes > self._bytes_max:
-                self._evict()
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > self._entries_max:
             self._evict()
+        if self._size_of is not None and self._bytes_max is not None:
+            size = self._size_of(value)
+            self.total_bytes += size - self._sizes.get(key, 0)
+            self._sizes[key] = size
+            while self.total_bytes > self._bytes_max and len(self._entries) > 1:
+                self._evict()
 
     def pop(self, key: Key) -> Value | None:
         """Removes an entry and answers its value; None where there is none."""

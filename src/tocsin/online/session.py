@@ -201,6 +201,8 @@ class Session:
         if self.state is not SessionState.OPEN or name in self.shown:
             return []
         self.shown[name] = False
+        # No `BoundedCache`: there is one session for each connection, and a plain dictionary is
+        # smaller.
         if len(self.shown) > SHOWN_MAX:
             del self.shown[next(iter(self.shown))]
         return [SendFrame(data)]

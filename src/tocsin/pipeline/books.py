@@ -7,7 +7,6 @@ was dropped is read again from its first line.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from tocsin.domain.books import (
     ledger,
     task_sets,
 )
+from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.legs import choose_channel, under_way
 from tocsin.domain.task import Report, Task
 from tocsin.ports import TaskReader
@@ -34,7 +34,10 @@ from tocsin.shared_read import SharedRead
 from tocsin.store import Store
 
 BYTES_MAX = 128 * 1024 * 1024
-"""What is kept: the sets of a push to ten million devices take some five megabytes."""
+"""Bytes that are kept, half of them audiences; the sets of a push to ten million devices take some
+five megabytes."""
+TASKS_MAX = 100_000
+"""Tasks that are kept, however small they are."""
 TASK_BYTES = 1_000
 """What a task takes in memory beside its texts."""
 NEAR_LINES_MAX = 500
@@ -51,7 +54,6 @@ class _Kept(Struct):
 
     task: Task
     books: Books
-    size: int
 
 
 class BooksReader:
@@ -59,12 +61,19 @@ class BooksReader:
 
     def __init__(self, store: Store, clock: Clock, *, bytes_max: int = BYTES_MAX) -> None:
         self._store = store
-        self._bytes_max = bytes_max
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
-        self._audiences: OrderedDict[_Key, BitMap] = OrderedDict()
-        self._numbers: dict[tuple[int, str], int] = {}
-        self.bytes_kept = 0
+        self._kept: BoundedCache[_Key, _Kept] = BoundedCache(
+            TASKS_MAX, bytes_max=bytes_max // 2, size_of=_size_of
+        )
+        self._audiences: BoundedCache[_Key, BitMap] = BoundedCache(
+            TASKS_MAX, bytes_max=bytes_max // 2, size_of=bitmap_size
+        )
+        self._numbers: BoundedCache[tuple[int, str], int] = BoundedCache(TASKS_MAX)
         self._begun: SharedRead[_Key, Begun | None] = SharedRead(self._read_begun, clock)
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes of the books and the audiences that are kept."""
+        return self._kept.total_bytes + self._audiences.total_bytes
 
     # everything about a task
 
@@ -81,14 +90,11 @@ class BooksReader:
         key = (app, number)
         kept = self._audiences.get(key)
         if kept is not None:
-            self._audiences.move_to_end(key)
             return kept
         audience = await self._store.audience(app, number)
         if audience and key not in self._audiences:
             # Once it is frozen it never changes.
-            self._audiences[key] = audience
-            self.bytes_kept += bitmap_size(audience)
-            self._make_room()
+            self._audiences.put(key, audience)
         return audience
 
     async def ledger(self, task: TaskBooks) -> Ledger:
@@ -124,7 +130,6 @@ class BooksReader:
         """The task with this number as it was when it was last looked at, if there still is one."""
         kept = self._kept.get((app, number))
         if kept is not None:
-            self._kept.move_to_end((app, number))
             return kept.task
         return self._known(await self._store.task(app, number))
 
@@ -173,7 +178,7 @@ class BooksReader:
         while True:
             lines = await self._store.lines(*key, books.position, only_begun=only_begun)
             if lines is None:
-                self._drop(key)
+                self._kept.pop(key)
                 return None
             if len(lines.blocks) + len(lines.reports) > NEAR_LINES_MAX:
                 books = await asyncio.to_thread(books.take, lines)
@@ -193,28 +198,13 @@ class BooksReader:
         if known is not None and known.books.position >= books.position:
             # Another reading got as far, or further.
             known.task = task
-            self._kept.move_to_end(key)
             return
-        size = books.size() + len(msgspec.msgpack.encode(task)) + TASK_BYTES
-        self.bytes_kept += size - (0 if known is None else known.size)
-        self._kept[key] = _Kept(task, books, size)
-        self._kept.move_to_end(key)
-        self._numbers[task.app, task.task_id] = task.number
-        self._make_room()
+        self._kept.put(key, _Kept(task, books))
+        self._numbers.put((task.app, task.task_id), task.number)
 
-    def _drop(self, key: _Key) -> None:
-        gone = self._kept.pop(key, None)
-        if gone is not None:
-            self.bytes_kept -= gone.size
-            self._numbers.pop((gone.task.app, gone.task.task_id), None)
 
-    def _make_room(self) -> None:
-        """Let go of what was used least recently, but of the newest one of each kind."""
-        while self.bytes_kept > self._bytes_max and len(self._audiences) > 1:
-            _, audience = self._audiences.popitem(last=False)
-            self.bytes_kept -= bitmap_size(audience)
-        while self.bytes_kept > self._bytes_max and len(self._kept) > 1:
-            self._drop(next(iter(self._kept)))
+def _size_of(kept: _Kept) -> int:
+    return kept.books.size() + len(msgspec.msgpack.encode(kept.task)) + TASK_BYTES
 
 
 def _about(devices: BitMap, reports: Sequence[Report]) -> list[Report]:

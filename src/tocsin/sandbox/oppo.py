@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.domain.bounded import BoundedCache
 from tocsin.sandbox import oppo_message, oppo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
@@ -132,9 +133,9 @@ class Oppo:
         self._clock = clock
         self._chance = chance
         self._tokens: dict[str, float] = {}
-        self._saved: dict[str, Notification] = {}
-        self._names: dict[str, str] = {}
-        self._sent: dict[tuple[str, str], None] = {}
+        self._saved: BoundedCache[str, Notification] = BoundedCache(KEPT_MAX)
+        self._names: BoundedCache[str, str] = BoundedCache(KEPT_MAX)
+        self._sent: BoundedCache[tuple[str, str], bool] = BoundedCache(KEPT_MAX)
         self._used: dict[int, int] = {}
         self._flow = Flow(settings.targets_per_s)
         self._devices = Buckets(settings.device_per_day, DAY_S)
@@ -265,12 +266,12 @@ class Oppo:
         found = oppo_message.read(form, self._rules, is_form=True)
         if isinstance(found, Fault):
             return _answer(found.code, text=found.text)
-        number = self._names.get(found.app_message_id, "")
+        number = self._names.get(found.app_message_id) or ""
         if number not in self._saved:
             number = self._new_number()
-            _keep(self._saved, number, found)
+            self._saved.put(number, found)
             if found.app_message_id:
-                _keep(self._names, found.app_message_id, number)
+                self._names.put(found.app_message_id, number)
         elif self._settings.repeated_save == "refused":
             return _answer(32)
         return _answer(0, {"message_id": number})
@@ -367,7 +368,7 @@ class Oppo:
         name = push.notification.app_message_id
         is_known = (name, push.token) in self._sent
         if name:
-            _keep(self._sent, (name, push.token), None)
+            self._sent.put((name, push.token), value=True)
         return is_known
 
     def _time_fault(self, count: int, public: int, now: float) -> int:
@@ -406,13 +407,6 @@ class Oppo:
 
     def _new_number(self) -> str:
         return f"{self._chance.bits(96):024x}"
-
-
-def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
-    """Remember it, and forget the oldest where there is too much."""
-    if key not in kept and len(kept) >= KEPT_MAX:
-        del kept[next(iter(kept))]
-    kept[key] = value
 
 
 def _form(call: Call) -> dict[str, str] | None:

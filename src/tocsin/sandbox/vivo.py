@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.domain.bounded import BoundedCache
 from tocsin.sandbox import vivo_message, vivo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
@@ -117,7 +118,7 @@ class Vivo:
         self._clock = clock
         self._chance = chance
         self._tokens: dict[str, float] = {}
-        self._saved: dict[str, Push] = {}
+        self._saved: BoundedCache[str, Push] = BoundedCache(KEPT_MAX)
         self._used: dict[tuple[int, int], int] = {}
         self._flow = Flow(settings.targets_per_s)
         self._auths = Buckets(settings.auth_per_s, 1.0)
@@ -236,10 +237,8 @@ class Vivo:
         return 0
 
     def _save(self, push: Push) -> Verdict:
-        if len(self._saved) >= KEPT_MAX:
-            del self._saved[next(iter(self._saved))]
         number = self._new_number()
-        self._saved[number] = push
+        self._saved.put(number, push)
         return _answer(0, taskId=number)
 
     def _judge_list(self, body: bytes, said: Mapping[str, int], now: float) -> Verdict:

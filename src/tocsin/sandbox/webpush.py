@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.domain.bounded import BoundedCache
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
@@ -170,7 +171,7 @@ class WebPush:
         self._verified: dict[str, Sender] = {}
         self.browsers = Browsers(secret)
         self._hosts = frozenset[str]()
-        self._messages: dict[str, tuple[str, str, str]] = {}
+        self._messages: BoundedCache[str, tuple[str, str, str]] = BoundedCache(MESSAGES_MAX)
         """A message's number to its browser's token, the key that it waits or shows under, and its
         topic."""
 
@@ -218,7 +219,7 @@ class WebPush:
 
     def _withdraw(self, number: str) -> Verdict:
         """RFC 8030, 6.2: a message that waits is gone, one that was delivered is not found."""
-        token, key, topic = self._messages.get(number, ("", "", ""))
+        token, key, topic = self._messages.get(number) or ("", "", "")
         device = self._book.known(NAME, token)
         if device is None or not self._book.withdraw(device, key, from_screen=False):
             verdict = _refuse("NotFound", token)
@@ -311,9 +312,7 @@ class WebPush:
         return verdict
 
     def _name(self, number: str, token: str, key: str, topic: str) -> None:
-        if len(self._messages) >= MESSAGES_MAX:
-            del self._messages[next(iter(self._messages))]
-        self._messages[number] = (token, key, topic)
+        self._messages.put(number, (token, key, topic))
 
     def _too_many(self, token: str, now: float) -> Verdict:
         verdict = _refuse("TooMany")

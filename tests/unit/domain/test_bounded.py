@@ -51,10 +51,10 @@ class Model:
 
     def put(self, key: int, value: bytes) -> None:
         self.pop(key)
-        if self.bytes_max is not None and len(value) > self.bytes_max:
-            return
         self.entries.append((key, value))
-        while len(self.entries) > self.entries_max or self.total_bytes > (self.bytes_max or 0):
+        while len(self.entries) > self.entries_max:
+            self.entries.pop(0)
+        while self.total_bytes > (self.bytes_max or 0) and len(self.entries) > 1:
             self.entries.pop(0)
 
 
@@ -96,12 +96,21 @@ def test_it_does_what_a_plain_list_does(
         assert (len(cache), cache.total_bytes) == (len(model.entries), model.total_bytes)
 
 
-def test_a_value_that_is_too_large_evicts_only_itself() -> None:
+def test_a_large_value_evicts_as_many_as_it_needs() -> None:
+    cache: BoundedCache[str, bytes] = BoundedCache(9, bytes_max=10, size_of=len)
+    for key in ("a", "b", "c"):
+        cache.put(key, b"123")
+    cache.put("d", b"1234567")
+    assert list(cache.items()) == [("c", b"123"), ("d", b"1234567")]
+
+
+def test_the_value_that_was_put_last_is_kept_whatever_its_size() -> None:
     cache: BoundedCache[str, bytes] = BoundedCache(9, bytes_max=10, size_of=len)
     cache.put("a", b"12345")
-    cache.put("b", b"12345")
-    cache.put("a", b"x" * 11)
-    assert (cache.get("a"), cache.get("b"), cache.total_bytes) == (None, b"12345", 5)
+    cache.put("b", b"x" * 11)
+    assert (cache.get("a"), cache.get("b"), cache.total_bytes) == (None, b"x" * 11, 11)
+    cache.put("c", b"1")
+    assert (cache.get("b"), cache.get("c"), cache.total_bytes) == (None, b"1", 1)
 
 
 def test_a_key_is_short_however_long_its_parts_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, get_type_hints
 
 import msgspec
@@ -52,11 +53,7 @@ BODIES = [b"", b"{", b"[]", b"null", b"<html>", b"\xff", b'{"reason":7}']
 ANSWERS = {vendor.NAME: [row for row in vendor.OUTCOMES if row[0] != POSTED] for vendor in VENDORS}
 """The rows that answers lead to; `test_late.py` of the unit tests has those of receipts."""
 
-ROWS = [
-    pytest.param(vendor, *row, vendor.OUTCOMES[row], id=f"{vendor.NAME} {row[0]} {row[1]}".strip())
-    for vendor in VENDORS
-    for row in ANSWERS[vendor.NAME]
-]
+STATUSES = (100, 204, 301, 400, 401, 403, 404, 410, 418, 429, 500, 599)
 
 
 @pytest.mark.evidence(
@@ -65,11 +62,16 @@ ROWS = [
     planted="the reason not looked at; DeviceTokenNotForTopic, and a 404 that names no "
     "device, killing tokens",
 )
-@pytest.mark.parametrize(("vendor", "status", "reason", "outcome"), ROWS)
-def test_every_reason_yields_its_outcome(
-    vendor: AnyVendor, status: int, reason: str, outcome: Outcome
-) -> None:
+@each_vendor
+def test_every_reason_yields_its_outcome(vendor: AnyVendor, subtests: pytest.Subtests) -> None:
+    for status, reason in ANSWERS[vendor.NAME]:
+        with subtests.test(f"{status} {reason}".strip()):
+            yields_its_outcome(vendor, status, reason)
+
+
+def yields_its_outcome(vendor: AnyVendor, status: int, reason: str) -> None:
     """A list vendor's code is its own, the reason; a single vendor's is the status."""
+    outcome = vendor.OUTCOMES[status, reason]
     answer = refusal(vendor, status, reason)
     code = reason if reason and takes_lists(vendor) else str(status)
     if outcome is Outcome.AUTH_EXPIRED:
@@ -123,9 +125,14 @@ def rows_to(vendor: AnyVendor, outcome: Outcome) -> set[str]:
 
 
 @each_vendor
-@pytest.mark.parametrize("status", [100, 204, 301, 400, 401, 403, 404, 410, 418, 429, 500, 599])
-@pytest.mark.parametrize("body", BODIES)
-def test_no_answer_makes_reading_fail(vendor: AnyVendor, status: int, body: bytes) -> None:
+def test_no_answer_makes_reading_fail(vendor: AnyVendor, subtests: pytest.Subtests) -> None:
+    for status, body in product(STATUSES, BODIES):
+        with subtests.test(f"{status} {body!r}"):
+            is_read(vendor, status, body)
+
+
+def is_read(vendor: AnyVendor, status: int, body: bytes) -> None:
+    """An answer that nobody expects is read, and costs no token."""
     answer = Response(status, {"retry-after": "later"}, body)
     try:
         (receipt,) = heard(vendor, answer, (delivery(),))
@@ -139,11 +146,14 @@ def test_no_answer_makes_reading_fail(vendor: AnyVendor, status: int, body: byte
 
 
 @each_list
-@pytest.mark.parametrize("body", BODIES)
-def test_a_success_that_cannot_be_read_is_doubt(vendor: ListVendor, body: bytes) -> None:
+def test_a_success_that_cannot_be_read_is_doubt(
+    vendor: ListVendor, subtests: pytest.Subtests
+) -> None:
     """The list may have been taken: to say anything else would lose or double it."""
-    receipts = heard(vendor, Response(200, {}, body), (delivery(1), delivery(2)))
-    assert [receipt.outcome for receipt in receipts] == [Outcome.UNKNOWN] * 2
+    for body in BODIES:
+        with subtests.test(repr(body)):
+            receipts = heard(vendor, Response(200, {}, body), (delivery(1), delivery(2)))
+            assert [receipt.outcome for receipt in receipts] == [Outcome.UNKNOWN] * 2
 
 
 @each_vendor

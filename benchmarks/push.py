@@ -32,7 +32,7 @@ from benchmarks.pipeline import TEXT, TITLE, Bare, Pipeline, Reached, Send, roun
 from benchmarks.service import token_of
 from benchmarks.sink import Sink, is_installed, sink
 from tocsin.adapters.http import CurlHttp, HttpLimits
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.conversation import Request
 from tocsin.service.running import ease_collector
 

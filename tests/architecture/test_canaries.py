@@ -82,7 +82,7 @@ CANARIES = (
     Planted(rules.imports_go_down, src("domain/x.py"), "from ..ports import Http\n"),
     Planted(rules.imports_go_down, src("domain/x.py"), "import tocsin.ports as p\n"),
     Planted(rules.imports_go_down, src("online/x.py"), "from tocsin.pipeline import settle\n"),
-    Planted(rules.imports_go_down, src("adapters/x.py"), "import tocsin.channels.apns\n"),
+    Planted(rules.imports_go_down, src("adapters/x.py"), "import tocsin.channels.vendors.apns\n"),
     Planted(rules.imports_go_down, src("api/x.py"), "from tocsin.config import Settings\n"),
     Planted(rules.imports_go_down, src("demo.py"), "from tocsin.service.running import serve\n"),
     Planted(rules.imports_go_down, src("client.py"), "from tocsin.pipeline import accept\n"),
@@ -108,7 +108,9 @@ CANARIES = (
         "import importlib\nx = importlib.import_module('json')\n",
         2,
     ),
-    Planted(rules.libraries_keep_to_their_places, src("channels/apns.py"), "import pycurl\n"),
+    Planted(
+        rules.libraries_keep_to_their_places, src("channels/vendors/apns.py"), "import pycurl\n"
+    ),
     Planted(rules.libraries_keep_to_their_places, src("adapters/memory.py"), "import apsw\n"),
     Planted(rules.libraries_keep_to_their_places, src("adapters/sqlite/x.py"), "import aiohttp\n"),
     Planted(rules.libraries_keep_to_their_places, src("cli.py"), "from urllib import request\n"),
@@ -243,7 +245,7 @@ def changed(
 ) -> Planted:
     """The clean vendor with one thing wrong."""
     assert old in VENDOR
-    return Planted(rule, src("channels/bell.py"), VENDOR.replace(old, new), line)
+    return Planted(rule, src("channels/vendors/bell.py"), VENDOR.replace(old, new), line)
 
 
 VENDORS = (
@@ -292,7 +294,7 @@ def test_the_shape_of_a_vendor_is_kept(planted: Planted, tmp_path: Path) -> None
 @pytest.mark.parametrize("vendor", [VENDOR, LIST_VENDOR])
 @pytest.mark.parametrize("rule", rules_shapes.SHAPE_RULES)
 def test_a_vendor_of_the_common_shape_passes(rule: Rule, vendor: str, tmp_path: Path) -> None:
-    plant(tmp_path, src("channels/bell.py"), vendor)
+    plant(tmp_path, src("channels/vendors/bell.py"), vendor)
     plant(tmp_path, src("channels/driver.py"), "async def drive(): ...\n")
     plant(tmp_path, src("channels/registry.py"), "VENDORS: tuple[Vendor, ...] = (bell,)\n")
     assert rule(tmp_path) == []
@@ -300,14 +302,14 @@ def test_a_vendor_of_the_common_shape_passes(rule: Rule, vendor: str, tmp_path: 
 
 @pytest.mark.parametrize("listed", ["(apns,)", "(bell, apns)", "()", "(apns, bell, chime)"])
 def test_a_registry_that_is_not_the_family_is_caught(listed: str, tmp_path: Path) -> None:
-    plant(tmp_path, src("channels/apns.py"), VENDOR)
-    plant(tmp_path, src("channels/bell.py"), VENDOR)
+    plant(tmp_path, src("channels/vendors/apns.py"), VENDOR)
+    plant(tmp_path, src("channels/vendors/bell.py"), VENDOR)
     plant(tmp_path, src("channels/registry.py"), f"VENDORS = {listed}\n")
     assert rules_shapes.the_registry_lists_every_vendor(tmp_path)
 
 
 def test_a_family_without_registry_is_caught(tmp_path: Path) -> None:
-    plant(tmp_path, src("channels/bell.py"), VENDOR)
+    plant(tmp_path, src("channels/vendors/bell.py"), VENDOR)
     assert rules_shapes.the_registry_lists_every_vendor(tmp_path)
 
 

@@ -15,8 +15,8 @@ from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.api.devices import BODY_MAX_BYTES, PollRequest, ReportRequest
-from tocsin.channels import apns, fcm
 from tocsin.channels.registry import VENDORS
+from tocsin.channels.vendors import apns, fcm
 from tocsin.client import device as client
 from tocsin.conversation import Request
 from tocsin.domain.account import NAME_MAX_BYTES

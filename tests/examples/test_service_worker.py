@@ -15,8 +15,8 @@ from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
 from tests.unit.channels.kit import delivery, message
 from tests.unit.channels.kit_webpush import opened, settings, token
-from tocsin.channels import webpush
 from tocsin.channels.registry import VENDORS
+from tocsin.channels.vendors import webpush
 from tocsin.conversation import Authority, Request
 from tocsin.domain.device import PUSH_PLATFORMS
 from tocsin.domain.hello import Hello

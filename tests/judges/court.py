@@ -33,10 +33,10 @@ from tocsin.conversation import Batch
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Receipt
 from tocsin.sandbox.exchange import Call, Reply, Serve
-from tocsin.sandbox.huawei import HuaweiSettings
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.real_hosts import HTTPS_PORT
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.huawei.server import HuaweiSettings
 
 REPO = Path(__file__).resolve().parents[2]
 SENDERS = Path(__file__).with_name("senders")

@@ -31,7 +31,7 @@ from tests.judges.court import (
 )
 from tocsin.domain.message import ApplePart, Message
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.webpush_browser import open_sealed
+from tocsin.sandbox.vendors.webpush.browser import open_sealed
 
 pytestmark = pytest.mark.optional
 

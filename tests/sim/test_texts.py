@@ -8,8 +8,8 @@ import pytest
 from tests.sandbox_keys import keys_folder
 from tests.sim.works import Works
 from tests.sim.world import APP, World
-from tocsin.channels import apns
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
+from tocsin.channels.vendors import apns
 from tocsin.clock import ManualClock
 from tocsin.domain.books import Ledger
 from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart, Message, Translation

@@ -19,8 +19,8 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from tests.unit.channels.kit_shape import ec_key
 from tests.unit.channels.test_apns_certificate import identity
-from tocsin.channels import apns
 from tocsin.channels.credential_files import FILE_MAX_BYTES
+from tocsin.channels.vendors import apns
 from tocsin.cli.credential_files import read_settings, read_value
 from tocsin.cli.screen import EXIT_USAGE, CommandFault
 

@@ -20,8 +20,8 @@ import jwt
 from msgspec import Struct, structs
 
 from tests.patience import PATIENCE_S
-from tocsin.sandbox.fcm_oauth import AUDIENCE
 from tocsin.sandbox.server import Sandbox
+from tocsin.sandbox.vendors.fcm.oauth import AUDIENCE
 
 FRAME_BYTES_MAX = 16_384
 MAX_CONCURRENT_STREAMS = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS

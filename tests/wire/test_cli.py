@@ -27,7 +27,7 @@ from tocsin.client.sandbox import SandboxClient
 from tocsin.clock import SystemClock
 from tocsin.conversation import Request, Response
 from tocsin.demo.stage import COMMAND, Stage, set_stage
-from tocsin.sandbox.xiaomi import PACKAGE, SECRET, Xiaomi
+from tocsin.sandbox.vendors.xiaomi.server import PACKAGE, SECRET, Xiaomi
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.fcm import Fcm
+from tocsin.sandbox.vendors.fcm.server import Fcm
 
 
 @pytest.mark.evidence(

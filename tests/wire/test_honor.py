@@ -8,7 +8,7 @@ import pytest
 
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.honor import HonorSettings
+from tocsin.sandbox.vendors.honor.server import HonorSettings
 
 
 async def test_a_list_reaches_everybody_once_and_names_itself() -> None:

@@ -24,8 +24,8 @@ from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.outcome import Outcome, State
 from tocsin.domain.task import Phase
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.huawei import Huawei
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.huawei.server import Huawei
 from tocsin.service.opening import OpenedService
 
 SEND = "/v1/*"

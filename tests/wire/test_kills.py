@@ -15,10 +15,10 @@ from tests.wire.served import client_of, make_app, opened, phones_of, process_of
 from tests.wire.test_crash import until, until_accepted
 from tocsin.clock import SystemClock
 from tocsin.domain.task import Phase
-from tocsin.sandbox.apns import ApnsSettings
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.fcm import FcmSettings
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import ApnsSettings
+from tocsin.sandbox.vendors.fcm.server import FcmSettings
 
 KILLS = 4
 STREAMS = 20

@@ -16,8 +16,8 @@ from tocsin.client.rest import Client, notice
 from tocsin.clock import SystemClock
 from tocsin.domain.hello import GivenRoute
 from tocsin.domain.usersig import sign
-from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns
 
 ROUTE, START, UPDATE = Apns.token(1), "80" + "a1" * 79, "40" + "b2" * 63
 STARTED = {

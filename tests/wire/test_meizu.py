@@ -9,7 +9,7 @@ import pytest
 from tests.unit.channels.kit import message
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.meizu import Meizu, MeizuSettings
+from tocsin.sandbox.vendors.meizu.server import Meizu, MeizuSettings
 
 
 async def test_a_list_is_taken_whole_in_one_request() -> None:

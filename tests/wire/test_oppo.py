@@ -12,7 +12,7 @@ from tests.wire.scene import scene
 from tocsin.conversation import Batch
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.oppo import (
+from tocsin.sandbox.vendors.oppo.server import (
     AUTH_PATH,
     BATCH_PATH,
     BROADCAST_PATH,

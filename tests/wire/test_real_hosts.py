@@ -27,9 +27,9 @@ from tocsin.demo.stage import COMMAND
 from tocsin.domain.webpush import base64url
 from tocsin.errors import SetupError
 from tocsin.sandbox.connect_proxy import HEAD_BYTES_MAX, ConnectProxy
-from tocsin.sandbox.fcm_oauth import GRANT_TYPE
 from tocsin.sandbox.real_hosts import HTTPS_PORT, advice_of, places_of
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.fcm.oauth import GRANT_TYPE
 
 LOOPBACK = "127.0.0.1"
 NET = 64

@@ -10,7 +10,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.wire.test_receipts import PHONES, AnyVendor, Scene, served
-from tocsin.channels import harmony, webpush
+from tocsin.channels.vendors import harmony, webpush
 from tocsin.client.rest import notice
 from tocsin.clock import SystemClock
 from tocsin.sandbox.devices import Device

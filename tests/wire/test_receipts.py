@@ -19,8 +19,8 @@ from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import kit_of
 from tests.wire.served import APP, KEY, Process, make_app, opened, process_of
 from tocsin.adapters.http import CurlHttp
-from tocsin.channels import meizu, xiaomi
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, report_of
+from tocsin.channels.vendors import meizu, xiaomi
 from tocsin.client.operator import AdminSocket, admin_socket
 from tocsin.client.rest import Client
 from tocsin.client.sandbox import credential_facts

@@ -12,9 +12,9 @@ import pytest
 
 from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, provider_token
 from tocsin.clock import ManualClock
-from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.log import read_entries
 from tocsin.sandbox.server import Sandbox, SandboxSettings, run_sandbox
+from tocsin.sandbox.vendors.apns.server import Apns
 
 TOKEN = Apns.token(1)
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.wire.sandbox_kit import Answer, H2Client, provider_token
 from tocsin.clock import ManualClock
-from tocsin.sandbox.apns import Apns, ApnsSettings
-from tocsin.sandbox.apns_token import ApnsKey
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.provider_token import ApnsKey
+from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
 
 APP = "com.example.app"
 TOKEN = Apns.token(1)

@@ -18,9 +18,9 @@ from tests.patience import PATIENCE_S
 from tests.wire.sandbox_kit import Answer, H2Client, address, provider_token, trusting
 from tocsin.clock import ManualClock, SystemClock
 from tocsin.demo.stage import COMMAND
-from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.listener import PREFACE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
 
 APP = "com.example.app"
 TOKEN = Apns.token(1)

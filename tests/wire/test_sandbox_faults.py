@@ -12,9 +12,9 @@ import pytest
 
 from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, provider_token
 from tocsin.clock import ManualClock, settle_loop
-from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns
 
 APP = "com.example.app"
 BODY = b'{"aps":{"alert":"hi"}}'

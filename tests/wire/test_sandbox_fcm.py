@@ -16,9 +16,9 @@ from tests.wire.sandbox_kit import Answer, H2Client, ask_http1, assertion
 from tocsin.clock import ManualClock
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.fcm import Fcm, FcmSettings
-from tocsin.sandbox.fcm_oauth import GRANT_TYPE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.fcm.oauth import GRANT_TYPE
+from tocsin.sandbox.vendors.fcm.server import Fcm, FcmSettings
 
 TOKEN = Fcm.token(1)
 FID = Fcm.fid(1)

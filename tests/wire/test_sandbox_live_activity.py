@@ -10,8 +10,8 @@ import pytest
 from tests.sandbox_keys import keys_folder
 from tests.wire.sandbox_kit import Answer, H2Client, provider_token
 from tocsin.clock import ManualClock
-from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns
 
 APP = "com.example.app"
 START: dict[str, Any] = {

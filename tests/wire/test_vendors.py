@@ -27,18 +27,18 @@ from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
 from tocsin.adapters.http import CurlHttp, HttpLimits
-from tocsin.channels.apns import TOKEN_HOLD_S
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import ListVendor, SingleVendor, find
+from tocsin.channels.vendors.apns import TOKEN_HOLD_S
 from tocsin.clock import Clock, ManualClock, SystemClock, settle_loop
 from tocsin.conversation import Batch, Delivery, Fault, Request, Response
 from tocsin.domain.message import Message
 from tocsin.domain.outcome import Outcome, Receipt
 from tocsin.ports import Http
-from tocsin.sandbox.apns import Apns, ApnsSettings
 from tocsin.sandbox.faults import Rule
-from tocsin.sandbox.fcm import Fcm
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
+from tocsin.sandbox.vendors.fcm.server import Fcm
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENS = {"apns": Apns.token, "fcm": Fcm.token}

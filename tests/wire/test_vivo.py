@@ -8,7 +8,7 @@ import pytest
 
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.vivo import AUTH_PATH, LIST_PATH, SAVE_PATH, VivoSettings
+from tocsin.sandbox.vendors.vivo.server import AUTH_PATH, LIST_PATH, SAVE_PATH, VivoSettings
 
 PACELESS = VivoSettings(targets_per_s=None)
 

@@ -19,14 +19,14 @@ from tests.unit.channels.kit import OpenGate, delivery, driver
 from tests.wire.scene import scene
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.http_guard import is_public
-from tocsin.channels import webpush
+from tocsin.channels.vendors import webpush
 from tocsin.client.sandbox import SandboxClient, credential_facts
 from tocsin.clock import ManualClock, SystemClock, settle_loop
 from tocsin.conversation import Batch
 from tocsin.domain.outcome import Outcome
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.server import Sandbox, SandboxSettings
-from tocsin.sandbox.webpush import WebPushSettings
+from tocsin.sandbox.vendors.webpush.server import WebPushSettings
 
 MANY = range(40)
 OTHER_KEY = "IQ9Ur0ykXoHS9gzfYX0BJZ0E2iWUyAXDz2SZ4WyuHpM"

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.channels.kit import message
 from tests.wire.scene import scene
 from tocsin.domain.outcome import Outcome
-from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
+from tocsin.sandbox.vendors.xiaomi.server import Xiaomi, XiaomiSettings
 
 
 async def test_a_list_is_taken_whole_in_one_request() -> None:

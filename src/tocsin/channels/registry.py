@@ -8,8 +8,19 @@ from typing import Any, Protocol, TypeGuard
 import msgspec
 from msgspec.structs import replace
 
-from tocsin.channels import apns, fcm, harmony, honor, huawei, meizu, oppo, vivo, webpush, xiaomi
 from tocsin.channels.shared import is_shown
+from tocsin.channels.vendors import (
+    apns,
+    fcm,
+    harmony,
+    honor,
+    huawei,
+    meizu,
+    oppo,
+    vivo,
+    webpush,
+    xiaomi,
+)
 from tocsin.conversation import (
     Authority,
     Batch,

@@ -14,12 +14,12 @@ from tocsin.channels.registry import find, real_hosts
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
 from tocsin.client.sandbox import SandboxClient
-from tocsin.sandbox.apns import ApnsSettings
 from tocsin.sandbox.faults import KINDS
-from tocsin.sandbox.fcm import FcmSettings
 from tocsin.sandbox.real_hosts import HTTPS_PORT
 from tocsin.sandbox.receipts import ReceiptSettings
 from tocsin.sandbox.server import SandboxSettings, run_sandbox
+from tocsin.sandbox.vendors.apns.server import ApnsSettings
+from tocsin.sandbox.vendors.fcm.server import FcmSettings
 
 ADMIN_PORT = 8090
 PROXY_PORT = 8091

@@ -15,15 +15,15 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Vendor
-from tocsin.sandbox.harmony import Harmony, HarmonySettings
-from tocsin.sandbox.honor import Honor, HonorSettings
-from tocsin.sandbox.huawei import Huawei, HuaweiSettings
-from tocsin.sandbox.meizu import Meizu, MeizuSettings
-from tocsin.sandbox.oppo import Oppo, OppoSettings
 from tocsin.sandbox.trust import Keys
-from tocsin.sandbox.vivo import Vivo, VivoSettings
-from tocsin.sandbox.webpush import WebPush, WebPushSettings
-from tocsin.sandbox.xiaomi import Xiaomi, XiaomiSettings
+from tocsin.sandbox.vendors.harmony.server import Harmony, HarmonySettings
+from tocsin.sandbox.vendors.honor.server import Honor, HonorSettings
+from tocsin.sandbox.vendors.huawei.server import Huawei, HuaweiSettings
+from tocsin.sandbox.vendors.meizu.server import Meizu, MeizuSettings
+from tocsin.sandbox.vendors.oppo.server import Oppo, OppoSettings
+from tocsin.sandbox.vendors.vivo.server import Vivo, VivoSettings
+from tocsin.sandbox.vendors.webpush.server import WebPush, WebPushSettings
+from tocsin.sandbox.vendors.xiaomi.server import Xiaomi, XiaomiSettings
 
 
 class Grounds(Struct, frozen=True):

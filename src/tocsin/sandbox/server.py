@@ -17,15 +17,11 @@ from msgspec import Struct, structs
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.ports import Http
 from tocsin.sandbox.admin import Admin
-from tocsin.sandbox.apns import Apns, ApnsSettings
-from tocsin.sandbox.apns_token import ApnsKey
 from tocsin.sandbox.connect_proxy import ConnectProxy
 from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Serve, Vendor
 from tocsin.sandbox.faults import Faults
-from tocsin.sandbox.fcm import TOKEN_PATH, Fcm, FcmSettings
-from tocsin.sandbox.fcm_oauth import ServiceAccount
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.real_hosts import FIRST_ADDRESS, LOOPBACK, RealHosts, listen_on
@@ -41,6 +37,10 @@ from tocsin.sandbox.trust import (
     named,
     server_context,
 )
+from tocsin.sandbox.vendors.apns.provider_token import ApnsKey
+from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
+from tocsin.sandbox.vendors.fcm.oauth import ServiceAccount
+from tocsin.sandbox.vendors.fcm.server import TOKEN_PATH, Fcm, FcmSettings
 
 HTTP_1 = ("http/1.1",)
 PROTOCOLS = {"apns": ("h2",), "fcm": ("h2", "http/1.1")}

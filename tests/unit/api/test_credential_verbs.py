@@ -12,10 +12,10 @@ from tests.unit.api.world import APP, World, ask
 from tests.unit.channels.kit import ScriptedHttp
 from tocsin.api.admin import create
 from tocsin.api.shown_credential import state_of
-from tocsin.channels import huawei
 from tocsin.channels.credentials import VendorChannels, open_settings
 from tocsin.channels.proxied import open_proxy
 from tocsin.channels.turn import Tools
+from tocsin.channels.vendors import huawei
 from tocsin.clock import Chance
 from tocsin.conversation import Response, Stoppage
 from tocsin.domain.app import Credential

@@ -11,9 +11,9 @@ from tests.unit.api.test_operator import apns_settings
 from tests.unit.api.world import APP, KEY, World
 from tocsin.adapters.vault import AesVault, FileKeyring, load_keys
 from tocsin.api.operator import OperatorService
-from tocsin.channels import apns
 from tocsin.channels.credentials import open_settings
 from tocsin.channels.proxied import open_proxy
+from tocsin.channels.vendors import apns
 from tocsin.errors import CallError, StoreError
 
 NEW = 1_400_000_009

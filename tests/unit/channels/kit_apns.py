@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, ec_key
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.conversation import Response
 
 DIED_AT_MS = 1_767_225_600_000

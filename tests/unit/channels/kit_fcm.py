@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, bearer, rsa_key, spaced
-from tocsin.channels import fcm
+from tocsin.channels.vendors import fcm
 from tocsin.conversation import Response
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, rsa_key, spaced
-from tocsin.channels.harmony import Settings
+from tocsin.channels.vendors.harmony import Settings
 from tocsin.conversation import Response
 
 TOKEN = f"{5:064x}"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
-from tocsin.channels.honor import Settings
+from tocsin.channels.vendors.honor import Settings
 from tocsin.conversation import Response
 
 TOKEN = f"{5:064x}"

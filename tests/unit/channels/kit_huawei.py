@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
-from tocsin.channels import huawei
+from tocsin.channels.vendors import huawei
 from tocsin.conversation import Response
 
 JSON = {"content-type": "application/json"}

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
-from tocsin.channels.oppo import Settings
+from tocsin.channels.vendors.oppo import Settings
 from tocsin.conversation import Request, Response
-from tocsin.sandbox.oppo import OppoSettings
+from tocsin.sandbox.vendors.oppo.server import OppoSettings
 
 SAVED = "58ad47319e8d725350a5afd5"
 JSON = {"content-type": "application/json;charset=UTF-8"}

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit, VendorKit, spaced
-from tocsin.channels.vivo import Settings
+from tocsin.channels.vendors.vivo import Settings
 from tocsin.conversation import Response
-from tocsin.sandbox.vivo import VivoSettings
+from tocsin.sandbox.vendors.vivo.server import VivoSettings
 
 TOKEN = f"{5:064x}"
 """The token of the kit's fifth delivery, which the tests of single rows deliver to."""

@@ -9,10 +9,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.channels.kit_shape import VendorKit
-from tocsin.channels import webpush
+from tocsin.channels.vendors import webpush
 from tocsin.conversation import Response
 from tocsin.domain.webpush import Subscription, base64url
-from tocsin.sandbox.webpush_browser import open_sealed
+from tocsin.sandbox.vendors.webpush.browser import open_sealed
 
 VAPID_PRIVATE = "IQ9Ur0ykXoHS9gzfYX0BJZ0E2iWUyAXDz2SZ4WyuHpM"
 """Nobody's; any 32 bytes below the group's order are a key."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tests.unit.channels.kit_shape import LISTED, RECEIPT, ReceiptKit, VendorKit, spaced
-from tocsin.channels import xiaomi
+from tocsin.channels.vendors import xiaomi
 from tocsin.conversation import Response
 
 JSON = {"content-type": "application/json;charset=utf-8"}

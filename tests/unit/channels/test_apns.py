@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.unit.channels.kit import AUTHORITY, NOW, authorized, delivery, message, refusal
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_shape import ec_key, rsa_key
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.conversation import Authority, Delivery, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt

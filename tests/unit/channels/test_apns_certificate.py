@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.unit.channels.kit import NOW, authorized, delivery
 from tests.unit.channels.kit_apns import apns_settings
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.conversation import Authority, Denied, Request
 from tocsin.domain.outcome import Outcome
 

@@ -15,7 +15,6 @@ from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.adapters.memory import MemoryStore
-from tocsin.channels import apns
 from tocsin.channels.credentials import (
     FRESH_S,
     VendorChannels,
@@ -26,6 +25,7 @@ from tocsin.channels.credentials import (
 from tocsin.channels.driver import Driver
 from tocsin.channels.proxied import seal_proxy
 from tocsin.channels.turn import Tools
+from tocsin.channels.vendors import apns
 from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.app import Credential

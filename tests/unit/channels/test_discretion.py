@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.channels.kit import addressed_by, delivery, message, settings_of
-from tocsin.channels import oppo, vivo, webpush
 from tocsin.channels.discretion import Discretion
+from tocsin.channels.vendors import oppo, vivo, webpush
 from tocsin.conversation import Denied
 from tocsin.domain.outcome import Outcome
 

@@ -14,8 +14,8 @@ from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer
 from tests.unit.channels.test_unproven import WRONG, Office
-from tocsin.channels import apns, fcm
 from tocsin.channels.driver import Driver
+from tocsin.channels.vendors import apns, fcm
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.conversation import Batch, Delivery, Fault, Request, Response
 from tocsin.domain.message import ApplePart, LiveActivity

@@ -11,10 +11,10 @@ import pytest
 
 from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver
 from tests.unit.channels.test_driver import OK, outcomes, proven
-from tocsin.channels import apns, webpush
 from tocsin.channels.driver import BEGUN_MIN, Driver
 from tocsin.channels.pace import OPEN_S
 from tocsin.channels.tokens_told import SERVING_S
+from tocsin.channels.vendors import apns, webpush
 from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.conversation import ANY_WAY, Delivery, Fault, Request, Response

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, authorized, delivery, message, refusal
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_shape import bearer, ec_key, rsa_key
-from tocsin.channels import fcm, shared
+from tocsin.channels import shared
+from tocsin.channels.vendors import fcm
 from tocsin.conversation import Authority, Delivery, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import AndroidPart, Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt

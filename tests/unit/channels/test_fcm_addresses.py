@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery, message, refusal
 from tests.unit.channels.kit_fcm import fcm_settings
-from tocsin.channels import fcm
+from tocsin.channels.vendors import fcm
 from tocsin.conversation import Delivery, Request, Response
 from tocsin.domain.message import ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome

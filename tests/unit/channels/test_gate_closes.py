@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.unit.channels.kit import OpenGate, ScriptedHttp, batch, driver
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.clock import ManualClock
 from tocsin.conversation import Batch, Request, Response
 from tocsin.domain.outcome import Outcome

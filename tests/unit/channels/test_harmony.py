@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, IDS, NOW, authorized, batch
 from tests.unit.channels.kit_harmony import answer, harmony_settings, parts, private_key
-from tocsin.channels import harmony
 from tocsin.channels.shared import json_text
+from tocsin.channels.vendors import harmony
 from tocsin.conversation import Authority, Batch, Request, Response, StaleCredential
 from tocsin.domain.message import HarmonyPart, Message, Translation, notify_id
 from tocsin.domain.outcome import Outcome, Receipt

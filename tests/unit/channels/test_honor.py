@@ -16,8 +16,8 @@ from tests.unit.channels.kit import (
     delivery,
 )
 from tests.unit.channels.kit_honor import answer, honor_settings
-from tocsin.channels import honor
 from tocsin.channels.shared import FORM, json_text
+from tocsin.channels.vendors import honor
 from tocsin.conversation import Authority, Batch, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import AndroidPart, Message, Translation, notify_id
 from tocsin.domain.outcome import Outcome, Receipt

@@ -15,7 +15,7 @@ from tests.unit.channels.kit import (
     message,
 )
 from tests.unit.channels.kit_huawei import answer, huawei_settings, partial
-from tocsin.channels import huawei
+from tocsin.channels.vendors import huawei
 from tocsin.conversation import Authority, Denied, Response
 from tocsin.domain.message import Message, Translation
 from tocsin.domain.outcome import Outcome, Receipt

@@ -18,7 +18,6 @@ from tests.unit.channels.kit import kit_of
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.kit_huawei import huawei_settings
 from tests.unit.channels.kit_shape import RECEIPT, ReceiptKit
-from tocsin.channels import harmony, huawei, meizu, xiaomi
 from tocsin.channels.registry import (
     VENDORS,
     IsSigned,
@@ -35,6 +34,7 @@ from tocsin.channels.shared import (
     is_signed_by_huawei,
     read_receipts,
 )
+from tocsin.channels.vendors import harmony, huawei, meizu, xiaomi
 from tocsin.conversation import LateReceipt, Posted, Response
 from tocsin.domain.outcome import POLICIES, POSTED, Outcome
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tocsin.channels import harmony
+from tocsin.channels.vendors import harmony
 from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tocsin.channels import honor
+from tocsin.channels.vendors import honor
 from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
 

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from tocsin.channels import meizu
 from tocsin.channels.shared import UNREADABLE
+from tocsin.channels.vendors import meizu
 from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import POSTED, Outcome
 

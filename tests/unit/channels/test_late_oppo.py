@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tocsin.channels import oppo
 from tocsin.channels.shared import UNREADABLE
+from tocsin.channels.vendors import oppo
 from tocsin.conversation import LateReceipt, Posted
 from tocsin.domain.outcome import Outcome
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.unit.channels.kit_vivo import vivo_settings
-from tocsin.channels import vivo
 from tocsin.channels.shared import UNREADABLE
+from tocsin.channels.vendors import vivo
 from tocsin.conversation import Posted
 from tocsin.domain.outcome import Outcome
 

@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 import pytest
 
-from tocsin.channels import xiaomi
 from tocsin.channels.shared import UNREADABLE
+from tocsin.channels.vendors import xiaomi
 from tocsin.conversation import Posted
 from tocsin.domain.outcome import POSTED, Outcome
 

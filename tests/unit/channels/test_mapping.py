@@ -14,7 +14,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
-from tocsin.channels import apns, fcm
+from tocsin.channels.vendors import apns, fcm
 from tocsin.conversation import Request
 from tocsin.domain.message import (
     AndroidPart,

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_harmony import harmony_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
-from tocsin.channels import harmony
+from tocsin.channels.vendors import harmony
 from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
 

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_honor import honor_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
-from tocsin.channels import honor
 from tocsin.channels.shared import json_text
+from tocsin.channels.vendors import honor
 from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
 

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_huawei import huawei_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
-from tocsin.channels import huawei
 from tocsin.channels.shared import json_text
+from tocsin.channels.vendors import huawei
 from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, Message, notify_id
 

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_meizu import meizu_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
-from tocsin.channels import meizu
+from tocsin.channels.vendors import meizu
 from tocsin.conversation import Request
 from tocsin.domain.message import Message
 

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, IDS, NOW, batch
 from tests.unit.channels.kit_oppo import SAVED, form_of, oppo_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
-from tocsin.channels import oppo
 from tocsin.channels.shared import json_text
+from tocsin.channels.vendors import oppo
 from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, Message, notify_id
 

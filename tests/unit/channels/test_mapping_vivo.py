@@ -10,7 +10,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, NOW, batch
 from tests.unit.channels.kit_vivo import SAVED, vivo_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named, place
-from tocsin.channels import vivo
+from tocsin.channels.vendors import vivo
 from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
 

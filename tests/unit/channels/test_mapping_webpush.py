@@ -9,7 +9,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_webpush import opened, settings, token
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
-from tocsin.channels import webpush
+from tocsin.channels.vendors import webpush
 from tocsin.conversation import Request
 from tocsin.domain.message import Message
 

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.channels.kit import AUTHORITY, NOW, batch
 from tests.unit.channels.kit_xiaomi import xiaomi_settings
 from tests.unit.channels.test_mapping import BASE, ROWS, Row, changed, named
-from tocsin.channels import xiaomi
+from tocsin.channels.vendors import xiaomi
 from tocsin.conversation import Request
 from tocsin.domain.message import Message, notify_id
 

@@ -18,8 +18,8 @@ from tests.unit.channels.kit import (
     message,
 )
 from tests.unit.channels.kit_meizu import meizu_answer, meizu_settings
-from tocsin.channels import meizu
 from tocsin.channels.shared import FORM
+from tocsin.channels.vendors import meizu
 from tocsin.conversation import Authority, Batch, Request, Response
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import Outcome, Receipt

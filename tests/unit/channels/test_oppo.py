@@ -17,10 +17,10 @@ from tests.unit.channels.kit import (
     walked,
 )
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
-from tocsin.channels import oppo
 from tocsin.channels.client_config import client_config
 from tocsin.channels.credentials import check_settings
 from tocsin.channels.shared import FORM, json_text
+from tocsin.channels.vendors import oppo
 from tocsin.conversation import Authority, Batch, Denied, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units

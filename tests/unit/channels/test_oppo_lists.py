@@ -19,8 +19,8 @@ from tests.unit.channels.kit import (
 )
 from tests.unit.channels.kit_oppo import KIT, SAVED, answer, form_of, oppo_settings, said
 from tests.unit.channels.test_oppo import IM_TEMPLATE, android, step, told
-from tocsin.channels import oppo
 from tocsin.channels.shared import json_text
+from tocsin.channels.vendors import oppo
 from tocsin.conversation import Batch, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import notify_id
 from tocsin.domain.outcome import Outcome

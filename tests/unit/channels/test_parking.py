@@ -18,8 +18,8 @@ from tests.unit.channels.kit import (
     kit_of,
     refusal,
 )
-from tocsin.channels import huawei, meizu, vivo, xiaomi
 from tocsin.channels.registry import VENDORS, takes_lists
+from tocsin.channels.vendors import huawei, meizu, vivo, xiaomi
 from tocsin.clock import ManualClock
 from tocsin.conversation import Batch, Request, Response
 from tocsin.domain.outcome import POSTED, Outcome, Receipt

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.unit.channels.kit import AUTHORITY, NOW, delivery
 from tests.unit.channels.kit_apns import apns_settings
-from tocsin.channels import apns
+from tocsin.channels.vendors import apns
 from tocsin.conversation import Request
 
 

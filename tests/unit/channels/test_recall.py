@@ -20,7 +20,7 @@ from tests.unit.channels.kit import (
     driver,
     message,
 )
-from tocsin.channels import harmony, huawei, webpush
+from tocsin.channels.vendors import harmony, huawei, webpush
 from tocsin.conversation import Batch, Delivery, Fault, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, Message, notify_id
 from tocsin.domain.outcome import Outcome, Receipt

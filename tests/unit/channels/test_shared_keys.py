@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.unit.channels.kit import settings_of
 from tests.unit.channels.kit_shape import ec_key, rsa_key
 from tests.unit.channels.test_apns_certificate import identity
-from tocsin.channels import apns, fcm, harmony, webpush
 from tocsin.channels.credentials import check_settings
 from tocsin.channels.registry import VENDORS
 from tocsin.channels.shared_keys import plain_key, why_unreadable
+from tocsin.channels.vendors import apns, fcm, harmony, webpush
 
 KEYED = {
     "apns": ("private_key", ec_key),

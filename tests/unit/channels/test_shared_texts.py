@@ -22,9 +22,9 @@ from tests.unit.channels.kit import (
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tests.unit.channels.kit_xiaomi import xiaomi_settings
-from tocsin.channels import apns, fcm, huawei, xiaomi
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
 from tocsin.channels.shared_texts import fitted, packed_within
+from tocsin.channels.vendors import apns, fcm, huawei, xiaomi
 from tocsin.conversation import Delivery, Fault, Request, Response
 from tocsin.domain.message import AndroidPart, ApplePart, LiveActivity, Message
 from tocsin.domain.outcome import Outcome, Receipt

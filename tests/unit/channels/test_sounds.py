@@ -10,8 +10,8 @@ import pytest
 
 from tests.unit.channels.kit import addressed_by, delivery, first_step, message, settings_of
 from tests.unit.channels.kit_webpush import opened
-from tocsin.channels import apns, fcm, harmony, huawei, oppo, vivo
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
+from tocsin.channels.vendors import apns, fcm, harmony, huawei, oppo, vivo
 from tocsin.conversation import Request
 from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart, Message
 

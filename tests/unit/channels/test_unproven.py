@@ -9,9 +9,9 @@ import pytest
 
 from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver, kit_of, refusal
 from tests.unit.channels.kit_shape import bearer
-from tocsin.channels import fcm, huawei
 from tocsin.channels.authority import DENIED_WAIT_S
 from tocsin.channels.registry import ListVendor, SingleVendor
+from tocsin.channels.vendors import fcm, huawei
 from tocsin.clock import ManualClock
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.outcome import Outcome, Receipt

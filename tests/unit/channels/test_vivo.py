@@ -17,8 +17,8 @@ from tests.unit.channels.kit import (
     walked,
 )
 from tests.unit.channels.kit_vivo import answer, vivo_settings
-from tocsin.channels import vivo
 from tocsin.channels.credentials import check_settings
+from tocsin.channels.vendors import vivo
 from tocsin.conversation import Authority, Batch, Denied, Request, Response
 from tocsin.domain.message import AndroidPart, Message, notify_id, utf16_units
 from tocsin.domain.outcome import Outcome, Receipt

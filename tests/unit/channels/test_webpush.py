@@ -32,7 +32,7 @@ from tests.unit.channels.kit_webpush import (
     settings,
     token,
 )
-from tocsin.channels import webpush
+from tocsin.channels.vendors import webpush
 from tocsin.conversation import Authority, Delivery, Denied, Request, Response, StaleCredential
 from tocsin.domain.message import ApplePart, Translation
 from tocsin.domain.outcome import Outcome, Receipt

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.channels.kit import AUTHORITY, BATCH_CORRELATION, NOW, authorized, batch, message
 from tests.unit.channels.kit_xiaomi import xiaomi_accepted, xiaomi_error, xiaomi_settings
-from tocsin.channels import xiaomi
+from tocsin.channels.vendors import xiaomi
 from tocsin.conversation import Authority, Batch, Denied, Request, Response, Unanswered
 from tocsin.domain.message import AndroidPart
 from tocsin.domain.outcome import NEVER_AGAIN_S, Outcome, Receipt

@@ -29,7 +29,7 @@ from tocsin.domain.webpush import (
     subscription_of,
     to_base64url,
 )
-from tocsin.sandbox.webpush_browser import Unreadable, open_sealed
+from tocsin.sandbox.vendors.webpush.browser import Unreadable, open_sealed
 
 SECRET = b"a secret of the sender's, of 32 b"
 AUTH = base64url(BROWSER_AUTH)

@@ -11,8 +11,8 @@ from pyroaring import BitMap
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tests.task_books import read_books
 from tocsin.adapters.memory import MemoryStore
-from tocsin.channels import huawei
 from tocsin.channels.registry import normal_route
+from tocsin.channels.vendors import huawei
 from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Posted, Response
 from tocsin.domain.account import Profile, import_accounts

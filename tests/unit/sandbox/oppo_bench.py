@@ -12,7 +12,7 @@ import msgspec
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.oppo import (
+from tocsin.sandbox.vendors.oppo.server import (
     AUTH_PATH,
     BATCH_PATH,
     BROADCAST_PATH,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tocsin.clock import ManualClock
-from tocsin.sandbox.apns import Apns
 from tocsin.sandbox.devices import SHOWN_MAX, DeviceBook, Shown
-from tocsin.sandbox.fcm import Fcm
+from tocsin.sandbox.vendors.apns.server import Apns
+from tocsin.sandbox.vendors.fcm.server import Fcm
 
 
 def shown(key: str, body: str = "") -> Shown:

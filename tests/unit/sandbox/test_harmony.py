@@ -15,8 +15,14 @@ from tocsin.channels.shared import rsa_key
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.harmony import AUDIENCE, KEY_ID, SUB_ACCOUNT, Harmony, HarmonySettings
 from tocsin.sandbox.receipts import CONSOLE
+from tocsin.sandbox.vendors.harmony.server import (
+    AUDIENCE,
+    KEY_ID,
+    SUB_ACCOUNT,
+    Harmony,
+    HarmonySettings,
+)
 
 NOW = 1_767_225_600.0
 PROJECT = HarmonySettings().project_id

@@ -11,8 +11,8 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.honor import TOKEN_PATH, Honor, HonorSettings
 from tocsin.sandbox.receipts import CONSOLE
+from tocsin.sandbox.vendors.honor.server import TOKEN_PATH, Honor, HonorSettings
 
 NOW = 1_767_225_600.0
 SEND = "/api/v1/104413210/sendMessage"

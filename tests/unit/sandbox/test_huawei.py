@@ -12,7 +12,7 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.huawei import APP_ID, APP_SECRET, DAY_S, Huawei, HuaweiSettings
+from tocsin.sandbox.vendors.huawei.server import APP_ID, APP_SECRET, DAY_S, Huawei, HuaweiSettings
 
 PATH = f"/v1/{APP_ID}/messages:send"
 FORM = ("content-type", "application/x-www-form-urlencoded")

@@ -12,7 +12,7 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.meizu import APP_ID, PATH, SECRET, Meizu, MeizuSettings
+from tocsin.sandbox.vendors.meizu.server import APP_ID, PATH, SECRET, Meizu, MeizuSettings
 
 FORM = ("content-type", "application/x-www-form-urlencoded")
 CALLBACK = "https://push.example/v3/offline_push_report/meizu"

@@ -22,7 +22,7 @@ from tests.unit.sandbox.oppo_bench import (
     single,
 )
 from tocsin.sandbox.devices import State
-from tocsin.sandbox.oppo import (
+from tocsin.sandbox.vendors.oppo.server import (
     AUTH_PATH,
     BATCH_PATH,
     BROADCAST_PATH,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tocsin.sandbox.apns_rules import BEFORE_TOKEN, CHECKS, REASONS
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.fcm_message import Send, Violation, payload_bytes, read, snake_case
 from tocsin.sandbox.http2 import frame, without_ping_acks
+from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, REASONS
+from tocsin.sandbox.vendors.fcm.rules import Send, Violation, payload_bytes, read, snake_case
 
 
 def test_a_window_begins_with_its_first_request() -> None:

@@ -18,9 +18,9 @@ from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.faults import Faults, Rule
-from tocsin.sandbox.huawei import Huawei, HuaweiSettings
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings, is_loopback
+from tocsin.sandbox.vendors.huawei.server import Huawei, HuaweiSettings
 
 URL = "http://127.0.0.1:8080"
 PATH = "/v3/offline_push_report/huawei"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.sandbox.ears import URL, Office, office
 from tocsin.clock import Chance
-from tocsin.sandbox.meizu import APP_ID, PATH, SECRET, Meizu, MeizuSettings
+from tocsin.sandbox.vendors.meizu.server import APP_ID, PATH, SECRET, Meizu, MeizuSettings
 
 ADDRESS = f"{URL}/v3/offline_push_report/meizu"
 EXTRA: dict[str, Any] = {"callback": ADDRESS, "callback.param": "7-1-00", "callback.type": 3}

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from tests.unit.sandbox.ears import URL, Office, office
-from tocsin.channels import oppo as channel
+from tocsin.channels.vendors import oppo as channel
 from tocsin.clock import Chance
-from tocsin.sandbox.oppo import (
+from tocsin.sandbox.vendors.oppo.server import (
     APP_KEY,
     BATCH_PATH,
     BROADCAST_PATH,

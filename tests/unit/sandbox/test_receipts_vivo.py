@@ -13,7 +13,7 @@ import pytest
 from tests.unit.sandbox.ears import URL, Office, office
 from tocsin.clock import Chance, settle_loop
 from tocsin.sandbox.receipts import CALLS_MAX
-from tocsin.sandbox.vivo import (
+from tocsin.sandbox.vendors.vivo.server import (
     APP_ID,
     APP_KEY,
     APP_SECRET,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.sandbox.ears import URL, Office, office
 from tocsin.clock import Chance, settle_loop
-from tocsin.sandbox.xiaomi import PACKAGE, SECRET, Xiaomi, XiaomiSettings
+from tocsin.sandbox.vendors.xiaomi.server import PACKAGE, SECRET, Xiaomi, XiaomiSettings
 
 ADDRESS = f"{URL}/v3/offline_push_report/xiaomi"
 HEADERS = [

@@ -12,7 +12,7 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.vivo import (
+from tocsin.sandbox.vendors.vivo.server import (
     APP_ID,
     AUTH_PATH,
     LIST_PATH,

@@ -13,7 +13,7 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.domain.webpush import base64url, seal, subscription_of
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.webpush import REFUSALS, WebPush, WebPushSettings
+from tocsin.sandbox.vendors.webpush.server import REFUSALS, WebPush, WebPushSettings
 
 NOW = 1_767_225_600.0
 ORIGIN = "https://127.0.0.1:4433"

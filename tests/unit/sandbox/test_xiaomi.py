@@ -12,7 +12,7 @@ import pytest
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.exchange import Call, Connection, Verdict
-from tocsin.sandbox.xiaomi import PACKAGE, SECRET, Xiaomi, XiaomiSettings
+from tocsin.sandbox.vendors.xiaomi.server import PACKAGE, SECRET, Xiaomi, XiaomiSettings
 
 PROOF = ("authorization", f"key={SECRET}")
 FORM = ("content-type", "application/x-www-form-urlencoded")

@@ -2,7 +2,7 @@
 
 Huawei, "Scenario-based messages", "Generating a token by service account" and "Message receipt"
 (developer.huawei.com harmonyos-references and harmonyos-guides, read 2026-11). What a message may
-contain stands in `harmony_message.py`. What is over a device's limit is taken, not shown, and told
+contain stands in `rules.py`. What is over a device's limit is taken, not shown, and told
 by a receipt.
 """
 
@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import harmony_message
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.harmony_message import (
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
+from tocsin.sandbox.vendors.harmony import rules
+from tocsin.sandbox.vendors.harmony.rules import (
     BACKGROUND,
     DAY_S,
     MARKETING,
@@ -34,14 +35,13 @@ from tocsin.sandbox.harmony_message import (
     Send,
     text,
 )
-from tocsin.sandbox.huawei_receipts import (
+from tocsin.sandbox.vendors.huawei.receipts import (
     MARKETING_LIMIT,
     RECEIPTS_MAX,
     TOO_OFTEN,
     fate_of,
     signed_head,
 )
-from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 
 NAME = "harmony"
 AUDIENCE = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
@@ -234,7 +234,7 @@ class Harmony:
         return "80200005" if ends <= now else ""
 
     def _send(self, body: bytes, push_type: str, said: Mapping[str, str], now: float) -> Verdict:
-        send = harmony_message.read(body, push_type)
+        send = rules.read(body, push_type)
         if isinstance(send, Fault):
             return _answer(send.code, send.text)
         fault = self._policy(send, push_type, now)

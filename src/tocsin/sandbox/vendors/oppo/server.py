@@ -2,7 +2,7 @@
 
 OPPO's pages on addresses and codes and on single pushes
 (open.oppomobile.com/documentation/page/info?id=11235 and 11238, read 2026-11 in copies). What a
-notification may contain stands in `oppo_message.py`, what is posted later in `oppo_receipts.py`.
+notification may contain stands in `rules.py`, what is posted later in `receipts.py`.
 The pages leave open which code says of a device what, and what saving a known `app_message_id` is
 answered: here `dead` is 10000 and another app's device 10001, and the second is a setting.
 """
@@ -21,12 +21,13 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
-from tocsin.sandbox import oppo_message, oppo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.oppo_message import Fault, Notification, Push, Rules
 from tocsin.sandbox.receipts import Event, Post
+from tocsin.sandbox.vendors.oppo import receipts as oppo_receipts
+from tocsin.sandbox.vendors.oppo import rules
+from tocsin.sandbox.vendors.oppo.rules import Fault, Notification, Push, Rules
 
 NAME = "oppo"
 AUTH_PATH = "/server/v1/auth"
@@ -263,7 +264,7 @@ class Oppo:
     # the message
 
     def _save(self, form: Mapping[str, str]) -> Verdict:
-        found = oppo_message.read(form, self._rules, is_form=True)
+        found = rules.read(form, self._rules, is_form=True)
         if isinstance(found, Fault):
             return _answer(found.code, text=found.text)
         number = self._names.get(found.app_message_id) or ""
@@ -277,7 +278,7 @@ class Oppo:
         return _answer(0, {"message_id": number})
 
     def _broadcast(self, form: Mapping[str, str], said: Mapping[str, int], now: float) -> Verdict:
-        asked = oppo_message.read_broadcast(form, TARGETS_MAX)
+        asked = rules.read_broadcast(form, TARGETS_MAX)
         if isinstance(asked, Fault):
             return _answer(asked.code, text=asked.text)
         shown = self._saved.get(asked.message_id)
@@ -315,7 +316,7 @@ class Oppo:
         text = form.get("messages" if is_batch else "message", "")
         if not text:
             return _answer(40)
-        pushes = oppo_message.read_singles(text if is_batch else f"[{text}]", self._rules)
+        pushes = rules.read_singles(text if is_batch else f"[{text}]", self._rules)
         if isinstance(pushes, Fault):
             return _answer(pushes.code, text=pushes.text)
         if not 1 <= len(pushes) <= (self._settings.batch_max if is_batch else 1):

@@ -10,7 +10,7 @@ import msgspec
 
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, told_id
-from tocsin.sandbox.vivo_message import Push
+from tocsin.sandbox.vendors.vivo.rules import Push
 
 ARRIVED, TOO_OFTEN, IDENTICAL = "0", "2000", "2124"
 # Of those that are muted or inactive vivo speaks in its answer.

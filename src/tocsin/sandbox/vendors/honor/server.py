@@ -2,7 +2,7 @@
 
 Honor, "Push service server" (developer.honor.com/cn/docs/11002) and its article on sending
 (my.oschina.net/u/5873522/blog/10140231), read 2026-11. What a message may contain stands in
-`honor_message.py`. Honor's list of receipts is not public: the numbers are two push providers'.
+`rules.py`. Honor's list of receipts is not public: the numbers are two push providers'.
 What is over a device's limit is taken, not shown, and told by a receipt.
 """
 
@@ -18,12 +18,12 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import honor_message
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.honor_message import Fault, Push
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of, told_id
+from tocsin.sandbox.vendors.honor import rules
+from tocsin.sandbox.vendors.honor.rules import Fault, Push
 
 NAME = "honor"
 TOKEN_PATH = "/auth/token"  # noqa: S105 - an address, not a secret
@@ -167,7 +167,7 @@ class Honor:
         code = self._door_fault(dict(call.headers), match["app"], now)
         if code:
             return _answer(code)
-        push = honor_message.read(call.body)
+        push = rules.read(call.body)
         if isinstance(push, Fault):
             return _answer(push.code, push.text)
         return self._send(push, said, now)

@@ -1,7 +1,7 @@
 """Meizu's Flyme push: `varnished/pushByPushId`.
 
 MEIZUPUSH/PushAPI and JavaSdk (read 2026-11). What a message may contain stands in
-`meizu_message.py`. Every answer is HTTP 200 with a code inside; devices that were not taken stand
+`rules.py`. Every answer is HTTP 200 with a code inside; devices that were not taken stand
 in `value`, by code. The page does not say which code a bad parameter gets; 1005 is used.
 """
 
@@ -19,13 +19,13 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import meizu_message
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.meizu_message import Message, Wrong
 from tocsin.sandbox.receipts import PATH as RECEIPTS_PATH
 from tocsin.sandbox.receipts import Event, Post, number_of, told_id
+from tocsin.sandbox.vendors.meizu import rules
+from tocsin.sandbox.vendors.meizu.rules import Message, Wrong
 
 NAME = "meizu"
 PATH = "/garcia/api/server/push/varnished/pushByPushId"
@@ -129,7 +129,7 @@ class Meizu:
             code = self._code(form)
         if code != "200":
             return _described(_refused(code), form, None)
-        message = meizu_message.read(form["messageJson"])
+        message = rules.read(form["messageJson"])
         if isinstance(message, Wrong):
             return _described(_refused("1005", message.where), form, None)
         callback = message.extra.callback

@@ -1,7 +1,7 @@
 """Huawei Push Kit for Android: bearers for client credentials, and `messages:send`, on one port.
 
 Huawei, "Sending messages, v1" and "OAuth 2.0" (developer.huawei.com, read 2026-11). What a message
-may contain stands in `huawei_message.py`. Which HTTP status goes with which code Huawei does not
+may contain stands in `rules.py`. Which HTTP status goes with which code Huawei does not
 say; what the codes begin with is taken as their kind. For a day's test messages its list has no
 code; HarmonyOS's is used. What is over a device's limit is taken, not shown, and told by a receipt.
 """
@@ -18,19 +18,19 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import huawei_message
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
-from tocsin.sandbox.huawei_message import Android, Drawn, Fault, Message, text
-from tocsin.sandbox.huawei_receipts import (
+from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
+from tocsin.sandbox.vendors.huawei import rules
+from tocsin.sandbox.vendors.huawei.receipts import (
     MARKETING_LIMIT,
     RECEIPTS_MAX,
     TOO_OFTEN,
     fate_of,
     signed_head,
 )
-from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
+from tocsin.sandbox.vendors.huawei.rules import Android, Drawn, Fault, Message, text
 
 NAME = "huawei"
 TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
@@ -172,7 +172,7 @@ class Huawei:
         code = self._door_fault(dict(call.headers), match["app"], now)
         if code:
             return _answer(code)
-        send = huawei_message.read(call.body)
+        send = rules.read(call.body)
         if isinstance(send, Fault):
             return _answer(send.code, send.text)
         return self._send(send.message, dead, now, is_trial=send.validate_only)
@@ -251,14 +251,14 @@ class Huawei:
         android = message.android if isinstance(message.android, Android) else Android()
         verdict.correlation = text(android.bi_tag)
         verdict.collapse = _collapse(message)
-        is_shown = huawei_message.drawn(message) is not None
+        is_shown = rules.drawn(message) is not None
         verdict.push_type = "notification" if is_shown else "data"
         verdict.topic = text(message.topic) or self._settings.app_id
         verdict.receipt_to = "" if is_trial else CONSOLE
         return verdict
 
     def _policy_fault(self, message: Message, count: int, now: float) -> str:
-        shown = " ".join(huawei_message.texts(message))
+        shown = " ".join(rules.texts(message))
         if any(word in shown for word in self._settings.sensitive_words):
             return "80100016"
         if isinstance(message.android, Android):
@@ -277,7 +277,7 @@ class Huawei:
         request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
         good = [token for token in tokens if token not in dead and self._is_good(token)]
         limits = {token: self._limit(message, token, now) for token in good}
-        data = huawei_message.app_data(message)
+        data = rules.app_data(message)
         for token, limit in limits.items():
             if not limit:
                 self._show(message, token, request_id, data)
@@ -320,14 +320,14 @@ class Huawei:
         now = self._clock.now()
         device = self._book.look(NAME, token)
         assert device is not None
-        title, body = huawei_message.texts(message)
+        title, body = rules.texts(message)
         shown = Shown(
             key=_collapse(message) or request_id,
             title=title,
             body=body,
             at=now,
             message_id=request_id,
-            is_silent=huawei_message.drawn(message) is None,
+            is_silent=rules.drawn(message) is None,
             data=data,
         )
         ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
@@ -336,7 +336,7 @@ class Huawei:
 
 def _collapse(message: Message) -> str:
     """What replaces on the screen."""
-    drawn = huawei_message.drawn(message) or Drawn()
+    drawn = rules.drawn(message) or Drawn()
     # -1 has Huawei make the number itself.
     return str(drawn.notify_id) if isinstance(drawn.notify_id, int) and drawn.notify_id >= 0 else ""
 

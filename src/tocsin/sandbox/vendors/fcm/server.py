@@ -1,7 +1,7 @@
 """Google's FCM v1: `messages:send` and the token endpoint, on one port.
 
 Google, "FCM v1 REST reference" with its "ErrorCode" page and "Throttling and quotas" (read
-2026-11). What a message may contain stands in `fcm_message.py`, bearers in `fcm_oauth.py`.
+2026-11). What a message may contain stands in `rules.py`, bearers in `oauth.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import fcm_message
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
-from tocsin.sandbox.fcm_message import Message, Violation
-from tocsin.sandbox.fcm_oauth import ServiceAccount, TokenEndpoint
+from tocsin.sandbox.vendors.fcm import rules
+from tocsin.sandbox.vendors.fcm.oauth import ServiceAccount, TokenEndpoint
+from tocsin.sandbox.vendors.fcm.rules import Message, Violation
 
 NAME = "fcm"
 STREAMS = 100
@@ -161,14 +161,14 @@ class Fcm:
         return self._refuse(code)
 
     def _send(self, body: bytes, project_id: str, now: float) -> Verdict:
-        send = fcm_message.read(body)
+        send = rules.read(body)
         if isinstance(send, Violation):
             return _bad_request([send])
         message = send.message
-        if fcm_message.target_count(message) != 1:
+        if rules.target_count(message) != 1:
             text = "Exactly one of token, fid, topic or condition must be given."
             return _described(_bad_request([Violation("message", text)]), message)
-        violations = list(fcm_message.faults(message))
+        violations = list(rules.faults(message))
         if violations:
             return _described(_bad_request(violations), message)
         verdict = self._reach(message, project_id, now, is_trial=send.validate_only)
@@ -263,8 +263,7 @@ def _described(verdict: Verdict, message: Message) -> Verdict:
     if isinstance(message.data, dict):
         verdict.correlation = message.data.get("msgid", "")
     has_notification = message.notification is not UNSET or (
-        isinstance(message.android, fcm_message.Android)
-        and message.android.notification is not UNSET
+        isinstance(message.android, rules.Android) and message.android.notification is not UNSET
     )
     verdict.push_type = "notification" if has_notification else "data"
     return verdict
@@ -273,11 +272,11 @@ def _described(verdict: Verdict, message: Message) -> Verdict:
 def _collapse(message: Message) -> str:
     """What replaces: the notification's tag, else the collapse key, else Apple's collapse id."""
     android, found = message.android, ""
-    if isinstance(android, fcm_message.Android):
-        if isinstance(android.notification, fcm_message.AndroidNotification):
+    if isinstance(android, rules.Android):
+        if isinstance(android.notification, rules.AndroidNotification):
             found = _text(android.notification.tag)
         found = found or _text(android.collapse_key)
-    if not found and isinstance(message.apns, fcm_message.Apns) and message.apns.headers:
+    if not found and isinstance(message.apns, rules.Apns) and message.apns.headers:
         found = message.apns.headers.get("apns-collapse-id", "")
     return found
 
@@ -286,18 +285,18 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
     title = body = ""
     expires_at: float | None = None
     data = message.data if isinstance(message.data, dict) else {}
-    if isinstance(message.notification, fcm_message.Notification):
+    if isinstance(message.notification, rules.Notification):
         title, body = _text(message.notification.title), _text(message.notification.body)
     android = message.android
-    if isinstance(android, fcm_message.Android):
-        if isinstance(android.notification, fcm_message.AndroidNotification):
+    if isinstance(android, rules.Android):
+        if isinstance(android.notification, rules.AndroidNotification):
             title = _text(android.notification.title) or title
             body = _text(android.notification.body) or body
         if isinstance(android.data, dict):
             data = android.data
         if isinstance(android.ttl, str):
             expires_at = now + float(android.ttl[:-1])
-    if not (title or body) and isinstance(message.apns, fcm_message.Apns):
+    if not (title or body) and isinstance(message.apns, rules.Apns):
         title, body = _drawn_by_ios(message.apns)
     shown = Shown(
         key=_collapse(message) or name,
@@ -311,7 +310,7 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
     return shown, expires_at
 
 
-def _drawn_by_ios(apns: fcm_message.Apns) -> tuple[str, str]:
+def _drawn_by_ios(apns: rules.Apns) -> tuple[str, str]:
     """Title and text of Apple's alert, which an iPhone shows where Google makes none."""
     payload = apns.payload if isinstance(apns.payload, dict) else {}
     aps = payload.get("aps")

@@ -1,7 +1,7 @@
 """Xiaomi's Mi Push: `message/regid`.
 
 dev.mi.com, pages 1559, 1560 and 1656 (read 2026-11). What a form may contain stands in
-`xiaomi_form.py`, what is posted later in `xiaomi_receipts.py`. Every answer is HTTP 200 with a code
+`rules.py`, what is posted later in `receipts.py`. Every answer is HTTP 200 with a code
 inside. The pages do not say how an answer names regIds that nobody knows, nor which code a template
 that is missing gets: the first is a setting here, `bad_regids`, and the codes are the nearest of
 Xiaomi's list.
@@ -21,12 +21,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox import xiaomi_form, xiaomi_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import BLIND, Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
-from tocsin.sandbox.xiaomi_form import Fault, Rules
+from tocsin.sandbox.vendors.xiaomi import receipts as xiaomi_receipts
+from tocsin.sandbox.vendors.xiaomi import rules
+from tocsin.sandbox.vendors.xiaomi.rules import Fault, Rules
 
 NAME = "xiaomi"
 SECRET = "c2FuZGJveC14aWFvbWk="  # noqa: S105 - the sandbox's own
@@ -141,7 +142,7 @@ class Xiaomi:
         if fault is None and not _is_form(headers.get("content-type", "")):
             fault = Fault(10012, "content-type")
         if fault is None:
-            fault = next(xiaomi_form.faults(form, self._rules, int(match["version"])), None)
+            fault = next(rules.faults(form, self._rules, int(match["version"])), None)
         if fault is None:
             fault = self._class_fault(form)
         if fault is not None:
@@ -203,7 +204,7 @@ class Xiaomi:
         if not left:
             return _refused(Fault(200001, ""))
         message_id = f"scm{self._chance.bits(64):020d}"
-        shared = xiaomi_form.app_data(form)
+        shared = rules.app_data(form)
         for token in left:
             self._book.show(devices[token], *_shown(form, message_id, shared, now))
         data: dict[str, Any] = {"id": message_id}

@@ -26,7 +26,7 @@ from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
 from tocsin.sandbox.real_hosts import with_star
-from tocsin.sandbox.webpush_browser import (
+from tocsin.sandbox.vendors.webpush.browser import (
     Browser,
     Browsers,
     Unreadable,

@@ -1,6 +1,6 @@
 """Apple's push server: what it checks, in its order, and what it answers.
 
-The rules of one push stand in `apns_rules.py`, those of the provider token in `apns_token.py`;
+The rules of one push stand in `rules.py`, those of the provider token in `provider_token.py`;
 this file joins them with the device book. Apple's pages were read in 2026-11.
 """
 
@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox.apns_rules import BEFORE_TOKEN, CHECKS, PATH, REASONS, Push
-from tocsin.sandbox.apns_token import ApnsKey, Link, ProviderTokens
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.vendors.apns.provider_token import ApnsKey, Link, ProviderTokens
+from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, PATH, REASONS, Push
 
 NAME = "apns"
 STREAMS = 1000

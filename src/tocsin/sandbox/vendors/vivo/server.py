@@ -2,8 +2,8 @@
 
 vivo, "Server interface" and "Error codes" (dev.vivo.com.cn/documentCenter/doc/362 and 681, read
 2026-11). Which of 10200 to 10207 stands for which member of the signature is our choice; each
-means wrong credentials. What a message may contain stands in `vivo_message.py`, what is posted
-later in `vivo_receipts.py`. What a device is not shown because it had enough, or the same, is told
+means wrong credentials. What a message may contain stands in `rules.py`, what is posted
+later in `receipts.py`. What a device is not shown because it had enough, or the same, is told
 by a receipt: a push provider's runbook has the numbers.
 """
 
@@ -20,12 +20,13 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
-from tocsin.sandbox import vivo_message, vivo_receipts
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
-from tocsin.sandbox.vivo_message import AppId, Fault, Push
+from tocsin.sandbox.vendors.vivo import receipts as vivo_receipts
+from tocsin.sandbox.vendors.vivo import rules
+from tocsin.sandbox.vendors.vivo.rules import AppId, Fault, Push
 
 NAME = "vivo"
 AUTH_PATH = "/message/auth"
@@ -170,7 +171,7 @@ class Vivo:
             return _answer(10000)
         if path == LIST_PATH:
             return self._judge_list(call.body, said, now)
-        push = vivo_message.read(call.body, is_saved=path == SAVE_PATH)
+        push = rules.read(call.body, is_saved=path == SAVE_PATH)
         if isinstance(push, Fault):
             return _answer(push.code, push.text)
         code = self._text_fault(push)
@@ -242,7 +243,7 @@ class Vivo:
         return _answer(0, taskId=number)
 
     def _judge_list(self, body: bytes, said: Mapping[str, int], now: float) -> Verdict:
-        asked = vivo_message.read_list(body)
+        asked = rules.read_list(body)
         if isinstance(asked, Fault):
             return _answer(asked.code, asked.text)
         push = self._saved.get(asked.task_id)

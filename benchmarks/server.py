@@ -34,7 +34,7 @@ from tocsin.adapters.http import CurlHttp
 from tocsin.api.auth import Authenticator
 from tocsin.api.commands.call import Services
 from tocsin.api.cors import VARY
-from tocsin.api.http import JSON, receive_body
+from tocsin.api.http import JSON, check_content_length, receive_body
 from tocsin.api.rest import RestApi
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.turn import Tools
@@ -80,7 +80,8 @@ def constant(size: int) -> ASGIApp:
     answer = b"x" * size
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive_body(scope, receive, BODY_MAX_BYTES)
+        check_content_length(scope, BODY_MAX_BYTES)
+        await receive_body(receive, BODY_MAX_BYTES)
         await respond(send, answer)
 
     return call
@@ -92,7 +93,8 @@ def over_redis(connections: Sequence[AsyncRedis]) -> ASGIApp:
     turns = itertools.cycle(connections)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        names = decode(await receive_body(scope, receive, BODY_MAX_BYTES))["To_Account"]
+        check_content_length(scope, BODY_MAX_BYTES)
+        names = decode(await receive_body(receive, BODY_MAX_BYTES))["To_Account"]
         found = await next(turns).members(names)
         tags = [{"To_Account": name, "Tags": own} for name, own in zip(names, found, strict=True)]
         envelope = {"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0, "UserTags": tags}

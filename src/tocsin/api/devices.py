@@ -167,7 +167,7 @@ class DeviceCalls:
 async def _read(request: Request, form: type[Body]) -> Body:
     """Read the body; `CallError` 60002 if too long, 60003 if no JSON, 70402 if malformed."""
     too_long = f"body is over {BODY_MAX_BYTES} bytes"
-    raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES, too_long)
+    raw = await receive_body(request.receive, BODY_MAX_BYTES, too_long)
     try:
         body = msgspec.json.decode(raw, type=form)
     except msgspec.ValidationError as fault:

@@ -39,20 +39,22 @@ def route(path: str, endpoint: Endpoint, *methods: str) -> Route:
     return Route(path, respond, methods=list(methods) or None)
 
 
-async def receive_body(
-    scope: Scope, receive: Receive, bytes_max: int, info: str | None = None
-) -> bytes:
-    """The body of a request.
-
-    Raises `CallError` 60002, with this `info`, as soon as the body proves to be longer than
-    `bytes_max` bytes, and `ClientDisconnect` if the caller leaves before the body is complete.
-    """
+def check_content_length(scope: Scope, bytes_max: int) -> None:
+    """Refuse a body that is announced too long before it is read; raises `CallError` 60002."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             # Blanks around a value are not part of the value (RFC 9110, 5.5).
             length = value.strip()
             if not length.isdigit() or int(length[:20]) > bytes_max:
-                raise CallError(60002, info)
+                raise CallError(60002)
+
+
+async def receive_body(receive: Receive, bytes_max: int, info: str | None = None) -> bytes:
+    """The body of a request.
+
+    Raises `CallError` 60002, with this `info`, as soon as more than `bytes_max` bytes were read,
+    and `ClientDisconnect` if the caller leaves before the body is complete.
+    """
     parts: list[bytes] = []
     size = 0
     while True:

@@ -68,7 +68,7 @@ class _PageRouter(Starlette):
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The JSON object in a request's body; an absent body is an empty object."""
-    raw = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
+    raw = await receive_body(request.receive, BODY_MAX_BYTES)
     try:
         body = msgspec.json.decode(raw) if raw else {}
     except (ValueError, RecursionError) as fault:

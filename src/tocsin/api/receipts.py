@@ -34,7 +34,7 @@ class ReceiptPages:
 
     async def _take_receipts(self, request: Request) -> Response:
         try:
-            body = await receive_body(request.scope, request.receive, BODY_MAX_BYTES)
+            body = await receive_body(request.receive, BODY_MAX_BYTES)
         except CallError:
             return Response(status_code=413)
         vendor = request.path_params["vendor"]

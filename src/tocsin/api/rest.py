@@ -15,7 +15,7 @@ from tocsin.api.commands.call import CommandCall, Services
 from tocsin.api.commands.table import BODY_MAX_BYTES, BY_PATH, Command
 from tocsin.api.commands.unserved import FAMILY_OF, refuse_unserved
 from tocsin.api.cors import VARY, Cors, origin_of
-from tocsin.api.http import client_address, receive_body, send_json
+from tocsin.api.http import check_content_length, client_address, receive_body, send_json
 from tocsin.api.wire import Answer, read_body, read_query, refusal
 from tocsin.clock import Clock
 from tocsin.domain.app import App
@@ -115,7 +115,8 @@ class RestApi:
             query, client_address(scope), command.not_admin
         )
         self._rates.take(caller.app, command)
-        raw = await receive_body(scope, receive, BODY_MAX_BYTES)
+        check_content_length(scope, BODY_MAX_BYTES)
+        raw = await receive_body(receive, BODY_MAX_BYTES)
         if len(raw) > command.body_max_bytes:
             raise CallError(command.too_long)
         body = read_body(raw, command.bad_json, is_fieldless=command.is_fieldless)

@@ -1,22 +1,24 @@
-"""Logging that may be switched to debug on a live service without giving anything away.
+"""Logs events with their secrets masked, so that a live service can be switched to debug.
 
-Whatever is logged, by us or by a library, passes one chain: values are masked by the name of
-their key, texts are scrubbed of query strings and of anything that looks like a key or a token,
-and an exception is told by its frames and a message without quoted values. There is no other way
-out: libraries get no handler of their own, what they say below INFO (frames, headers, payloads) is
-dropped, and the rest is said in our own words (`library_log.py`).
+Every record, ours or a library's, passes one chain: values are masked by the names of their keys,
+texts lose query strings and whatever looks like a key or a token, and an exception is shown by its
+frames and a message without quoted values. Libraries have no handler of their own: their records
+below INFO (frames, headers, payloads) are dropped, and the others are reworded.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import re
 import sys
 import traceback
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from logging import DEBUG, ERROR, INFO, WARNING, LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -27,10 +29,8 @@ from msgspec import Struct
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from tocsin.library_log import in_our_words
-
 Logger = BoundLogger
-"""What `get_logger` answers: `.debug("event", name=value)` and so on, `.bind(name=value)`."""
+"""Made by `get_logger`: `.debug("event", name=value)` and so on, `.bind(name=value)`."""
 
 MASK = "***"
 
@@ -69,15 +69,58 @@ MASKED_KEYS = frozenset(
         "usersig",
     )
 )
-"""Keys whose value is never shown, in lower case and without `_` and `-`."""
+"""Keys whose values are masked, in lower case and without `_` and `-`."""
 
 MASKED_ENDINGS = ("key", "password", "secret", "sig", "title", "token", "tokens", "usersig")
 
 SHOWN_KEYS = frozenset(("collapsekey", "renderkey"))
-"""Ends like a secret and is none."""
+"""Keys with such an ending that hold no secret."""
 
 TEXT_MAX = 2000
-"""Longer texts are cut: a log line is read by people."""
+"""Characters at which a text is cut: people read log lines."""
+
+SERVER_NAME = "tocsin.server"
+OUR_NAME = "tocsin"
+
+LIBRARY_NAMES = {
+    "uvicorn": SERVER_NAME,
+    "websockets": SERVER_NAME,
+    "asyncio": "tocsin.loop",
+}
+"""The logger name that replaces a library's, by the first part of the library's name."""
+OTHER_NAME = "tocsin.library"
+
+Wording = tuple[int, str]
+"""Level and sentence; the first argument of the library's sentence may follow."""
+
+LIBRARY_SENTENCES: dict[str, Wording] = {
+    '%s - "WebSocket %s" [accepted]': (DEBUG, "a socket was accepted from %s"),
+    '%s - "WebSocket %s" 403': (DEBUG, "a socket was refused to %s"),
+    '%s - "WebSocket %s" %d': (DEBUG, "a socket was refused to %s"),
+    "Invalid HTTP request received.": (DEBUG, "bytes were received that are no HTTP request"),
+    "Unsupported upgrade request.": (DEBUG, "a request asked for a protocol that is not spoken"),
+    "Invalid UTF-8 sequence received from client.": (
+        DEBUG,
+        "a frame was received that is no UTF-8",
+    ),
+    "opening handshake failed": (DEBUG, "a socket's handshake failed"),
+    "Exceeded concurrency limit.": (WARNING, "a call was refused: too many at once"),
+    "Exception in ASGI application\n": (ERROR, "a request failed unexpectedly"),
+    "ASGI callable should return None, but returned '%s'.": (ERROR, "a request ended with %s"),
+    "ASGI callable returned without starting response.": (ERROR, "a request was not answered"),
+    "ASGI callable returned without completing response.": (ERROR, "an answer was cut off"),
+    "ASGI callable returned without sending handshake.": (ERROR, "a socket was not answered"),
+    "ASGI callable returned without completing handshake.": (ERROR, "a socket was not answered"),
+    "Cancel %s running task(s), timeout graceful shutdown exceeded": (
+        WARNING,
+        "calls were cut off as the time to stop was over: %s",
+    ),
+    "parser failed": (ERROR, "a socket failed unexpectedly"),
+}
+"""What replaces a library's sentence, which is given without its arguments."""
+
+DROPPED_SENTENCES = ("No supported WebSocket library detected.",)
+"""Beginnings of sentences that add nothing to the sentence before."""
 
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(-----END [^-]+-----|\Z)", re.DOTALL)
 _QUERY = re.compile(r"\?[^\s?\"'<>]*=[^\s\"'<>]*")
@@ -93,25 +136,25 @@ _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[\"'].*", re.DOTAL
 
 
 class LogFile(Struct, frozen=True, kw_only=True):
-    """A file to log to, and when it gives way to a new one."""
+    """A file to log to, and its rotation."""
 
     path: str
     max_bytes: int
-    """Size from which on it is renamed to `path.1` before the next line; 0: never."""
+    """Size at which the file is renamed to `path.1` before the next line; 0: never."""
     kept: int
-    """Renamed ones that stay, at least one; the oldest goes when one more comes."""
+    """Renamed files that are kept, at least one; the oldest is removed."""
 
 
 class _Masked(logging.Handler):
-    """Writes rendered events; one that cannot be rendered is not dumped as it came.
+    """Writes rendered events, and a fixed sentence for an event that cannot be rendered.
 
-    Nobody who logs is told that it could not be written: the reader at the other end of a pipe may
-    be gone, and an event loop that fails while it complains ends with all that it was doing.
+    A fault of writing is not raised: the reader at the other end of a pipe may be gone, and an
+    exception while logging would end the event loop with everything that runs in it.
     """
 
     def handle(self, record: logging.LogRecord) -> Any:
-        said = in_our_words(record)
-        return super().handle(said) if said is not None else False
+        ours = reworded(record)
+        return super().handle(ours) if ours is not None else False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
         stream = getattr(self, "stream", None) or sys.stderr
@@ -120,17 +163,17 @@ class _Masked(logging.Handler):
 
 
 class _MaskedStream(_Masked, logging.StreamHandler[TextIO]):
-    """To a stream that is open already."""
+    """Writes to an open stream."""
 
 
 class _MaskedFile(_Masked, RotatingFileHandler):
-    """To a file of our own, which only its owner may read: it names accounts and addresses."""
+    """Writes to a file that only its owner may read, because it names accounts and addresses."""
 
     def _open(self) -> Any:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_for_its_owner)
 
     def shouldRollover(self, _: logging.LogRecord) -> bool:  # noqa: N802 (the library's name)
-        # The library renders each event once more to know its size; it is one line more or less.
+        # The library would render each event twice to know its size; one line more does no harm.
         if self.stream is None:
             self.stream = self._open()
         is_full = 0 < self.maxBytes <= self.stream.tell()
@@ -142,20 +185,20 @@ def _for_its_owner(path: str, flags: int) -> int:
 
 
 def configure(level: str, *, json: bool, stream: TextIO, file: LogFile | None = None) -> None:
-    """Send everything that is logged in this process to `stream`, or to `file`, masked.
+    """Send every record of this process to `stream`, or to `file`, masked.
 
-    `level` holds for Tocsin's own loggers. Calling it again replaces what was configured before and
-    opens the file anew, wherever the former was renamed to. Raises `OSError` where the file cannot
-    be opened, with everything as it was. A server library must be started without a log
-    configuration of its own (uvicorn: `log_config=None`, `access_log=False`).
+    `level` applies to Tocsin's own loggers. A further call replaces the former configuration and
+    opens the file anew, even if the former file was renamed. Raises `OSError` if the file cannot be
+    opened; then nothing has changed. A server library must be started without a log configuration
+    of its own (uvicorn: `log_config=None`, `access_log=False`).
     """
     handler = masked_handler(stream, json=json) if file is None else _file_handler(file, json=json)
     root = logging.getLogger()
     former = root.handlers[:]
     root.handlers[:] = [handler]
-    for it in former:
-        if isinstance(it, _MaskedFile):
-            it.close()
+    for each in former:
+        if isinstance(each, _MaskedFile):
+            each.close()
     root.setLevel(logging.INFO)
     logging.getLogger("tocsin").setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio"):
@@ -165,7 +208,7 @@ def configure(level: str, *, json: bool, stream: TextIO, file: LogFile | None = 
 
 
 def masked_handler(stream: TextIO, *, json: bool) -> logging.Handler:
-    """The one way out: a handler that renders events, masked, onto `stream`."""
+    """A handler that writes masked events to `stream`."""
     handler = _MaskedStream(stream)
     handler.setFormatter(_formatter(json=json, has_colours=stream.isatty()))
     return handler
@@ -179,7 +222,7 @@ def _file_handler(file: LogFile, *, json: bool) -> logging.Handler:
 
 def _formatter(*, json: bool, has_colours: bool) -> logging.Formatter:
     return ProcessorFormatter(
-        foreign_pre_chain=[*_STAMPS, _tell_exception, _hide_quoted, mask],
+        foreign_pre_chain=[*_STAMPS, _add_story, _hide_quoted, mask],
         processors=[
             ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer(serializer=_to_json)
@@ -190,7 +233,7 @@ def _formatter(*, json: bool, has_colours: bool) -> logging.Formatter:
 
 
 def get_logger(name: str) -> Logger:
-    """The logger of one module: `get_logger(__name__)`. Masks even before `configure` ran."""
+    """The logger of a module: `get_logger(__name__)`. It masks even before `configure`."""
     return cast(
         "Logger",
         structlog.wrap_logger(
@@ -202,13 +245,54 @@ def get_logger(name: str) -> Logger:
     )
 
 
+def reworded(record: LogRecord) -> LogRecord | None:
+    """A library's record reworded, so that an operator need not know which libraries we use.
+
+    None for a record that is dropped: our own records tell of the libraries' routine. A record
+    about a single connection has the level debug, so that strangers cannot fill the log. Our own
+    records stay as they are.
+    """
+    head = record.name.partition(".")[0]
+    if head == OUR_NAME:
+        return record
+    sentence = str(record.msg)
+    wording = LIBRARY_SENTENCES.get(sentence) if head in LIBRARY_NAMES else None
+    if wording is None and (_is_routine(record, head) or sentence.startswith(DROPPED_SENTENCES)):
+        return None
+    if wording is not None and not logging.getLogger(OUR_NAME).isEnabledFor(wording[0]):
+        return None
+    if _is_cut_off(record):
+        return None
+    changed = copy.copy(record)
+    changed.name = LIBRARY_NAMES.get(head, OTHER_NAME)
+    if wording is not None:
+        changed.levelno, changed.msg = wording
+        changed.levelname = logging.getLevelName(changed.levelno)
+        changed.args = _first(record) if "%s" in changed.msg else ()
+    return changed
+
+
+def _is_routine(record: LogRecord, head: str) -> bool:
+    """Whether the record is about frames, headers, starts or ends, which we log ourselves."""
+    return record.levelno < (WARNING if head in LIBRARY_NAMES else INFO)
+
+
+def _is_cut_off(record: LogRecord) -> bool:
+    """Whether the record is about a request that ended with the service: we log their number."""
+    return isinstance(record.exc_info, tuple) and record.exc_info[0] is CancelledError
+
+
+def _first(record: LogRecord) -> tuple[object, ...]:
+    return record.args[:1] if isinstance(record.args, tuple) else ()
+
+
 def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The processor through which every event passes last before it is rendered."""
+    """The last processor of every event before it is rendered."""
     return {key: value if key in _META else _masked(key, value) for key, value in event.items()}
 
 
 def scrub(text: str) -> str:
-    """A text without query strings, keys, tokens and signatures."""
+    """The text with query strings, keys, tokens and signatures masked, cut at `TEXT_MAX`."""
     text = _PEM.sub(MASK, text)
     text = _QUERY.sub(f"?{MASK}", text)
     text = _NAMED.sub(rf"\1\g<mark>{MASK}", text)
@@ -218,19 +302,19 @@ def scrub(text: str) -> str:
 
 
 def story(error: BaseException) -> str:
-    """An exception with its causes: frames, types, and messages without their quoted values.
+    """An exception with its causes: frames, types, and messages without quoted values.
 
-    The values in a message are what a caller sent as often as not (`invalid literal: 'Hello'`),
-    and local variables are never shown.
+    Quoted values of a message often come from a caller (`invalid literal: 'Hello'`). Local
+    variables are never shown.
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = scrub(_QUOTED.sub(f"'{MASK}'", str(error)))
-    told = f"{frames}{type(error).__module__}.{type(error).__qualname__}: {message}"
+    text = f"{frames}{type(error).__module__}.{type(error).__qualname__}: {message}"
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     parts = [story(cause)] if cause is not None and cause is not error else []
     if isinstance(error, BaseExceptionGroup):
         parts += [story(each) for each in error.exceptions]
-    return "\n\n".join([*parts, told])
+    return "\n\n".join([*parts, text])
 
 
 def _masked(key: str, value: object) -> object:
@@ -267,20 +351,20 @@ def _is_secret(key: str) -> bool:
     return plain in MASKED_KEYS or plain.endswith(MASKED_ENDINGS)
 
 
-def _tell_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put the story of an exception in place of the exception itself."""
-    given = event.pop("exc_info", None)
-    if isinstance(given, tuple):
-        given = given[1]
-    elif given is True:
-        given = sys.exc_info()[1]
-    if isinstance(given, BaseException):
-        event["exception"] = story(given)
+def _add_story(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replaces an exception by its story."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["exception"] = story(error)
     return event
 
 
 def _hide_quoted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A library's sentence may quote what it was given; only the sentence is ours to show."""
+    """Masks quoted values in a library's sentence, which may come from a caller."""
     event["event"] = _QUOTED.sub(f"'{MASK}'", str(event["event"]))
     return event
 
@@ -301,7 +385,7 @@ _OURS: list[Processor] = [
     structlog.stdlib.filter_by_level,
     structlog.stdlib.PositionalArgumentsFormatter(),
     *_STAMPS,
-    _tell_exception,
+    _add_story,
     mask,
     ProcessorFormatter.wrap_for_formatter,
 ]

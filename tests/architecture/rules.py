@@ -16,7 +16,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "clock",
         "errors",
-        "library_log",
         "log",
         "metrics",
         "settings",
@@ -30,6 +29,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "demo", "client"),
 )
 """The packages and single files of each layer, the lowest layer first."""
+
+USERS_MIN = 2
+"""Packages that need a module at the top of the tree."""
 
 NEIGHBOURLY = (0, 2, 6)
 """Layers whose packages may import each other."""
@@ -86,6 +88,20 @@ def every_package_has_a_layer(root: Path) -> list[Breach]:
         source.breach(1, f"package {source.package!r} has no layer; name it in LAYERS")
         for source in package(root)
         if not source.is_init and layer_of(source.package) is None
+    ]
+
+
+def top_modules_are_shared(root: Path) -> list[Breach]:
+    """A module at the top of the tree serves two packages or more; else it belongs into one."""
+    users: dict[str, set[str]] = {}
+    for source, found in _own_imports(root):
+        users.setdefault(package_of(found.module), set()).add(source.package)
+    return [
+        source.breach(1, f"only {sorted(users.get(source.package, set()))} need it: move it there")
+        for source in package(root)
+        if source.module.count(".") == 1
+        and not source.is_init
+        and len(users.get(source.package, set()) - {source.package}) < USERS_MIN
     ]
 
 
@@ -246,6 +262,7 @@ def _makes_interceptors(node: ast.AST) -> bool:
 
 LAYER_RULES = (
     every_package_has_a_layer,
+    top_modules_are_shared,
     imports_go_down,
     no_circles,
     init_files_are_empty,

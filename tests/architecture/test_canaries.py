@@ -93,6 +93,9 @@ CANARIES = (
         "import typing\nif typing.TYPE_CHECKING:\n    from tocsin.ports import Http\n",
         3,
     ),
+    # A module at the top that one package needs, or none.
+    Planted(rules.top_modules_are_shared, src("helpers.py"), "X = 1\n"),
+    Planted(rules.top_modules_are_shared, src("ports.py"), '"""P."""\nimport tocsin.ports\n'),
     Planted(rules.every_package_has_a_layer, src("helpers.py"), "X = 1\n"),
     Planted(rules.every_package_has_a_layer, src("common/text.py"), "X = 1\n"),
     Planted(rules.init_files_are_empty, src("domain/__init__.py"), "from .x import X\n"),
@@ -356,9 +359,10 @@ CLEAN = {
     src("domain/task.py"): '"""Tasks."""\n\nfrom tocsin.clock import NOW\n',
     src("domain/plan.py"): '"""Plans."""\n\nfrom tocsin.domain import task\n',
     src("pipeline/app_secrets.py"): "x = vault.open(key, context)\n",
-    src(
-        "pipeline/x.py"
-    ): "import asyncio\n\nfrom tocsin.pipeline import app_secrets\n\nasyncio.sleep(0)\n",
+    src("pipeline/x.py"): (
+        "import asyncio\n\nfrom tocsin import clock, ports\n"
+        "from tocsin.pipeline import app_secrets\n\nasyncio.sleep(0)\n"
+    ),
     src("ports.py"): '"""Ports."""\n\nfrom tocsin.domain.plan import X\n',
     src("adapters/fault_injection.py"): '"""Faults."""\n',
     src("cli/faulty_service.py"): (
@@ -373,9 +377,9 @@ CLEAN = {
     src(
         "service/joining.py"
     ): "from tocsin.pipeline import x\nfrom tocsin.service import opening\n",
-    src("cli/main.py"): "from tocsin import demo\nfrom tocsin.service import joining\n",
-    src("demo.py"): "import aiohttp\n\nfrom tocsin import client\n",
-    src("client.py"): "import aiohttp\n",
+    src("cli/main.py"): "from tocsin.demo import run\nfrom tocsin.service import joining\n",
+    src("demo/run.py"): "import aiohttp\n\nfrom tocsin.client import rest\n",
+    src("client/rest.py"): "import aiohttp\n",
     "tests/unit/test_task.py": "import asyncio\nasyncio.sleep(0)\n",
 }
 

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 import websockets
 
-from tocsin import library_log, log
+from tocsin import log
 
 PEER = "192.0.2.7:4711"
 LIBRARIES = ("uvicorn", "websocket", "asgi", "asyncio")
@@ -25,7 +25,7 @@ def heard(level: str, name: str, said: int, sentence: str, *values: object) -> s
 
 
 @pytest.mark.evidence("the log says where the service listens, once, and names no library")
-@pytest.mark.parametrize("sentence", library_log.WORDS)
+@pytest.mark.parametrize("sentence", log.LIBRARY_SENTENCES)
 def test_each_sentence_is_said_once_and_names_no_library(sentence: str) -> None:
     values = (PEER, "/v4/online?usersig=canary", 403)[: sentence.count("%")]
     text = heard("debug", "uvicorn.error", logging.ERROR, sentence, *values)
@@ -85,8 +85,8 @@ def test_no_warning_of_the_servers_libraries_is_without_our_words() -> None:
     ]
     said = {sentence for path in files for sentence in _warnings(path)}
     assert len(said) > 8
-    unknown = said - set(library_log.WORDS)
-    assert not {it for it in unknown if not it.startswith(library_log.NOISE)}
+    unknown = said - set(log.LIBRARY_SENTENCES)
+    assert not {it for it in unknown if not it.startswith(log.DROPPED_SENTENCES)}
 
 
 def _warnings(path: Path) -> set[str]:

@@ -227,7 +227,7 @@ def _own_imports(root: Path) -> Iterator[tuple[Source, Import]]:
 
 FAULT_INJECTION = "tocsin.adapters.fault_injection"
 FAULTY_SERVICE = "tocsin.cli.faulty_service"
-DEMO_STAGE = "tocsin.demo.stage"
+DEMO_STAGE = "tocsin.demo.processes"
 
 
 def only_the_demo_injects_faults(root: Path) -> list[Breach]:

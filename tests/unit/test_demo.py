@@ -27,20 +27,20 @@ from tocsin.demo.checks import (
     check_sockets,
     check_tags,
 )
+from tocsin.demo.display import Display
 from tocsin.demo.evidence import Evidence
 from tocsin.demo.rows import OnlineRow, VendorRow
-from tocsin.demo.show import Show
 from tocsin.demo.world import (
     COUNTS,
     SMALL,
-    Act,
+    PlannedPush,
     Sizes,
     World,
-    make_acts,
     make_world,
+    plan_pushes,
     tokens_needed,
-    troubles,
-    waiters,
+    vendor_faults,
+    waiting_devices,
 )
 from tocsin.sandbox.registry import MANNERS
 
@@ -55,8 +55,8 @@ def made(sizes: Sizes, **more: Any) -> World:
 
 def registered(sizes: Sizes = SMALL) -> World:
     world = made(sizes)
-    for number, gadget in enumerate(world.gadgets):
-        gadget.registration_id = f"R{number:05d}"
+    for number, device in enumerate(world.devices):
+        device.registration_id = f"R{number:05d}"
     return world
 
 
@@ -76,9 +76,9 @@ def evidence(**changed: Any) -> Evidence:
         "repeated": 0,
         "faults": [],
     }
-    act = Act(name="all", label="all", expected=frozenset("abcde"))
+    plan = PlannedPush(name="all", label="all", expected=frozenset("abcde"))
     parts: dict[str, Any] = {
-        "act": act,
+        "plan": plan,
         "number": 1,
         "ledger": ledger,
         "audience": list("abcde"),
@@ -104,7 +104,7 @@ def test_every_vendor_has_devices_and_each_kind_of_them(sizes: Sizes) -> None:
     world = registered(sizes)
     assert sorted(sizes.vendors) == [vendor.NAME for vendor in VENDORS]
     for vendor in VENDORS:
-        theirs = [it for it in world.gadgets if it.channel == vendor.NAME]
+        theirs = [it for it in world.devices if it.channel == vendor.NAME]
         states = Counter(it.state for it in theirs)
         assert states["live"] > 10 * (states["dead"] + states["gone"]) > 0
         assert states["dead"]
@@ -112,8 +112,8 @@ def test_every_vendor_has_devices_and_each_kind_of_them(sizes: Sizes) -> None:
         assert any(it.reports for it in theirs)
         # A list of the vendor that takes the shortest ones does not hold them all.
         assert vendor.LIMITS.devices_max != 100 or len(theirs) > 100
-    assert not any(it.reports and it.state != "live" for it in world.gadgets)
-    assert {trouble.vendor for trouble in troubles(sizes)} <= set(sizes.vendors)
+    assert not any(it.reports and it.state != "live" for it in world.devices)
+    assert {vendor_fault.vendor for vendor_fault in vendor_faults(sizes)} <= set(sizes.vendors)
 
 
 def test_the_sizes_are_those_of_the_main_job() -> None:
@@ -121,29 +121,29 @@ def test_the_sizes_are_those_of_the_main_job() -> None:
     assert len(world.people) == 10_000
     on_sockets = Counter(it.channel for it in world.on_sockets())
     assert on_sockets == {"fcm": 100, "": 100}
-    silent = [it for it in world.gadgets if it.is_silent]
+    silent = [it for it in world.devices if it.is_silent]
     assert (len(silent), len([it for it in silent if it.token])) == (20, 10)
     assert all(it.has_socket for it in silent)
     phones = sum(COUNTS.values())
     assert phones >= 9_000
-    assert len({it.user for it in world.gadgets}) == len(world.gadgets) == phones + 200
+    assert len({it.user for it in world.devices}) == len(world.devices) == phones + 200
     assert len(world.owners()) == phones + 100
 
 
 @pytest.mark.parametrize("sizes", [SMALL, Sizes()], ids=["small", "full"])
 def test_every_push_is_for_somebody_and_not_for_all(sizes: Sizes) -> None:
     world = registered(sizes)
-    acts = make_acts(world, "admin")
-    everyone = acts[0].expected
-    assert len(everyone) == len(world.people) + len(world.gadgets) + 1
-    for act in acts[1:5]:
-        assert act.expected
-        assert act.expected < everyone
-    assert len(acts[4].accounts) == len(set(acts[4].accounts)) == sizes.batch
-    assert [act.is_recalled for act in acts] == [False] * 5 + [True]
+    plans = plan_pushes(world, "admin")
+    everyone = plans[0].expected
+    assert len(everyone) == len(world.people) + len(world.devices) + 1
+    for plan in plans[1:5]:
+        assert plan.expected
+        assert plan.expected < everyone
+    assert len(plans[4].accounts) == len(set(plans[4].accounts)) == sizes.batch
+    assert [plan.is_recalled for plan in plans] == [False] * 5 + [True]
     # Dead tokens stay far below the share that would accuse the credential.
-    lost = [it for it in world.gadgets if world.is_lost(it)]
-    assert 0 < len(lost) < len(world.gadgets) / 20
+    lost = [it for it in world.devices if world.is_lost(it)]
+    assert 0 < len(lost) < len(world.devices) / 20
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
 
 def test_what_becomes_of_a_removed_app_is_as_its_vendor_tells() -> None:
     world = registered()
-    fates = {it.channel: world.fate(it) for it in world.gadgets if it.state == "gone"}
+    fates = {it.channel: world.fate(it) for it in world.devices if it.state == "gone"}
     known = {
         "apns": "unheard",
         "fcm": "unheard",
@@ -166,13 +166,13 @@ def test_what_becomes_of_a_removed_app_is_as_its_vendor_tells() -> None:
 
 def test_only_devices_that_nobody_can_reach_may_wait() -> None:
     world = registered()
-    acts = make_acts(world, "admin")
-    lost = {it.registration_id for it in world.gadgets if world.is_lost(it)}
+    plans = plan_pushes(world, "admin")
+    lost = {it.registration_id for it in world.devices if world.is_lost(it)}
     # The first push finds every token, be it dead or not.
-    assert len(waiters(world, acts[0])) == SMALL.silent // 2
-    again = msgspec.structs.replace(acts[0], is_first=False)
-    assert waiters(world, again) == waiters(world, acts[0]) | lost
-    assert waiters(world, acts[3]) < waiters(world, again)
+    assert len(waiting_devices(world, plans[0])) == SMALL.silent // 2
+    again = msgspec.structs.replace(plans[0], is_first=False)
+    assert waiting_devices(world, again) == waiting_devices(world, plans[0]) | lost
+    assert waiting_devices(world, plans[3]) < waiting_devices(world, again)
 
 
 def test_right_books_pass_every_check() -> None:
@@ -224,13 +224,13 @@ def test_a_wrong_audience_is_caught(change: dict[str, Any], says: str) -> None:
 def test_a_recall_that_came_too_soon_or_too_late_is_caught(missing: str) -> None:
     states = {"sent": 2, "recalled": 2, missing: 0}
     found = list(check_recall(evidence(ledger={"states": states})))
-    assert [finding.what for finding in found] == [f"no device is {missing}"]
+    assert [finding.problem for finding in found] == [f"no device is {missing}"]
 
 
-def foretold(world: World, act: Act) -> dict[str, set[str]]:
+def foretold(world: World, plan: PlannedPush) -> dict[str, set[str]]:
     """The states that the first push leads to, worked out another way."""
     states: dict[str, set[str]] = {"sent": set(), "failed": set(), "expired": set()}
-    for it in world.gadgets:
+    for it in world.devices:
         is_refused = it.state == "dead" or (
             it.state == "gone" and MANNERS[it.channel].removal == "answer"
         )
@@ -246,27 +246,27 @@ def foretold(world: World, act: Act) -> dict[str, set[str]]:
 )
 def test_devices_that_end_otherwise_than_their_state_foretells_are_caught() -> None:
     world = registered()
-    act = make_acts(world, "admin")[0]
-    states = foretold(world, act)
-    assert list(check_outcome(evidence(act=act, states=states), world)) == []
+    plan = plan_pushes(world, "admin")[0]
+    states = foretold(world, plan)
+    assert list(check_outcome(evidence(plan=plan, states=states), world)) == []
     name = min(states["sent"])
     for state in ("failed", "expired", "in_doubt", "unreachable"):
         moved = {**states, "sent": states["sent"] - {name}}
         moved[state] = moved.get(state, set()) | {name}
-        found = [str(it) for it in check_outcome(evidence(act=act, states=moved), world)]
+        found = [str(it) for it in check_outcome(evidence(plan=plan, states=moved), world)]
         assert any(f"{state}: 1 ({name}) too many" in text for text in found), found
         assert any(f"sent: 1 ({name}) missing" in text for text in found), found
 
 
 def test_a_dead_phone_of_a_list_whose_answer_was_lost_stays_in_doubt() -> None:
     world = registered()
-    act = make_acts(world, "admin")[0]
-    states = foretold(world, act)
+    plan = plan_pushes(world, "admin")[0]
+    states = foretold(world, plan)
     name = min(states["failed"])
     doubted = {**states, "failed": states["failed"] - {name}, "in_doubt": {name}}
-    told = evidence(act=act, states=doubted, repeated={name})
+    told = evidence(plan=plan, states=doubted, repeated={name})
     assert list(check_outcome(told, world)) == []
-    assert list(check_outcome(evidence(act=act, states=states, repeated={name}), world))
+    assert list(check_outcome(evidence(plan=plan, states=states, repeated={name}), world))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_reports_that_were_not_booked_are_caught(
 
 
 def test_a_report_that_was_refused_is_a_finding() -> None:
-    assert [it.what for it in check_reports(evidence(), (), evidence().clicked, ["D2"])] == [
+    assert [it.problem for it in check_reports(evidence(), (), evidence().clicked, ["D2"])] == [
         "1 (D2) said it arrived, and was not believed"
     ]
 
@@ -315,7 +315,7 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
     )  # fmt: skip
     alone = msgspec.structs.replace(row, vendor="alone", sent=7, devices_max=1, reports=False)
     screen = io.StringIO()
-    Show(Console(file=screen, width=112), ManualClock()).vendors(
+    Display(Console(file=screen, width=112), ManualClock()).vendors(
         [alone, row], OnlineRow(devices=200, with_token=100, sent=518, reached=489)
     )
     told = {
@@ -333,7 +333,7 @@ def test_the_table_has_a_row_per_vendor_and_their_sums() -> None:
 
 def test_what_to_try_next_begins_with_where_this_tocsin_is() -> None:
     screen = io.StringIO()
-    Show(Console(file=screen, width=300), ManualClock()).next_steps()
+    Display(Console(file=screen, width=300), ManualClock()).next_steps()
     lines = [line.strip() for line in screen.getvalue().splitlines() if line.startswith("  ")]
     assert lines[0] == f'export PATH="{Path(sys.executable).parent}:$PATH"'
     assert all(line.startswith("tocsin ") for line in lines[1:])
@@ -351,7 +351,7 @@ def test_the_audience_counts_a_person_once_with_their_devices() -> None:
         "reached": 0, "clicked": 0, "repeated": 0,
     }  # fmt: skip
     screen = io.StringIO()
-    Show(Console(file=screen, width=112), ManualClock()).pushes([evidence(ledger=ledger)])
+    Display(Console(file=screen, width=112), ManualClock()).pushes([evidence(ledger=ledger)])
     told = [line.split() for line in screen.getvalue().splitlines()]
     for row in (["audience", "501"], ["without", "device", "58"], ["no", "device", "58"]):
         assert row in told

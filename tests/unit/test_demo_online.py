@@ -9,7 +9,7 @@ from tests.unit.test_demo_vendors import FIRST, TROUBLES, Scene
 from tocsin.demo.evidence import Case
 from tocsin.demo.rows import OnlineRow, check_online, make_online_row
 from tocsin.demo.vendor_checks import check_waits
-from tocsin.demo.world import SMALL, Gadget
+from tocsin.demo.world import SMALL, DemoDevice
 
 
 def connected() -> tuple[Case, dict[str, dict[str, int]]]:
@@ -19,11 +19,11 @@ def connected() -> tuple[Case, dict[str, dict[str, int]]]:
     scene.first.reached |= {"S1", "S2"}
     scene.said["push 1"] |= {"S1", "S2"}
     case = scene.case()
-    case.world.gadgets += [
-        Gadget(user=name.lower(), has_socket=True, registration_id=name)
+    case.world.devices += [
+        DemoDevice(user=name.lower(), has_socket=True, registration_id=name)
         for name in ("S1", "S2", "S3")
     ]
-    case.world.gadgets[-3].channel, case.world.gadgets[-3].token = "alone", "tS1"
+    case.world.devices[-3].channel, case.world.devices[-3].token = "alone", "tS1"
     case.world.sizes = replace(SMALL, sockets=3, sockets_with_token=1)
     return case, {"push 1": {"S1": 1, "S2": 1, "S3": 1}}
 
@@ -59,10 +59,10 @@ def test_what_no_device_remembers_is_caught_unless_it_was_recalled() -> None:
     case, shown = connected()
     del shown["push 1"]["S3"]
     row = make_online_row(case)
-    assert [it.what for it in check_online(row, case, shown)] == [
+    assert [it.problem for it in check_online(row, case, shown)] == [
         "online: sent is 3, the devices say 2"
     ]
-    case.pushes[0].act = replace(case.pushes[0].act, is_recalled=True)
+    case.pushes[0].plan = replace(case.pushes[0].plan, is_recalled=True)
     assert list(check_online(row, case, shown)) == []
 
 
@@ -79,9 +79,9 @@ def test_a_connected_device_that_acked_meanwhile_is_not_asked_for_again(
     scene.list_of("L9", push=FIRST, accepted=False, fault="status")
     scene.said["push 1"].add("L9")
     case = scene.case()
-    gadget = Gadget(user="l9", channel="lists", token="tL9", has_socket=is_connected)
-    gadget.registration_id = "L9"
-    case.world.gadgets.append(gadget)
+    device = DemoDevice(user="l9", channel="lists", token="tL9", has_socket=is_connected)
+    device.registration_id = "L9"
+    case.world.devices.append(device)
     case.owners["lists", "tL9"] = "L9"
-    found = [finding.what for finding in check_waits(case, TROUBLES)]
+    found = [finding.problem for finding in check_waits(case, TROUBLES)]
     assert found == ([] if is_connected else ["L9 put off by lists, and never asked for again"])

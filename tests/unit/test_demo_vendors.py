@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tocsin.demo.evidence import Case, Evidence, Finding, LogLine, Logs, Sight, arrange
+from tocsin.demo.evidence import (
+    Case,
+    Evidence,
+    FailedCheck,
+    LogLine,
+    Logs,
+    VendorView,
+    arrange,
+)
 from tocsin.demo.rows import (
     VendorRow,
     check_table,
@@ -23,7 +31,7 @@ from tocsin.demo.vendor_checks import (
     check_vendor_log,
     check_waits,
 )
-from tocsin.demo.world import SMALL, Act, Gadget, Trouble, World
+from tocsin.demo.world import SMALL, DemoDevice, PlannedPush, VendorFault, World
 from tocsin.sandbox.registry import Manners
 
 VENDORS = {
@@ -31,17 +39,17 @@ VENDORS = {
     "lists": Manners(devices_max=2, reports="console", removal="receipt"),
 }
 """One vendor that takes a device a request and reports nothing, one that takes lists of two."""
-TROUBLES = [Trouble(vendor="lists", rule={}, wait_s=2.0)]
+TROUBLES = [VendorFault(vendor="lists", rule={}, wait_s=2.0)]
 FIRST, RECALLED, OVERWRITE = 1, 2, 3
 COLLAPSE = {FIRST: "c1", RECALLED: "c2", OVERWRITE: "c2"}
 CODE = "lists 2"
 
 
-def gadgets() -> list[Gadget]:
+def devices() -> list[DemoDevice]:
     """Alone: A1, and A2 which is dead. Lists: L1 to L3, and L4 whose app was removed."""
     states = {"A2": "dead", "L4": "gone"}
     return [
-        Gadget(
+        DemoDevice(
             user=name.lower(),
             channel="alone" if name[0] == "A" else "lists",
             token=f"t{name}",
@@ -56,7 +64,7 @@ def push(number: int, **told: Any) -> Evidence:
     """A push as booked: to A1 and to L1 to L3, unless more is told."""
     legs = {"alone": {"A1"}, "lists": {"L1", "L2", "L3"}}
     parts: dict[str, Any] = {
-        "act": Act(name=f"push {number}", label=f"push {number}", expected=frozenset()),
+        "plan": PlannedPush(name=f"push {number}", label=f"push {number}", expected=frozenset()),
         "number": number,
         "audience": [],
         "states": {"sent": {"A1", "L1", "L2", "L3"}},
@@ -139,12 +147,12 @@ class Scene:
             for vendor in VENDORS
         }
         counts = self.counts or {"accepted_by_vendor": counted}
-        world = World(sizes=SMALL, vendors=VENDORS, people=[], gadgets=gadgets())
+        world = World(sizes=SMALL, vendors=VENDORS, people=[], devices=devices())
         logs = Logs(lines=self.lines, counts=counts, receipts=self.receipts)
         evidence = [self.first, self.recalled]
         return arrange(world, evidence, logs, dropped=self.dropped, said=self.said)
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[FailedCheck]:
         case = self.case()
         return [
             *check_vendor_log(case),
@@ -483,7 +491,7 @@ def test_a_missing_row_and_a_wrong_sum_are_caught() -> None:
     rows = make_rows(case)
     assert [it.check for it in check_table(rows[1:], case)] == ["table"]
     doubtful = [replace(rows[0], in_doubt=1), rows[1]]
-    found = [finding.what for finding in check_table(doubtful, case)]
+    found = [finding.problem for finding in check_table(doubtful, case)]
     assert found == ["all vendors: in_doubt is 1, the pushes say 0"]
 
 
@@ -514,7 +522,7 @@ def test_a_push_to_nobody_counts_nowhere_unless_the_vendor_takes_it(
     assert not found if is_excused else "vendor log" in {finding.check for finding in found}
 
 
-def test_an_empty_sight_is_not_shared() -> None:
-    one, other = Sight(), Sight()
+def test_an_empty_view_is_not_shared() -> None:
+    one, other = VendorView(), VendorView()
     one.lines.append(("A1", Scene().lines[0]))
     assert other.lines == []

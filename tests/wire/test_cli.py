@@ -26,7 +26,7 @@ from tocsin.client.rest import Client, notice
 from tocsin.client.sandbox import SandboxClient
 from tocsin.clock import SystemClock
 from tocsin.conversation import Request, Response
-from tocsin.demo.stage import COMMAND, Stage, set_stage
+from tocsin.demo.processes import COMMAND, DemoProcesses, run_processes
 from tocsin.sandbox.vendors.xiaomi.server import PACKAGE, SECRET, Xiaomi
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,9 +35,9 @@ KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[Stage]:
-    async with set_stage() as stage:
-        yield stage
+async def processes() -> AsyncIterator[DemoProcesses]:
+    async with run_processes() as processes:
+        yield processes
 
 
 async def call(*words: str) -> Result:
@@ -63,20 +63,20 @@ async def add_app(data: Path, app: str) -> None:
     topic="Command line and demo",
     planted="apps read at the start only",
 )
-async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) -> None:
+async def test_an_app_added_to_a_running_service_may_call_at_once(processes: DemoProcesses) -> None:
     app = "1400000001"
-    data = ("--data", str(stage.data))
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    data = ("--data", str(processes.data))
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         with pytest.raises(Refused) as refused:
             await client.multiaccount_import(["ann"])
         assert refused.value.code == 70020
-        await add_app(stage.data, app)
+        await add_app(processes.data, app)
         assert await client.multiaccount_import(["ann"]) == []
     assert int(app) in [it["sdkappid"] for it in await ask("app", "list", *data)]
     shown = await ask("app", "show", app, *data)
     assert (shown["admins"], shown["profile"]) == (["admin"], "unlimited")
     told = await ask("usersig", app, "admin", *data)
-    async with Client(stage.url, int(app), "admin", usersig=told["usersig"]) as client:
+    async with Client(processes.url, int(app), "admin", usersig=told["usersig"]) as client:
         assert await client.account_check(["ann", "bob"]) == {"ann": True, "bob": False}
     # What is not named stays.
     await ask("app", "add", app, "--ack-s", "7", *data)
@@ -84,15 +84,15 @@ async def test_an_app_added_to_a_running_service_may_call_at_once(stage: Stage) 
     assert (again["profile"], again["ack_s"]) == ("unlimited", 7)
 
 
-async def test_devices_choose_their_names_where_the_app_lets_them(stage: Stage) -> None:
+async def test_devices_choose_their_names_where_the_app_lets_them(processes: DemoProcesses) -> None:
     app = "1400000013"
-    await add_app(stage.data, app)
-    data = ("--data", str(stage.data))
+    await add_app(processes.data, app)
+    data = ("--data", str(processes.data))
     appkey = (await ask("app", "show", app, *data))["appkey"]
     prefixed = ("app", "add", app, "--own-registration-ids")
     async with (
-        Client(stage.url, int(app), "admin", key=KEY) as client,
-        JsonHttp(stage.url) as wire,
+        Client(processes.url, int(app), "admin", key=KEY) as client,
+        JsonHttp(processes.url) as wire,
     ):
         door = DeviceHttpClient(wire)
         chosen = DeviceIdentity(sdkappid=int(app), appkey=appkey, registration_id="dev-1")
@@ -112,11 +112,13 @@ async def test_devices_choose_their_names_where_the_app_lets_them(stage: Stage) 
     assert "dev-1" in shown.stdout
 
 
-async def test_an_app_is_switched_off_and_on_and_told_to_be_changed(stage: Stage) -> None:
+async def test_an_app_is_switched_off_and_on_and_told_to_be_changed(
+    processes: DemoProcesses,
+) -> None:
     app = "1400000011"
-    words = ("app", "add", app, "--data", str(stage.data))
+    words = ("app", "add", app, "--data", str(processes.data))
     assert (await ask(*words, "--key", KEY, "--admin", "admin"))["done"] == "added"
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         await client.multiaccount_import(["ann"])
         told = await ask(*words, "--no-push")
         assert (told["done"], told["is_push_enabled"], told["is_enabled"]) == (
@@ -136,12 +138,14 @@ async def test_an_app_is_switched_off_and_on_and_told_to_be_changed(stage: Stage
     assert said.stdout.startswith("changed\n")
 
 
-async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage) -> None:
+async def test_credentials_come_from_the_sandbox_and_tell_no_secret(
+    processes: DemoProcesses,
+) -> None:
     app = "1400000009"
-    await add_app(stage.data, app)
-    data = ("--data", str(stage.data), "--app", app)
+    await add_app(processes.data, app)
+    data = ("--data", str(processes.data), "--app", app)
     for channel in ("apns", "fcm"):
-        words = ("credential", "add", channel, "--sandbox", stage.sandbox_url, *data)
+        words = ("credential", "add", channel, "--sandbox", processes.sandbox_url, *data)
         result = await call(*words)
         assert result.exit_code == 0, result.output
         assert "PRIVATE KEY" not in result.output
@@ -155,13 +159,15 @@ async def test_credentials_come_from_the_sandbox_and_tell_no_secret(stage: Stage
 
 
 @pytest.mark.evidence("a check tells good, wrong, refused and unclear apart, and reaches nobody")
-async def test_every_vendors_credential_is_checked_with_the_vendor(stage: Stage) -> None:
+async def test_every_vendors_credential_is_checked_with_the_vendor(
+    processes: DemoProcesses,
+) -> None:
     app = "1400000013"
-    await add_app(stage.data, app)
-    data = ("--data", str(stage.data), "--app", app)
+    await add_app(processes.data, app)
+    data = ("--data", str(processes.data), "--app", app)
     names = [vendor.NAME for vendor in VENDORS]
     for name in names:
-        await ask("credential", "add", name, "--sandbox", stage.sandbox_url, *data)
+        await ask("credential", "add", name, "--sandbox", processes.sandbox_url, *data)
     found = await ask("credential", "check", *data)
     assert [(it["channel"], it["verdict"]) for it in found] == [(name, "good") for name in names]
     wrong = names.index("huawei") + 1
@@ -178,14 +184,14 @@ async def test_every_vendors_credential_is_checked_with_the_vendor(stage: Stage)
     topic="Receipts",
     planted="its HTTP client not started",
 )
-async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> None:
+async def test_the_sandbox_posts_receipts_to_who_asks_for_them(processes: DemoProcesses) -> None:
     """A push names the address, as with Xiaomi itself; whose it is does not matter here."""
     form = {
         "registration_id": Xiaomi.token(1),
         "restricted_package_name": PACKAGE,
         "title": "t",
         "description": "d",
-        "extra.callback": f"{stage.url}/v3/offline_push_report/xiaomi",
+        "extra.callback": f"{processes.url}/v3/offline_push_report/xiaomi",
         "extra.callback.param": "7-1-00",
     }
     headers = (
@@ -193,7 +199,7 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> 
         ("content-type", "application/x-www-form-urlencoded"),
     )
     async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(SandboxClient(stage.sandbox_url))
+        door = await stack.enter_async_context(SandboxClient(processes.sandbox_url))
         told = await door.describe()
         http = CurlHttp()
         await http.start(stack)
@@ -219,11 +225,11 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(stage: Stage) -> 
     topic="Command line and demo",
     planted="the audience not looked at",
 )
-async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
+async def test_a_push_is_sent_watched_and_listed(processes: DemoProcesses) -> None:
     app = "1400000003"
-    await add_app(stage.data, app)
-    data = ("--data", str(stage.data), "--app", app)
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    await add_app(processes.data, app)
+    data = ("--data", str(processes.data), "--app", app)
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         await client.multiaccount_import(["ann", "bob"])
         await client.add_tag({"ann": ["vip"], "bob": ["vip", "muted"]})
     words = ("send", "--tag", "vip", "--not", "muted", "--title", "Hi", "--desc", "there", *data)
@@ -247,13 +253,16 @@ async def test_a_push_is_sent_watched_and_listed(stage: Stage) -> None:
     topic="Command line and demo",
     planted="waited for the end of the push",
 )
-async def test_a_push_that_runs_is_shown_once_on_a_pipe(stage: Stage) -> None:
+async def test_a_push_that_runs_is_shown_once_on_a_pipe(processes: DemoProcesses) -> None:
     """One to a device without a way to it, which waits for it until its life ends."""
     app = "1400000014"
-    await add_app(stage.data, app)
-    data = ("--data", str(stage.data), "--app", app)
-    appkey = (await ask("app", "show", app, "--data", str(stage.data)))["appkey"]
-    async with Client(stage.url, int(app), "admin", key=KEY) as client, JsonHttp(stage.url) as wire:
+    await add_app(processes.data, app)
+    data = ("--data", str(processes.data), "--app", app)
+    appkey = (await ask("app", "show", app, "--data", str(processes.data)))["appkey"]
+    async with (
+        Client(processes.url, int(app), "admin", key=KEY) as client,
+        JsonHttp(processes.url) as wire,
+    ):
         identity = await DeviceHttpClient(wire).register(
             DeviceIdentity(sdkappid=int(app), appkey=appkey)
         )
@@ -265,14 +274,14 @@ async def test_a_push_that_runs_is_shown_once_on_a_pipe(stage: Stage) -> None:
     assert "audience" in shown.stdout
 
 
-async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
+async def test_listen_is_a_device(processes: DemoProcesses, tmp_path: Path) -> None:
     app = "1400000004"
-    await add_app(stage.data, app)
+    await add_app(processes.data, app)
     keep = tmp_path / "device.json"
-    where = ("--data", str(stage.data), "--app", app, "--json")
+    where = ("--data", str(processes.data), "--app", app, "--json")
     words = ("listen", *where, "--user", "ann", "--keep", str(keep))
     listening = asyncio.create_task(call(*words, "--click", "--count", "1"))
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         while await client.query_online_status(["ann"]) != {"ann": "Online"}:
             assert not listening.done(), listening.result().output
         pushed = await client.batch(["ann"], notice("Hello", "from Tocsin"))
@@ -283,7 +292,7 @@ async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
             assert listening.done()
     # The same file is the same device.
     again = asyncio.create_task(call(*words, "--count", "1"))
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         while await client.query_online_status(["ann"]) != {"ann": "Online"}:
             assert not again.done(), again.result().output
         await client.batch(["ann"], notice("Hello", "again"))
@@ -293,17 +302,17 @@ async def test_listen_is_a_device(stage: Stage, tmp_path: Path) -> None:
 
 
 @pytest.mark.evidence("resume: nothing twice, and what was not acked comes again")
-async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> None:
+async def test_a_device_client_resumes_without_a_second_copy(processes: DemoProcesses) -> None:
     app = "1400000005"
-    await add_app(stage.data, app)
-    path = admin_socket(stage.data)
+    await add_app(processes.data, app)
+    path = admin_socket(processes.data)
     assert path is not None
     async with AdminSocket(path) as admin:
         appkey = (await admin.app_show(int(app)))["appkey"]
     shown: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     async with (
-        JsonHttp(stage.url) as wire,
-        Client(stage.url, int(app), "admin", key=KEY) as client,
+        JsonHttp(processes.url) as wire,
+        Client(processes.url, int(app), "admin", key=KEY) as client,
     ):
         identity = DeviceIdentity(sdkappid=int(app), appkey=appkey)
         device = DeviceClient(wire, identity, on_push=shown.put_nowait)
@@ -320,16 +329,16 @@ async def test_a_device_client_resumes_without_a_second_copy(stage: Stage) -> No
 
 
 @pytest.mark.evidence("devices over plain HTTP")
-async def test_a_device_without_sockets_polls_and_reports(stage: Stage) -> None:
+async def test_a_device_without_sockets_polls_and_reports(processes: DemoProcesses) -> None:
     app = "1400000008"
-    await add_app(stage.data, app)
-    path = admin_socket(stage.data)
+    await add_app(processes.data, app)
+    path = admin_socket(processes.data)
     assert path is not None
     async with AdminSocket(path) as admin:
         appkey = (await admin.app_show(int(app)))["appkey"]
     async with (
-        JsonHttp(stage.url) as wire,
-        Client(stage.url, int(app), "admin", key=KEY) as client,
+        JsonHttp(processes.url) as wire,
+        Client(processes.url, int(app), "admin", key=KEY) as client,
     ):
         door = DeviceHttpClient(wire)
         identity = await door.register(DeviceIdentity(sdkappid=int(app), appkey=appkey))
@@ -387,23 +396,23 @@ async def test_without_a_service_the_folder_is_opened_directly(tmp_path: Path) -
 
 
 @pytest.mark.evidence("the sealing key changes, whatever ends the change half way")
-async def test_the_sealing_key_is_changed_under_a_running_service(stage: Stage) -> None:
-    app, data = "1400000012", ("--data", str(stage.data))
-    await add_app(stage.data, app)
-    words = ("credential", "add", "apns", "--app", app, "--sandbox", stage.sandbox_url)
+async def test_the_sealing_key_is_changed_under_a_running_service(processes: DemoProcesses) -> None:
+    app, data = "1400000012", ("--data", str(processes.data))
+    await add_app(processes.data, app)
+    words = ("credential", "add", "apns", "--app", app, "--sandbox", processes.sandbox_url)
     await ask(*words, *data)
-    former = (stage.data / "secret.key").read_text()
+    former = (processes.data / "secret.key").read_text()
     done = await ask("secret", "rotate", *data)
     assert done["secrets"] >= 3
-    assert (stage.data / "secret.key").read_text() not in ("", former)
+    assert (processes.data / "secret.key").read_text() not in ("", former)
     # The door opens what was sealed anew, and a credential too.
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         assert await client.multiaccount_import(["ann"]) == []
     assert (await ask("app", "show", app, *data))["appkey"]
 
 
-async def test_a_port_in_use_is_said_so(stage: Stage, tmp_path: Path) -> None:
-    port = stage.url.rpartition(":")[2]
+async def test_a_port_in_use_is_said_so(processes: DemoProcesses, tmp_path: Path) -> None:
+    port = processes.url.rpartition(":")[2]
     said = await refused_to_serve("--data", str(tmp_path / "other"), "--port", port)
     assert said[0].startswith(f"error: cannot listen on 127.0.0.1:{port}: ")
     assert "another --port" in said[1]
@@ -415,9 +424,9 @@ async def test_an_address_that_is_not_ours_is_said_so(tmp_path: Path) -> None:
     assert "--host" in said[1]
 
 
-async def test_a_folder_in_use_is_said_so(stage: Stage) -> None:
-    said = await refused_to_serve("--data", str(stage.data), "--port", "0")
-    assert f"error: the data folder {stage.data} is in use by process" in said[0]
+async def test_a_folder_in_use_is_said_so(processes: DemoProcesses) -> None:
+    said = await refused_to_serve("--data", str(processes.data), "--port", "0")
+    assert f"error: the data folder {processes.data} is in use by process" in said[0]
     assert "--data DIR" in said[1]
 
 

@@ -18,15 +18,15 @@ from tocsin.client.device import DeviceClient, DeviceIdentity, ReceivedPush
 from tocsin.client.json_http import JsonHttp, Refused
 from tocsin.client.rest import Client, notice
 from tocsin.clock import SystemClock
-from tocsin.demo.stage import Stage, set_stage
+from tocsin.demo.processes import DemoProcesses, run_processes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[Stage]:
-    async with set_stage() as stage:
-        yield stage
+async def processes() -> AsyncIterator[DemoProcesses]:
+    async with run_processes() as processes:
+        yield processes
 
 
 @pytest.mark.evidence(
@@ -34,11 +34,11 @@ async def stage() -> AsyncIterator[Stage]:
     topic="Daily verbs",
     planted="nothing sent in place of a text (90053)",
 )
-async def test_a_push_is_recalled(stage: Stage) -> None:
+async def test_a_push_is_recalled(processes: DemoProcesses) -> None:
     app = "1400000021"
-    await add_app(stage.data, app)
-    data = ("--app", app, "--data", str(stage.data))
-    async with Client(stage.url, int(app), "admin", key=KEY) as client:
+    await add_app(processes.data, app)
+    data = ("--app", app, "--data", str(processes.data))
+    async with Client(processes.url, int(app), "admin", key=KEY) as client:
         await client.multiaccount_import(["ann"])
         first = (await client.batch(["ann"], notice("Hello", ""))).task_id
         second = (await client.batch(["ann"], notice("Hello", ""))).task_id
@@ -59,15 +59,15 @@ async def test_a_push_is_recalled(stage: Stage) -> None:
     topic="Daily verbs",
     planted=None,
 )
-async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> None:
+async def test_a_person_is_exported_and_erased(processes: DemoProcesses, tmp_path: Path) -> None:
     app = "1400000022"
-    await add_app(stage.data, app)
-    data = ("--app", app, "--data", str(stage.data))
-    sig = (await ask("usersig", app, "a/b", "--data", str(stage.data)))["usersig"]
+    await add_app(processes.data, app)
+    data = ("--app", app, "--data", str(processes.data))
+    sig = (await ask("usersig", app, "a/b", "--data", str(processes.data)))["usersig"]
     shown: asyncio.Queue[ReceivedPush] = asyncio.Queue()
     async with (
-        JsonHttp(stage.url) as wire,
-        Client(stage.url, int(app), "admin", key=KEY) as client,
+        JsonHttp(processes.url) as wire,
+        Client(processes.url, int(app), "admin", key=KEY) as client,
         AsyncExitStack() as exits,
     ):
         own = DeviceIdentity(sdkappid=int(app), user="a/b", usersig=sig)
@@ -99,22 +99,24 @@ async def test_a_person_is_exported_and_erased(stage: Stage, tmp_path: Path) -> 
 
 
 @pytest.mark.evidence("all of that under a running service", topic="Daily verbs", planted=None)
-async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: Stage) -> None:
+async def test_an_app_is_removed_under_a_running_service_and_added_again(
+    processes: DemoProcesses,
+) -> None:
     app = "1400000023"
-    await add_app(stage.data, app)
-    data = ("--app", app, "--data", str(stage.data))
-    sandbox = ("--sandbox", stage.sandbox_url, *data)
+    await add_app(processes.data, app)
+    data = ("--app", app, "--data", str(processes.data))
+    sandbox = ("--sandbox", processes.sandbox_url, *data)
     assert (await ask("credential", "add", "fcm", *sandbox))["number"] == 1
-    sig = (await ask("usersig", app, "ann", "--data", str(stage.data)))["usersig"]
-    async with JsonHttp(stage.url) as wire, AsyncExitStack() as exits:
+    sig = (await ask("usersig", app, "ann", "--data", str(processes.data)))["usersig"]
+    async with JsonHttp(processes.url) as wire, AsyncExitStack() as exits:
         own = DeviceIdentity(sdkappid=int(app), user="ann", usersig=sig)
         device = DeviceClient(wire, own)
         await exits.enter_async_context(device)
         await device.registered()
-        async with Client(stage.url, int(app), "admin", key=KEY) as client:
+        async with Client(processes.url, int(app), "admin", key=KEY) as client:
             await client.add_tag({"ann": ["red"]})
             await client.push(notice("Hello", ""), {"TagsOr": ["red"]})
-            removed = await ask("app", "remove", app, "--yes", "--data", str(stage.data))
+            removed = await ask("app", "remove", app, "--yes", "--data", str(processes.data))
             assert removed["removed"] == {"accounts": 3, "devices": 1, "tasks": 1}
             with pytest.raises(Refused) as refused:
                 await client.get_tag(["ann"])
@@ -122,9 +124,9 @@ async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: 
         with pytest.raises(Refused) as refused:
             await device.ended()
         assert refused.value.code in (60016, 70020)
-    again = await call("app", "remove", app, "--yes", "--data", str(stage.data))
+    again = await call("app", "remove", app, "--yes", "--data", str(processes.data))
     assert again.exit_code == EXIT_REFUSED
-    await add_app(stage.data, app)
+    await add_app(processes.data, app)
     assert await ask("credential", "list", *data) == []
     assert await ask("task", "list", *data) == []
     assert [it["name"] for it in (await ask("account", "list", *data))["accounts"]] == ["admin"]
@@ -137,20 +139,20 @@ async def test_an_app_is_removed_under_a_running_service_and_added_again(stage: 
     "do, and ends with 1 where one is bad",
 )
 async def test_a_doctor_looks_at_a_service_and_at_a_folder_alone(
-    stage: Stage, tmp_path: Path
+    processes: DemoProcesses, tmp_path: Path
 ) -> None:
     app = "1400000024"
-    await add_app(stage.data, app)
-    await ask("credential", "add", "fcm", "--sandbox", stage.sandbox_url, "--app", app,
-              "--data", str(stage.data))  # fmt: skip
-    found = {it["check"]: it for it in await ask("doctor", "--ask", "--data", str(stage.data))}
-    assert stage.url in found["service"]["said"]
+    await add_app(processes.data, app)
+    await ask("credential", "add", "fcm", "--sandbox", processes.sandbox_url, "--app", app,
+              "--data", str(processes.data))  # fmt: skip
+    found = {it["check"]: it for it in await ask("doctor", "--ask", "--data", str(processes.data))}
+    assert processes.url in found["service"]["said"]
     for check in ("settings", "disk", "write-ahead log", "open files", "backlog"):
         assert found[check]["level"] == "ok", found[check]
     assert found[f"credential 1 of {app}, fcm"]["said"] == "ready"
     assert found[f"vendor of credential 1 of {app}"]["level"] == "ok"
     assert (found["clock"]["level"], found["clock"]["said"]) == ("ok", "as 127.0.0.1's")
-    shown = await call("doctor", "--data", str(stage.data))
+    shown = await call("doctor", "--data", str(processes.data))
     assert "process" in shown.output
     own = tmp_path / "data"
     await ask("app", "add", app, "--admin", "admin", "--new", "--data", str(own))

@@ -14,14 +14,14 @@ from rich.console import Console
 from tocsin.adapters.fault_injection import NAMES
 from tocsin.channels.registry import VENDORS
 from tocsin.clock import SystemClock
-from tocsin.demo.run import FAULTS, Outcome, run_demo
-from tocsin.demo.stage import StageFault, set_stage
+from tocsin.demo.processes import DemoFault, run_processes
+from tocsin.demo.run import FAULTS, DemoResult, run_demo
 from tocsin.demo.world import SMALL, Sizes
 
 pytestmark = pytest.mark.slow
 
 
-async def play(fault: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
+async def run_push(fault: str = "", sizes: Sizes = SMALL) -> tuple[DemoResult, str]:
     screen = io.StringIO()
     console = Console(file=screen, width=150)
     outcome = await run_demo(console, SystemClock(), sizes, fault=fault)
@@ -35,10 +35,10 @@ async def play(fault: str = "", sizes: Sizes = SMALL) -> tuple[Outcome, str]:
     "a double send, a wrong bitmap and a lost receipt",
 )
 async def test_the_demo_adds_up() -> None:
-    outcome, printed = await play()
+    outcome, printed = await run_push()
     assert outcome.findings == [], printed
     assert "Everything adds up" in printed
-    by_name = {it.act.name: it.ledger for it in outcome.evidence}
+    by_name = {it.plan.name: it.ledger for it in outcome.evidence}
     assert len(by_name) == 6
     recalled = by_name["recalled"]["states"]
     assert recalled["sent"] > 0
@@ -60,7 +60,7 @@ async def test_the_demo_adds_up() -> None:
 
 async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
     """Honor wants to be asked again after two seconds: a push that lives one expires before."""
-    outcome, printed = await play(sizes=replace(SMALL, ttl_s=1))
+    outcome, printed = await run_push(sizes=replace(SMALL, ttl_s=1))
     assert outcome.findings == [], printed
 
 
@@ -75,7 +75,7 @@ async def test_lives_too_short_for_the_machine_are_no_finding() -> None:
     ],
 )
 async def test_an_injected_fault_is_caught_by_its_check(fault: str, check: str) -> None:
-    outcome, printed = await play(fault)
+    outcome, printed = await run_push(fault)
     assert check in {finding.check for finding in outcome.findings}, printed
     assert "FAILED" in printed
 
@@ -88,9 +88,9 @@ async def test_the_children_end_when_the_demo_is_cancelled() -> None:
     set_up: asyncio.Queue[tuple[int, int, Path]] = asyncio.Queue()
 
     async def hold() -> None:
-        async with set_stage() as stage:
-            pids = (stage.service.process.pid, stage.sandbox.process.pid)
-            set_up.put_nowait((*pids, stage.folder))
+        async with run_processes() as processes:
+            pids = (processes.service.process.pid, processes.sandbox.process.pid)
+            set_up.put_nowait((*pids, processes.folder))
             await asyncio.Event().wait()
 
     holding = asyncio.create_task(hold())
@@ -107,7 +107,7 @@ async def test_the_children_end_when_the_demo_is_cancelled() -> None:
 async def test_a_child_that_does_not_start_is_heard(tmp_path: Path) -> None:
     config = tmp_path / "tocsin.toml"
     config.write_text("[server]\nprot = 1\n")
-    with pytest.raises(StageFault, match="did not start") as fault:
-        async with set_stage(config=config):
+    with pytest.raises(DemoFault, match="did not start") as fault:
+        async with run_processes(config=config):
             pass
     assert "prot" in str(fault.value)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tocsin.cli.main import build
 from tocsin.config import Config, load
-from tocsin.demo.stage import COMMAND
+from tocsin.demo.processes import COMMAND
 from tocsin.ports import Snapshot
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.trust import kept_keys

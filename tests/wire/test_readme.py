@@ -12,7 +12,7 @@ import pytest
 
 from tests.architecture.tree import REPO
 from tests.wire.terminal import Terminal, terminal
-from tocsin.demo.show import COLUMNS, LEGEND
+from tocsin.demo.display import COLUMNS, LEGEND
 from tocsin.demo.verdict import CHECKS
 from tocsin.demo.world import Sizes, tokens_needed
 from tocsin.sandbox.kept_port import keep_port

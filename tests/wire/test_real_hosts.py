@@ -23,7 +23,7 @@ from tests.wire.sandbox_kit import assertion, trusting
 from tocsin.channels.registry import VENDORS, real_hosts
 from tocsin.cli.sandbox import started
 from tocsin.cli.screen import Screen
-from tocsin.demo.stage import COMMAND
+from tocsin.demo.processes import COMMAND
 from tocsin.domain.webpush import base64url
 from tocsin.errors import SetupError
 from tocsin.sandbox.connect_proxy import HEAD_BYTES_MAX, ConnectProxy

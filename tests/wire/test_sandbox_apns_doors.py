@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from tests.patience import PATIENCE_S
 from tests.wire.sandbox_kit import Answer, H2Client, address, provider_token, trusting
 from tocsin.clock import ManualClock, SystemClock
-from tocsin.demo.stage import COMMAND
+from tocsin.demo.processes import COMMAND
 from tocsin.sandbox.listener import PREFACE
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings

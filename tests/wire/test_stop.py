@@ -28,7 +28,7 @@ from tests.wire.served import (
 from tocsin.client.device import PATH
 from tocsin.client.sandbox import credential_facts
 from tocsin.clock import SystemClock
-from tocsin.demo.stage import COMMAND
+from tocsin.demo.processes import COMMAND
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.device import Registration, Route, register
 from tocsin.domain.task import Phase

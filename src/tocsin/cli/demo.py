@@ -10,8 +10,8 @@ from rich.console import Console
 
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_USAGE, CommandFault, Json, Screen, run
 from tocsin.clock import SystemClock
-from tocsin.demo.run import FAULTS, Outcome, run_demo
-from tocsin.demo.stage import StageFault
+from tocsin.demo.processes import DemoFault
+from tocsin.demo.run import FAULTS, DemoResult, run_demo
 from tocsin.demo.world import SMALL, Sizes
 
 NARROW = 112
@@ -46,14 +46,14 @@ def demo(
             f"no fault is called {broken!r}", f"one of: {', '.join(FAULTS)}", exit_code=EXIT_USAGE
         )
         screen.fail(fault)
-    results: list[Outcome] = []
+    results: list[DemoResult] = []
 
     async def work() -> None:
         console = _console(screen)
         try:
             sizes = SMALL if small else Sizes()
             results.append(await run_demo(console, SystemClock(), sizes, fault=broken))
-        except StageFault as fault:
+        except DemoFault as fault:
             raise CommandFault(str(fault), "the lines above are the end of its own log") from fault
 
     run(screen, work())
@@ -71,13 +71,13 @@ def _console(screen: Screen) -> Console:
     return console
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: DemoResult) -> dict[str, Any]:
     return {
         "is_right": outcome.is_right,
         "findings": [
-            {"check": it.check, "push": it.where, "what": it.what} for it in outcome.findings
+            {"check": it.check, "push": it.where, "what": it.problem} for it in outcome.findings
         ],
-        "pushes": [{"push": it.act.label, "ledger": it.ledger} for it in outcome.evidence],
+        "pushes": [{"push": it.plan.label, "ledger": it.ledger} for it in outcome.evidence],
         "vendors": msgspec.to_builtins(outcome.rows),
         "online": msgspec.to_builtins(outcome.online),
     }

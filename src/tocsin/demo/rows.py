@@ -1,7 +1,7 @@
-"""The row that each vendor has in the demo's second table, and whether it is true.
+"""The rows of the demo's second table, one for each vendor, and the check of each figure.
 
-What was sent and what became of it is read off the service's books, what that took off the vendors'
-log. The check counts both a second time, the other way round.
+Deliveries and results come from the service's books, calls from the vendors' logs. The check counts
+each figure a second time from the other source.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from tocsin.demo.evidence import Case, Finding
+from tocsin.demo.evidence import Case, FailedCheck
 
-Findings = Iterable[Finding]
+Findings = Iterable[FailedCheck]
 
 
 class VendorRow(Struct, frozen=True, kw_only=True):
-    """What all pushes came to at one vendor."""
+    """The sums of all pushes at one vendor."""
 
     vendor: str
     devices: int
     sent: int
     """Deliveries that the vendor took: a device counts once for each push."""
     refused: int
-    """Deliveries that it refused for good: the token has died, or the app is gone."""
+    """Deliveries that the vendor refused for good: the token is dead, or the app is removed."""
     removed: int
-    """Deliveries that it took, and then told in a receipt that the app is gone."""
+    """Deliveries that the vendor took, and whose receipt says that the app is removed."""
     in_doubt: int
     """Deliveries whose answer never came, and no receipt either."""
     reached: int
-    """Deliveries that a receipt, or the device itself, says have arrived."""
+    """Deliveries whose arrival a receipt or the device reports."""
     put_off: int
-    """Requests that it answered with "later"."""
+    """Requests that the vendor answered with "later"."""
     calls: int
-    """Requests that brought pushes, those put off included."""
+    """Requests that carried pushes, with those that were put off."""
     devices_a_call: float
-    """Of those that were not put off."""
+    """Devices in each request that was not put off, on average."""
     devices_max: int
-    """Which a call can hold."""
+    """Devices that a request may have."""
     reports: bool
-    """Whether it tells in receipts what became of a push."""
+    """Whether the vendor posts receipts."""
 
 
 def make_rows(case: Case) -> list[VendorRow]:
@@ -71,15 +71,15 @@ def _row(case: Case, vendor: str) -> VendorRow:
 
 
 class OnlineRow(Struct, frozen=True, kw_only=True):
-    """What all pushes came to over the devices' own connections."""
+    """The sums of all pushes over the devices' own connections."""
 
     devices: int
     with_token: int
-    """Those of them that stand in their vendor's row, too."""
+    """The connected devices that stand in their vendor's row, too."""
     sent: int
     """Pushes written to a connection: a device counts once for each push."""
     reached: int
-    """Those that the devices said have arrived."""
+    """Pushes whose arrival the devices reported."""
 
 
 def make_online_row(case: Case) -> OnlineRow:
@@ -87,27 +87,27 @@ def make_online_row(case: Case) -> OnlineRow:
     connected = _connected(case)
     return OnlineRow(
         devices=len(connected),
-        with_token=sum(1 for gadget in case.world.on_sockets() if gadget.token),
+        with_token=sum(1 for device in case.world.on_sockets() if device.token),
         sent=sum(len(push.legs.get("online", ())) for push in case.pushes),
         reached=sum(len(push.reached & connected) for push in case.pushes),
     )
 
 
 def _connected(case: Case) -> frozenset[str]:
-    return frozenset(gadget.registration_id for gadget in case.world.on_sockets())
+    return frozenset(device.registration_id for device in case.world.on_sockets())
 
 
 def check_online(row: OnlineRow, case: Case, shown: Mapping[str, Mapping[str, int]]) -> Findings:
-    """The row once more, from what the devices themselves remember.
+    """The row of the connected devices, counted again from the devices' memory.
 
     `shown` is, by title, how often each device was shown the push. A push that was recalled may
     stand in the books and not have been written any more.
     """
     connected = _connected(case)
     recalled = sum(
-        len(push.legs.get("online", set()) - set(shown.get(push.act.label, ())))
+        len(push.legs.get("online", set()) - set(shown.get(push.plan.label, ())))
         for push in case.pushes
-        if push.act.is_recalled
+        if push.plan.is_recalled
     )
     right = {
         "devices": case.world.sizes.sockets,
@@ -117,44 +117,44 @@ def check_online(row: OnlineRow, case: Case, shown: Mapping[str, Mapping[str, in
     }
     for name, count in right.items():
         if getattr(row, name) != count:
-            what = f"online: {name} is {getattr(row, name)}, the devices say {count}"
-            yield Finding("table", "", what)
+            problem = f"online: {name} is {getattr(row, name)}, the devices say {count}"
+            yield FailedCheck("table", "", problem)
 
 
-def check_table(rows: Sequence[VendorRow], case: Case) -> Iterable[Finding]:
-    """Each figure once more: from the log what came from the books, and the other way round."""
+def check_table(rows: Sequence[VendorRow], case: Case) -> Iterable[FailedCheck]:
+    """Each figure, counted again: from the logs if it came from the books, and the other way."""
     if [row.vendor for row in rows] != case.vendors:
-        yield Finding("table", "", "there is not one row for each vendor")
+        yield FailedCheck("table", "", "there is not one row for each vendor")
         return
     for row in rows:
         for name, right in _counted(row, case).items():
             if getattr(row, name) != right:
-                what = f"{row.vendor}: {name} is {getattr(row, name)}, counted anew {right}"
-                yield Finding("table", "", what)
+                problem = f"{row.vendor}: {name} is {getattr(row, name)}, counted anew {right}"
+                yield FailedCheck("table", "", problem)
     for name, right in _in_all(case).items():
         total = sum(getattr(row, name) for row in rows)
         if total != right:
-            what = f"all vendors: {name} is {total}, the pushes say {right}"
-            yield Finding("table", "", what)
+            problem = f"all vendors: {name} is {total}, the pushes say {right}"
+            yield FailedCheck("table", "", problem)
 
 
 def _counted(row: VendorRow, case: Case) -> dict[str, int | float]:
     """A row's figures from the vendor's log and the demo's own lists."""
-    sights = [(push, case.sight(push, row.vendor)) for push in case.pushes]
-    taken = [(push, set(sight.accepted)) for push, sight in sights]
+    views = [(push, case.view(push, row.vendor)) for push in case.pushes]
+    taken = [(push, set(view.accepted)) for push, view in views]
     removed, theirs = case.world.whose("removed"), case.theirs(row.vendor)
     reports = bool(case.world.vendors[row.vendor].reports)
     arrived = [
-        (names - removed if reports else set()) | (case.said.get(push.act.label, set()) & theirs)
+        (names - removed if reports else set()) | (case.said.get(push.plan.label, set()) & theirs)
         for push, names in taken
     ]
-    requests = [request for _, sight in sights for request in sight.requests.values()]
+    requests = [request for _, view in views for request in view.requests.values()]
     lines = [it for it in case.logs.lines if it.vendor == row.vendor and it.is_put_off]
     return {
         "devices": sum(1 for it in case.world.with_tokens() if it.channel == row.vendor),
         "sent": sum(len(names - push.states.get("in_doubt", set())) for push, names in taken),
         "refused": sum(
-            len(set(sight.refused) - push.states.get("in_doubt", set())) for push, sight in sights
+            len(set(view.refused) - push.states.get("in_doubt", set())) for push, view in views
         ),
         "removed": sum(len(names & removed) for _, names in taken),
         "reached": sum(map(len, arrived)),
@@ -165,7 +165,7 @@ def _counted(row: VendorRow, case: Case) -> dict[str, int | float]:
 
 
 def _in_all(case: Case) -> dict[str, int]:
-    """The same figures of all vendors together, as the pushes' own ledgers tell them."""
+    """The figures of all vendors together, from the ledgers of the pushes."""
     ledgers = [push.ledger for push in case.pushes]
     legs = [{**ledger["legs"], "online": 0} for ledger in ledgers]
     return {

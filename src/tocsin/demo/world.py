@@ -1,7 +1,7 @@
-"""The demo's own lists: who there is, what they carry, and whom each push is for.
+"""The demo's own lists: its accounts, their devices, and the audience of each push.
 
-Everything here is plain Python over plain lists, so that it can judge the service's bitmaps: an
-audience is worked out person by person, by the words of the condition and nothing else.
+Everything here is plain Python over plain lists, so that it can judge the service's bitmaps: the
+audience of a push is found person by person, from the condition alone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TAGS: tuple[tuple[str, float], ...] = (
 )
 """Each tag and the share of accounts that carry it; one takes more bytes than letters."""
 DEAD_EVERY = 100
-"""One vendor token in so many has died: few enough not to accuse the credential."""
+"""One vendor token in so many is dead: too few to accuse the credential."""
 GONE_EVERY = 150
-"""From one phone in so many the app was removed, which its vendor may tell or not."""
+"""On one phone in so many the app was removed; not every vendor reports that."""
 REPORTS_EVERY = 60
-"""One phone in so many reports what it was shown."""
+"""One phone in so many reports the arrival of a push."""
 CLICK_EVERY = 5
-"""One socket device in so many clicks what it is shown."""
+"""One connected device in so many clicks each push."""
 COUNTS = {
     **dict.fromkeys(sorted(MANNERS), 200),
     "apns": 3000,
@@ -48,7 +48,7 @@ COUNTS = {
     "vivo": 500,
     "xiaomi": 300,
 }
-"""Devices by vendor. Huawei and Meizu need more than one list for theirs."""
+"""Devices by vendor. Huawei and Meizu need more than one list."""
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     throttled: int = 30
     """Requests that a vendor of single ones answers "too many" once."""
     ttl_s: int = 20
-    """A push lives so long at least: then devices that never answer have expired."""
+    """Seconds that a push lives at least; then it expires for devices that never answer."""
 
 
 SMALL = Sizes(
@@ -79,23 +79,23 @@ SMALL = Sizes(
     throttled=2,
     ttl_s=8,
 )
-"""One twentieth, and two lists for Meizu all the same: for tests and slow machines."""
+"""A twentieth of the size, with two lists for Meizu: for tests and slow machines."""
 
 
-class Trouble(Struct, frozen=True, kw_only=True):
-    """What a vendor does amiss during the first pushes."""
+class VendorFault(Struct, frozen=True, kw_only=True):
+    """A fault that a vendor has during the first pushes."""
 
     vendor: str
     rule: dict[str, Any]
-    """As the sandbox takes it."""
+    """The rule in the sandbox's spelling."""
     wait_s: float = 0.0
-    """Whoever was refused is not asked again sooner; 0 where nobody is refused."""
+    """Seconds before a refused delivery may be repeated; 0 where none is refused."""
 
 
-def troubles(sizes: Sizes) -> list[Trouble]:
-    """Vendors that want to be asked later, each in its own words, and an answer that is lost.
+def vendor_faults(sizes: Sizes) -> list[VendorFault]:
+    """Vendors that put deliveries off, each in its own words, and one whose answer is lost.
 
-    The last one took its list: so the list is sent again, and the books must own up to it.
+    The last vendor took its list; the list is sent again, and the books must say so.
     """
     often = {"every": 7, "times": sizes.throttled, "retry_after_s": 1}
     return [
@@ -103,28 +103,28 @@ def troubles(sizes: Sizes) -> list[Trouble]:
         _slow_down("fcm", "*messages:send", code="QUOTA_EXCEEDED", **often),
         _slow_down("honor", "*sendMessage", status=429, times=1, retry_after_s=2),
         _slow_down("oppo", "*/broadcast", code="55", times=1),
-        Trouble(
+        VendorFault(
             vendor="xiaomi",
             rule={"kind": "reset_after", "path": "*/message/regid", "times": 1},
         ),
     ]
 
 
-def _slow_down(vendor: str, path: str, **told: Any) -> Trouble:
-    kind = "vendor_code" if "code" in told else "status"
-    return Trouble(
+def _slow_down(vendor: str, path: str, **rule: Any) -> VendorFault:
+    kind = "vendor_code" if "code" in rule else "status"
+    return VendorFault(
         vendor=vendor,
-        rule={"kind": kind, "path": path, **told},
-        wait_s=float(told.get("retry_after_s", 1)),
+        rule={"kind": kind, "path": path, **rule},
+        wait_s=float(rule.get("retry_after_s", 1)),
     )
 
 
 Fate = Literal["live", "refused", "removed", "unheard"]
-"""What the vendor does with a push to a device: delivers it; refuses it in its answer; takes it and
-tells in a receipt that the app is gone; takes it, and nobody ever hears."""
+"""What the vendor does with a push to a device: deliver it; refuse it in the answer; take it,
+and say in a receipt that the app is gone; take it, and never say that the app is gone."""
 
 
-class Gadget(Struct, kw_only=True):
+class DemoDevice(Struct, kw_only=True):
     """One device of the demo."""
 
     user: str
@@ -132,12 +132,12 @@ class Gadget(Struct, kw_only=True):
     token: str = ""
     has_socket: bool = False
     is_silent: bool = False
-    """Takes pushes over its socket and never says so."""
+    """A device that never acks the pushes on its socket."""
     state: Literal["live", "dead", "gone"] = "live"
-    """What its vendor knows of it: that its token has died, or that the app was removed."""
+    """`dead`: the vendor no longer takes the token. `gone`: the app was removed."""
     clicks: bool = False
     reports: bool = False
-    """A phone that tells the service, over plain HTTP, what arrived."""
+    """A phone that reports arrivals to the service over plain HTTP."""
     registration_id: str = ""
     secret: str = ""
 
@@ -151,52 +151,52 @@ class Person(Struct, frozen=True, kw_only=True):
 
 
 class World(Struct, kw_only=True):
-    """Everything the demo knows by itself."""
+    """The demo's own lists, which the service never sees."""
 
     sizes: Sizes
     vendors: dict[str, Manners]
     people: list[Person]
-    gadgets: list[Gadget]
+    devices: list[DemoDevice]
 
-    def on_sockets(self) -> list[Gadget]:
-        """The devices that will be connected."""
-        return [gadget for gadget in self.gadgets if gadget.has_socket]
+    def on_sockets(self) -> list[DemoDevice]:
+        """The devices that connect over a WebSocket."""
+        return [device for device in self.devices if device.has_socket]
 
-    def with_tokens(self) -> list[Gadget]:
+    def with_tokens(self) -> list[DemoDevice]:
         """The devices that a vendor can reach, dead ones included."""
-        return [gadget for gadget in self.gadgets if gadget.token]
+        return [device for device in self.devices if device.token]
 
     def owners(self) -> dict[tuple[str, str], str]:
         """(vendor, token) to RegistrationID."""
         return {(it.channel, it.token): it.registration_id for it in self.with_tokens()}
 
-    def fate(self, gadget: Gadget) -> Fate:
-        """What becomes of pushes to it at its vendor."""
-        if gadget.state != "gone":
-            return "refused" if gadget.state == "dead" else "live"
-        told: dict[str, Fate] = {"answer": "refused", "receipt": "removed"}
-        return told.get(self.vendors[gadget.channel].removal, "unheard")
+    def fate(self, device: DemoDevice) -> Fate:
+        """What the vendor does with a push to the device."""
+        if device.state != "gone":
+            return "refused" if device.state == "dead" else "live"
+        fates: dict[str, Fate] = {"answer": "refused", "receipt": "removed"}
+        return fates.get(self.vendors[device.channel].removal, "unheard")
 
-    def is_lost(self, gadget: Gadget) -> bool:
-        """Whether its token is dropped after the first push to it."""
-        return self.fate(gadget) in ("refused", "removed")
+    def is_lost(self, device: DemoDevice) -> bool:
+        """Whether the service drops the device's token after the first push."""
+        return self.fate(device) in ("refused", "removed")
 
     def whose(self, *fates: Fate) -> frozenset[str]:
         """The RegistrationIDs of all devices with one of these fates."""
-        return frozenset(it.registration_id for it in self.gadgets if self.fate(it) in fates)
+        return frozenset(it.registration_id for it in self.devices if self.fate(it) in fates)
 
-    def in_audience(self, expected: frozenset[str]) -> Iterator[Gadget]:
+    def in_audience(self, expected: frozenset[str]) -> Iterator[DemoDevice]:
         """The devices of an audience, each once."""
-        for it in self.gadgets:
+        for it in self.devices:
             if it.user in expected or it.registration_id in expected:
                 yield it
 
 
-class Act(Struct, frozen=True, kw_only=True):
-    """One push of the demo: what is asked for, and whom it must reach."""
+class PlannedPush(Struct, frozen=True, kw_only=True):
+    """One push of the demo: its condition or list, and its expected audience."""
 
     name: str
-    """Short: the head of its column in the table."""
+    """Short: the head of the push's column in the table."""
     label: str
     condition: dict[str, Any] = {}
     """Wire spelling."""
@@ -220,8 +220,8 @@ def make_world(
     """
     chance = Chance(seed)
     people = [_person(number, chance) for number in range(sizes.accounts)]
-    gadgets = list(_gadgets(sizes, [person.name for person in people], tokens))
-    return World(sizes=sizes, vendors=dict(vendors), people=people, gadgets=gadgets)
+    devices = list(_make_devices(sizes, [person.name for person in people], tokens))
+    return World(sizes=sizes, vendors=dict(vendors), people=people, devices=devices)
 
 
 def tokens_needed(sizes: Sizes) -> dict[str, int]:
@@ -240,38 +240,38 @@ def _person(number: int, chance: Chance) -> Person:
     return Person(name=f"user-{number:05d}", attrs=attrs, tags=tags)
 
 
-def _gadgets(
+def _make_devices(
     sizes: Sizes, users: Iterable[str], tokens: Mapping[str, Sequence[str]]
-) -> Iterator[Gadget]:
-    """Devices for the first people; the last ones have none."""
+) -> Iterator[DemoDevice]:
+    """Devices for the first people; the last people have none."""
     names = iter(users)
     for vendor, count in sizes.vendors.items():
         for number in range(count):
-            gadget = Gadget(user=next(names), channel=vendor, token=tokens[vendor][number])
+            device = DemoDevice(user=next(names), channel=vendor, token=tokens[vendor][number])
             if number % DEAD_EVERY == 1:
-                gadget.state = "dead"
+                device.state = "dead"
             elif number % GONE_EVERY == 2:
-                gadget.state = "gone"
-            gadget.reports = number % REPORTS_EVERY == 0
-            yield gadget
+                device.state = "gone"
+            device.reports = number % REPORTS_EVERY == 0
+            yield device
     spare = tokens[sizes.socket_vendor][sizes.vendors[sizes.socket_vendor] :]
     for number in range(sizes.sockets):
-        gadget = Gadget(user=next(names), has_socket=True)
+        device = DemoDevice(user=next(names), has_socket=True)
         if number < sizes.sockets_with_token:
-            gadget.channel, gadget.token = sizes.socket_vendor, spare[number]
-        # The silent ones stand on both sides of the border between with and without a token.
-        gadget.is_silent = abs(number - sizes.sockets_with_token + 0.5) < sizes.silent / 2
-        gadget.clicks = not gadget.is_silent and number % CLICK_EVERY == 0
-        yield gadget
+            device.channel, device.token = sizes.socket_vendor, spare[number]
+        # Half of the silent devices have a token.
+        device.is_silent = abs(number - sizes.sockets_with_token + 0.5) < sizes.silent / 2
+        device.clicks = not device.is_silent and number % CLICK_EVERY == 0
+        yield device
 
 
-def make_acts(world: World, admin: str) -> list[Act]:
+def plan_pushes(world: World, admin: str) -> list[PlannedPush]:
     """The pushes, once every device has its RegistrationID; an administrator is an account too."""
     everyone = frozenset(person.name for person in world.people)
-    everyone |= {admin, *(gadget.registration_id for gadget in world.gadgets)}
+    everyone |= {admin, *(device.registration_id for device in world.devices)}
     batch = _batch(world)
     return [
-        Act(name="everyone", label="to everyone", expected=everyone, is_first=True),
+        PlannedPush(name="everyone", label="to everyone", expected=everyone, is_first=True),
         _conditional(
             world,
             ("TagsAnd", "with tags vip and daily"),
@@ -290,13 +290,13 @@ def make_acts(world: World, admin: str) -> list[Act]:
             condition(attrs_and={"city": "Kyoto", "plan": "pro"}),
             lambda it: it.attrs["city"] == "Kyoto" and it.attrs["plan"] == "pro",
         ),
-        Act(
+        PlannedPush(
             name="batch",
             label=f"to a list of {len(batch)}",
             accounts=batch,
             expected=frozenset(batch),
         ),
-        Act(
+        PlannedPush(
             name="recalled",
             label="to everyone, recalled half way",
             expected=everyone,
@@ -307,9 +307,9 @@ def make_acts(world: World, admin: str) -> list[Act]:
 
 def _conditional(
     world: World, names: tuple[str, str], asked: dict[str, Any], fits: Callable[[Person], bool]
-) -> Act:
+) -> PlannedPush:
     expected = frozenset(person.name for person in world.people if fits(person))
-    return Act(name=names[0], label=names[1], condition=asked, expected=expected)
+    return PlannedPush(name=names[0], label=names[1], condition=asked, expected=expected)
 
 
 def _batch(world: World) -> tuple[str, ...]:
@@ -317,15 +317,15 @@ def _batch(world: World) -> tuple[str, ...]:
     size = world.sizes.batch
     step = len(world.people) // size
     users = [person.name for person in world.people[::step]][:size]
-    devices = size // 25
-    others = [it for it in world.gadgets[1::step] if it.user not in set(users)][:devices]
-    return (*users[: size - len(others)], *(gadget.registration_id for gadget in others))
+    others_max = size // 25
+    others = [it for it in world.devices[1::step] if it.user not in set(users)][:others_max]
+    return (*users[: size - len(others)], *(device.registration_id for device in others))
 
 
-def waiters(world: World, act: Act) -> frozenset[str]:
-    """Devices of a push that nobody can reach, so that they wait until it expires."""
+def waiting_devices(world: World, plan: PlannedPush) -> frozenset[str]:
+    """Devices that no channel can reach, which wait until the push expires."""
     return frozenset(
         it.registration_id
-        for it in world.in_audience(act.expected)
-        if (it.is_silent and not it.token) or (world.is_lost(it) and not act.is_first)
+        for it in world.in_audience(plan.expected)
+        if (it.is_silent and not it.token) or (world.is_lost(it) and not plan.is_first)
     )

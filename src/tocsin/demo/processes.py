@@ -1,7 +1,7 @@
-"""The demo's two child processes: the sandbox and the service, started and ended by pid.
+"""Starts and ends the demo's two child processes: the sandbox and the service.
 
-They run in sessions of their own, so that Ctrl-C reaches the demo alone and the demo ends them in
-good order. What they write to stderr is kept in the demo's folder for when something goes wrong.
+The children run in sessions of their own, so that Ctrl-C reaches the demo alone and the demo ends
+them in good order. The demo's folder keeps their stderr for when something goes wrong.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from msgspec import Struct
 
 COMMAND = (sys.executable, "-m", "tocsin.cli.main")
 FAULTY_SERVICE = (sys.executable, "-m", "tocsin.cli.faulty_service")
-"""Takes the name of the fault that it injects into the service which it then runs."""
+"""Runs a service with a fault; its first argument is the name of the fault."""
 START_S = 300.0
-"""How long a child may take to listen, on a machine that has much else to do."""
+"""Seconds that a child may take to listen, on a machine that has much else to do."""
 END_S = 60.0
-"""How long a child may take to end before it is killed; a service in good order takes 10 s."""
+"""Seconds that a child may take to end before it is killed; a healthy service takes 10 s."""
 TAIL_LINES = 15
 SETTINGS = {"TOCSIN_DEVICES_NEW_PER_MINUTE": "0", "TOCSIN_METRICS_LISTEN": "127.0.0.1:0"}
-"""All devices of the demo come from one address, which would be suspicious elsewhere; and a service
-may be running beside it."""
+"""All devices of the demo come from one address, so the limit on registrations is off; another
+service may run on the machine, so the metrics take any free port."""
 
 
-class StageFault(Exception):
-    """A child did not start, or died in the middle."""
+class DemoFault(Exception):
+    """A child process did not start or died, or a step of the demo failed."""
 
 
-class Child:
-    """One child process and the first line it printed: where it listens."""
+class ChildProcess:
+    """One child process, and the JSON line that it prints once it listens."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.process = process
         self.log = log
-        self.told: dict[str, Any] = {}
+        self.addresses: dict[str, Any] = {}
 
     async def listening(self) -> None:
-        """Wait for the line that says where it listens."""
+        """Wait for the line with the addresses; raises `DemoFault` where none comes."""
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(START_S):
@@ -54,21 +54,21 @@ class Child:
         except TimeoutError:
             line = b""
         try:
-            self.told = msgspec.json.decode(line, type=dict[str, Any])
+            self.addresses = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.MsgspecError as fault:
-            raise StageFault(f"the {self.name} did not start:\n{self.last_words()}") from fault
+            raise DemoFault(f"the {self.name} did not start:\n{self.last_words()}") from fault
 
     def is_alive(self) -> bool:
-        """Whether the process still runs."""
+        """Whether the process runs."""
         return self.process.returncode is None
 
     def last_words(self) -> str:
-        """The end of what it wrote to stderr."""
+        """The last lines of the process's stderr."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
 
     async def end(self) -> None:
-        """Ask it to end; kill it if it does not. Never raises."""
+        """Terminate the process; kill it if it does not end in time. Never raises."""
         if self.process.returncode is not None:
             return
         try:
@@ -82,40 +82,42 @@ class Child:
             pass
 
 
-class Stage(Struct, kw_only=True):
-    """Where everything runs."""
+class DemoProcesses(Struct, kw_only=True):
+    """The running sandbox and service, and their folders."""
 
     folder: Path
     data: Path
-    sandbox: Child
-    service: Child
+    sandbox: ChildProcess
+    service: ChildProcess
 
     @property
     def url(self) -> str:
         """The service's base URL."""
-        return str(self.service.told["url"])
+        return str(self.service.addresses["url"])
 
     @property
     def sandbox_url(self) -> str:
         """The sandbox's admin URL."""
-        return str(self.sandbox.told["admin"]["url"])
+        return str(self.sandbox.addresses["admin"]["url"])
 
     def check(self) -> None:
-        """Raise if a child has died."""
+        """Raise `DemoFault` if a child has died."""
         for child in (self.service, self.sandbox):
             if not child.is_alive():
-                raise StageFault(f"the {child.name} died:\n{child.last_words()}")
+                raise DemoFault(f"the {child.name} died:\n{child.last_words()}")
 
 
 @asynccontextmanager
-async def set_stage(*, fault: str = "", config: Path | None = None) -> AsyncIterator[Stage]:
+async def run_processes(
+    *, fault: str = "", config: Path | None = None
+) -> AsyncIterator[DemoProcesses]:
     """Start both children in a folder of their own; end them and remove the folder at the end.
 
     The service is `tocsin serve`, with the settings of the file `config`; or, where `fault` names
     one, a service into which that fault is injected.
     """
     folder = Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
-    children: list[Child] = []
+    children: list[ChildProcess] = []
     try:
         data = folder / "data"
         sandbox_command = (*COMMAND, "sandbox", "--port", "0", "--json")
@@ -129,7 +131,7 @@ async def set_stage(*, fault: str = "", config: Path | None = None) -> AsyncIter
         children.append(service)
         for child in children:
             await child.listening()
-        yield Stage(folder=folder, data=data, sandbox=sandbox, service=service)
+        yield DemoProcesses(folder=folder, data=data, sandbox=sandbox, service=service)
     finally:
         for child in reversed(children):
             await asyncio.shield(child.end())
@@ -138,8 +140,8 @@ async def set_stage(*, fault: str = "", config: Path | None = None) -> AsyncIter
 
 async def _start(
     name: str, command: Sequence[str], folder: Path, settings: Mapping[str, str]
-) -> Child:
-    # Settings in the caller's environment are for the caller's own service, not for this one.
+) -> ChildProcess:
+    # Settings in the caller's environment are meant for the caller's own service.
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("TOCSIN_")}
     log = folder / f"{name}.log"
     with log.open("wb") as stderr:
@@ -151,4 +153,4 @@ async def _start(
             env={**inherited, **settings},
             start_new_session=True,
         )
-    return Child(name, process, log)
+    return ChildProcess(name, process, log)

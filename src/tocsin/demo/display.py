@@ -1,4 +1,4 @@
-"""What the demo puts on the screen: a bar per step, a table per push, and the verdict."""
+"""Prints the demo: a bar for each step, a table of the pushes, one of the vendors, the verdict."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.table import Table
 
 from tocsin.client.rest import audience_of, without_device
 from tocsin.clock import Clock
-from tocsin.demo.cast import Moved
-from tocsin.demo.evidence import Evidence, Finding
+from tocsin.demo.evidence import Evidence, FailedCheck
+from tocsin.demo.provision import Advance
 from tocsin.demo.rows import OnlineRow, VendorRow
 from tocsin.demo.verdict import CHECKS
 
@@ -27,8 +27,8 @@ GAP = 2
 """Columns between two columns of a table."""
 
 
-class Show:
-    """Bars on a terminal, one plain line per step elsewhere."""
+class Display:
+    """Prints to the console: bars on a terminal, a plain line for each step elsewhere."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
         self.console = console
@@ -36,7 +36,7 @@ class Show:
         self._started_at = clock.monotonic()
 
     def say(self, text: str) -> None:
-        """A line of markup."""
+        """Print a line of markup."""
         self.console.print(text)
 
     def elapsed_s(self) -> float:
@@ -44,8 +44,8 @@ class Show:
         return self._clock.monotonic() - self._started_at
 
     @contextmanager
-    def step(self, label: str, total: int) -> Iterator[Moved]:
-        """A step of `total` items; the body is given what to call as they get done."""
+    def step(self, label: str, total: int) -> Iterator[Advance]:
+        """Show a step of `total` items; the body calls the yielded function as items are done."""
         began_at = self._clock.monotonic()
         if self.console.is_terminal:
             with self._bar() as bar:
@@ -66,17 +66,17 @@ class Show:
         )
 
     def pushes(self, pushes: Sequence[Evidence]) -> None:
-        """One column a push; an overwrite stands beside the push it replaced."""
+        """Print a column for each push; an overwrite stands beside the push that it replaced."""
         table = Table(
-            box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title="What became of each push"
+            box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title="Results of each push"
         )
-        # In a narrow window the vendors' own words give way, and the figures stay whole.
-        figures = sum(len(one.act.name) + GAP for one in pushes)
+        # In a narrow window the labels are cut, and the figures stay whole.
+        figures = sum(len(one.plan.name) + GAP for one in pushes)
         room = max(LABEL_MIN, self.console.width - figures - GAP)
         table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room)
         for one in pushes:
-            name = escape(one.act.name)
-            table.add_column(name, justify="right", overflow="fold", min_width=len(one.act.name))
+            name = escape(one.plan.name)
+            table.add_column(name, justify="right", overflow="fold", min_width=len(one.plan.name))
         for label, counts in _rows([one.ledger for one in pushes]):
             table.add_row(label, *map(_cell, counts))
         self.console.print()
@@ -84,12 +84,12 @@ class Show:
         self.say(f"  [dim]{AUDIENCE}[/]\n")
 
     def vendors(self, rows: Sequence[VendorRow], online: OnlineRow) -> None:
-        """One row a vendor, their sums, and the row of the connected devices."""
+        """Print a row for each vendor, their sums, and the row of the connected devices."""
         table = Table(
             box=SIMPLE_HEAD,
             pad_edge=False,
             collapse_padding=True,
-            title="What all of them came to at each vendor, and online",
+            title="Results of all pushes at each vendor, and online",
         )
         table.add_column("", no_wrap=True)
         for title in COLUMNS:
@@ -114,8 +114,8 @@ class Show:
         for title, meaning in LEGEND:
             self.say(f"  [dim]{title}: {meaning.format_map(facts)}[/]")
 
-    def verdict(self, findings: Sequence[Finding], compared: Mapping[str, int]) -> None:
-        """Which checks held, and which did not and why."""
+    def verdict(self, findings: Sequence[FailedCheck], compared: Mapping[str, int]) -> None:
+        """Print which checks held, and which did not and why."""
         self.console.print()
         for name, meaning in CHECKS.items():
             wrong = [finding for finding in findings if finding.check == name]
@@ -128,7 +128,7 @@ class Show:
                 self.say(f"  [green]held[/]   {name:<11} {meaning} {count}")
 
     def next_steps(self) -> None:
-        """What to type now."""
+        """Print commands to try next."""
         self.say(NEXT_STEPS.format(folder=escape(str(Path(sys.executable).parent))))
 
 
@@ -143,7 +143,7 @@ NEXT_STEPS = """
   tocsin listen --data data --user ann & sleep 2
   tocsin send --all --title "Hello" --desc "from Tocsin" --watch --data data
 
-  tocsin demo --break wrong-bitmap     [dim]plants a fault; the checks above must catch it[/]
+  tocsin demo --break wrong-bitmap     [dim]injects a fault; the checks above must catch it[/]
   tocsin --help"""
 
 
@@ -165,9 +165,9 @@ LEGEND = (
     ("devices", "{both} online have a token, too, and stand at their vendor as well: {all} in all"),
     ("sent", "taken by the vendor; a device counts once for each push"),
     ("refused", "the vendor says that the token is dead; it is dropped"),
-    ("app removed", "taken, and then a receipt told that the app is gone; the token is dropped"),
+    ("app removed", "taken, and then a receipt says that the app is gone; the token is dropped"),
     ("in doubt", "asked for, and no answer came, or none was waited for once it was recalled"),
-    ("reached", "told by receipts or the devices themselves; no receipts come from {silent}"),
+    ("reached", "reported by receipts or by the devices; no receipts come from {silent}"),
     ("put off", 'calls that the vendor answered with "later"'),
     ("online", "devices over their own connections"),
     ("devices a call", "of all pushes on average, small ones too, and how many the vendor takes"),
@@ -179,14 +179,14 @@ def _cell(count: int) -> str:
 
 
 def _fullness(row: VendorRow) -> str:
-    """How full lists were; a vendor that takes one device at a time has none."""
+    """Devices in each list, of how many it may have; a dash for vendors without lists."""
     if row.devices_max == 1:
         return "\N{EN DASH}"
     return f"{row.devices_a_call:,.0f} of {row.devices_max:,}"
 
 
 def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]]]:
-    """Every figure of the pushes: a label and one count per push."""
+    """Every figure of the pushes: a label, and a count for each push."""
 
     def plain(name: str) -> list[int]:
         return [ledger[name] for ledger in ledgers]
@@ -219,6 +219,6 @@ def _rows(ledgers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[int]
 
 
 def progress_of(task: Mapping[str, Any]) -> tuple[int, int]:
-    """How many devices of a push are done, of how many planned."""
+    """The number of devices of a push that are done, and the number planned."""
     books = task["ledger"]
     return books["planned"] - books["states"].get("open", 0), books["planned"]

@@ -42,8 +42,8 @@ from tocsin.service.loop_lag import LoopLag
 from tocsin.service.opening import OpenedService
 from tocsin.service.reloading import ReloadablePart
 
-HOLDER = "main"
-"""The one worker of an embedded store."""
+LESSEE = "main"
+"""Who leases the jobs of an embedded store: its one process."""
 
 
 class JoinedService(Struct, frozen=True, kw_only=True):
@@ -74,9 +74,9 @@ async def join(service: OpenedService, stack: AsyncExitStack, *, devices_max: in
     channels = await _channels(service, stack)
     indexer = Indexer(service.store, service.snapshots)
     service.operator.watch(channels, hub, indexer.forget)
-    # The folder's lock says that no other process serves it, so whatever a former one of this
-    # name had leased is nobody's.
-    await service.store.release(HOLDER)
+    # The folder's lock keeps other processes out, so jobs with this lessee are left from a former
+    # process and free.
+    await service.store.release(LESSEE)
     await service.hold.load()
     ticker = _ticker(service, indexer, channels)
     watch = StoppageWatch(service.store, channels, service.clock, service.metrics)
@@ -178,7 +178,7 @@ def _dispatcher(
         queue_jobs_max=settings.queue_jobs_max,
         lane_jobs_max=settings.queue_jobs_max - 1,
     )
-    return Dispatcher(HOLDER, tools, service.bus, pace)
+    return Dispatcher(LESSEE, tools, service.bus, pace)
 
 
 def _router(
@@ -263,5 +263,5 @@ def _upkeep(config: Config) -> Upkeep:
 
 
 def _correlation_key(service: OpenedService) -> bytes:
-    """Of 32 bytes: what a vendor tells of a delivery is signed with it."""
+    """The key of 32 bytes that signs the correlation ids which vendors return in receipts."""
     return hmac.digest(service.secret, b"tocsin/correlation", hashlib.sha256)

@@ -117,8 +117,8 @@ def _keys(plan: RestorePlan, folder: Path, config: Config, manifest: Manifest) -
     if not keys:
         raise SetupError("the secret key of the backup is needed", advice)
     if not {key_id(key) for key in keys} & set(manifest.keys):
-        known = ", ".join(manifest.keys)
-        raise SetupError(f"the key does not open this backup: that takes {known}", advice)
+        wanted = ", ".join(manifest.keys)
+        raise SetupError(f"the key does not open this backup: that takes {wanted}", advice)
     return keys
 
 
@@ -135,13 +135,15 @@ class _Restoring:
         self._clock = clock
 
     async def run(self, manifest: Manifest, progress: Progress) -> RestoredFolder:
-        listed, erasures = self._erasures(manifest.backup_at)
-        known, generation = await asyncio.to_thread(self._later_history)
+        erased_names, erasures = self._erasures(manifest.backup_at)
+        numbers, generation = await asyncio.to_thread(self._later_history)
         with contextlib.ExitStack() as undo:
             # A refused restore leaves the folder as it was. A killed one leaves the staging folder,
             # so that the data folder is not served.
             undo.callback(shutil.rmtree, self._staging, ignore_errors=True)
-            restored, erased = await self._build(manifest, listed, (known, generation), progress)
+            restored, erased = await self._build(
+                manifest, erased_names, (numbers, generation), progress
+            )
             moved_to = await asyncio.to_thread(self._put_in_place, restored.generation)
             undo.pop_all()
         return RestoredFolder(
@@ -156,15 +158,15 @@ class _Restoring:
     async def _build(
         self,
         manifest: Manifest,
-        listed: Mapping[int, Collection[str]],
+        erased_names: Mapping[int, Collection[str]],
         later: tuple[Mapping[int, Numbers], int],
         progress: Progress,
     ) -> tuple[Restored, int]:
         """Build the new generation in the staging folder."""
-        known, generation = later
+        numbers, generation = later
         await asyncio.to_thread(self._copy, progress)
         decide = begin_generation(
-            self._clock.now(), manifest.backup_at, known=known, generation=generation
+            self._clock.now(), manifest.backup_at, known=numbers, generation=generation
         )
         async with contextlib.AsyncExitStack() as stack:
             store = SqliteStore(self._staging, self._clock)
@@ -176,7 +178,7 @@ class _Restoring:
             apps = [app for number in await store.apps() if (app := await store.app(number))]
             refuse_another(self._keys, apps, "the key")
             restored = await store.begin_generation(decide)
-            return restored, await erase_again(store, listed)
+            return restored, await erase_again(store, erased_names)
 
     def _erasures(self, backup_at: float) -> tuple[Mapping[int, Collection[str]], str]:
         """Hashes of the names erased since the backup, by app, and the path of their list."""
@@ -252,11 +254,11 @@ class _Restoring:
         return str(aside) if former else ""
 
 
-async def erase_again(store: SqliteStore, listed: Mapping[int, Collection[str]]) -> int:
-    """Deletes the accounts whose hashed names are listed, in one pass over each app's accounts."""
+async def erase_again(store: SqliteStore, erased_names: Mapping[int, Collection[str]]) -> int:
+    """Deletes the accounts with these hashed names, by app, in one pass; answers their number."""
     key = await store.erasure_key()
     count = 0
-    for app, hashes in listed.items():
+    for app, hashes in erased_names.items():
         if await store.app(app) is None:
             continue
         after = 0

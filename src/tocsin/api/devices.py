@@ -139,29 +139,31 @@ class DeviceCalls:
         )
 
     async def _unregister(self, request: Request) -> DeviceAnswer:
-        ask = await _read(request, DeviceProof)
-        await self._registrar.unregister(ask.sdkappid, ask.registration_id, ask.secret)
+        proof = await _read(request, DeviceProof)
+        await self._registrar.unregister(proof.sdkappid, proof.registration_id, proof.secret)
         return DeviceAnswer()
 
     async def _report(self, request: Request) -> DeviceAnswer:
-        ask = await _read(request, ReportRequest)
-        device = await self._caller(ask)
-        if ask.channel and ask.channel not in PUSH_PLATFORMS:
+        report = await _read(request, ReportRequest)
+        device = await self._caller(report)
+        if report.channel and report.channel not in PUSH_PLATFORMS:
             raise CallError(70402, "no such channel")
-        stage = STAGES[ask.stage]
-        await self._registrar.report(device, ask.sdkappid, ask.task_id, stage, ask.channel)
+        stage = STAGES[report.stage]
+        await self._registrar.report(device, report.sdkappid, report.task_id, stage, report.channel)
         return DeviceAnswer()
 
     async def _poll(self, request: Request) -> PollAnswer:
-        ask = await _read(request, PollRequest)
-        device = await self._caller(ask)
+        poll = await _read(request, PollRequest)
+        device = await self._caller(poll)
         if not device.is_registered:
             raise CallError(70107, "device is not registered")
-        frames = await self._hub.poll(ask.sdkappid, device, ask.known, ask.wait_s)
+        frames = await self._hub.poll(poll.sdkappid, device, poll.known, poll.wait_s)
         return PollAnswer(frames=[msgspec.Raw(frame) for frame in frames])
 
-    async def _caller(self, ask: DeviceProof) -> Device:
-        return await self._registrar.authenticate(ask.sdkappid, ask.registration_id, ask.secret)
+    async def _caller(self, proof: DeviceProof) -> Device:
+        return await self._registrar.authenticate(
+            proof.sdkappid, proof.registration_id, proof.secret
+        )
 
 
 async def _read(request: Request, form: type[Body]) -> Body:

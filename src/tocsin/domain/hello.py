@@ -1,7 +1,7 @@
-"""What a device says when it registers: one shape with its bounds, on the wire as in the rules.
+"""The request of a device that registers: one shape with its bounds, on the wire and in the rules.
 
-The WebSocket and plain HTTP read it from JSON; the sentence beside each member stands in
-`docs/frames.md`. Bounds count characters; a decision that counts bytes says so.
+The WebSocket and plain HTTP read the request from JSON; `docs/frames.md` shows the sentence of each
+member. Bounds here count characters; the registrar counts the bytes of names and tokens too.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class GivenRoute(Struct, frozen=True):
 
 
 class DeviceFacts(Struct, frozen=True, kw_only=True):
-    """What a device tells about itself; an absent member leaves what is stored."""
+    """Facts about the device; an absent member stays as stored."""
 
     language: Annotated[
         Word | None,
@@ -100,7 +100,7 @@ class DeviceFacts(Struct, frozen=True, kw_only=True):
 
 
 class RegistrationRequest(Struct, frozen=True, kw_only=True):
-    """What a device asks to be stored of it, and as whom it asks."""
+    """The members of a registration, which a device sends and the rules take."""
 
     user: Annotated[
         Word, described("UserID that logs in on this device, printable ASCII of at most 32 bytes.")
@@ -108,48 +108,48 @@ class RegistrationRequest(Struct, frozen=True, kw_only=True):
     registration_id: Annotated[
         RegistrationId,
         described(
-            "Empty the first time: the service makes one. Later the one that was told. A name of "
-            "the device's own is taken only where the app allows it, with the app's prefix."
+            "Empty the first time: the service makes one. Later the one of `registered`. An own "
+            "name is taken only where the app allows it, with the app's prefix."
         ),
     ] = ""
     secret: Annotated[
         Secret,
-        described("What the first `registered` said; goes with `registration_id` ever after."),
+        described(
+            "The secret of the first `registered`, sent with `registration_id` from then on."
+        ),
     ] = ""
     is_logout: Annotated[
         bool,
         described(
-            "True: no UserID is logged in on this device any more. False without `user`: whoever "
-            "is logged in stays so."
+            "True: log out the UserID of this device. False without `user`: the UserID that is "
+            "logged in stays logged in."
         ),
     ] = False
     route: Annotated[
         GivenRoute | None,
-        described("The vendor's token of this device; absent: what is stored stays."),
+        described("The vendor's token of this device; absent: the stored one stays."),
     ] = None
     voip_token: Annotated[
         Token | None,
-        described(
-            "Apple's token for calls; an empty one takes it away, absent: what is stored stays."
-        ),
+        described("Apple's token for calls; empty: remove it, absent: the stored one stays."),
     ] = None
     live_tokens: Annotated[
         dict[Word, Token],
         Meta(max_length=LIVE_TOKENS_SENT_MAX),
-        described("Live Activity id to its push token; an empty token takes one away."),
+        described("Live Activity id to its push token; an empty token removes one."),
     ] = {}
     live_start_tokens: Annotated[
         dict[Word, Token],
         Meta(max_length=LIVE_TOKENS_SENT_MAX),
         described(
-            "Type of a Live Activity's attributes to its push-to-start token; empty takes away."
+            "Type of a Live Activity's attributes to its push-to-start token; empty removes one."
         ),
     ] = {}
-    facts: Annotated[DeviceFacts, described("What the device tells about itself.")] = DeviceFacts()
+    facts: Annotated[DeviceFacts, described("Facts about the device.")] = DeviceFacts()
 
 
 class Hello(RegistrationRequest, frozen=True, kw_only=True, tag="hello"):
-    """The first frame: who the device is, by appKey, or by UserID and UserSig."""
+    """The first frame: identifies the device by appKey, or by UserID and UserSig."""
 
     sdkappid: Annotated[SdkAppId, described("The app.")]
     appkey: Annotated[

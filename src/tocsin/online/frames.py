@@ -28,27 +28,27 @@ class AckFrame(Struct, frozen=True, tag="ack"):
 
 
 class ClickFrame(Struct, frozen=True, tag="click"):
-    """Somebody has opened a push."""
+    """A person has opened a push."""
 
     id: Annotated[str, described("The `id` of the `push`.")]
 
 
 class PingFrame(Struct, frozen=True, tag="ping"):
-    """Are you there? Answered by `pong`, in both directions."""
+    """Checks that the other side is there, which answers with `pong`. Both sides may send it."""
 
 
 class PongFrame(Struct, frozen=True, tag="pong"):
-    """Yes."""
+    """The answer to `ping`."""
 
 
 class ByeFrame(Struct, frozen=True, tag="bye"):
-    """The device leaves."""
+    """The device ends the connection."""
 
     unregister: Annotated[
-        bool, described("True: no push at all comes until the device says hello again.")
+        bool, described("True: unregister the device; no push comes until its next hello.")
     ] = False
     logout: Annotated[
-        bool, described("True: its UserID is logged out; the device itself stays registered.")
+        bool, described("True: log the UserID out; the device itself stays registered.")
     ] = False
 
 
@@ -56,11 +56,16 @@ ClientFrame = Hello | AckFrame | ClickFrame | PingFrame | PongFrame | ByeFrame
 
 
 class RegisteredFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="registered"):
-    """The hello was good."""
+    """The service has registered the device."""
 
-    registration_id: Annotated[str, described("The name of this device from now on: store it.")]
+    registration_id: Annotated[
+        str, described("The RegistrationID of this device from now on: store it.")
+    ]
     secret: Annotated[
-        str, described("Proof of this device, told at its first registration only: store it.")
+        str,
+        described(
+            "The secret that proves this device, sent at its first registration only: store it."
+        ),
     ] = ""
     user: Annotated[str, described("The UserID that is logged in on this device, if any.")] = ""
     idle_s: Annotated[
@@ -71,20 +76,20 @@ class RegisteredFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 class PushFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="push"):
     """A push. The same id may come twice; it is shown once and acked each time."""
 
-    id: Annotated[str, described("Tells copies of one push, whichever way they come.")]
-    task_id: Annotated[str, described("The push's TaskId: what `POST /v1/devices/report` wants.")]
+    id: Annotated[str, described("The same in every copy of a push, on every channel.")]
+    task_id: Annotated[str, described("The push's TaskId, for `POST /v1/devices/report`.")]
     title: Annotated[str, described("Title, in the language of the device where it is there.")] = ""
     desc: Annotated[str, described("Text, in the language of the device where it is there.")] = ""
     ext: Annotated[
-        str, described("`Ext` as the caller gave it; what a click hands to the app.")
+        str, described("`Ext` as the caller gave it, for the app when the push is clicked.")
     ] = ""
     sender: Annotated[str, described("The account that the push is from.")] = ""
     sent_at: Annotated[int, described("When the push was accepted, Unix seconds (UTC).")] = 0
     expires_at: Annotated[
-        int, described("When the push's life ends, Unix seconds (UTC): do not show it any later.")
+        int, described("When the push expires, Unix seconds (UTC): do not show the push any later.")
     ] = 0
     badge_set: Annotated[
-        int | None, described("The number that the app's icon shall show; 0 takes it away.")
+        int | None, described("The number to show on the app's icon; 0 removes the number.")
     ] = None
     badge_add: Annotated[
         int | None, described("What to add to the number on the app's icon, 1 to 99.")
@@ -96,33 +101,33 @@ class PushFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="push
 
 
 class RevokeFrame(Struct, frozen=True, tag="revoke"):
-    """The push with this id was recalled: take it off the screen."""
+    """The push with this id was recalled: remove it from the screen."""
 
     id: Annotated[str, described("The `id` of the push.")]
     task_id: Annotated[str, described("The TaskId of the push.")]
 
 
 class AckedFrame(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="acked"):
-    """An ack or a click is done with: booked, so that it would survive a power cut, or refused."""
+    """The answer to an ack or a click: booked durably, or refused."""
 
-    id: Annotated[str, described("The `id` that the ack or click named.")]
-    stage: Annotated[int, described("What was reported: 2 the push arrived, 3 it was clicked.")]
+    id: Annotated[str, described("The `id` of the ack or click.")]
+    stage: Annotated[int, described("The reported stage: 2 the push arrived, 3 it was clicked.")]
     code: Annotated[
         int,
         described(
-            "Absent: it is in the books. Else it does not count, and repeating it changes nothing: "
-            "90001 for what is no TaskId, 70402 for a push that did not go to this device over its "
-            "connection."
+            "Absent: the report is booked. Else it does not count, and a repeat changes nothing: "
+            "90001 where `id` is no TaskId, 70402 for a push that did not go to this device over "
+            "its connection."
         ),
     ] = 0
-    info: Annotated[str, described("What the code means here, for a log.")] = ""
+    info: Annotated[str, described("The meaning of the code here, for a log.")] = ""
 
 
 class DrainFrame(Struct, frozen=True, tag="drain"):
-    """This process goes: close, and connect anew after so many seconds."""
+    """This process of the service stops: close, and connect again after so many seconds."""
 
     after_s: Annotated[
-        float, described("Seconds to wait before the next connection; each device is told its own.")
+        float, described("Seconds to wait before the next connection, different for each device.")
     ] = 0.0
 
 
@@ -130,7 +135,7 @@ class ErrorFrame(Struct, frozen=True, tag="error"):
     """Why the service closes the connection, by code (docs/errors.md)."""
 
     code: Annotated[int, described("An ErrorCode: what to do stands in docs/clients.md.")]
-    info: Annotated[str, described("What the code means here, for a log.")]
+    info: Annotated[str, described("The meaning of the code here, for a log.")]
 
 
 ServerFrame = (

@@ -67,7 +67,7 @@ async def name_slots(
 async def read_user_attrs(
     services: Services, call: CommandCall
 ) -> tuple[list[UserAttrs], list[Failure]]:
-    """The attributes of those who exist, in the order asked, and those who do not."""
+    """The attributes of the accounts that exist, in the order of the call, and the failures."""
     names = read_accounts(call.body)
     accounts = await services.store.accounts(call.app.sdkappid, names)
     names_by_slot = call.app.attr_names

@@ -14,7 +14,7 @@ from tocsin.api.wire_push import TaskAnswer
 from tocsin.domain.quota import Limits
 
 BODY_MAX_BYTES = 1 << 20
-"""A longer body is 60002, whatever the command."""
+"""A longer body is 60002 for every command."""
 PUSH_BODY_MAX_BYTES = 10_240
 """A longer body of a push is 90056 (tencentcloud.com/document/product/1047/74196)."""
 
@@ -75,7 +75,7 @@ class Command(Struct, frozen=True, kw_only=True):
 
     @property
     def family(self) -> str:
-        """What it belongs to, as docs/compatibility.md counts what is served."""
+        """The family of the command, by which docs/compatibility.md counts served commands."""
         if self.service == "im_open_login_svc":
             return "accounts"
         if self.name in ("query_online_status", "querystate"):

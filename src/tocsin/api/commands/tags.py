@@ -54,7 +54,7 @@ async def clear_all_tags(services: Services, call: CommandCall) -> ListedAnswer:
 async def read_user_tags(
     services: Services, call: CommandCall
 ) -> tuple[list[UserTags], list[Failure]]:
-    """The tags of those who exist, in the order asked, and those who do not."""
+    """The tags of the accounts that exist, in the order of the call, and the failures."""
     names = read_accounts(call.body)
     accounts = await services.store.accounts(call.app.sdkappid, names)
     pairs = list(zip(names, accounts, strict=True))

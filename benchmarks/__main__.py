@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import audience, push, tags, vendors
+from benchmarks import audience, books, push, tags, vendors
 from benchmarks.harness import FULL, SMALL, Found, Row, Size, Tell
 
 BENCHMARKS: dict[str, Callable[[Size, Tell], Found]] = {
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Size, Tell], Found]] = {
     "tags": tags.run,
     "push": push.run,
     "vendors": vendors.run,
+    "books": books.run,
 }
 
 

@@ -17,7 +17,7 @@ from tocsin.channels.registry import VENDORS
 ROOT = Path(__file__).parents[2]
 
 
-ALWAYS = ("AND/OR/NOT", "get_tag warm", "get_tag cold")
+ALWAYS = ("a device connects", "AND/OR/NOT", "get_tag warm", "get_tag cold")
 BESIDE = {
     "redis-server": ("add_tag",),
     "nginx": ("APNs pushes", *(f"{vendor.NAME}, " for vendor in VENDORS)),

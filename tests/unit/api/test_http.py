@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message
 
+from tests.architecture.tree import REPO, imports, package
 from tests.unit.api.world import World, ask
 from tests.unit.online.rig import Rig
 from tocsin.api import admin, devices, pages, receipts
@@ -166,3 +168,29 @@ def test_the_envelope_of_the_device_calls_keeps_the_order_of_its_members() -> No
     refused = refusal(devices.DeviceAnswer, CallError(70107, "no"))
     expected = b'{"ActionStatus":"FAIL","ErrorCode":70107,"ErrorInfo":"no"}'
     assert msgspec.json.encode(refused) == expected
+
+
+def test_plain_http_imports_no_frames_of_the_websocket() -> None:
+    api = [source for source in package(REPO) if source.package == "api"]
+    assert "src/tocsin/api/devices.py" in {source.path for source in api}
+    frames = ("tocsin.online.frames", "tocsin.online.session")
+    importing = [
+        source.path
+        for source in api
+        for each in imports(source, frozenset(frames))
+        if each.module in frames
+    ]
+    assert importing == []
+
+
+def test_nobody_else_reads_a_body_or_declares_the_types_of_asgi() -> None:
+    own = {"Scope", "Receive", "Send", "Message", "ASGIApp"}
+    for source in package(REPO):
+        if source.package not in ("api", "online", "http_server", "service"):
+            continue
+        for node in source.nodes:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                is_read = node.value.id == "request" and node.attr in ("stream", "body", "json")
+                assert not is_read, f"{source.path}:{node.lineno}"
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                assert node.targets[0].id not in own, f"{source.path}:{node.lineno}"

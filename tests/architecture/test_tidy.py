@@ -16,6 +16,12 @@ from tests.architecture.tree import REPO, Breach
     topic="Set-up and architecture",
     planted="a `print` in the domain; a file that nothing imports",
 )
+@pytest.mark.evidence(
+    "every cache is bounded in entries, and in bytes where it says so, by one class"
+)
+@pytest.mark.evidence(
+    "an app's secrets are opened in one module, once each, and anew when they change"
+)
 @pytest.mark.parametrize("rule", TIDY_RULES)
 def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[Breach]]) -> None:
     breaches = rule(REPO)

@@ -214,6 +214,7 @@ class CurlHttp:
 
     async def _evict(self) -> bool:
         """Close an idle group of connections; answers whether there was one."""
+        # No `BoundedCache`: a group with requests under way stays, however long ago it was used.
         for key, pools in self._groups.items():
             if not any(pool.under_way for pool in pools):
                 del self._groups[key]

@@ -69,6 +69,12 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.evidence(
+    "every cache is bounded in entries, and in bytes where it says so, by one class",
+    topic="Set-up and architecture",
+    planted="the newest entry evicted; a look that is no use; the size of a replaced value kept; "
+    "one eviction where a large value needs three; a cache that evicts by hand",
+)
 @given(st.integers(1, 6), st.none() | st.integers(1, 30), STEPS)
 def test_it_does_what_a_plain_list_does(
     entries_max: int, bytes_max: int | None, steps: list[tuple[str, int, bytes]]

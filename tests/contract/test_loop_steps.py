@@ -30,7 +30,7 @@ from tocsin.domain.device import Device, Route
 from tocsin.domain.message import Message
 from tocsin.domain.task import Task
 from tocsin.metrics import Metrics
-from tocsin.online.offers import Offers
+from tocsin.online.catch_up import CatchUp
 from tocsin.pipeline.accept import Accepting, PushAsk
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.dispatch import Dispatcher, Pace
@@ -147,7 +147,7 @@ async def push_to_all(folder: Path, count: int) -> tuple[int, int]:
             task = await store.task_by_id(APP, accepted.task_id)
         device = await store.device(APP, "R1")
         assert device is not None
-        assert await Offers(store, books, clock).of(APP, device) == []
+        assert await CatchUp(store, books, clock).of(APP, device) == []
         whole = await books.of(APP, task.number)
         assert whole is not None
         assert (await books.ledger(whole)).states["sent"] == count

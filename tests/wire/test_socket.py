@@ -247,7 +247,7 @@ async def test_after_a_vendor_send_a_reconnect_brings_no_second_copy() -> None:
         )
         async with served.socket() as phone:
             await served.joined(phone, registration_id=name, secret=told["secret"])
-            # Offers come in the order of tasks: this one proves that the first is not coming.
+            # CatchUp come in the order of tasks: this one proves that the first is not coming.
             assert (await frame_of(phone))["id"] == waiting.task_id
         assert await rig.booked(task, Stage.SENT) == set()
 

@@ -24,8 +24,8 @@ from tocsin.domain.task import Report, Stage, Task, closes
 from tocsin.errors import CallError, StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
+from tocsin.online.catch_up import CatchUp, MissedPush
 from tocsin.online.frames import encode, push_of
-from tocsin.online.offers import Offer, Offers
 from tocsin.online.outbox import ClientLink, PollBox
 from tocsin.online.session import (
     GOING,
@@ -74,10 +74,10 @@ class OnlineSettings(Struct, frozen=True, kw_only=True):
     session_limits: SessionLimits = SessionLimits()
 
 
-class Line:
+class OnlineConnection:
     """One connection: its session, the way out, and the device once it has registered."""
 
-    __slots__ = ("address", "app", "device", "link", "offering", "secret", "session", "ticks_at")
+    __slots__ = ("address", "app", "catching_up", "device", "link", "secret", "session", "ticks_at")
 
     def __init__(self, link: ClientLink, session: Session, address: str) -> None:
         self.link = link
@@ -86,7 +86,7 @@ class Line:
         self.app = 0
         self.device: Device | None = None
         self.secret = ""
-        self.offering: asyncio.Task[None] | None = None
+        self.catching_up: asyncio.Task[None] | None = None
         self.ticks_at = 0
         """The second in which its session is looked at next."""
 
@@ -97,7 +97,7 @@ class Line:
 
 
 class Hub:
-    """All lines of this process."""
+    """All connections of this process."""
 
     def __init__(
         self,
@@ -117,14 +117,14 @@ class Hub:
         self._clock = clock
         self._metrics = metrics
         self._books = books
-        self._offers = Offers(store, books, clock)
-        self._lines: dict[tuple[int, int], Line] = {}
-        self._of_user: dict[tuple[str, str], dict[Line, None]] = {}
+        self._missed = CatchUp(store, books, clock)
+        self._connections: dict[tuple[int, int], OnlineConnection] = {}
+        self._of_user: dict[tuple[str, str], dict[OnlineConnection, None]] = {}
         """Lines by sdkappid and UserID, as a kick names them."""
-        self._open: set[Line] = set()
+        self._open: set[OnlineConnection] = set()
         self._here: dict[int, BitMap] = {}
-        self._wheel: dict[int, dict[Line, None]] = {}
-        """Open lines by the second of their next tick; each stands there once."""
+        self._wheel: dict[int, dict[OnlineConnection, None]] = {}
+        """Open connections by the second of their next tick; each stands there once."""
         self._recalled: BoundedCache[tuple[int, int], bool] = BoundedCache(RECALLED_MAX)
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_draining = False
@@ -153,8 +153,8 @@ class Hub:
         data = encode(push_of(task, language))
         written = BitMap()
         for number in wanted:
-            line = self._lines.get((task.app, number))
-            if line is not None and self._write(line, task, data, audience):
+            connection = self._connections.get((task.app, number))
+            if connection is not None and self._write(connection, task, data, audience):
                 written.add(number)
         return written
 
@@ -165,14 +165,14 @@ class Hub:
         if not here:
             return
         try:
-            told = here & await self._offers.written(task.app, task.number)
+            told = here & await self._missed.written(task.app, task.number)
         except StoreError as fault:
             self._log.warning("recall told to all", app=task.app, fault=str(fault))
             told = here
         for number in told:
-            line = self._lines.get((task.app, number))
-            if line is not None:
-                self._do(line, line.session.revoke(task.task_id))
+            connection = self._connections.get((task.app, number))
+            if connection is not None:
+                self._do(connection, connection.session.revoke(task.task_id))
 
     def _leg(self, task: Task, devices: BitMap) -> Report:
         return Report(
@@ -187,142 +187,150 @@ class Hub:
         is_recalled = (task.app, task.number) in self._recalled
         return is_recalled or closes(task, self._clock.now()) is not None
 
-    def _write(self, line: Line, task: Task, data: bytes, audience: BitMap) -> bool:
+    def _write(
+        self, connection: OnlineConnection, task: Task, data: bytes, audience: BitMap
+    ) -> bool:
         """The last look, without a pause between it and the writing."""
-        device = line.device
+        device = connection.device
         if device is None or not _may_be_shown(device, audience) or self._is_over(task):
             return False
-        effects = line.session.push(task.task_id, data)
-        self._do(line, effects)
-        return bool(effects) and line.is_open
+        effects = connection.session.push(task.task_id, data)
+        self._do(connection, effects)
+        return bool(effects) and connection.is_open
 
-    # lines
+    # connections
 
     @property
     def is_full(self) -> bool:
         """Whether another connection has to be sent away."""
         return self._is_draining or len(self._open) >= self.settings.connections_max
 
-    def open(self, link: ClientLink, address: str) -> Line:
+    def open(self, link: ClientLink, address: str) -> OnlineConnection:
         """A client has connected."""
-        line = Line(link, Session(self.settings.session_limits, self._clock.now()), address)
-        self._open.add(line)
-        self._schedule(line)
-        return line
+        session = Session(self.settings.session_limits, self._clock.now())
+        connection = OnlineConnection(link, session, address)
+        self._open.add(connection)
+        self._schedule(connection)
+        return connection
 
-    async def take(self, line: Line, data: str | bytes) -> None:
+    async def take(self, connection: OnlineConnection, data: str | bytes) -> None:
         """One frame from a client. Returns when everything it asked for is done."""
-        for effect in line.session.receive_frame(data, self._clock.now()):
+        for effect in connection.session.receive_frame(data, self._clock.now()):
             match effect:
                 case RegisterDevice(hello):
-                    await self._join(line, hello)
+                    await self._join(connection, hello)
                 case BookReport(name, stage):
-                    await self._book(line, name, stage)
+                    await self._book(connection, name, stage)
                 case LeaveService(unregister):
-                    await self._leave(line, is_unregistering=unregister)
+                    await self._leave(connection, is_unregistering=unregister)
                 case SendFrame() | CloseConnection():
-                    self._do(line, [effect])
+                    self._do(connection, [effect])
 
-    def gone(self, line: Line) -> None:
+    def gone(self, connection: OnlineConnection) -> None:
         """The connection has ended, whoever ended it."""
-        line.session.end(GOING)
-        self._open.discard(line)
-        self._unschedule(line)
-        self._detach(line)
-        if line.offering is not None:
-            line.offering.cancel()
+        connection.session.end(GOING)
+        self._open.discard(connection)
+        self._unschedule(connection)
+        self._detach(connection)
+        if connection.catching_up is not None:
+            connection.catching_up.cancel()
 
-    async def _join(self, line: Line, hello: Hello) -> None:
+    async def _join(self, connection: OnlineConnection, hello: Hello) -> None:
         try:
-            registered = await self._registrar.register(hello, line.address)
+            registered = await self._registrar.register(hello, connection.address)
         except CallError as fault:
-            self._do(line, line.session.end(REFUSED, fault.code, fault.info))
+            self._do(connection, connection.session.end(REFUSED, fault.code, fault.info))
             return
         except StoreError as fault:
             self._log.warning("hello refused", app=hello.sdkappid, fault=str(fault))
-            self._do(line, line.session.end(REFUSED, 91000))
+            self._do(connection, connection.session.end(REFUSED, 91000))
             return
         device = registered.device
-        line.secret = hello.secret or registered.secret
-        effects = line.session.joined(
+        connection.secret = hello.secret or registered.secret
+        effects = connection.session.joined(
             device.registration_id, registered.secret, device.user_name, hello.known
         )
         if effects:
-            self._attach(line, hello.sdkappid, device)
-            self._do(line, effects)
+            self._attach(connection, hello.sdkappid, device)
+            self._do(connection, effects)
             if self._is_draining:
-                self._send_away(line)
-            self._start_offering(line, hello.known)
+                self._send_away(connection)
+            self._start_catching_up(connection, hello.known)
 
-    async def _book(self, line: Line, name: str, stage: Stage) -> None:
-        device = line.device
+    async def _book(self, connection: OnlineConnection, name: str, stage: Stage) -> None:
+        device = connection.device
         if device is None:
             return
         try:
-            await self._registrar.report(device, line.app, name, stage, ONLINE)
+            await self._registrar.report(device, connection.app, name, stage, ONLINE)
         except CallError as fault:
-            self._do(line, line.session.not_booked(name, stage, fault))
+            self._do(connection, connection.session.not_booked(name, stage, fault))
             return
         except StoreError as fault:
             # Unconfirmed: the client says it again, or the vendor leg goes.
-            self._log.warning("ack not booked", app=line.app, fault=str(fault))
+            self._log.warning("ack not booked", app=connection.app, fault=str(fault))
             return
-        self._do(line, line.session.booked(name, stage))
+        self._do(connection, connection.session.booked(name, stage))
 
-    async def _leave(self, line: Line, *, is_unregistering: bool) -> None:
-        device = line.device
+    async def _leave(self, connection: OnlineConnection, *, is_unregistering: bool) -> None:
+        device = connection.device
         if device is None:
             return
         name = device.registration_id
         try:
             if is_unregistering:
-                await self._registrar.unregister(line.app, name, line.secret)
+                await self._registrar.unregister(connection.app, name, connection.secret)
             else:
                 hello = Hello(
-                    sdkappid=line.app, registration_id=name, secret=line.secret, is_logout=True
+                    sdkappid=connection.app,
+                    registration_id=name,
+                    secret=connection.secret,
+                    is_logout=True,
                 )
-                await self._registrar.register(hello, line.address)
+                await self._registrar.register(hello, connection.address)
         except (CallError, StoreError) as fault:
-            self._log.warning("leave refused", app=line.app, fault=str(fault))
+            self._log.warning("leave refused", app=connection.app, fault=str(fault))
 
-    # offers
+    # catching up
 
-    async def _offer(self, line: Line, known: Iterable[str]) -> None:
+    async def _catch_up(self, connection: OnlineConnection, known: Iterable[str]) -> None:
         """Catch up with what was pushed before this connection. The store may be sick."""
         try:
-            await self._catch_up(line, frozenset(known))
+            await self._offer_missed(connection, frozenset(known))
         except StoreError as fault:
-            self._log.warning("no offers", app=line.app, fault=str(fault))
+            self._log.warning("not caught up", app=connection.app, fault=str(fault))
 
-    async def _catch_up(self, line: Line, known: frozenset[str]) -> None:
-        device = line.device
+    async def _offer_missed(self, connection: OnlineConnection, known: frozenset[str]) -> None:
+        device = connection.device
         assert device is not None
         for name in known:
-            task = await self._store.task_by_id(line.app, name)
+            task = await self._store.task_by_id(connection.app, name)
             if task is not None and task.is_recalled:
-                self._do(line, line.session.revoke(name))
-        for offer in () if self._is_held() else await self._offers.of(line.app, device):
-            if offer.task.task_id in known:
+                self._do(connection, connection.session.revoke(name))
+        for missed in () if self._is_held() else await self._missed.of(connection.app, device):
+            if missed.task.task_id in known:
                 # It has this push: its ack was lost with the connection before.
-                await self._book(line, offer.task.task_id, Stage.REACHED)
+                await self._book(connection, missed.task.task_id, Stage.REACHED)
             else:
-                await self._make(line, device, offer)
+                await self._offer(connection, device, missed)
 
     def offer_again(self) -> None:
-        """Offer to everyone connected what was held back when they came."""
-        for line in [each for each in self._lines.values() if each.offering is None]:
-            self._start_offering(line, ())
+        """MissedPush to everyone connected what was held back when they came."""
+        for connection in [each for each in self._connections.values() if each.catching_up is None]:
+            self._start_catching_up(connection, ())
 
-    def _start_offering(self, line: Line, known: Iterable[str]) -> None:
-        line.offering = self._start(self._offer(line, known))
-        line.offering.add_done_callback(lambda _: _forget_offering(line))
+    def _start_catching_up(self, connection: OnlineConnection, known: Iterable[str]) -> None:
+        connection.catching_up = self._start(self._catch_up(connection, known))
+        connection.catching_up.add_done_callback(lambda _: _forget_catching_up(connection))
 
-    async def _make(self, line: Line, device: Device, offer: Offer) -> None:
-        task = offer.task
-        if not offer.is_repeat:
+    async def _offer(
+        self, connection: OnlineConnection, device: Device, missed: MissedPush
+    ) -> None:
+        task = missed.task
+        if not missed.is_repeat:
             await self._registrar.book_leg(device, task)
-        audience = await self._books.audience(line.app, task.number)
-        self._write(line, task, encode(push_of(task, offer.language)), audience)
+        audience = await self._books.audience(connection.app, task.number)
+        self._write(connection, task, encode(push_of(task, missed.language)), audience)
 
     # polls
 
@@ -333,22 +341,22 @@ class Hub:
         box = PollBox()
         session = Session(self.settings.session_limits, self._clock.now())
         session.resume(known)
-        line = Line(box, session, "")
-        self._attach(line, app, device)
+        connection = OnlineConnection(box, session, "")
+        self._attach(connection, app, device)
         if self._is_draining:
-            self._send_away(line)
-        line.offering = self._start(self._offer(line, known))
+            self._send_away(connection)
+        connection.catching_up = self._start(self._catch_up(connection, known))
         waiting = asyncio.ensure_future(self._clock.sleep(min(wait_s, self.settings.poll_max_s)))
         filled = asyncio.ensure_future(box.filled())
         try:
             await asyncio.wait({waiting, filled}, return_when=asyncio.FIRST_COMPLETED)
             if box.frames:
                 # Everything that is on offer goes into one answer.
-                await asyncio.wait({line.offering}, timeout=GATHER_S)
+                await asyncio.wait({connection.catching_up}, timeout=GATHER_S)
         finally:
             waiting.cancel()
             filled.cancel()
-            self.gone(line)
+            self.gone(connection)
         return box.frames
 
     # hints
@@ -358,28 +366,29 @@ class Hub:
         app, number, user, user_name, is_registered = msgspec.json.decode(
             payload, type=tuple[int, int, int, str, bool]
         )
-        line = self._lines.get((app, number))
-        if line is None or line.device is None:
+        connection = self._connections.get((app, number))
+        if connection is None or connection.device is None:
             return
         if not is_registered:
-            self._do(line, line.session.end(GONE))
+            self._do(connection, connection.session.end(GONE))
             return
-        self._forget_user(line)
-        line.device = msgspec.structs.replace(line.device, user=user, user_name=user_name)
-        self._note_user(line, line.device)
+        self._forget_user(connection)
+        device = msgspec.structs.replace(connection.device, user=user, user_name=user_name)
+        connection.device = device
+        self._note_user(connection, device)
 
     def take_kick(self, payload: bytes) -> None:
         """A UserID's earlier logins are void: `<sdkappid>/<UserID>`."""
         app, _, user = payload.decode().partition("/")
-        for line in list(self._of_user.get((app, user), ())):
-            self._do(line, line.session.end(KICKED, 70052))
+        for connection in list(self._of_user.get((app, user), ())):
+            self._do(connection, connection.session.end(KICKED, 70052))
 
     def take_closed_app(self, payload: bytes) -> None:
         """Nobody may listen for an app any more: its sdkappid."""
         app = int(payload)
         for number in list(self._here.get(app, ())):
-            line = self._lines[app, number]
-            self._do(line, line.session.end(REFUSED, 60016))
+            connection = self._connections[app, number]
+            self._do(connection, connection.session.end(REFUSED, 60016))
 
     # time
 
@@ -393,10 +402,10 @@ class Hub:
         """Ping the silent and close the dead whose time has come."""
         now = self._clock.now()
         for second in sorted(second for second in self._wheel if second <= now):
-            for line in self._wheel.pop(second):
-                if line.is_open:
-                    self._do(line, line.session.tick(now))
-                    self._schedule(line)
+            for connection in self._wheel.pop(second):
+                if connection.is_open:
+                    self._do(connection, connection.session.tick(now))
+                    self._schedule(connection)
 
     async def drain(self, patience_s: float | None = None) -> int:
         """Ask every client to come back after the restart, then close what is left.
@@ -404,94 +413,94 @@ class Hub:
         Answers how many clients were left; they get `patience_s` to leave by themselves.
         """
         self._is_draining = True
-        lines = self._open | set(self._lines.values())
-        self._spread_s = max(RETURN_SPREAD_MIN_S, len(lines) / RETURNS_PER_S)
-        for line in lines:
-            self._send_away(line)
+        connections = self._open | set(self._connections.values())
+        self._spread_s = max(RETURN_SPREAD_MIN_S, len(connections) / RETURNS_PER_S)
+        for connection in connections:
+            self._send_away(connection)
         left_s = self.settings.drain_s
         if patience_s is not None:
             left_s = min(left_s, patience_s)
         while self._open and left_s > 0:
             await self._clock.sleep(DRAIN_LOOK_S)
             left_s -= DRAIN_LOOK_S
-        left = self._open | set(self._lines.values())
-        for line in left:
-            self._do(line, line.session.end(GOING))
+        left = self._open | set(self._connections.values())
+        for connection in left:
+            self._do(connection, connection.session.end(GOING))
         return len(left)
 
-    def _send_away(self, line: Line) -> None:
+    def _send_away(self, connection: OnlineConnection) -> None:
         """Ask a client to come back once the service is up again, not all at the same moment."""
         self._returning += 1
         # A stride of the golden ratio spreads any number of clients evenly.
         share = self._returning * GOLDEN_RATIO % 1.0
         after_s = self.settings.restart_s + share * self._spread_s
-        self._do(line, line.session.drain(round(after_s, 3)))
+        self._do(connection, connection.session.drain(round(after_s, 3)))
 
     @property
     def count(self) -> int:
         """Devices connected to this process."""
-        return len(self._lines)
+        return len(self._connections)
 
-    def _schedule(self, line: Line) -> None:
-        if line.is_open:
-            at = max(line.session.next_tick(), self._clock.now())
-            line.ticks_at = int(at) + 1
-            self._wheel.setdefault(line.ticks_at, {})[line] = None
+    def _schedule(self, connection: OnlineConnection) -> None:
+        if connection.is_open:
+            at = max(connection.session.next_tick(), self._clock.now())
+            connection.ticks_at = int(at) + 1
+            self._wheel.setdefault(connection.ticks_at, {})[connection] = None
 
-    def _unschedule(self, line: Line) -> None:
+    def _unschedule(self, connection: OnlineConnection) -> None:
         # Who comes and goes leaves nothing behind, however often.
-        lines = self._wheel.get(line.ticks_at)
-        if lines is not None:
-            lines.pop(line, None)
-            if not lines:
-                del self._wheel[line.ticks_at]
+        connections = self._wheel.get(connection.ticks_at)
+        if connections is not None:
+            connections.pop(connection, None)
+            if not connections:
+                del self._wheel[connection.ticks_at]
 
     # effects
 
-    def _do(self, line: Line, effects: Iterable[Effect]) -> None:
+    def _do(self, connection: OnlineConnection, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, SendFrame):
-                if not line.link.write(effect.data):
+                if not connection.link.write(effect.data):
                     self._metrics.count("slow_readers")
-                    line.session.end(GOING)
-                    self._detach(line)
+                    connection.session.end(GOING)
+                    self._detach(connection)
             elif isinstance(effect, CloseConnection):
-                self._detach(line)
-                line.link.close(effect.end)
+                self._detach(connection)
+                connection.link.close(effect.end)
 
-    def _attach(self, line: Line, app: int, device: Device) -> None:
+    def _attach(self, connection: OnlineConnection, app: int, device: Device) -> None:
         key = (app, device.number)
-        earlier = self._lines.get(key)
+        earlier = self._connections.get(key)
         if earlier is not None:
             self._do(earlier, earlier.session.end(REPLACED))
-        line.app, line.device = app, device
-        self._lines[key] = line
-        self._note_user(line, device)
+        connection.app, connection.device = app, device
+        self._connections[key] = connection
+        self._note_user(connection, device)
         self._here.setdefault(app, BitMap()).add(device.number)
-        self._metrics.set("online_sessions", len(self._lines))
+        self._metrics.set("online_sessions", len(self._connections))
 
-    def _detach(self, line: Line) -> None:
-        if line.device is None:
+    def _detach(self, connection: OnlineConnection) -> None:
+        if connection.device is None:
             return
-        key = (line.app, line.device.number)
-        if self._lines.get(key) is line:
-            del self._lines[key]
-            self._forget_user(line)
-            self._here[line.app].discard(line.device.number)
-            self._metrics.set("online_sessions", len(self._lines))
+        key = (connection.app, connection.device.number)
+        if self._connections.get(key) is connection:
+            del self._connections[key]
+            self._forget_user(connection)
+            self._here[connection.app].discard(connection.device.number)
+            self._metrics.set("online_sessions", len(self._connections))
 
-    def _note_user(self, line: Line, device: Device) -> None:
+    def _note_user(self, connection: OnlineConnection, device: Device) -> None:
         if device.user_name:
-            self._of_user.setdefault((str(line.app), device.user_name), {})[line] = None
+            self._of_user.setdefault((str(connection.app), device.user_name), {})[connection] = None
 
-    def _forget_user(self, line: Line) -> None:
-        if line.device is None:
+    def _forget_user(self, connection: OnlineConnection) -> None:
+        if connection.device is None:
             return
-        key = (str(line.app), line.device.user_name)
-        lines = self._of_user.get(key)
-        if lines is not None:
-            lines.pop(line, None)
-            if not lines:
+        key = (str(connection.app), connection.device.user_name)
+        connections = self._of_user.get(key)
+        if connections is not None:
+            connections.pop(connection, None)
+            if not connections:
                 del self._of_user[key]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -505,12 +514,12 @@ class Hub:
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             self._metrics.count("loop_errors", loop="online")
-            self._log.error("offers failed", exc_info=fault)
+            self._log.error("catching up failed", exc_info=fault)
 
 
-def _forget_offering(line: Line) -> None:
-    # A finished task is of no use to an idle line, and there may be many of those.
-    line.offering = None
+def _forget_catching_up(connection: OnlineConnection) -> None:
+    # A finished task is of no use to an idle connection, and there may be many of those.
+    connection.catching_up = None
 
 
 def _may_be_shown(device: Device, audience: BitMap) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from tocsin.online.hub import Hub, Line
+from tocsin.online.hub import Hub, OnlineConnection
 from tocsin.online.outbox import Outbox
 from tocsin.online.session import FULL
 
@@ -36,20 +36,22 @@ class OnlineSocket:
             return
         outbox = Outbox(send, lambda: _cut(receive), self._hub.settings.queued_bytes_max)
         client = scope.get("client")
-        line = self._hub.open(outbox, client[0] if client else "")
+        connection = self._hub.open(outbox, client[0] if client else "")
         try:
-            await self._read(line, receive)
+            await self._read(connection, receive)
         finally:
-            self._hub.gone(line)
+            self._hub.gone(connection)
         await outbox.flushed()
 
-    async def _read(self, line: Line, receive: Receive) -> None:
-        while line.is_open:
+    async def _read(self, connection: OnlineConnection, receive: Receive) -> None:
+        while connection.is_open:
             message = await receive()
             if message["type"] != "websocket.receive":
                 return
             data = message.get("text")
-            await self._hub.take(line, data if data is not None else message.get("bytes") or b"")
+            if data is None:
+                data = message.get("bytes") or b""
+            await self._hub.take(connection, data)
 
 
 def _cut(receive: Receive) -> None:

@@ -37,7 +37,7 @@ from tocsin.domain.task import (
 from tocsin.domain.usersig import sign
 from tocsin.errors import StoreError
 from tocsin.metrics import Metrics
-from tocsin.online.hub import Hub, Line, OnlineSettings
+from tocsin.online.hub import Hub, OnlineConnection, OnlineSettings
 from tocsin.online.session import CloseReason
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
@@ -138,7 +138,7 @@ class Rig:
 
     async def connect(
         self, user: str = "", *, client: Client | None = None, **more: Any
-    ) -> tuple[Line, Client]:
+    ) -> tuple[OnlineConnection, Client]:
         """Say hello and wait for what follows from it."""
         client = client or Client()
         line = self.hub.open(client, "10.0.0.1")
@@ -151,21 +151,23 @@ class Rig:
         await self.settle()
         return line, client
 
-    async def again(self, line: Line, user: str | None = None, **more: Any) -> tuple[Line, Client]:
+    async def again(
+        self, line: OnlineConnection, user: str | None = None, **more: Any
+    ) -> tuple[OnlineConnection, Client]:
         """The same device anew."""
         device = self.device(line)
         name = device.user_name if user is None else user
         proof: dict[str, Any] = {"registration_id": device.registration_id, "secret": line.secret}
         return await self.connect(name, **proof, **more)
 
-    async def say(self, line: Line, **frame: object) -> None:
+    async def say(self, line: OnlineConnection, **frame: object) -> None:
         await self.hub.take(line, msgspec.json.encode(frame))
         await self.settle()
 
     async def settle(self) -> None:
         await settle_loop(60)
 
-    def device(self, line: Line) -> Device:
+    def device(self, line: OnlineConnection) -> Device:
         assert line.device is not None
         return line.device
 

@@ -15,7 +15,7 @@ from tocsin.clock import settle_loop
 from tocsin.domain.message import Message, Translation
 from tocsin.domain.task import OnlineBody, SendBody, Stage, StepEdit, StepWant, WaitBody
 from tocsin.errors import StoreError
-from tocsin.online.hub import Line, OnlineSettings
+from tocsin.online.hub import OnlineConnection, OnlineSettings
 from tocsin.online.session import GONE, KICKED, REFUSED, REPLACED, SILENT, SessionLimits
 from tocsin.pipeline.accept import decide_recall
 
@@ -366,7 +366,7 @@ async def test_devices_that_connect_together_share_the_reading_of_the_books() ->
     )
     rig.hub = rig.new_hub()
     reads = 0
-    read = rig.hub._offers._standings._read
+    read = rig.hub._missed._standings._read
 
     async def counted(key: tuple[int, int]) -> object:
         nonlocal reads
@@ -374,7 +374,7 @@ async def test_devices_that_connect_together_share_the_reading_of_the_books() ->
         await asyncio.sleep(0)
         return await read(key)
 
-    rig.hub._offers._standings._read = counted  # type: ignore[assignment]
+    rig.hub._missed._standings._read = counted  # type: ignore[assignment]
     clients = await asyncio.gather(*(rig.again(line) for line in lines))
     await rig.settle()
     assert all(client.shown == [task.task_id] for _, client in clients)
@@ -400,17 +400,17 @@ async def test_a_kick_looks_at_no_other_users_connection() -> None:
     ann, to_ann = await rig.connect("ann")
     for _ in range(20):
         await rig.connect("bob")
-    rig.hub._lines = Untouchable(rig.hub._lines)
+    rig.hub._connections = Untouchable(rig.hub._connections)
     rig.hub.take_kick(f"{APP}/nobody".encode())
     with pytest.raises(AssertionError):
-        list(rig.hub._lines.values())
+        list(rig.hub._connections.values())
     rig.hub.take_kick(f"{APP}/ann".encode())
     assert (to_ann.end, ann.is_open) == (KICKED, False)
     rig.hub.gone(ann)
     assert list(rig.hub._of_user) == [(str(APP), "bob")]
 
 
-class Untouchable(dict[tuple[int, int], Line]):
+class Untouchable(dict[tuple[int, int], OnlineConnection]):
     """Connections that nobody may walk through."""
 
     def values(self) -> Any:

@@ -13,7 +13,7 @@ from tests.contract.rows import add_accounts, add_app, add_device, add_task, lea
 from tocsin.adapters.memory import MemoryStore
 from tocsin.clock import ManualClock
 from tocsin.domain.task import Phase, StepEdit
-from tocsin.online.offers import Offers
+from tocsin.online.catch_up import CatchUp
 from tocsin.pipeline.books import BooksReader
 from tocsin.store import INBOX_ACCOUNTS_MAX, Store
 
@@ -54,7 +54,7 @@ async def cost(others: int, *, is_broad: bool) -> tuple[Counter[str], int]:
         await write(store, job, StepEdit(is_done=True, task=mine))
         counting = Counting(store)
         counted = cast(Store, counting)
-        offers = Offers(counted, BooksReader(counted, clock), clock)
+        offers = CatchUp(counted, BooksReader(counted, clock), clock)
         for _ in range(2):
             counting.asked.clear()
             found = await offers.of(1, device)

@@ -1,4 +1,4 @@
-"""Offers: which living pushes a device gets that connects after they were fanned out.
+"""CatchUp: which living pushes a device gets that connects after they were fanned out.
 
 A device is offered a push only if the frozen audience names it as it is now and no leg to it is
 begun, sent or in doubt. A push that was written to an earlier connection and never acked is
@@ -78,7 +78,7 @@ def standing(task: TaskBooks) -> Standing:
     return Standing(task.books, BitMap.union(BitMap(), *closed), BitMap.union(BitMap(), *planned))
 
 
-class Offer(Struct, frozen=True):
+class MissedPush(Struct, frozen=True):
     """A push for one device."""
 
     task: Task
@@ -87,7 +87,7 @@ class Offer(Struct, frozen=True):
     """Written before: its leg is in the books."""
 
 
-class Offers:
+class CatchUp:
     """Finds the pushes of a device that has just connected."""
 
     def __init__(self, store: Store, books: TaskReader, clock: Clock) -> None:
@@ -98,9 +98,9 @@ class Offers:
             self._read_standing, clock
         )
 
-    async def of(self, app: int, device: Device) -> list[Offer]:
+    async def of(self, app: int, device: Device) -> list[MissedPush]:
         """What this device shall be offered, oldest first."""
-        offers: list[Offer] = []
+        offers: list[MissedPush] = []
         siblings: list[Device] | None = None
         for task in await self._tasks(app, device):
             audience = await self._books.audience(app, task.number)
@@ -118,7 +118,7 @@ class Offers:
                 if await self._another_serves(app, device, siblings, standing):
                     continue
             language = choose_language(task.message.translations, device.language)
-            offers.append(Offer(task, language, is_repeat))
+            offers.append(MissedPush(task, language, is_repeat))
         return offers
 
     async def written(self, app: int, number: int) -> BitMap:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from benchmarks.sink import Sink
-from tocsin.adapters.sqlite.store import Options, SqliteStore
+from tocsin.adapters.sqlite.store import SqliteStore, StoreOptions
 from tocsin.adapters.vault import AesVault
 from tocsin.clock import SystemClock
 from tocsin.domain import usersig
@@ -49,7 +49,7 @@ async def open_folder(folder: Path, stack: AsyncExitStack, cached: int = CACHED)
     """Open a folder with one app in it, whose administrator is an account."""
     clock, metrics = SystemClock(), Metrics()
     vault = AesVault(hashlib.sha256(b"of a benchmark").digest())
-    options = Options(accounts_cached_max=cached)
+    options = StoreOptions(accounts_cached_max=cached)
     store = SqliteStore(folder, clock, metrics=metrics, options=options)
     await store.start(stack)
     if await store.app(APP) is None:

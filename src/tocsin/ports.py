@@ -14,7 +14,7 @@ from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.conversation import Authority, Batch, Fault, Posted, Request, Response, Stoppage
-from tocsin.domain.books import Begun, TaskBooks
+from tocsin.domain.books import BegunLegs, TaskBooks
 from tocsin.domain.device import Device, Registered, Route
 from tocsin.domain.hello import Hello
 from tocsin.domain.message import Message
@@ -234,7 +234,7 @@ class TaskReader(Protocol):
         """A frozen audience, empty before it is frozen. Read it, never change it."""
         ...
 
-    async def begun(self, app: int, number: int) -> Begun | None:
+    async def begun(self, app: int, number: int) -> BegunLegs | None:
         """A task's books with the legs that are under way; None: there is no such task.
 
         It costs what was written since the last look, however many jobs the task has.

@@ -261,7 +261,7 @@ class Store(Protocol):
         """Devices with numbers above `after`, in rising order, `limit` at most."""
         ...
 
-    async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
+    async def token_owners(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         """Who owns each of these tokens, in the order asked; the credential does not matter."""
         ...
 
@@ -412,14 +412,14 @@ class Store(Protocol):
         queue: str,
         lane: Lane,
         *,
-        holder: str,
+        lessee: str,
         limit: int,
         lease_s: float,
         ended: bool = False,
     ) -> list[Job]:
         """Lease up to `limit` ready jobs, oldest `not_before` first, by the store's clock.
 
-        Each lease raises the job's generation, so an earlier holder's writes are refused. With
+        Each lease raises the job's generation, so an earlier lessee's writes are refused. With
         `ended`, only jobs that nobody has leased and whose task was recalled or has expired: they
         are settled without a request, so they wait for no vendor.
         """
@@ -446,8 +446,8 @@ class Store(Protocol):
         """Write one step of a leased job, if its generation still holds; else raise `Stale`."""
         ...
 
-    async def release(self, holder: str) -> int:
-        """Give up every lease of a holder that is known to be dead; answers how many."""
+    async def release(self, lessee: str) -> int:
+        """Give up every lease of a lessee that is known to be dead; answers how many."""
         ...
 
     async def depth(self) -> dict[tuple[int, str], int]:

@@ -280,7 +280,7 @@ class Player:
             drawn = (head.app, head.queue, head.lane)
         jobs = await self.store.lease(
             *drawn,
-            holder=rng.choice(HOLDERS),
+            lessee=rng.choice(HOLDERS),
             limit=rng.randint(1, 4),
             lease_s=rng.choice([5, 30]),
         )

@@ -193,11 +193,11 @@ async def lease(
     app: int = 1,
     queue: str = "apns:1",
     *,
-    holder: str = "me",
+    lessee: str = "me",
     limit: int = 10,
     lane: Lane = Lane.BULK,
 ) -> list[Job]:
-    return await store.lease(app, queue, lane, holder=holder, limit=limit, lease_s=30)
+    return await store.lease(app, queue, lane, lessee=lessee, limit=limit, lease_s=30)
 
 
 async def write(store: Store, job: Job, edit: StepEdit, want: StepWant | None = None) -> StepView:

@@ -162,8 +162,8 @@ async def test_a_view_shows_accounts_terms_and_counters(store: Store) -> None:
     assert list(view.accounts) == ["ann"]
     assert view.accounts["ann"] == Account(1, "ann", tags=("red", "blue"))
     assert dict(view.terms) == {
-        (TAG, "red"): Term(1, TAG, "red", 0, holders=2),
-        (TAG, "blue"): Term(2, TAG, "blue", 0, holders=1),
+        (TAG, "red"): Term(1, TAG, "red", 0, uses=2),
+        (TAG, "blue"): Term(2, TAG, "blue", 0, uses=1),
     }
     assert (view.tags_carried, view.account_count) == (3, 2)
     assert (view.next_account, view.next_term) == (4, 4)
@@ -176,7 +176,7 @@ async def test_a_view_shows_the_asked_terms_that_exist(store: Store) -> None:
     asked = [(TAG, "red"), (TAG, "other"), ("attr0", "red")]
     view = await store.update_accounts(1, [], asked, lambda view: AccountsEdit(result=view))
     assert isinstance(view, AccountsView)
-    assert dict(view.terms) == {(TAG, "red"): Term(1, TAG, "red", 0, holders=1)}
+    assert dict(view.terms) == {(TAG, "red"): Term(1, TAG, "red", 0, uses=1)}
     assert await store.terms(1, asked) == dict(view.terms)
 
 
@@ -188,10 +188,10 @@ async def test_holders_and_carried_tags_follow_each_change(store: Store) -> None
     await store.update_accounts(1, ["ann"], [("attr0", "f")], set_attrs([("ann", {"sex": "f"})]))
     assert (await peek(store, 1)).tags_carried == 1
     await remove_tags(store, 1, "ann", "red")
-    assert (await store.terms(1, [(TAG, "red")]))[TAG, "red"].holders == 1
+    assert (await store.terms(1, [(TAG, "red")]))[TAG, "red"].uses == 1
     await delete(store, 1, "bob")
-    assert (await store.terms(1, [(TAG, "red")]))[TAG, "red"].holders == 0
-    assert (await store.terms(1, [("attr0", "f")]))["attr0", "f"].holders == 1
+    assert (await store.terms(1, [(TAG, "red")]))[TAG, "red"].uses == 0
+    assert (await store.terms(1, [("attr0", "f")]))["attr0", "f"].uses == 1
     assert (await peek(store, 1)).tags_carried == 0
 
 

@@ -119,7 +119,7 @@ async def test_an_edit_that_fails_late_is_taken_back_whole(store: Store, job: Jo
     born, stray = Account(4, "new"), Term(9, TAG, "new", 0)
 
     def accounts(view: AccountsView) -> AccountsEdit:
-        red = msgspec.structs.replace(view.terms[TAG, "red"], holders=9)
+        red = msgspec.structs.replace(view.terms[TAG, "red"], uses=9)
         gone = view.accounts["ann"]
         return AccountsEdit([born], [gone], [red, stray], [Change(1, live=-1)])
 

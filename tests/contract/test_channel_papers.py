@@ -109,7 +109,7 @@ def test_the_sources_are_the_vendors_own_and_have_their_date(vendor: AnyVendor) 
 @pytest.mark.evidence("a vendor is listed, and its sources and servers are its own")
 @each_vendor
 def test_the_file_speaks_to_the_vendor_and_names_its_pages(vendor: AnyVendor) -> None:
-    path = REPO / "src" / "tocsin" / "channels" / f"{vendor.NAME}.py"
+    path = REPO / "src" / "tocsin" / "channels" / "vendors" / f"{vendor.NAME}.py"
     texts = [
         node.value
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

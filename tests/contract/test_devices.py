@@ -41,10 +41,10 @@ async def test_devices_are_found_by_number(store: Store) -> None:
 async def test_devices_are_found_by_their_tokens(store: Store) -> None:
     phone = await add_device(store, 1, "phone", token="t1")
     asked = [Route("apns", 9, "t2"), Route("apns", 9, "t1"), Route("fcm", 1, "t1")]
-    assert await store.holders(1, asked) == [None, phone, None]
+    assert await store.token_owners(1, asked) == [None, phone, None]
     many = [Route("apns", 1, f"x{number}") for number in range(300)]
-    assert await store.holders(1, [*many, ROUTE]) == [None] * 300 + [phone]
-    assert await store.holders(1, []) == []
+    assert await store.token_owners(1, [*many, ROUTE]) == [None] * 300 + [phone]
+    assert await store.token_owners(1, []) == []
 
 
 async def test_devices_of_an_account_are_those_bound_to_it_or_registered_under_it(
@@ -129,7 +129,7 @@ async def test_a_token_is_taken_from_whoever_had_it_in_another_environment(store
     robbed = await store.device(1, "phone")
     assert robbed is not None
     assert robbed.route is None
-    assert await store.holders(1, [ROUTE]) == [None]
+    assert await store.token_owners(1, [ROUTE]) == [None]
 
 
 async def test_an_identity_stands_for_a_token_that_has_one(store: Store) -> None:
@@ -142,7 +142,7 @@ async def test_an_identity_stands_for_a_token_that_has_one(store: Store) -> None
     assert old is not None
     assert new is not None
     assert (old.route, new.route) == (None, second)
-    assert await store.holders(1, [first]) == [new]
+    assert await store.token_owners(1, [first]) == [new]
 
 
 async def test_several_devices_change_in_one_step(store: Store) -> None:
@@ -161,13 +161,13 @@ async def test_several_devices_change_in_one_step(store: Store) -> None:
     assert await store.update_devices(1, asked, [ROUTE], swap) == "done"
     assert (shown[-1].devices, shown[-1].owners) == ([phone, pad], [phone])
     routes = [ROUTE, Route("apns", 1, "t2")]
-    assert await store.holders(1, routes) == [
+    assert await store.token_owners(1, routes) == [
         replace(pad, route=ROUTE),
         replace(phone, route=pad.route),
     ]
     with pytest.raises(AssertionError):
         await store.update_devices(1, [2], [], lambda view: _stolen(view, Route("apns", 1, "t3")))
-    assert (await store.holders(1, [ROUTE]))[0] == replace(pad, route=ROUTE)
+    assert (await store.token_owners(1, [ROUTE]))[0] == replace(pad, route=ROUTE)
 
 
 async def test_what_is_written_now_is_checked(store: Store) -> None:

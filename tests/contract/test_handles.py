@@ -32,7 +32,7 @@ async def overwrite(store: Store, app: int = 1) -> Job:
         return RecallEdit(task=view.task, overwrite=task, jobs=[new_job(task.number)])
 
     await store.recall(app, "t", decide)
-    (job,) = await lease(store, app, holder="other")
+    (job,) = await lease(store, app, lessee="other")
     return job
 
 

@@ -85,7 +85,7 @@ async def test_reads_find_nothing(store: Store, held: Job) -> None:
     assert await store.credentials(OURS) == []
     assert await store.accounts(OURS, ["ann", "phone"]) == [None, None]
     assert await store.account_names(OURS, everyone) == {}
-    assert await store.holders(OURS, [Route("apns", 1, "t1")]) == [None]
+    assert await store.token_owners(OURS, [Route("apns", 1, "t1")]) == [None]
     assert await store.scan_accounts(OURS, 0, 9) == []
     assert await store.terms(OURS, red) == {}
     assert await store.changes(OURS, 0, 9) == []
@@ -225,7 +225,7 @@ async def test_the_same_ids_in_another_app_come_and_go_alone(
     body = FanoutBody(cursor=9)
     await write(store, mine, StepEdit(begun_at=NOW, body=body, audience=BitMap([5]).serialize()))
     await write(store, mine, StepEdit(not_before=NOW))
-    (mine,) = await store.lease(OURS, "apns:1", Lane.BULK, holder="x", limit=1, lease_s=30)
+    (mine,) = await store.lease(OURS, "apns:1", Lane.BULK, lessee="x", limit=1, lease_s=30)
     await write(store, mine, StepEdit(is_done=True, task=end(task, NOW)))
     await store.merge_ended(OURS, merge_blocks, 1000)
     assert await store.forget(OURS, NOW + 1, 100) == 1
@@ -266,7 +266,7 @@ async def test_jobs_of_the_same_number_do_not_stand_in_for_each_other(
     assert await lease(store, OURS) == []
 
     async def lease_long(queue: str) -> list[Job]:
-        return await store.lease(OURS, queue, Lane.BULK, holder="me", limit=9, lease_s=100)
+        return await store.lease(OURS, queue, Lane.BULK, lessee="me", limit=9, lease_s=100)
 
     (ours,) = await lease_long("fcm:9")
     assert (await write(store, ours, StepEdit(body=FanoutBody(7)))).job == ours
@@ -303,7 +303,7 @@ async def test_tasks_of_the_same_number_do_not_stand_in_for_each_other(store: St
 
 
 async def test_jobs_are_out_of_reach(store: Store, held: Job) -> None:
-    assert await store.lease(OURS, "apns:1", Lane.BULK, holder="x", limit=9, lease_s=9) == []
+    assert await store.lease(OURS, "apns:1", Lane.BULK, lessee="x", limit=9, lease_s=9) == []
     assert await store.extend(OURS, [held], lease_s=30) == []
     with pytest.raises(Stale):
         await store.step(OURS, held, StepWant(), lambda _: StepEdit(is_done=True))

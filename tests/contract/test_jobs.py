@@ -57,7 +57,7 @@ async def test_a_leased_job_is_whole_and_nobody_elses(store: Store) -> None:
             generation=1,
         )
     ]
-    assert await lease(store, holder="other") == []
+    assert await lease(store, lessee="other") == []
 
 
 async def test_a_lease_takes_one_queue_and_lane(store: Store) -> None:
@@ -94,7 +94,7 @@ async def test_a_lapsed_job_is_leased_again_in_its_old_place(
     assert numbers(await lease(store, limit=1)) == [2]
     await clock.advance(0.5)
     assert await store.extend(1, [], lease_s=30) == []
-    again = await lease(store, holder="other")
+    again = await lease(store, lessee="other")
     assert [(job.number, job.generation) for job in again] == [(1, 2)]
 
 
@@ -118,7 +118,7 @@ async def test_a_step_of_an_older_generation_is_refused(store: Store, clock: Man
     task = await add_task(store, 1, jobs=[new_job])
     (mine,) = await lease(store)
     await clock.advance(31)
-    (theirs,) = await lease(store, holder="other")
+    (theirs,) = await lease(store, lessee="other")
     bad = StepEdit(is_done=True, task=msgspec.structs.replace(task, audience_size=9))
     with pytest.raises(Stale):
         await write(store, mine, bad)
@@ -146,10 +146,10 @@ async def test_an_extended_lease_lasts_from_now(store: Store, clock: ManualClock
     await clock.advance(20)
     assert await store.extend(1, [second], lease_s=30) == [2]
     await clock.advance(10)
-    assert numbers(await lease(store, holder="other")) == [1]
+    assert numbers(await lease(store, lessee="other")) == [1]
     assert await store.extend(1, [first, second], lease_s=30) == [2]
     await clock.advance(19)
-    assert await lease(store, holder="third") == []
+    assert await lease(store, lessee="third") == []
 
 
 async def test_a_begun_job_says_so_to_whoever_leases_it_next(
@@ -160,7 +160,7 @@ async def test_a_begun_job_says_so_to_whoever_leases_it_next(
     assert job.begun_at is None
     await write(store, job, StepEdit(begun_at=NOW + 1))
     await clock.advance(31)
-    (again,) = await lease(store, holder="other")
+    (again,) = await lease(store, lessee="other")
     assert (again.begun_at, again.generation) == (NOW + 1, 2)
 
 
@@ -173,7 +173,7 @@ async def test_the_leases_of_a_dead_holder_are_given_up(store: Store) -> None:
     await add_task(store, 1, jobs=[new_job, new_job])
     await add_task(store, 2, jobs=[new_job])
     (mine,) = await lease(store, limit=1)
-    await lease(store, holder="other")
+    await lease(store, lessee="other")
     (far,) = await lease(store, 2)
     assert await store.release("me") == 2
     assert await store.release("me") == 0
@@ -208,7 +208,7 @@ async def test_a_step_replaces_the_body_and_keeps_the_lease(store: Store) -> Non
     await write(store, job, StepEdit(body=walked))
     view = await write(store, job, StepEdit())
     assert view.job.body == walked
-    assert await lease(store, queue="fanout", holder="other") == []
+    assert await lease(store, queue="fanout", lessee="other") == []
 
 
 async def test_a_step_writes_the_follow_up_and_removes_the_job(store: Store) -> None:
@@ -341,7 +341,7 @@ async def test_a_leased_job_is_not_woken(store: Store, clock: ManualClock) -> No
     await lease(store)
     assert await store.wake(1, "apns:1", "main", 10) == 0
     await clock.advance(29)
-    assert await lease(store, holder="other") == []
+    assert await lease(store, lessee="other") == []
 
 
 @pytest.mark.evidence("recalled and expired pushes behind a held credential are settled at once")
@@ -359,7 +359,7 @@ async def test_what_is_over_is_leased_though_nothing_else_may_be(
 
 
 async def ended(store: Store) -> list[Job]:
-    return await store.lease(1, "apns:1", BULK, holder="me", limit=10, lease_s=30, ended=True)
+    return await store.lease(1, "apns:1", BULK, lessee="me", limit=10, lease_s=30, ended=True)
 
 
 async def recall_task(store: Store, task: Task) -> None:

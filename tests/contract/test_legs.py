@@ -20,7 +20,7 @@ from tocsin.adapters.sqlite.folder import open_writer
 from tocsin.adapters.sqlite.queue import begun_jobs
 from tocsin.adapters.sqlite.tables import Tables
 from tocsin.clock import ManualClock
-from tocsin.domain.books import Begun, Books, Lines, merge_blocks
+from tocsin.domain.books import BegunLegs, Books, Lines, merge_blocks
 from tocsin.domain.legs import choose_channel
 from tocsin.domain.task import Job, SendBody, Stage, StepEdit, Task
 from tocsin.pipeline.books import BooksReader
@@ -41,7 +41,7 @@ def numbers(sets: Mapping[str, BitMap]) -> dict[str, set[int]]:
     return {channel: set(members) for channel, members in sets.items()}
 
 
-async def begun(store: Store, app: int = 1, number: int = 1) -> Begun:
+async def begun(store: Store, app: int = 1, number: int = 1) -> BegunLegs:
     books = await BooksReader(store, ManualClock()).begun(app, number)
     assert books is not None
     return books

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.contract.model import OPERATIONS, Player
 from tocsin.adapters.memory import MemoryStore
-from tocsin.adapters.sqlite.store import Options, SqliteStore
+from tocsin.adapters.sqlite.store import SqliteStore, StoreOptions
 from tocsin.clock import ManualClock
 from tocsin.domain.account import AccountsEdit, AccountsView, TermKey
 from tocsin.domain.task import AcceptEdit, AcceptView, Job
@@ -52,7 +52,7 @@ async def open_other(
     if planted is not None:
         return planted(clock)
     # A cache of a few accounts, so that documents also come and go.
-    opened = SqliteStore(folder, clock, options=Options(accounts_cached_max=6))
+    opened = SqliteStore(folder, clock, options=StoreOptions(accounts_cached_max=6))
     await opened.start(stack)
     return opened
 
@@ -80,9 +80,9 @@ class Amnesiac(MemoryStore):
     """Planted: a lapsed job's lease can be extended by whoever had it before."""
 
     async def extend(self, app: int, jobs: Sequence[Job], *, lease_s: float) -> list[int]:
-        rows = self._shelf(app).jobs
+        rows = self._rows_of(app).jobs
         ours = [job.number for job in jobs if job.app == app and job.number in rows]
-        held = [rows[number].job for number in ours if rows[number].holder is not None]
+        held = [rows[number].job for number in ours if rows[number].lessee is not None]
         return await super().extend(app, held, lease_s=lease_s)
 
 
@@ -96,7 +96,7 @@ class Renewing(MemoryStore):
         names: Sequence[str],
         decide: Callable[[AcceptView], AcceptEdit],
     ) -> Any:
-        dedups = self._shelf(app).dedups
+        dedups = self._rows_of(app).dedups
         if dedup in dedups:
             dedups[dedup] = (self._clock.now() - 0.5, dedups[dedup][1])
         return await super().accept(app, dedup, names, decide)
@@ -112,12 +112,12 @@ class Leaky(MemoryStore):
         keys: Sequence[TermKey],
         change: Callable[[AccountsView], AccountsEdit],
     ) -> Any:
-        owned = dict(self._shelf(app).owned)
-        self._shelf(app).owned.clear()
+        owned = dict(self._rows_of(app).owned)
+        self._rows_of(app).owned.clear()
         try:
             return await super().update_accounts(app, names, keys, change)
         finally:
-            self._shelf(app).owned.update(owned)
+            self._rows_of(app).owned.update(owned)
 
 
 @pytest.mark.evidence("memory and SQLite mean the same")

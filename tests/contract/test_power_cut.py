@@ -35,7 +35,7 @@ from tests.contract.rows import (
 )
 from tests.task_books import acked, read_books
 from tocsin.adapters.sqlite.folder import DATABASE
-from tocsin.adapters.sqlite.store import Options, SqliteStore
+from tocsin.adapters.sqlite.store import SqliteStore, StoreOptions
 from tocsin.clock import ManualClock
 from tocsin.domain.account import TAG
 from tocsin.domain.task import StepEdit
@@ -110,7 +110,7 @@ async def run(folder: Path, *, planted: bool = False) -> list[Moment]:
 
     name = f"forgetful-{folder.name}"
     vfs = ForgetfulVFS(name, remember)
-    options = Options(vfs=name, checkpoint_pages=40)
+    options = StoreOptions(vfs=name, checkpoint_pages=40)
     async with AsyncExitStack() as stack:
         store = SqliteStore(folder, ManualClock(), options=options)
         await store.start(stack)
@@ -165,7 +165,7 @@ async def _all_is_whole(store: Store) -> None:
     assert view.account_count == len(accounts)
     carried = [(TAG, tag) for account in accounts for tag in account.tags]
     terms = await store.terms(1, list(dict.fromkeys([*carried, (TAG, "all")])))
-    assert all(term.holders == carried.count(key) for key, term in terms.items())
+    assert all(term.uses == carried.count(key) for key, term in terms.items())
     assert view.tags_carried == len(set(carried))
     await _log_agrees(store, {term.number: key[1] for key, term in terms.items()})
     devices = await store.devices_of(1, BitMap(range(10_000)))

@@ -29,7 +29,7 @@ from tests.contract.rows import (
 from tests.contract.test_atomic import everything
 from tests.task_books import read_books
 from tocsin.adapters.sqlite.folder import DATABASE, FolderInUse
-from tocsin.adapters.sqlite.store import Options, SqliteStore
+from tocsin.adapters.sqlite.store import SqliteStore, StoreOptions
 from tocsin.adapters.sqlite.writer import GROUP_BYTES_MAX, PASSED_OVER_MAX, Rank
 from tocsin.clock import ManualClock
 from tocsin.domain.account import AccountsEdit, AccountsView
@@ -43,7 +43,7 @@ from tocsin.store import Store
 @asynccontextmanager
 async def opened(folder: Path, **options: Any) -> AsyncIterator[SqliteStore]:
     async with AsyncExitStack() as stack:
-        store = SqliteStore(folder, ManualClock(), options=Options(**options))
+        store = SqliteStore(folder, ManualClock(), options=StoreOptions(**options))
         await store.start(stack)
         yield store
 
@@ -350,7 +350,7 @@ async def test_a_decision_that_fails_unexpectedly_reaches_its_caller(tmp_path: P
 async def test_the_log_is_copied_and_measured(tmp_path: Path) -> None:
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        options = Options(checkpoint_pages=20)
+        options = StoreOptions(checkpoint_pages=20)
         store = SqliteStore(tmp_path, ManualClock(), metrics, options=options)
         await store.start(stack)
         await add_app(store, 1)
@@ -381,7 +381,7 @@ async def test_reads_see_every_write_answered_before(tmp_path: Path) -> None:
                 assert account is not None
                 assert len(account.tags) == number + 1
                 (term,) = (await store.terms(1, [("tag", f"tag{number}")])).values()
-                assert term.holders >= 1
+                assert term.uses >= 1
 
         await asyncio.gather(*(tag(f"name{number}") for number in range(8)))
 
@@ -415,7 +415,7 @@ async def test_whoever_asks_is_told_why_nothing_can_be_written_until_it_can(
 async def test_asking_finds_out_at_most_once_a_second_that_it_can(tmp_path: Path) -> None:
     clock = ManualClock()
     async with AsyncExitStack() as stack:
-        store = SqliteStore(tmp_path, clock, options=Options(busy_s=0.01))
+        store = SqliteStore(tmp_path, clock, options=StoreOptions(busy_s=0.01))
         await store.start(stack)
         await add_app(store, 1)
         other = apsw.Connection(str(tmp_path / DATABASE))

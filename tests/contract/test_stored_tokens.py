@@ -113,7 +113,7 @@ async def test_each_token_has_one_spelling_and_one_device(folder: Path) -> None:
             assert device.epoch == before[name].epoch + (0 if is_left else 1)
             assert device.route_at == before[name].route_at
             if device.route is not None:
-                assert await store.holders(1, [device.route]) == [device]
+                assert await store.token_owners(1, [device.route]) == [device]
         calls = after["calls-only"]
         assert (calls.voip_token, calls.live_tokens) == (apns("e"), {"ride": apns("e")})
         (other,) = (await devices_of(store, 2)).values()

@@ -146,7 +146,7 @@ async def test_a_token_belongs_to_the_user_who_registered_it_last(
         assert robbed.epoch == had.device.epoch + 1
         assert owner.route is not None
         assert owner.route.token == first
-        assert await phones.store.holders(APP, [owner.route]) == [owner]
+        assert await phones.store.token_owners(APP, [owner.route]) == [owner]
         had = has
 
 

@@ -55,4 +55,4 @@ async def test_a_device_that_changes_hands_between_two_pages_is_served_once() ->
 
 
 async def _lease(world: World, queue: str) -> list[Job]:
-    return await world.store.lease(APP, queue, Lane.BULK, holder="test", limit=1, lease_s=30.0)
+    return await world.store.lease(APP, queue, Lane.BULK, lessee="test", limit=1, lease_s=30.0)

@@ -103,9 +103,9 @@ async def test_what_has_not_begun_is_given_back_at_once() -> None:
     took_s = await world.stop(place, DRAIN_S)
     assert took_s < 2.0
     assert len(world.vendor.begun_at) == begun
-    slots = world.store._shelf(WORLD_APP).jobs.values()
+    slots = world.store._rows_of(WORLD_APP).jobs.values()
     assert slots
-    assert all(slot.holder is None for slot in slots)
+    assert all(slot.lessee is None for slot in slots)
     assert {slot.job.attempt for slot in slots} == {0}
     assert max(slot.ready_at for slot in slots) <= world.clock.now() + 1.5
     # Only the devices of begun jobs are deferred; what waited for the window is ready at once.
@@ -208,7 +208,7 @@ async def test_what_was_leased_as_the_stop_came_is_given_back_without_a_begin() 
     assert [msgspec.structs.replace(job, generation=0) for job in left] == waiting
     # The lanes whose turn had not come are not leased any more.
     assert sorted(job.generation for job in left) == [0, 1]
-    assert all(slot.holder is None for slot in world.store._shelf(WORLD_APP).jobs.values())
+    assert all(slot.lessee is None for slot in world.store._rows_of(WORLD_APP).jobs.values())
     channels.dispatcher = None
     world.hire()
     await world.run(30)
@@ -274,7 +274,7 @@ async def test_a_stop_with_answers_that_fail_settles_them_too() -> None:
 
 
 def _jobs(store: MemoryStore, app: int) -> list[Job]:
-    return [slot.job for slot in store._shelf(app).jobs.values()]
+    return [slot.job for slot in store._rows_of(app).jobs.values()]
 
 
 def _sends(store: MemoryStore) -> list[Job]:

@@ -239,15 +239,15 @@ class Works:
     async def routed(self, vendor: str) -> set[str]:
         """The tokens of a vendor that are still some device's."""
         asked = [device.route for device in self.devices[vendor] if device.route is not None]
-        holders = await self.store.holders(APP, asked)
+        holders = await self.store.token_owners(APP, asked)
         return {it.token for it, device in zip(asked, holders, strict=True) if device is not None}
 
     def _look(self) -> None:
         """How many jobs of each vendor are leased now."""
         held = dict.fromkeys(NAMES, 0)
-        for slot in self.store._shelf(APP).jobs.values():
+        for slot in self.store._rows_of(APP).jobs.values():
             vendor = slot.job.queue.partition(":")[0]
-            if slot.holder is not None and vendor in held:
+            if slot.lessee is not None and vendor in held:
                 held[vendor] += 1
         self.held_most = {name: max(self.held_most[name], held[name]) for name in NAMES}
 

@@ -52,7 +52,7 @@ LIMITS = Limits(
     rate_per_s=500.0,
     in_flight_max=16,
 )
-CHANNEL = "src/tocsin/channels/acme.py"
+CHANNEL = "src/tocsin/channels/vendors/acme.py"
 PAGE = "docs/channels/acme.md"
 WHERE = "Acme's developer console shows both under the app, once push is switched on for it."
 CODES = "0, 1001, 400, 401, 403, 404, 413, 429, 500, 502, 503"

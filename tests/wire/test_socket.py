@@ -238,7 +238,7 @@ async def test_after_a_vendor_send_a_reconnect_brings_no_second_copy() -> None:
         body = SendBody("fcm", 1, -1, (device.number,), waits_for_ack=True)
         task = await rig.task([device.account], planned=[device.number], jobs=[("fcm:1", body)])
         lane = (await rig.store.heads(rig.clock.now()))[0].lane
-        (job,) = await rig.store.lease(APP, "fcm:1", lane, holder="w", limit=1, lease_s=9)
+        (job,) = await rig.store.lease(APP, "fcm:1", lane, lessee="w", limit=1, lease_s=9)
         await rig.store.step(APP, job, StepWant(), lambda _: StepEdit(begun_at=1.0))
         waiting = await rig.task(
             [device.account],

@@ -18,7 +18,7 @@ FILE_MAX_BYTES = 4_194_304
 """A longer file was not written by us."""
 
 
-class Row(Struct, frozen=True, array_like=True):
+class AuthorityRow(Struct, frozen=True, array_like=True):
     """One authority, and when it is of no use any more, Unix seconds."""
 
     until: float
@@ -61,22 +61,22 @@ class FileAuthorities:
                     fresh[name] = self._sealed(name, authority)
             await asyncio.to_thread(self._change, fresh)
 
-    def _sealed(self, name: str, authority: Authority) -> Row:
+    def _sealed(self, name: str, authority: Authority) -> AuthorityRow:
         plain = msgspec.msgpack.encode(authority)
-        return Row(authority.expires_at, self._vault.seal(plain, _context(name)))
+        return AuthorityRow(authority.expires_at, self._vault.seal(plain, _context(name)))
 
-    def _read(self) -> dict[str, Row]:
+    def _read(self) -> dict[str, AuthorityRow]:
         try:
             with self._path.open("rb") as file:
                 text = file.read(FILE_MAX_BYTES)
-            return msgspec.msgpack.decode(text, type=dict[str, Row])
+            return msgspec.msgpack.decode(text, type=dict[str, AuthorityRow])
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as fault:
             self._log.warning("the saved authorities cannot be read", why=str(fault))
             return {}
 
-    def _change(self, changed: dict[str, Row]) -> None:
+    def _change(self, changed: dict[str, AuthorityRow]) -> None:
         """Write these rows beside those that are still good, whole or not at all."""
         now = self._clock.now()
         rows = {name: row for name, row in self._read().items() if now < row.until} | changed

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tocsin.adapters.shelf import Journal, Shelf, append_lines, given_up, replace_task, wake_jobs
+from tocsin.adapters.app_rows import (
+    AppRows,
+    Journal,
+    append_lines,
+    given_up,
+    replace_task,
+    wake_jobs,
+)
 from tocsin.clock import Clock
 from tocsin.domain.after_restore import Decide
 from tocsin.domain.collapse import CollapseMark
@@ -19,7 +26,7 @@ class MemoryRestores:
     _clock: Clock
     _mark: CollapseMark
     _fault: Callable[[str], None]
-    _shelves: dict[int, Shelf]
+    _app_rows: dict[int, AppRows]
     _restored: Restored | None = None
 
     def _step(self, verb: str, app: int) -> Journal:
@@ -42,24 +49,27 @@ class MemoryRestores:
     ) -> Restored:
         self._fault("begin_generation")
         numbers = {
-            app: {noun: shelf.last[noun] for noun in GAPS} for app, shelf in self._shelves.items()
+            app: {noun: app_rows.last[noun] for noun in GAPS}
+            for app, app_rows in self._app_rows.items()
         }
         edit = decide(GenerationView(self._restored, numbers))
         for app, given in edit.numbers.items():
-            shelf = self._shelves.setdefault(app, Shelf())
+            app_rows = self._app_rows.setdefault(app, AppRows())
             # A counter's own `update` would add them to what is there.
-            shelf.last = Counter({**shelf.last, **given})
-            shelf.snapshot_marks.clear()
-            shelf.jobs.update({it: given_up(slot) for it, slot in shelf.jobs.items()})
+            app_rows.last = Counter({**app_rows.last, **given})
+            app_rows.snapshot_marks.clear()
+            app_rows.jobs.update({it: given_up(job_row) for it, job_row in app_rows.jobs.items()})
         self._restored = edit.restored
         return edit.restored
 
     async def end_task_of_backup(self, app: int, task: int, decide: Decide) -> None:
         with self._step("end_task_of_backup", app) as step:
-            known = step.shelf.tasks.get(task)
+            known = step.app_rows.tasks.get(task)
             if known is None or known.ended_at is not None:
                 return
-            jobs = [slot.job for slot in step.shelf.jobs.values() if slot.job.task == task]
+            jobs = [
+                job_row.job for job_row in step.app_rows.jobs.values() if job_row.job.task == task
+            ]
             edit = decide(known, jobs)
             replace_task(step, known, edit.task)
             append_lines(step, task, edit.blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tocsin.adapters.shelf import Journal, Shelf
+from tocsin.adapters.app_rows import AppRows, Journal
 from tocsin.store import RowsRemoved
 
 ROWS = (
@@ -12,22 +12,22 @@ ROWS = (
     *("devices", "device_of", "route_of", "owned", "accounts", "names", "deleted_at"),
     *("terms", "changes", "snapshot_marks", "credentials", "use"),
 )
-"""All that a shelf has but the app's own row and the numbers that were given."""
+"""All that a app_rows has but the app's own row and the numbers that were given."""
 
 
 def remove_rows(step: Journal, limit: int) -> RowsRemoved:
     """Delete up to `limit` rows."""
-    shelf = step.shelf
+    app_rows = step.app_rows
     counts: dict[str, int] = {}
     left = limit
     for name in ROWS:
-        rows: dict[Any, Any] = getattr(shelf, name)
+        rows: dict[Any, Any] = getattr(app_rows, name)
         keys = list(rows)[:left]
         for key in keys:
             if name == "devices":
                 step.drop_device(rows[key])
             elif name == "accounts":
-                step.drop(shelf.names, rows[key].number)
+                step.drop(app_rows.names, rows[key].number)
                 step.drop(rows, key)
             else:
                 step.drop(rows, key)
@@ -41,6 +41,6 @@ def remove_rows(step: Journal, limit: int) -> RowsRemoved:
     )
 
 
-def has_rows(shelf: Shelf) -> bool:
+def has_rows(app_rows: AppRows) -> bool:
     """Whether anything is left but the app's own row."""
-    return any(getattr(shelf, name) for name in ROWS)
+    return any(getattr(app_rows, name) for name in ROWS)

@@ -30,7 +30,7 @@ LIVE_SHARE_MIN = 0.5
 """A segment of which less is in use is written anew."""
 
 
-class Place(Struct, frozen=True, array_like=True):
+class BitmapPlace(Struct, frozen=True, array_like=True):
     """Where a term's bitmap is."""
 
     segment: str
@@ -39,11 +39,11 @@ class Place(Struct, frozen=True, array_like=True):
     checksum: bytes
 
 
-class Manifest(Struct, frozen=True, array_like=True):
+class SnapshotManifest(Struct, frozen=True, array_like=True):
     """What a snapshot consists of."""
 
     position: int = 0
-    places: dict[int, Place] = {}
+    places: dict[int, BitmapPlace] = {}
     mark: bytes = b""
 
 
@@ -52,7 +52,7 @@ class FileSnapshots:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._manifests: dict[int, Manifest] = {}
+        self._manifests: dict[int, SnapshotManifest] = {}
         """The manifest that was found whole, or written, by app."""
         self._one_at_a_time = asyncio.Lock()
 
@@ -73,7 +73,7 @@ class FileSnapshots:
         manifest = _read_manifest(folder)
         bitmaps = None if manifest is None else _read_bitmaps(folder, manifest)
         if manifest is None or bitmaps is None:
-            self._manifests[app] = Manifest()
+            self._manifests[app] = SnapshotManifest()
             return None
         self._manifests[app] = manifest
         return Snapshot(manifest.position, manifest.mark, bitmaps)
@@ -94,14 +94,14 @@ class FileSnapshots:
             written[term] = _cut(folder, kept.pop(term))
         segment = _fresh_name(folder, changes.position)
         places = {**kept, **_write_segment(folder / segment, written)}
-        manifest = Manifest(changes.position, places, changes.mark)
+        manifest = SnapshotManifest(changes.position, places, changes.mark)
         _write_manifest(folder, manifest)
         self._manifests[app] = manifest
         _sweep(folder, manifest)
 
     def _forget(self, app: int) -> None:
         folder = self._folder / str(app)
-        self._manifests[app] = Manifest()
+        self._manifests[app] = SnapshotManifest()
         if (folder / MANIFEST).exists():
             (folder / MANIFEST).unlink()
             sync(folder)
@@ -131,7 +131,7 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()
 
 
-def _read_manifest(folder: Path) -> Manifest | None:
+def _read_manifest(folder: Path) -> SnapshotManifest | None:
     """The manifest, or None where there is none or it is damaged."""
     try:
         content = (folder / MANIFEST).read_bytes()
@@ -140,10 +140,10 @@ def _read_manifest(folder: Path) -> Manifest | None:
     checksum, packed = content[:CHECKSUM_BYTES], content[CHECKSUM_BYTES:]
     if _checksum(packed) != checksum:
         return None
-    return msgspec.msgpack.decode(packed, type=Manifest)
+    return msgspec.msgpack.decode(packed, type=SnapshotManifest)
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
+def _write_manifest(folder: Path, manifest: SnapshotManifest) -> None:
     packed = msgspec.msgpack.encode(manifest)
     fresh = folder / f"{MANIFEST}.new"
     _write_synced(fresh, [_checksum(packed), packed])
@@ -151,7 +151,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     sync(folder)
 
 
-def _read_bitmaps(folder: Path, manifest: Manifest) -> dict[int, bytes] | None:
+def _read_bitmaps(folder: Path, manifest: SnapshotManifest) -> dict[int, bytes] | None:
     """Every term's bitmap, or None if one of them is not what was written."""
     names = {place.segment for place in manifest.places.values()}
     try:
@@ -167,18 +167,18 @@ def _read_bitmaps(folder: Path, manifest: Manifest) -> dict[int, bytes] | None:
     return bitmaps
 
 
-def _write_segment(path: Path, bitmaps: Mapping[int, bytes]) -> dict[int, Place]:
+def _write_segment(path: Path, bitmaps: Mapping[int, bytes]) -> dict[int, BitmapPlace]:
     places = {}
     offset = 0
     for term, bitmap in bitmaps.items():
-        places[term] = Place(path.name, offset, len(bitmap), _checksum(bitmap))
+        places[term] = BitmapPlace(path.name, offset, len(bitmap), _checksum(bitmap))
         offset += len(bitmap)
     if bitmaps:
         _write_synced(path, bitmaps.values())
     return places
 
 
-def _thinly_used(folder: Path, kept: Mapping[int, Place]) -> list[int]:
+def _thinly_used(folder: Path, kept: Mapping[int, BitmapPlace]) -> list[int]:
     """The terms whose segments are mostly out of date."""
     used: Counter[str] = Counter()
     for place in kept.values():
@@ -191,7 +191,7 @@ def _thinly_used(folder: Path, kept: Mapping[int, Place]) -> list[int]:
     return [term for term, place in kept.items() if place.segment in thin]
 
 
-def _cut(folder: Path, place: Place) -> bytes:
+def _cut(folder: Path, place: BitmapPlace) -> bytes:
     with (folder / place.segment).open("rb") as segment:
         segment.seek(place.offset)
         bitmap = segment.read(place.length)
@@ -207,7 +207,7 @@ def _fresh_name(folder: Path, position: int) -> str:
     return next(name for name in tries if name not in taken)
 
 
-def _sweep(folder: Path, manifest: Manifest) -> None:
+def _sweep(folder: Path, manifest: SnapshotManifest) -> None:
     """Remove the segments that the durable manifest does not name."""
     named = {MANIFEST, *(place.segment for place in manifest.places.values())}
     for entry in folder.iterdir():

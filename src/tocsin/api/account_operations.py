@@ -17,7 +17,7 @@ from tocsin.domain.account import Account
 from tocsin.domain.app import App
 from tocsin.domain.books import TaskSets
 from tocsin.domain.device import Device, unregister_unasked
-from tocsin.domain.erasure import Kept, kind_of, receipt
+from tocsin.domain.erasure import RetentionTimes, kind_of, receipt
 from tocsin.domain.task import Report, Stage, Task
 from tocsin.errors import CallError
 from tocsin.pipeline.books import BooksReader
@@ -39,7 +39,7 @@ class AccountOperations:
     _clock: Clock
     _bus: Bus
     _erasing: Erasing
-    _kept: Kept
+    _kept: RetentionTimes
     _books: BooksReader
     _keyed: Callable[[int, str], str]
     """Hashes the name of an account for the receipt of its erasure."""

@@ -25,10 +25,10 @@ from tocsin.clock import Clock, secret_bytes
 from tocsin.domain import usersig
 from tocsin.domain.account import Profile, import_accounts
 from tocsin.domain.app import App, Credential
-from tocsin.domain.erasure import Kept, keyed_name
+from tocsin.domain.erasure import RetentionTimes, keyed_name
 from tocsin.domain.names import check_prefix, refuse_reserved
 from tocsin.domain.origin import normal_origins
-from tocsin.domain.quota import PROFILES, Limits
+from tocsin.domain.quota import PROFILES, QuotaLimits
 from tocsin.errors import CallError
 from tocsin.pipeline.app_secrets import AppSecrets, with_sealed
 from tocsin.pipeline.books import BooksReader
@@ -52,7 +52,7 @@ Span = Annotated[float, Meta(ge=0, le=86_400)]
 
 
 class LimitFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An app's own `Limits`. Absent: the limit of the profile `compatible`; 0: no limit."""
+    """An app's own `QuotaLimits`. Absent: the limit of the profile `compatible`; 0: no limit."""
 
     pushes_per_day: Count = STANDARD.pushes_per_day
     push_gap_s: Span = STANDARD.push_gap_s
@@ -123,7 +123,7 @@ class OperatorService(CredentialOperations, AccountOperations, FolderOperations)
         hold: Hold | None = None,
         erasures: Erasures | None = None,
         backups: Backups | None = None,
-        kept: Kept | None = None,
+        kept: RetentionTimes | None = None,
         secret: bytes = b"",
         app_secrets: AppSecrets | None = None,
     ) -> None:
@@ -137,7 +137,7 @@ class OperatorService(CredentialOperations, AccountOperations, FolderOperations)
         self._backups = backups
         self._erasing = Erasing(store, bus, clock, erasures)
         self._removing = Removing(store, bus, forget_index)
-        self._kept = kept or Kept()
+        self._kept = kept or RetentionTimes()
         # An export walks through the books of many pushes, which nobody else looks at then.
         self._books = BooksReader(store, clock, bytes_max=EXPORT_BYTES_MAX)
         self._keyed = partial(keyed_name, secret)
@@ -192,7 +192,7 @@ class OperatorService(CredentialOperations, AccountOperations, FolderOperations)
             members = {name: value for name, value in members.items() if value is not None}
             members.pop("key", None)
             if given.own_limits is not None:
-                members["own_limits"] = Limits(**msgspec.structs.asdict(given.own_limits))
+                members["own_limits"] = QuotaLimits(**msgspec.structs.asdict(given.own_limits))
             if app is None:
                 app = App(sdkappid=sdkappid, key=key, appkey=appkey)
             elif app.is_being_removed:

@@ -30,7 +30,7 @@ RATES_MAX = 50_000
 
 
 class RateLimits:
-    """Limits the calls a second of each app and command, in this process."""
+    """QuotaLimits the calls a second of each app and command, in this process."""
 
     def __init__(self, clock: Clock, entries_max: int = RATES_MAX) -> None:
         self._clock = clock

@@ -11,10 +11,10 @@ import typer
 from tocsin.cli.operator import DEFAULT_DATA, Data, OperatorActions, operator_of
 from tocsin.cli.option_values import VALUE_HELP, read_option, read_secret
 from tocsin.cli.screen import EXIT_USAGE, CommandFault, Json, Screen, run
-from tocsin.domain.quota import Limits
+from tocsin.domain.quota import QuotaLimits
 
 KEY_VARIABLE = "TOCSIN_KEY"
-LIMITS = Limits.__struct_fields__
+LIMITS = QuotaLimits.__struct_fields__
 
 SdkAppId = Annotated[int, typer.Argument(metavar="SDKAPPID", min=1, help="The app's number.")]
 Key = Annotated[
@@ -35,7 +35,7 @@ Admins = Annotated[
 ProfileName = Annotated[
     Literal["compatible", "unlimited", "own"] | None,
     typer.Option(
-        help="Limits: Tencent's standard edition, none, or those that --limit says. "
+        help="QuotaLimits: Tencent's standard edition, none, or those that --limit says. "
         "Default: compatible."
     ),
 ]
@@ -212,7 +212,7 @@ def _own_limits(texts: list[str], profile: str | None) -> dict[str, Any]:
 
 
 def _kind_of(name: str) -> type[int | float]:
-    kinds = {field.name: field.type for field in msgspec.structs.fields(Limits)}
+    kinds = {field.name: field.type for field in msgspec.structs.fields(QuotaLimits)}
     return int if kinds[name] is int else float
 
 

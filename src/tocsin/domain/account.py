@@ -61,7 +61,7 @@ class Term(Struct, frozen=True, array_like=True):
     kind: str
     name: str
     account_type: int
-    holders: int = 0
+    uses: int = 0
     """Accounts that carry it now."""
 
 
@@ -146,13 +146,13 @@ class Draft:
             term = self._terms.get(key)
             if term is not None and term.account_type != account.type:
                 return 90035
-            if key[0] == TAG and (term is None or not term.holders):
+            if key[0] == TAG and (term is None or not term.uses):
                 new_tags += 1
         too_many = new_tags and self._tags_carried + new_tags > TAGS_OF_APP_MAX
         return 90032 if too_many else None
 
     def change_terms(self, before: Account, after: Account) -> None:
-        """Take over a document and move the holders of its terms."""
+        """Take over a document and count the uses of its terms."""
         self._touch(before.name)
         old, new = before.term_keys(), after.term_keys()
         self._hold([key for key in old if key not in new], -1)
@@ -186,10 +186,10 @@ class Draft:
             if term is None:
                 term = Term(self._next_term, key[0], key[1], account_type)
                 self._next_term += 1
-            held = msgspec.structs.replace(term, holders=term.holders + step)
-            self._terms[key] = held
+            counted = msgspec.structs.replace(term, uses=term.uses + step)
+            self._terms[key] = counted
             if key[0] == TAG:
-                self._tags_carried += (held.holders > 0) - (term.holders > 0)
+                self._tags_carried += (counted.uses > 0) - (term.uses > 0)
 
     def _change(self, before: Account | None, after: Account | None) -> Change | None:
         old = before.term_keys() if before else []

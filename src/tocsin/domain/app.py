@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.domain.quota import PROFILES, Limits
+from tocsin.domain.quota import PROFILES, QuotaLimits
 
 SLOTS = tuple(str(slot) for slot in range(10))
 """Attribute slots of an app (trtc.io/document/60563, read 2026-11)."""
@@ -29,7 +29,7 @@ class App(Struct, frozen=True, kw_only=True):
     is_enabled: bool = True
     is_push_enabled: bool = True
     profile: Literal["compatible", "unlimited", "own"] = "compatible"
-    own_limits: Limits | None = None
+    own_limits: QuotaLimits | None = None
     """Used when `profile` is `own`."""
     device_policy: Literal["last", "all"] = "last"
     """`last`: only the newest login among a user's registered devices is pushed to."""
@@ -54,7 +54,7 @@ class App(Struct, frozen=True, kw_only=True):
     """Whether its removal has begun: it is never enabled again, and goes row by row."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> QuotaLimits:
         """The limits in force."""
         if self.profile == "own":
             return self.own_limits or PROFILES["compatible"]

@@ -158,7 +158,7 @@ def _keys_of_report(report: Report) -> Iterable[SetKey]:
         yield "clicked", ""
 
 
-class Begun(Struct, frozen=True):
+class BegunLegs(Struct, frozen=True):
     """What a task's lines and its jobs under way say of the legs that have begun."""
 
     task: Task

@@ -14,7 +14,7 @@ from tocsin.domain.app import App
 from tocsin.domain.device import Device
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class RetentionTimes(Struct, frozen=True, kw_only=True):
     """How long numbers are kept that once stood for an account, s."""
 
     books_s: float = 604_800.0
@@ -40,7 +40,7 @@ def receipt(
     *,
     name_hash: str,
     at: float,
-    kept: Kept,
+    kept: RetentionTimes,
 ) -> dict[str, Any]:
     """What was erased of one account and of its devices' own ones. It names nobody."""
     return {
@@ -70,7 +70,7 @@ def _tokens(device: Device) -> int:
     return route + voip + len(device.live_tokens) + len(device.live_start_tokens)
 
 
-def _kept(app: App, kept: Kept) -> list[dict[str, str]]:
+def _kept(app: App, kept: RetentionTimes) -> list[dict[str, str]]:
     rows = [
         {
             "what": "books of earlier pushes, in which the account and its devices are numbers "

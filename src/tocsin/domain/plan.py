@@ -58,7 +58,7 @@ class ChannelFacts(Struct, frozen=True):
     """Whether the vendor withdraws what it was given."""
 
 
-class Scene(Struct, frozen=True, kw_only=True):
+class PageInput(Struct, frozen=True, kw_only=True):
     """What fanout knows besides what the store read."""
 
     page: Sequence[int]
@@ -88,15 +88,15 @@ class PlanView(Struct, frozen=True):
     """Those of the page's accounts that exist."""
 
 
-def plan_page(view: PlanView, body: FanoutBody, scene: Scene) -> StepEdit:
+def plan_page(view: PlanView, body: FanoutBody, page_input: PageInput) -> StepEdit:
     """Plan one page and move the cursor; the last page closes every batch and ends the walk."""
-    planner = _Planner(view.app, view.task, view.job, body, scene)
-    for device in _by_account(planner, view, scene):
+    planner = _Planner(view.app, view.task, view.job, body, page_input)
+    for device in _by_account(planner, view, page_input):
         planner.place(device)
-    return planner.finish(is_last=scene.is_last)
+    return planner.finish(is_last=page_input.is_last)
 
 
-def _by_account(planner: _Planner, view: PlanView, scene: Scene) -> Iterable[Device]:
+def _by_account(planner: _Planner, view: PlanView, page_input: PageInput) -> Iterable[Device]:
     """The devices to plan, each once; books every account that has none."""
     by_user: dict[int, list[Device]] = {}
     by_registration: dict[int, Device] = {}
@@ -104,10 +104,10 @@ def _by_account(planner: _Planner, view: PlanView, scene: Scene) -> Iterable[Dev
         if device.user:
             by_user.setdefault(device.user, []).append(device)
         by_registration[device.account] = device
-    policy, only, planned = view.app.device_policy, scene.only, scene.planned
-    existing, audience = view.accounts, scene.audience
+    policy, only, planned = view.app.device_policy, page_input.only, page_input.planned
+    existing, audience = view.accounts, page_input.audience
     with_devices, as_user = planner.accounts(WITH_DEVICES), planner.accounts(AS_USER)
-    for account in scene.page:
+    for account in page_input.page:
         if account not in existing:
             planner.accounts("account deleted").append(account)
             continue
@@ -140,19 +140,21 @@ def choose_devices(devices: Sequence[Device], policy: str) -> Sequence[Device]:
 class _Planner:
     """One page being planned."""
 
-    def __init__(self, app: App, task: Task, job: int, body: FanoutBody, scene: Scene) -> None:
+    def __init__(
+        self, app: App, task: Task, job: int, body: FanoutBody, page_input: PageInput
+    ) -> None:
         self._app = app
         self._task = task
         self._job = job
-        self._scene = scene
+        self._scene = page_input
         # The same for every device of the page, so it is asked once.
-        self._over = closes(task, scene.now)
+        self._over = closes(task, page_input.now)
         self._is_withdrawal = task.is_withdrawal
         self._is_routed = self._is_withdrawal or not task.message.is_online_only
-        self._connected = scene.connected if task.overwrites is None else BitMap()
+        self._connected = page_input.connected if task.overwrites is None else BitMap()
         self._ways = {
             number: _Way(facts, f"{facts.channel}:{number}")
-            for number, facts in scene.credentials.items()
+            for number, facts in page_input.credentials.items()
         }
         self._open = {_key(batch): self._filling(batch) for batch in body.open}
         self._accounts: dict[str, list[int]] = {}

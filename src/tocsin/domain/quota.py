@@ -1,4 +1,4 @@
-"""Limits of an app and the arithmetic of quotas."""
+"""QuotaLimits of an app and the arithmetic of quotas."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from msgspec import Struct
 DAY_S = 86_400
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """Limits of one app. A zero means: no limit."""
+class QuotaLimits(Struct, frozen=True, kw_only=True):
+    """QuotaLimits of one app. A zero means: no limit."""
 
     pushes_per_day: int = 100
     """Accepted push calls (all, tag, attribute) a day; resets at 00:00 UTC."""
@@ -24,9 +24,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Accounts an app may have."""
 
 
-PROFILES: dict[str, Limits] = {
-    "compatible": Limits(),
-    "unlimited": Limits(
+PROFILES: dict[str, QuotaLimits] = {
+    "compatible": QuotaLimits(),
+    "unlimited": QuotaLimits(
         pushes_per_day=0, push_gap_s=0, batch_per_s=0, recall_gap_s=0, scale=0, accounts_max=0
     ),
 }
@@ -48,7 +48,7 @@ def day_of(now: float) -> int:
     return int(now // DAY_S)
 
 
-def use_push(use: PushUse, limits: Limits, now: float) -> PushUse | int:
+def use_push(use: PushUse, limits: QuotaLimits, now: float) -> PushUse | int:
     """Count one more push: the new row, or the code that refuses it (90024 before 90047)."""
     if limits.push_gap_s and now - use.last_at < limits.push_gap_s:
         return 90024
@@ -58,7 +58,7 @@ def use_push(use: PushUse, limits: Limits, now: float) -> PushUse | int:
     return msgspec.structs.replace(use, day=day_of(now), count=count + 1, last_at=now)
 
 
-def use_recall(use: PushUse, limits: Limits, now: float) -> PushUse | int:
+def use_recall(use: PushUse, limits: QuotaLimits, now: float) -> PushUse | int:
     """Count one more recall: the new row, or the code that refuses it."""
     if limits.recall_gap_s and now - use.recall_at < limits.recall_gap_s:
         return 90051

@@ -14,7 +14,7 @@ from tocsin.domain.account import Failure
 from tocsin.domain.app import App
 from tocsin.domain.audience import Condition
 from tocsin.domain.message import Message, is_empty
-from tocsin.domain.plan import ChannelFacts, PlanView, Scene, plan_page
+from tocsin.domain.plan import ChannelFacts, PageInput, PlanView, plan_page
 from tocsin.domain.quota import PushUse, use_push, use_recall
 from tocsin.domain.task import (
     OVERWRITE_SUFFIX,
@@ -160,7 +160,7 @@ def _planned(task: Task, view: AcceptView, known: PlanHints, now: float) -> Acce
     """The whole audience as one page."""
     audience = BitMap([account.number for account in view.accounts.values()])
     task = msgspec.structs.replace(task, phase=Phase.RUNNING, audience_size=len(audience))
-    scene = Scene(
+    page_input = PageInput(
         page=list(audience),
         is_last=True,
         audience=audience,
@@ -168,7 +168,7 @@ def _planned(task: Task, view: AcceptView, known: PlanHints, now: float) -> Acce
         credentials=known.credentials,
         now=now,
     )
-    plan = plan_page(PlanView(view.app, task, 0, view.devices, audience), FanoutBody(), scene)
+    plan = plan_page(PlanView(view.app, task, 0, view.devices, audience), FanoutBody(), page_input)
     return AcceptEdit(
         task=task if plan.jobs else end(task, now),
         audience=audience.serialize(),

@@ -31,7 +31,7 @@ from tocsin.domain.task import (
 )
 
 
-class Begun(Struct, frozen=True):
+class BegunJob(Struct, frozen=True):
     """A batch that may leave, as committed."""
 
     task: Task
@@ -81,7 +81,7 @@ class Settlement:
             key: tuple[BlockKind, str, str, str, str] = ("doubted", "", job.body.channel, "0", "")
             self._booked.setdefault(key, []).extend(job.body.doubted)
 
-    def begun(self, result: Begun) -> StepEdit:
+    def begun(self, result: BegunJob) -> StepEdit:
         """The edit that lets the rest of the job begin."""
         self.edit.begun_at = self._now
         self.edit.body = result.body
@@ -122,7 +122,7 @@ def decide_begin(
     count_max: int | None = None,
     scale: float = 1.0,
 ) -> Callable[[StepView], StepEdit]:
-    """The decision that lets a send job begin: its `result` is a `Begun`, or None.
+    """The decision that lets a send job begin: its `result` is a `BegunJob`, or None.
 
     `repeat_replaces` is the channel's; None: there is no such credential any more. `stopped` is why
     the channel sends nothing: the reason of what expires without having been tried. Devices over
@@ -174,7 +174,7 @@ def decide_begin(
             books.requeue(_rest_of(view, rest, count_max))
             rest = narrowed(rest, range(count_max))
         devices = tuple(view.devices[number] for number in rest.devices)
-        return books.begun(Begun(view.task, rest, devices, view.handles))
+        return books.begun(BegunJob(view.task, rest, devices, view.handles))
 
     return decide
 
@@ -290,7 +290,7 @@ def narrowed(body: SendBody, left: Sequence[int]) -> SendBody:
 
 
 def batch_of(
-    begun: Begun,
+    begun: BegunJob,
     job: int,
     correlation_key: bytes,
     now: float,

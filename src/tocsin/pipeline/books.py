@@ -16,7 +16,7 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.books import (
-    Begun,
+    BegunLegs,
     Books,
     Ledger,
     Lines,
@@ -68,7 +68,7 @@ class BooksReader:
             TASKS_MAX, bytes_max=bytes_max // 2, size_of=bitmap_size
         )
         self._numbers: BoundedCache[tuple[int, str], int] = BoundedCache(TASKS_MAX)
-        self._begun: SharedRead[_Key, Begun | None] = SharedRead(self._read_begun, clock)
+        self._begun: SharedRead[_Key, BegunLegs | None] = SharedRead(self._read_begun, clock)
 
     @property
     def bytes_kept(self) -> int:
@@ -160,15 +160,15 @@ class BooksReader:
         begun = await self.begun(*key)
         return None if begun is None else choose_channel(begun.channels(device), preferred)
 
-    async def begun(self, app: int, number: int) -> Begun | None:
+    async def begun(self, app: int, number: int) -> BegunLegs | None:
         """A task's books with the legs that are under way; None: there is no such task."""
         return await self._begun.get((app, number))
 
-    async def _read_begun(self, key: _Key) -> Begun | None:
+    async def _read_begun(self, key: _Key) -> BegunLegs | None:
         lines = await self._read_on(key, only_begun=True)
         if lines is None:
             return None
-        return Begun(lines.task, self._kept_books(key), under_way(lines.jobs))
+        return BegunLegs(lines.task, self._kept_books(key), under_way(lines.jobs))
 
     # reading on
 

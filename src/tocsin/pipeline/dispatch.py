@@ -45,8 +45,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 class Dispatcher:
     """One worker: serves every app's queues until it is told to stop."""
 
-    def __init__(self, holder: str, tools: Tools, bus: Bus, pace: Pace) -> None:
-        self._holder = holder
+    def __init__(self, lessee: str, tools: Tools, bus: Bus, pace: Pace) -> None:
+        self._holder = lessee
         self._store = tools.store
         self._channels = tools.channels
         self._clock = tools.clock
@@ -174,7 +174,7 @@ class Dispatcher:
             head.app,
             head.queue,
             head.lane,
-            holder=self._holder,
+            lessee=self._holder,
             limit=places if ended else min(places, allowed),
             lease_s=self._pace.lease_s,
             ended=ended,

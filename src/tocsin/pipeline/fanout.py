@@ -10,7 +10,7 @@ from pyroaring import BitMap
 
 from tocsin.clock import Clock
 from tocsin.domain.outcome import State
-from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, PlanView, Scene, plan_page
+from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, PageInput, PlanView, plan_page
 from tocsin.domain.task import (
     FanoutBody,
     Job,
@@ -101,7 +101,7 @@ class Fanout:
         audience = walk.audience
         start = audience.rank(body.cursor)
         page = audience[start : start + self._page_accounts]
-        scene = Scene(
+        page_input = PageInput(
             page=list(page),
             is_last=start + len(page) >= len(audience),
             audience=audience,
@@ -112,7 +112,7 @@ class Fanout:
             now=self._clock.now(),
         )
         want = StepWant(accounts=page)
-        edit = await self._write(job, want, decide_page(body, scene))
+        edit = await self._write(job, want, decide_page(body, page_input))
         assert isinstance(edit, StepEdit)
         for block in edit.blocks:
             if block.kind == "planned":
@@ -164,15 +164,15 @@ class Fanout:
 WALK = frozenset({"index", "fanout"})
 
 
-def decide_page(body: FanoutBody, scene: Scene) -> Callable[[StepView], StepEdit]:
+def decide_page(body: FanoutBody, page_input: PageInput) -> Callable[[StepView], StepEdit]:
     """Plan one page; the walk's end is the task's end where nothing is left to deliver."""
 
     def decide(view: StepView) -> StepEdit:
         page = PlanView(view.app, view.task, view.job.number, view.devices, view.accounts)
-        edit = plan_page(page, body, scene)
+        edit = plan_page(page, body, page_input)
         edit.result = edit
         if edit.is_done and not edit.jobs and not view.has_other_jobs:
-            edit.task = end(view.task, scene.now)
+            edit.task = end(view.task, page_input.now)
         return edit
 
     return decide

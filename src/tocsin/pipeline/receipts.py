@@ -23,7 +23,7 @@ from tocsin.log import get_logger
 from tocsin.metrics import Metrics
 from tocsin.pipeline.begin import split_batch_correlation
 from tocsin.pipeline.books import BooksReader
-from tocsin.pipeline.reports import Entry, Reports
+from tocsin.pipeline.reports import ReportEntry, Reports
 from tocsin.ports import Channels, NormalRoute
 from tocsin.store import Store
 
@@ -51,7 +51,7 @@ ByTask = dict[int, list[LateReceipt]]
 """One app's receipts, by the number of the task that they are about."""
 
 
-class Found(Struct, frozen=True):
+class MatchedReceipt(Struct, frozen=True):
     """A receipt with the device and the task that it is about."""
 
     receipt: LateReceipt
@@ -151,12 +151,12 @@ class Receiving:
 
     async def _found(
         self, app: int, vendor: str, by_task: ByTask, fates: Counter[Fate]
-    ) -> list[Found]:
+    ) -> list[MatchedReceipt]:
         """The receipts whose task and device we know."""
         tokens = {it.token for theirs in by_task.values() for it in theirs}
         holders = await self._holders(app, vendor, tokens)
         now = self._clock.now()
-        found: list[Found] = []
+        found: list[MatchedReceipt] = []
         for number, theirs in by_task.items():
             task = await self._books.task(app, number)
             if task is None:
@@ -171,7 +171,7 @@ class Receiving:
             owned = [it for it in timely if it.token in mine]
             good = [it for it in owned if mine[it.token].number in reached]
             fates["no_leg"] += len(owned) - len(good)
-            found += [Found(it, mine[it.token], number, _at(it, now)) for it in good]
+            found += [MatchedReceipt(it, mine[it.token], number, _at(it, now)) for it in good]
         return found
 
     async def _holders(self, app: int, vendor: str, tokens: set[str]) -> dict[str, Device]:
@@ -181,19 +181,19 @@ class Receiving:
             route = self._normal_route(Route(vendor, 0, token))
             if route is not None:
                 asked += [(token, place) for place in route.in_each_environment()]
-        devices = await self._store.holders(app, [route for _, route in asked])
+        devices = await self._store.token_owners(app, [route for _, route in asked])
         owned = zip(asked, devices, strict=True)
         return {token: device for (token, _), device in owned if device is not None}
 
     # dead tokens
 
-    async def _drop_dead(self, app: int, found: Sequence[Found]) -> None:
+    async def _drop_dead(self, app: int, found: Sequence[MatchedReceipt]) -> None:
         """Law 6 for receipts: only the token that was told of, and on evidence.
 
         What only a dead device yields is evidence by itself; what a wrong credential yields too is
         believed unless most are told dead.
         """
-        suspects: dict[int, dict[int, Found]] = {}
+        suspects: dict[int, dict[int, MatchedReceipt]] = {}
         for it in found:
             route = it.device.route
             if it.receipt.outcome is Outcome.TOKEN_DEAD:
@@ -206,7 +206,7 @@ class Receiving:
                 for it in theirs.values():
                     await self._drop(app, it)
 
-    async def _drop(self, app: int, found: Found) -> None:
+    async def _drop(self, app: int, found: MatchedReceipt) -> None:
         if found.device.route is None:
             return
         decide = drop_dead_token(found.device.route.key(), found.at)
@@ -229,11 +229,11 @@ def _is_timely(receipt: LateReceipt, task: Task, now: float) -> bool:
     return earliest <= _at(receipt, now) <= now + CLOCKS_DIFFER_S
 
 
-def _entry(found: Found, vendor: str) -> Entry:
+def _entry(found: MatchedReceipt, vendor: str) -> ReportEntry:
     receipt = found.receipt
     is_there = receipt.outcome is Outcome.ACCEPTED
     stage = Stage.SENT if not is_there else Stage.CLICKED if receipt.is_click else Stage.REACHED
-    return Entry(
+    return ReportEntry(
         task=found.task,
         device=found.device.number,
         stage=stage,
@@ -243,7 +243,7 @@ def _entry(found: Found, vendor: str) -> Entry:
     )
 
 
-def _fate(receipt: LateReceipt, entry: Entry) -> Fate:
+def _fate(receipt: LateReceipt, entry: ReportEntry) -> Fate:
     if receipt.outcome is not Outcome.ACCEPTED:
         return "undelivered"
     return "clicked" if entry.stage is Stage.CLICKED else "reached"

@@ -36,7 +36,7 @@ from tocsin.metrics import Metrics
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.registration_limit import RegistrationLimit
-from tocsin.pipeline.reports import Entry, Reports
+from tocsin.pipeline.reports import ReportEntry, Reports
 from tocsin.ports import Bus, NormalRoute, Registrar
 from tocsin.store import Store
 
@@ -152,7 +152,7 @@ class Registering:
         await self._append(task, device, Stage.SENT, ONLINE)
 
     async def _append(self, task: Task, device: Device, stage: Stage, channel: str) -> None:
-        entry = Entry(
+        entry = ReportEntry(
             task=task.number,
             device=device.number,
             stage=stage,

@@ -20,7 +20,7 @@ _Key = tuple[int, Stage, str, int, str]
 """(task, stage, channel, second, code): what one block holds."""
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class ReportEntry(Struct, frozen=True, kw_only=True):
     """One device of a task, and what was told of it."""
 
     task: int
@@ -48,7 +48,7 @@ class Reports:
         self._store = store
         self._lanes: dict[int, _Lane] = {}
 
-    async def append(self, app: int, entries: Iterable[Entry]) -> None:
+    async def append(self, app: int, entries: Iterable[ReportEntry]) -> None:
         """Book devices; returns once all are durable. Raises `StoreError`: none is booked."""
         lane = self._lanes.setdefault(app, _Lane())
         for it in entries:

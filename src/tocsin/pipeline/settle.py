@@ -18,12 +18,12 @@ from tocsin.domain.task import (
     StepView,
     closes,
 )
-from tocsin.pipeline.begin import Begun, Settlement, narrowed
+from tocsin.pipeline.begin import BegunJob, Settlement, narrowed
 
 
 def judge_batch(
     receipts: Sequence[Receipt],
-    begun: Begun,
+    begun: BegunJob,
     *,
     number: int,
     now: float,

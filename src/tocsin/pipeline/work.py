@@ -24,7 +24,7 @@ from tocsin.domain.task import (
 from tocsin.errors import StoreError
 from tocsin.log import get_logger
 from tocsin.metrics import Metrics
-from tocsin.pipeline.begin import Begun, batch_of, decide_begin
+from tocsin.pipeline.begin import BegunJob, batch_of, decide_begin
 from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.fanout import Fanout
 from tocsin.pipeline.gate import Health, RecallGate
@@ -147,7 +147,7 @@ class Worker:
 
     async def _begin(
         self, job: Job, body: SendBody, channel: Channel | None, count: int
-    ) -> Begun | None:
+    ) -> BegunJob | None:
         audience = await self._books.audience(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
         now = self._clock.now()
@@ -163,11 +163,11 @@ class Worker:
         )
         want = StepWant(devices=body.devices, with_acked=body.waits_for_ack, with_handles=True)
         begun = await self._write(job, want, decide)
-        assert begun is None or isinstance(begun, Begun)
+        assert begun is None or isinstance(begun, BegunJob)
         return begun
 
     async def _settle(
-        self, job: Job, begun: Begun, channel: Channel, receipts: list[Receipt]
+        self, job: Job, begun: BegunJob, channel: Channel, receipts: list[Receipt]
     ) -> None:
         now = self._clock.now()
         verdict = judge_batch(
@@ -237,7 +237,7 @@ class Worker:
         return task
 
 
-def _handles(begun: Begun, receipts: Sequence[Receipt]) -> list[Handle]:
+def _handles(begun: BegunJob, receipts: Sequence[Receipt]) -> list[Handle]:
     """The vendor's names of what it took; nobody takes back an overwrite."""
     if begun.task.overwrites is not None:
         return []

@@ -30,7 +30,7 @@ from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
 from tocsin.config import Config
 from tocsin.domain.checkup import Machine
-from tocsin.domain.erasure import Kept
+from tocsin.domain.erasure import RetentionTimes
 from tocsin.domain.proxy import Bypass
 from tocsin.errors import SetupError
 from tocsin.metrics import Metrics
@@ -143,7 +143,7 @@ async def open_service(
             erasures=erasures,
             secret=keys[0],
             app_secrets=app_secrets,
-            kept=Kept(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
+            kept=RetentionTimes(books_s=config.keep.tasks_s, change_log_s=config.keep.change_log_s),
         )
         yield OpenedService(
             config=config,

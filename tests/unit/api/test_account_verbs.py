@@ -227,7 +227,7 @@ async def test_an_export_tells_what_became_of_a_push_on_each_device(world: World
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["zoe"]}
     await world.call("timpush/batch", body)
     (head,) = await world.store.heads(world.clock.now())
-    (job,) = await world.store.lease(APP, head.queue, head.lane, holder="me", limit=1, lease_s=30)
+    (job,) = await world.store.lease(APP, head.queue, head.lane, lessee="me", limit=1, lease_s=30)
     packed = BitMap([1]).serialize()
     told: dict[str, Any] = {"task": 1, "job": job.number, "at": 1.0, "members": packed}
     blocks = [Block(kind="device", state="sent", channel="apns", **told)]

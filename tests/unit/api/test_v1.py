@@ -53,7 +53,7 @@ async def sent_push(world: World) -> str:
     body = {"MsgRandom": 1, "OfflinePushInfo": INFO, "To_Account": ["ann", "bob", "carl", "REG-3"]}
     task_id: str = (await world.call("timpush/batch", body))["TaskId"]
     (head,) = await world.store.heads(world.clock.now())
-    (job,) = await world.store.lease(APP, head.queue, head.lane, holder="test", limit=1, lease_s=30)
+    (job,) = await world.store.lease(APP, head.queue, head.lane, lessee="test", limit=1, lease_s=30)
     audience = sorted(await world.store.audience(APP, job.task))
     numbers = {each.name: each.number for each in await _accounts(world)}
 
@@ -323,7 +323,7 @@ async def test_a_push_says_which_of_the_credentials_it_waits_for_are_stopped(wor
     }
     assert (await read(world, f"/tasks/{task_id}"))["stopped"] == []
     (head,) = await world.store.heads(world.clock.now())
-    (job,) = await world.store.lease(APP, head.queue, head.lane, holder="test", limit=1, lease_s=30)
+    (job,) = await world.store.lease(APP, head.queue, head.lane, lessee="test", limit=1, lease_s=30)
     jobs = [
         NewJob(task=job.task, queue=queue, lane=head.lane, body=body)
         for queue, body in (

@@ -52,7 +52,7 @@ def view(*accounts: Account, terms: tuple[Term, ...] = (), app: App = NAMED) -> 
         app=app,
         accounts={each.name: each for each in accounts},
         terms={(term.kind, term.name): term for term in terms},
-        tags_carried=sum(term.kind == TAG and term.holders > 0 for term in terms),
+        tags_carried=sum(term.kind == TAG and term.uses > 0 for term in terms),
         next_account=10,
         next_term=100,
         account_count=len(accounts),
@@ -89,7 +89,7 @@ def test_entries_apply_in_order_and_their_sum_is_one_change() -> None:
     edit = change_tags(entries, with_tags_replaced)(view(ANN))
     assert by_name(edit)["ann"].tags == ("a",)
     assert edit.changes == [Change(1, (100,))]
-    assert {term.name: term.holders for term in edit.terms} == {"a": 1, "b": 0}
+    assert {term.name: term.uses for term in edit.terms} == {"a": 1, "b": 0}
 
 
 def test_removing_gives_the_term_back() -> None:
@@ -172,7 +172,7 @@ def test_deleting_gives_everything_back() -> None:
     edit = delete_accounts(["ann", "ghost", "ann"])(view(has, terms=terms))
     assert edit.deleted == [has]
     assert edit.changes == [Change(1, (), (5, 6), -1)]
-    assert {term.number: term.holders for term in edit.terms} == {5: 0, 6: 1}
+    assert {term.number: term.uses for term in edit.terms} == {5: 0, 6: 1}
     assert edit.result == [("ghost", 70107), ("ann", 70107)]
 
 
@@ -214,7 +214,7 @@ def test_holders_and_changes_always_equal_what_accounts_carry(
             app=NAMED,
             accounts=dict(accounts),
             terms=dict(terms),
-            tags_carried=sum(term.holders > 0 for term in terms.values()),
+            tags_carried=sum(term.uses > 0 for term in terms.values()),
             next_account=3,
             next_term=len(terms) + 1,
         )
@@ -228,5 +228,5 @@ def test_holders_and_changes_always_equal_what_accounts_carry(
                 index[number].remove(change.account)
     for (_, tag), term in terms.items():
         carriers = {each.number for each in accounts.values() if tag in each.tags}
-        assert term.holders == len(carriers)
+        assert term.uses == len(carriers)
         assert index.get(term.number, set()) == carriers

@@ -10,8 +10,8 @@ from tocsin.domain.quota import (
     DAY_S,
     PROFILES,
     Bucket,
-    Limits,
     PushUse,
+    QuotaLimits,
     day_of,
     use_push,
     use_recall,
@@ -52,7 +52,7 @@ def test_the_profile_unlimited_has_no_limit() -> None:
     use = PushUse(day=day_of(NOON), count=10**6, last_at=NOON, recall_at=NOON)
     assert isinstance(use_push(use, PROFILES["unlimited"], NOON), PushUse)
     assert isinstance(use_recall(use, PROFILES["unlimited"], NOON), PushUse)
-    assert isinstance(use_push(use, Limits(pushes_per_day=0, push_gap_s=0), NOON), PushUse)
+    assert isinstance(use_push(use, QuotaLimits(pushes_per_day=0, push_gap_s=0), NOON), PushUse)
 
 
 @given(st.lists(st.floats(0, 0.5), max_size=60), st.integers(1, 20))

@@ -218,7 +218,7 @@ class Rig:
         assert books is not None
         queue = books.jobs[0].queue
         leased = await self.store.lease(
-            APP, queue, Lane.URGENT, holder="rig", limit=100, lease_s=0.001
+            APP, queue, Lane.URGENT, lessee="rig", limit=100, lease_s=0.001
         )
         job = next(it for it in leased if it.task == task.number)
         block = Block(

@@ -264,7 +264,7 @@ async def test_after_a_restart_a_device_gets_no_second_copy_of_what_the_vendor_h
     books = await read_books(rig.store, APP, task.number)
     assert books is not None
     lane = books.jobs[0].lane
-    (job,) = await rig.store.lease(APP, "fcm:1", lane, holder="w", limit=1, lease_s=9)
+    (job,) = await rig.store.lease(APP, "fcm:1", lane, lessee="w", limit=1, lease_s=9)
     await rig.store.step(APP, job, StepWant(), lambda _: StepEdit(begun_at=rig.clock.now()))
     rig.hub = rig.new_hub()
     _, begun = await rig.again(line)

@@ -80,7 +80,7 @@ async def test_a_task_that_is_gone_leaves_nothing(store: ReadStore) -> None:
     number = await pushed(store, 1)
     reader = BooksReader(store, store._clock)
     assert await reader.of(1, number) is not None
-    task = store._shelf(1).tasks.pop(number)
+    task = store._rows_of(1).tasks.pop(number)
     assert await reader.of(1, number) is None
     assert await reader.task_by_id(1, task.task_id) is None
     assert await reader.begun(1, 99) is None

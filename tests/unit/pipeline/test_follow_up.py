@@ -12,7 +12,7 @@ from tocsin.domain.device import Device, Route
 from tocsin.domain.message import NO_SOUND, Message
 from tocsin.domain.outcome import Outcome, Past, Receipt, State
 from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task, WaitBody
-from tocsin.pipeline.begin import Begun, batch_of, decide_begin
+from tocsin.pipeline.begin import BegunJob, batch_of, decide_begin
 from tocsin.pipeline.settle import decide_settle, judge_batch
 from tocsin.pipeline.waiting import WAIT_MAX_S, _next_look
 
@@ -21,8 +21,8 @@ SENT = SendBody("apns", 1, -1, (1, 2, 3))
 ROUTE = Route("apns", 1, "token")
 
 
-def begun() -> Begun:
-    return Begun(view().task, SENT, ())
+def begun() -> BegunJob:
+    return BegunJob(view().task, SENT, ())
 
 
 def view(*devices: Device, begun_at: float | None = NOW - 60, attempt: int = 0) -> StepView:
@@ -100,7 +100,7 @@ def test_what_has_no_place_to_begin_goes_on_in_a_job_of_its_own() -> None:
     )
     decide = decide_begin(NOW, BitMap(SENT.devices), repeat_replaces=lambda _: True, count_max=2)
     edit = decide(seen)
-    assert isinstance(edit.result, Begun)
+    assert isinstance(edit.result, BegunJob)
     assert (edit.result.body.devices, edit.result.body.doubted) == ((1, 2), (2,))
     assert [device.number for device in edit.result.devices] == [1, 2]
     (job,) = edit.jobs
@@ -234,7 +234,7 @@ def test_a_repeat_of_what_may_have_been_shown_is_silent(doubted: tuple[int, ...]
         for number in SENT.devices
     )
     body = msgspec.structs.replace(SENT, doubted=doubted, past=Past(doubted_at=NOW))
-    given = Begun(view().task, body, devices)
+    given = BegunJob(view().task, body, devices)
     batch = batch_of(given, 3, bytes(32), NOW, mark=CollapseMark(bytes(16)))
     parts = [(it.message.android, it.message.apple, it.message.harmony) for it in batch.deliveries]
     sounds = {part.sound for found in parts for part in found}

@@ -142,7 +142,7 @@ class Desk:
 
         await self.store.accept(APP, "", (), accept)
         place = (APP, "huawei:1", Lane.BULK)
-        (job,) = await self.store.lease(*place, holder="h", limit=1, lease_s=9)
+        (job,) = await self.store.lease(*place, lessee="h", limit=1, lease_s=9)
         planned = Block(task=1, job=1, at=now, kind="planned", members=BitMap(PHONES).serialize())
         begun = StepEdit(begun_at=now, blocks=[planned])
         await self.store.step(APP, job, StepWant(), lambda _: begun)
@@ -396,7 +396,7 @@ async def test_a_device_that_this_vendor_was_not_asked_to_push_to_is_left_alone(
     """It is in the audience and has the vendor's token by now; its push went another way."""
     place = (APP, "huawei:1", Lane.BULK)
     await desk.clock.advance(10)
-    (job,) = await desk.store.lease(*place, holder="h", limit=1, lease_s=9)
+    (job,) = await desk.store.lease(*place, lessee="h", limit=1, lease_s=9)
     assert isinstance(job.body, SendBody)
     fewer = msgspec.structs.replace(job.body, devices=tuple(range(2, 21)))
     sent = Block(

@@ -26,7 +26,7 @@ from tocsin.domain.usersig import sign
 from tocsin.errors import CallError, StoreError
 from tocsin.pipeline.app_secrets import AppSecrets
 from tocsin.pipeline.register import Registering
-from tocsin.pipeline.reports import Entry, Reports
+from tocsin.pipeline.reports import ReportEntry, Reports
 
 
 def by_appkey(**more: Any) -> Hello:
@@ -383,8 +383,8 @@ class SlowStore:
         self.commits.append(reports)
 
 
-def reached(device: int) -> Entry:
-    return Entry(task=1, device=device, stage=Stage.REACHED, channel="online", at=1.0)
+def reached(device: int) -> ReportEntry:
+    return ReportEntry(task=1, device=device, stage=Stage.REACHED, channel="online", at=1.0)
 
 
 async def test_what_comes_during_a_commit_waits_for_the_next() -> None:

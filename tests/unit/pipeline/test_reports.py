@@ -45,7 +45,7 @@ class Phone:
 
     async def step(self, task: Task, edit: StepEdit) -> None:
         leased = await self.rig.store.lease(
-            APP, "fcm:1", Lane.URGENT, holder="w", limit=9, lease_s=0.001
+            APP, "fcm:1", Lane.URGENT, lessee="w", limit=9, lease_s=0.001
         )
         (job,) = [it for it in leased if it.task == task.number]
         await self.rig.store.step(APP, job, StepWant(), lambda _: edit)

@@ -224,20 +224,24 @@ def _write_terms(tables: Tables, app: int, terms: Sequence[Term]) -> None:
     for term in terms:
         if term.kind == TAG:
             was = before.get((term.kind, term.name))
-            tally.tags_carried += (term.holders > 0) - (was is not None and was.holders > 0)
+            tally.tags_carried += (term.uses > 0) - (was is not None and was.uses > 0)
     if born:
         tables.give(app, "term", (term.number for term in born))
         tables.run(_CREATE_TERMS, app, json_text(born))
     for term in known:
         assert term.number == before[term.kind, term.name].number, "a term's number is not its own"
-        tables.holders[app, term.kind, term.name] = term
+        tables.used_terms[app, term.kind, term.name] = term
     for term in terms:
         tables.remember(tables.terms, (app, term.kind, term.name), term, TERMS_MAX)
 
 
 def retire_terms(tables: Tables, app: int, limit: int) -> list[int]:
     # What this transaction has yet to write is not touched: it retires the next time.
-    rows = [row for row in tables.all(_EMPTY_TERMS, app, limit) if not tables.is_held(app, row)]
+    rows = [
+        row
+        for row in tables.all(_EMPTY_TERMS, app, limit)
+        if not tables.has_unwritten_uses(app, row)
+    ]
     for _, kind, name in rows:
         tables.run(_DELETE_TERM, app, kind, name)
         tables.terms.pop((app, kind, name), None)

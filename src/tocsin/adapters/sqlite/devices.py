@@ -73,14 +73,14 @@ def find_holder(tables: Tables, app: int, route: Route) -> Device | None:
     return _decode(tables.value(_BY_ROUTE, app, digest(route)))
 
 
-def find_holders(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device | None]:
+def find_token_owners(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device | None]:
     return [find_holder(tables, app, route) for route in routes]
 
 
 def find_owners(tables: Tables, app: int, routes: Sequence[Route]) -> list[Device]:
     """The devices that own these tokens, in whichever environment; rising and each once."""
     asked = [each for route in routes for each in route.in_each_environment()]
-    found = {it.number: it for it in find_holders(tables, app, asked) if it is not None}
+    found = {it.number: it for it in find_token_owners(tables, app, asked) if it is not None}
     return [found[number] for number in sorted(found)]
 
 

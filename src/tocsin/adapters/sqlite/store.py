@@ -67,7 +67,7 @@ BULK_QUEUES = ("index", "fanout")
 T = TypeVar("T")
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class StoreOptions(Struct, frozen=True, kw_only=True):
     """How the embedded store uses its machine."""
 
     accounts_cached_max: int = 100_000
@@ -91,12 +91,12 @@ class SqliteStore(restores.SqliteRestores):
         clock: Clock,
         metrics: Metrics | None = None,
         *,
-        options: Options | None = None,
+        options: StoreOptions | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._metrics = metrics
-        self._options = options or Options()
+        self._options = options or StoreOptions()
         self._cache = AccountCache(self._options.accounts_cached_max)
         self._apps: dict[int, App] = {}
         self._app_version = 0
@@ -340,9 +340,9 @@ class SqliteStore(restores.SqliteRestores):
             limit, lambda tables: devices.scan_devices(tables, app, after, limit)
         )
 
-    async def holders(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
+    async def token_owners(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         return await self._read_sized(
-            len(routes), lambda tables: devices.find_holders(tables, app, routes)
+            len(routes), lambda tables: devices.find_token_owners(tables, app, routes)
         )
 
     async def update_device(
@@ -474,12 +474,12 @@ class SqliteStore(restores.SqliteRestores):
         queue: str,
         lane: Lane,
         *,
-        holder: str,
+        lessee: str,
         limit: int,
         lease_s: float,
         ended: bool = False,
     ) -> list[Job]:
-        place, grant = (app, queue, lane), (holder, lease_s, ended)
+        place, grant = (app, queue, lane), (lessee, lease_s, ended)
 
         def work(tables: Tables) -> list[Job]:
             return lease_jobs(tables, place, limit, grant, self._clock.now())
@@ -506,8 +506,8 @@ class SqliteStore(restores.SqliteRestores):
             lambda tables: steps.step_job(tables, app, job, want, decide), rank, 10
         )
 
-    async def release(self, holder: str) -> int:
-        return await self._write(lambda tables: queue.release(tables, holder), Rank.SEND)
+    async def release(self, lessee: str) -> int:
+        return await self._write(lambda tables: queue.release(tables, lessee), Rank.SEND)
 
     async def depth(self) -> dict[tuple[int, str], int]:
         return await self._read_far(queue.depth)

@@ -33,7 +33,7 @@ FROM tally WHERE app = ?
 """
 _SET_TALLY = "INSERT OR REPLACE INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-_SET_HOLDERS = """
+_SET_USES = """
 INSERT INTO term (app, number, kind, name, account_type, holders)
 SELECT ?1, each.value ->> 0, each.value ->> 1, each.value ->> 2, each.value ->> 3, each.value ->> 4
 FROM json_each(?2) AS each WHERE true
@@ -71,10 +71,10 @@ class Tables:
         """Documents written by the present step."""
         self.committing: dict[Key, Account | None] = {}
         """Documents written by earlier steps of the present transaction."""
-        self.holders: dict[tuple[int, str, str], Term] = {}
-        """Terms whose holders the present step has changed. Popular tags change in each step of
+        self.used_terms: dict[tuple[int, str, str], Term] = {}
+        """Terms whose uses the present step has changed. Popular tags change in each step of
         a transaction, so their rows are written once, before it is committed."""
-        self.holders_committing: dict[tuple[int, str, str], Term] = {}
+        self.used_terms_committing: dict[tuple[int, str, str], Term] = {}
         """The same, by earlier steps."""
         self.bytes_written = 0
         self.broad_version = 0
@@ -177,14 +177,18 @@ class Tables:
         found = {}
         for key in keys:
             row = (app, *key)
-            term = self.holders.get(row) or self.holders_committing.get(row) or self.terms.get(row)
+            term = (
+                self.used_terms.get(row)
+                or self.used_terms_committing.get(row)
+                or self.terms.get(row)
+            )
             if term is not None:
                 found[key] = term
         return found
 
-    def is_held(self, app: int, row: tuple[Any, ...]) -> bool:
+    def has_unwritten_uses(self, app: int, row: tuple[Any, ...]) -> bool:
         """Whether the row of a term (number, kind, name) is still to be written."""
-        return (app, row[1], row[2]) in self.holders_committing
+        return (app, row[1], row[2]) in self.used_terms_committing
 
     def remember(self, rows: dict[Any, V], key: Any, row: V, rows_max: int) -> V:
         """Keep a row of the writer's for its next steps."""
@@ -214,8 +218,8 @@ class Tables:
         self._changed.clear()
         self.committing.update(self.accounts)
         self.accounts.clear()
-        self.holders_committing.update(self.holders)
-        self.holders.clear()
+        self.used_terms_committing.update(self.used_terms)
+        self.used_terms.clear()
         self._after += self._after_step
         self._after_step.clear()
         self._has_written = False
@@ -225,18 +229,18 @@ class Tables:
         if self._has_written or self._changed:
             self._forget()
         self.accounts.clear()
-        self.holders.clear()
+        self.used_terms.clear()
         self._after_step.clear()
         self._changed.clear()
         self._has_written = False
 
-    def write_holders(self) -> None:
+    def write_uses(self) -> None:
         """Write what steps have left for the end of the transaction."""
         by_app: dict[int, list[Term]] = {}
-        for (app, _, _), term in self.holders_committing.items():
+        for (app, _, _), term in self.used_terms_committing.items():
             by_app.setdefault(app, []).append(term)
         for app, terms in by_app.items():
-            self.run(_SET_HOLDERS, app, json_text(terms))
+            self.run(_SET_USES, app, json_text(terms))
 
     def committed(self) -> None:
         """The transaction is durable: let readers see what it changed."""
@@ -254,7 +258,7 @@ class Tables:
 
     def _end(self) -> None:
         self.committing.clear()
-        self.holders_committing.clear()
+        self.used_terms_committing.clear()
         self._after.clear()
         self.bytes_written = 0
 
@@ -269,7 +273,7 @@ class Tables:
         """Rows of the app have been deleted: none is remembered any more."""
         remembered: tuple[dict[Any, Any], ...] = (
             *(self.terms, self.tasks, self.acked),
-            *(self.holders, self.holders_committing),
+            *(self.used_terms, self.used_terms_committing),
         )
         for rows in remembered:
             for key in [key for key in rows if key[0] == app]:

@@ -260,7 +260,7 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._fill(group, first)
-            self._tables.write_holders()
+            self._tables.write_uses()
             self._seal()
         except apsw.Error as error:
             self._roll_back()

@@ -11,7 +11,7 @@ from tocsin.api.commands import accounts, attrs, old, push, tags
 from tocsin.api.commands.call import CommandCall, Services
 from tocsin.api.wire import Answer
 from tocsin.api.wire_push import TaskAnswer
-from tocsin.domain.quota import Limits
+from tocsin.domain.quota import QuotaLimits
 
 BODY_MAX_BYTES = 1 << 20
 """A longer body is 60002 for every command."""
@@ -29,15 +29,15 @@ NOT_ADMIN = {
 """The code for a caller who is no administrator, by service (34348)."""
 
 
-def _scaled(rate: int) -> Callable[[Limits], float]:
+def _scaled(rate: int) -> Callable[[QuotaLimits], float]:
     return lambda limits: rate * limits.scale
 
 
-def _batch(limits: Limits) -> float:
+def _batch(limits: QuotaLimits) -> float:
     return limits.batch_per_s
 
 
-def _unlimited(_limits: Limits) -> float:
+def _unlimited(_limits: QuotaLimits) -> float:
     return 0
 
 
@@ -52,7 +52,7 @@ class Command(Struct, frozen=True, kw_only=True):
     """Numbers of the pages that describe it, under tencentcloud.com/document/product/1047/."""
     rate: str
     """What bounds its calls, in words."""
-    rate_of: Callable[[Limits], float] = _unlimited
+    rate_of: Callable[[QuotaLimits], float] = _unlimited
     """Calls a second and process under an app's limits; 0: no limit of this kind."""
     body_max_bytes: int = BODY_MAX_BYTES
     too_long: int = 60002

@@ -37,11 +37,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Slot(Struct, frozen=True):
+class JobRow(Struct, frozen=True):
     """A job row: the job, and who holds it until when."""
 
     job: Job
-    holder: str | None = None
+    lessee: str | None = None
     until: float = 0.0
     way: str = ""
     """The way to the vendor that the parked job waits for."""
@@ -50,15 +50,15 @@ class Slot(Struct, frozen=True):
 
     def is_free(self, now: float) -> bool:
         """Whether nobody holds it: never leased, given up, or lapsed."""
-        return self.holder is None or self.until <= now
+        return self.lessee is None or self.until <= now
 
     @property
     def ready_at(self) -> float:
         """When it may be leased."""
-        return self.job.not_before if self.holder is None else self.until
+        return self.job.not_before if self.lessee is None else self.until
 
 
-class Shelf:
+class AppRows:
     """Every row of one app. Values are never changed in place, so an old one can be put back."""
 
     def __init__(self) -> None:
@@ -87,14 +87,14 @@ class Shelf:
         """Ended tasks whose blocks have not been merged yet."""
         self.handles: dict[tuple[int, int], tuple[float, str]] = {}
         """(task, device) to when the message's life ends, and its name."""
-        self.jobs: dict[int, Slot] = {}
+        self.jobs: dict[int, JobRow] = {}
         self.dedups: dict[str, tuple[float, int]] = {}
         self.last: Counter[str] = Counter()
         """The last number given, by noun: numbers are never reused."""
 
-    def copied(self) -> Shelf:
-        """A shelf of its own with the same rows."""
-        other = Shelf()
+    def copied(self) -> AppRows:
+        """A app_rows of its own with the same rows."""
+        other = AppRows()
         for name, rows in vars(self).items():
             setattr(other, name, rows.copy())
         return other
@@ -112,7 +112,7 @@ class Shelf:
 
     def tags_carried(self) -> int:
         """Different tags that somebody carries."""
-        return sum(1 for term in self.terms.values() if term.kind == TAG and term.holders)
+        return sum(1 for term in self.terms.values() if term.kind == TAG and term.uses)
 
     def accounts_view(self, names: list[str], keys: list[TermKey]) -> AccountsView:
         """What a decision about these accounts has to know."""
@@ -132,10 +132,10 @@ class Shelf:
 
 
 class Journal:
-    """The writes of one step on one shelf, taken back when the step raises."""
+    """The writes of one step on one app_rows, taken back when the step raises."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, app_rows: AppRows) -> None:
+        self.app_rows = app_rows
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
 
     def __enter__(self) -> Self:
@@ -167,116 +167,116 @@ class Journal:
 
     def number(self, noun: str, number: int) -> None:
         """Take note that a number is given; it must be the next one."""
-        assert number == self.shelf.last[noun] + 1, f"{noun} {number} is not the next number"
-        self.put(self.shelf.last, noun, number)
+        assert number == self.app_rows.last[noun] + 1, f"{noun} {number} is not the next number"
+        self.put(self.app_rows.last, noun, number)
 
     def write_accounts(self, edit: AccountsEdit, now: float) -> None:
         """Write what a decision about accounts says."""
-        shelf = self.shelf
+        app_rows = self.app_rows
         for account in edit.deleted:
-            self.drop(shelf.accounts, account.name)
-            self.drop(shelf.names, account.number)
+            self.drop(app_rows.accounts, account.name)
+            self.drop(app_rows.names, account.number)
             if edit.keeps_names:
-                self.put(shelf.deleted_at, account.name, now)
-            for number in sorted(shelf.owned.get(account.number, ())):
-                self.drop_device(shelf.devices[number])
+                self.put(app_rows.deleted_at, account.name, now)
+            for number in sorted(app_rows.owned.get(account.number, ())):
+                self.drop_device(app_rows.devices[number])
         for account in sorted(edit.accounts, key=lambda account: account.number):
-            known = shelf.accounts.get(account.name)
+            known = app_rows.accounts.get(account.name)
             if known is None:
                 self.number("account", account.number)
-                self.drop(shelf.deleted_at, account.name)
-                self.put(shelf.names, account.number, account.name)
+                self.drop(app_rows.deleted_at, account.name)
+                self.put(app_rows.names, account.number, account.name)
             else:
                 assert known.number == account.number, account.name
-            self.put(shelf.accounts, account.name, account)
+            self.put(app_rows.accounts, account.name, account)
         for term in sorted(edit.terms, key=lambda term: term.number):
             self._write_term(term)
         if edit.changes:
-            position = shelf.last["change"] + 1
+            position = app_rows.last["change"] + 1
             self.number("change", position)
-            self.put(shelf.changes, position, list(edit.changes))
+            self.put(app_rows.changes, position, list(edit.changes))
 
     def _write_term(self, term: Term) -> None:
         key = (term.kind, term.name)
-        known = self.shelf.terms.get(key)
+        known = self.app_rows.terms.get(key)
         if known is None:
             self.number("term", term.number)
         else:
             assert known.number == term.number, f"term {term.number} exists as {known.number}"
-        self.put(self.shelf.terms, key, term)
+        self.put(self.app_rows.terms, key, term)
 
     def write_devices(self, devices: list[Device]) -> None:
         """Write whole device rows; a token that changes hands is first taken from everyone."""
-        shelf = self.shelf
+        app_rows = self.app_rows
         for device in devices:
-            known = shelf.devices.get(device.number)
+            known = app_rows.devices.get(device.number)
             if known is not None:
                 self._unlink(known)
         for device in sorted(devices, key=lambda device: device.number):
-            if device.number not in shelf.devices:
+            if device.number not in app_rows.devices:
                 self.number("device", device.number)
-            assert device.registration_id not in shelf.device_of, "RegistrationID twice"
-            self.put(shelf.device_of, device.registration_id, device.number)
+            assert device.registration_id not in app_rows.device_of, "RegistrationID twice"
+            self.put(app_rows.device_of, device.registration_id, device.number)
             if device.route is not None:
-                assert device.route.key() not in shelf.route_of, "token twice"
-                self.put(shelf.route_of, device.route.key(), device.number)
+                assert device.route.key() not in app_rows.route_of, "token twice"
+                self.put(app_rows.route_of, device.route.key(), device.number)
             for owner in {device.account, device.user} - {0}:
-                owned = shelf.owned.get(owner, frozenset())
-                self.put(shelf.owned, owner, owned | {device.number})
-            self.put(shelf.devices, device.number, device)
+                owned = app_rows.owned.get(owner, frozenset())
+                self.put(app_rows.owned, owner, owned | {device.number})
+            self.put(app_rows.devices, device.number, device)
 
     def drop_device(self, device: Device) -> None:
         """Delete a device, and what leads to it."""
         self._unlink(device)
-        self.drop(self.shelf.devices, device.number)
+        self.drop(self.app_rows.devices, device.number)
 
     def _unlink(self, device: Device) -> None:
-        shelf = self.shelf
-        self.drop(shelf.device_of, device.registration_id)
+        app_rows = self.app_rows
+        self.drop(app_rows.device_of, device.registration_id)
         if device.route is not None:
-            self.drop(shelf.route_of, device.route.key())
+            self.drop(app_rows.route_of, device.route.key())
         for owner in {device.account, device.user} - {0}:
-            self.put(shelf.owned, owner, shelf.owned[owner] - {device.number})
+            self.put(app_rows.owned, owner, app_rows.owned[owner] - {device.number})
 
 
-def owned(shelf: Shelf, accounts: Iterable[int]) -> list[int]:
-    return sorted({number for each in accounts for number in shelf.owned.get(each, ())})
+def owned(app_rows: AppRows, accounts: Iterable[int]) -> list[int]:
+    return sorted({number for each in accounts for number in app_rows.owned.get(each, ())})
 
 
-def owners(shelf: Shelf, routes: Iterable[Route]) -> list[Device]:
+def owners(app_rows: AppRows, routes: Iterable[Route]) -> list[Device]:
     """The devices that own these tokens, in whichever environment; rising and each once."""
     keys = [each.key() for route in routes for each in route.in_each_environment()]
     return [
-        shelf.devices[number]
-        for number in sorted({shelf.route_of.get(key, 0) for key in keys} - {0})
+        app_rows.devices[number]
+        for number in sorted({app_rows.route_of.get(key, 0) for key in keys} - {0})
     ]
 
 
-def audience(shelf: Shelf, task: int) -> BitMap:
-    frozen = shelf.audiences.get(task)
+def audience(app_rows: AppRows, task: int) -> BitMap:
+    frozen = app_rows.audiences.get(task)
     return BitMap() if frozen is None else BitMap.deserialize(frozen)
 
 
-def acked(shelf: Shelf, task: int) -> BitMap:
+def acked(app_rows: AppRows, task: int) -> BitMap:
     members = BitMap()
-    for _, line in shelf.lines.get(task, ()):
+    for _, line in app_rows.lines.get(task, ()):
         if isinstance(line, Report) and line.stage in (Stage.REACHED, Stage.CLICKED):
             members |= BitMap.deserialize(line.members)
     return members
 
 
 def task_lines(
-    shelf: Shelf, number: int, after: int, *, limit: int, only_begun: bool
+    app_rows: AppRows, number: int, after: int, *, limit: int, only_begun: bool
 ) -> Lines | None:
-    task = shelf.tasks.get(number)
+    task = app_rows.tasks.get(number)
     if task is None:
         return None
-    lines = [line for line in shelf.lines.get(number, ()) if line[0] > after]
+    lines = [line for line in app_rows.lines.get(number, ()) if line[0] > after]
     sizes = itertools.accumulate((len(line.members) for _, line in lines), initial=0)
     fitting = itertools.takewhile(lambda size: size <= LINES_BYTES_MAX, sizes)
     page = lines[: min(limit, sum(1 for _ in fitting))]
     is_last = len(page) == len(lines)
-    jobs = [slot.job for _, slot in sorted(shelf.jobs.items()) if slot.job.task == number]
+    jobs = [row.job for _, row in sorted(app_rows.jobs.items()) if row.job.task == number]
     return Lines(
         task=task,
         blocks=[line for _, line in page if isinstance(line, Block)],
@@ -288,32 +288,32 @@ def task_lines(
 
 
 def create_task(step: Journal, task: Task, audience: bytes | None) -> None:
-    shelf = step.shelf
-    assert task.app == shelf.app.sdkappid, task.app
-    assert task.task_id not in shelf.task_of, task.task_id
+    app_rows = step.app_rows
+    assert task.app == app_rows.app.sdkappid, task.app
+    assert task.task_id not in app_rows.task_of, task.task_id
     step.number("task", task.number)
-    step.put(shelf.tasks, task.number, task)
-    step.put(shelf.task_of, task.task_id, task.number)
+    step.put(app_rows.tasks, task.number, task)
+    step.put(app_rows.task_of, task.task_id, task.number)
     if audience is not None:
-        step.put(shelf.audiences, task.number, audience)
+        step.put(app_rows.audiences, task.number, audience)
 
 
 def replace_task(step: Journal, known: Task, task: Task) -> None:
     names = (known.app, known.number, known.task_id)
     assert (task.app, task.number, task.task_id) == names, task.task_id
-    step.put(step.shelf.tasks, task.number, task)
+    step.put(step.app_rows.tasks, task.number, task)
     if task.ended_at is not None and known.ended_at is None:
-        step.put(step.shelf.unmerged, task.number, value=True)
+        step.put(step.app_rows.unmerged, task.number, value=True)
 
 
 def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
-    shelf = step.shelf
+    app_rows = step.app_rows
     for new in jobs:
-        assert new.task in shelf.tasks, new.task
-        number = shelf.last["job"] + 1
+        assert new.task in app_rows.tasks, new.task
+        number = app_rows.last["job"] + 1
         step.number("job", number)
         job = Job(
-            app=shelf.app.sdkappid,
+            app=app_rows.app.sdkappid,
             number=number,
             task=new.task,
             queue=new.queue,
@@ -322,68 +322,70 @@ def add_jobs(step: Journal, jobs: Sequence[NewJob]) -> None:
             not_before=new.not_before,
             attempt=new.attempt,
         )
-        until = ends_at(shelf.tasks[new.task])
-        step.put(shelf.jobs, number, Slot(job, way=new.way, ends_at=until))
+        until = ends_at(app_rows.tasks[new.task])
+        step.put(app_rows.jobs, number, JobRow(job, way=new.way, ends_at=until))
 
 
-def held(shelf: Shelf, app: int, job: Job) -> Slot | None:
+def held(app_rows: AppRows, app: int, job: Job) -> JobRow | None:
     """The row of a job whose lease is still the one that `job` came with."""
-    slot = shelf.jobs.get(job.number)
-    if slot is None or slot.holder is None or job.app != app:
+    job_row = app_rows.jobs.get(job.number)
+    if job_row is None or job_row.lessee is None or job.app != app:
         return None
-    return slot if slot.job.generation == job.generation else None
+    return job_row if job_row.job.generation == job.generation else None
 
 
-def step_view(shelf: Shelf, slot: Slot, want: StepWant) -> StepView:
-    job = slot.job
-    numbers = sorted({*want.devices, *owned(shelf, want.accounts)})
+def step_view(app_rows: AppRows, job_row: JobRow, want: StepWant) -> StepView:
+    job = job_row.job
+    numbers = sorted({*want.devices, *owned(app_rows, want.accounts)})
     return StepView(
-        app=shelf.app,
-        task=shelf.tasks[job.task],
+        app=app_rows.app,
+        task=app_rows.tasks[job.task],
         job=job,
-        devices={number: shelf.devices[number] for number in numbers if number in shelf.devices},
-        accounts=frozenset(number for number in want.accounts if number in shelf.names),
-        acked=acked(shelf, job.task) if want.with_acked else BitMap(),
-        handles=_overwritten(shelf, job.task, numbers) if want.with_handles else {},
+        devices={
+            number: app_rows.devices[number] for number in numbers if number in app_rows.devices
+        },
+        accounts=frozenset(number for number in want.accounts if number in app_rows.names),
+        acked=acked(app_rows, job.task) if want.with_acked else BitMap(),
+        handles=_overwritten(app_rows, job.task, numbers) if want.with_handles else {},
         has_other_jobs=any(
             other.job.task == job.task
-            for number, other in shelf.jobs.items()
+            for number, other in app_rows.jobs.items()
             if number != job.number
         ),
     )
 
 
-def _overwritten(shelf: Shelf, task: int, devices: Iterable[int]) -> dict[int, str]:
+def _overwritten(app_rows: AppRows, task: int, devices: Iterable[int]) -> dict[int, str]:
     """Names of the messages that a task overwrites."""
-    former = shelf.tasks[task].overwrites
+    former = app_rows.tasks[task].overwrites
     if former is None:
         return {}
     keys = [(former, device) for device in devices]
-    return {key[1]: shelf.handles[key][1] for key in keys if key in shelf.handles}
+    return {key[1]: app_rows.handles[key][1] for key in keys if key in app_rows.handles}
 
 
 def append_lines(step: Journal, task: int, lines: Sequence[Block | Report]) -> None:
     for line in lines:
         assert line.task == task, line.task
-        position = step.shelf.last["line"] + 1
+        position = step.app_rows.last["line"] + 1
         step.number("line", position)
-        step.put(step.shelf.lines, task, (*step.shelf.lines.get(task, ()), (position, line)))
+        step.put(step.app_rows.lines, task, (*step.app_rows.lines.get(task, ()), (position, line)))
 
 
-def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
-    shelf, job = step.shelf, slot.job
+def write_step(step: Journal, job_row: JobRow, edit: StepEdit) -> None:
+    app_rows, job = step.app_rows, job_row.job
     if edit.task is not None:
-        replace_task(step, shelf.tasks[job.task], edit.task)
+        replace_task(step, app_rows.tasks[job.task], edit.task)
     if edit.audience is not None:
-        step.put(shelf.audiences, job.task, edit.audience)
+        step.put(app_rows.audiences, job.task, edit.audience)
     append_lines(step, job.task, edit.blocks)
     step.write_devices(edit.devices)
-    until = shelf.tasks[job.task].expires_at
+    until = app_rows.tasks[job.task].expires_at
     for handle in edit.handles:
-        step.put(shelf.handles, (job.task, handle.device), (until, handle.name))
+        step.put(app_rows.handles, (job.task, handle.device), (until, handle.name))
     add_jobs(step, edit.jobs)
     if edit.is_done:
-        step.drop(shelf.jobs, job.number)
+        step.drop(app_rows.jobs, job.number)
         return
     job = msgspec.structs.replace(
         job,
@@ -392,8 +394,8 @@ def write_step(step: Journal, slot: Slot, edit: StepEdit) -> None:
         not_before=job.not_before if edit.not_before is None else edit.not_before,
     )
     parked = edit.not_before is not None
-    slot = msgspec.structs.replace(slot, job=job)
-    step.put(shelf.jobs, job.number, given_up(slot) if parked else slot)
+    job_row = msgspec.structs.replace(job_row, job=job)
+    step.put(app_rows.jobs, job.number, given_up(job_row) if parked else job_row)
 
 
 def lease_jobs(
@@ -404,90 +406,92 @@ def lease_jobs(
     now: float,
 ) -> list[Job]:
     """Lease jobs of a (queue, lane) to a (lessee, for seconds, ended ones only)."""
-    holder, lease_s, ended = grant
+    lessee, lease_s, ended = grant
     ready = [
-        (slot.job.not_before, number)
-        for number, slot in step.shelf.jobs.items()
-        if (slot.job.queue, slot.job.lane) == place
-        if (slot.holder is None and slot.ends_at <= now if ended else slot.ready_at <= now)
+        (job_row.job.not_before, number)
+        for number, job_row in step.app_rows.jobs.items()
+        if (job_row.job.queue, job_row.job.lane) == place
+        if (job_row.lessee is None and job_row.ends_at <= now if ended else job_row.ready_at <= now)
     ]
     leased = []
     for _, number in sorted(ready)[:limit]:
-        slot = step.shelf.jobs[number]
-        job = msgspec.structs.replace(slot.job, generation=slot.job.generation + 1)
-        slot = msgspec.structs.replace(slot, job=job, holder=holder, until=now + lease_s)
-        step.put(step.shelf.jobs, number, slot)
+        job_row = step.app_rows.jobs[number]
+        job = msgspec.structs.replace(job_row.job, generation=job_row.job.generation + 1)
+        job_row = msgspec.structs.replace(job_row, job=job, lessee=lessee, until=now + lease_s)
+        step.put(step.app_rows.jobs, number, job_row)
         leased.append(job)
     return leased
 
 
 def merge_ended(step: Journal, merge: Callable[[Sequence[Block]], list[Block]], limit: int) -> bool:
     """Merge the blocks of some tasks that have ended; answers whether any are left to merge."""
-    shelf, left = step.shelf, limit
-    for task in sorted(shelf.unmerged):
-        lines = shelf.lines.get(task, ())
+    app_rows, left = step.app_rows, limit
+    for task in sorted(app_rows.unmerged):
+        lines = app_rows.lines.get(task, ())
         first = [line for line in lines if isinstance(line[1], Block)][:left]
         if len(first) == left < limit:
             break
         merged = merge([block for _, block in first if isinstance(block, Block)])
         if len(merged) < len(first):
-            step.put(shelf.lines, task, tuple(line for line in lines if line not in first))
+            step.put(app_rows.lines, task, tuple(line for line in lines if line not in first))
             append_lines(step, task, merged)
         if len(first) < left or 2 * len(merged) > len(first):
-            step.drop(shelf.unmerged, task)
+            step.drop(app_rows.unmerged, task)
         left -= len(first) + 1
         if left <= 0:
             break
-    return bool(shelf.unmerged)
+    return bool(app_rows.unmerged)
 
 
 def forget_tasks(step: Journal, before: float, limit: int) -> int:
     """Drop tasks that ended before a time, with all that is theirs; answers how many."""
-    shelf = step.shelf
-    times = [(task, task.ended_at) for task in shelf.tasks.values()]
+    app_rows = step.app_rows
+    times = [(task, task.ended_at) for task in app_rows.tasks.values()]
     old = [task for task, ended_at in times if ended_at is not None and ended_at < before]
     gone = old[:limit]
     for task in gone:
-        step.drop(shelf.tasks, task.number)
-        step.drop(shelf.task_of, task.task_id)
-        step.drop(shelf.audiences, task.number)
-        step.drop(shelf.lines, task.number)
-        step.drop(shelf.unmerged, task.number)
-        for key in [key for key in shelf.handles if key[0] == task.number]:
-            step.drop(shelf.handles, key)
-        for number in [n for n, slot in shelf.jobs.items() if slot.job.task == task.number]:
-            step.drop(shelf.jobs, number)
+        step.drop(app_rows.tasks, task.number)
+        step.drop(app_rows.task_of, task.task_id)
+        step.drop(app_rows.audiences, task.number)
+        step.drop(app_rows.lines, task.number)
+        step.drop(app_rows.unmerged, task.number)
+        for key in [key for key in app_rows.handles if key[0] == task.number]:
+            step.drop(app_rows.handles, key)
+        for number in [
+            n for n, job_row in app_rows.jobs.items() if job_row.job.task == task.number
+        ]:
+            step.drop(app_rows.jobs, number)
     return len(gone)
 
 
 def wake_jobs(step: Journal, task: int, now: float) -> None:
     """End the task's jobs that nobody has leased: they are ready at once."""
-    for number, slot in list(step.shelf.jobs.items()):
-        if slot.job.task == task and slot.holder is None:
-            woken = msgspec.structs.replace(_ready(slot, now), ends_at=now)
-            step.put(step.shelf.jobs, number, woken)
+    for number, job_row in list(step.app_rows.jobs.items()):
+        if job_row.job.task == task and job_row.lessee is None:
+            woken = msgspec.structs.replace(_ready(job_row, now), ends_at=now)
+            step.put(step.app_rows.jobs, number, woken)
 
 
 def wake_way(step: Journal, queue: str, way: str | None, limit: int, now: float) -> int:
     """Make up to `limit` jobs ready that wait for a way; None: for any."""
     waiting = [
-        (slot.job.not_before, number)
-        for number, slot in step.shelf.jobs.items()
-        if slot.job.queue == queue and slot.holder is None and slot.job.not_before > now
-        if slot.way and way in (None, slot.way)
+        (job_row.job.not_before, number)
+        for number, job_row in step.app_rows.jobs.items()
+        if job_row.job.queue == queue and job_row.lessee is None and job_row.job.not_before > now
+        if job_row.way and way in (None, job_row.way)
     ]
     for _, number in sorted(waiting)[:limit]:
-        woken = msgspec.structs.replace(_ready(step.shelf.jobs[number], now), way="")
-        step.put(step.shelf.jobs, number, woken)
+        woken = msgspec.structs.replace(_ready(step.app_rows.jobs[number], now), way="")
+        step.put(step.app_rows.jobs, number, woken)
     return min(limit, len(waiting))
 
 
-def given_up(slot: Slot) -> Slot:
+def given_up(job_row: JobRow) -> JobRow:
     """The row when nobody has leased it any more."""
-    return msgspec.structs.replace(slot, holder=None, until=0.0)
+    return msgspec.structs.replace(job_row, lessee=None, until=0.0)
 
 
-def _ready(slot: Slot, now: float) -> Slot:
-    job = slot.job
+def _ready(job_row: JobRow, now: float) -> JobRow:
+    job = job_row.job
     not_before = min(job.not_before, now)
-    return msgspec.structs.replace(slot, job=msgspec.structs.replace(job, not_before=not_before))
+    return msgspec.structs.replace(job_row, job=msgspec.structs.replace(job, not_before=not_before))

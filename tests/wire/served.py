@@ -14,6 +14,7 @@ import msgspec
 from typer.testing import CliRunner
 
 from tests.patience import PATIENCE_S
+from tests.wire.prefork import Forked, fork
 from tocsin.cli.main import build
 from tocsin.client.rest import Client
 from tocsin.client.sandbox import credential_facts
@@ -31,7 +32,7 @@ KEY = "a key for tests only"
 class Process:
     """`tocsin serve` on a folder; `kill` is kill -9."""
 
-    def __init__(self, process: asyncio.subprocess.Process, told: Mapping[str, Any]) -> None:
+    def __init__(self, process: Forked, told: Mapping[str, Any]) -> None:
         self._process = process
         self.told = told
         """What it printed when it listened."""
@@ -92,20 +93,10 @@ async def start(
     open_files: int = 0,
 ) -> Process:
     """Start a process and wait until it listens; it appends what it logs to `log`."""
-    limited = ("/bin/sh", "-c", f'ulimit -n {open_files}; exec "$0" "$@"') if open_files else ()
-    where = ("--data", str(folder), "--port", str(port))
-    command = ("-m", "tocsin.cli.main", "serve", *where, "--json")
+    words = ("serve", "--data", str(folder), "--port", str(port), "--json")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings}
     with (log or Path(os.devnull)).open("ab") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *limited,
-            sys.executable,
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings},
-        )
-    assert process.stdout is not None
+        process = await fork(words, env, stderr, open_files=open_files)
     async with asyncio.timeout(PATIENCE_S):
         line = await process.stdout.readline()
     return Process(process, msgspec.json.decode(line))

@@ -186,7 +186,7 @@ async def test_a_bearer_grows_stale(sandbox: Sandbox, clock: ManualClock) -> Non
 async def test_an_invented_or_recalled_bearer(sandbox: Sandbox) -> None:
     assert fcm_code(await send(sandbox, PLAIN, bearer="ya29.x"))[0] == 401
     token = await bearer(sandbox)
-    assert sandbox.fcm.oauth.expire_all() == 1
+    assert sandbox.fcm.expire_all() == 1
     assert fcm_code(await send(sandbox, PLAIN, bearer=token))[0] == 401
 
 

@@ -424,7 +424,7 @@ async def test_a_provider_token_is_renewed_before_it_expires() -> None:
 async def test_a_stale_bearer_is_renewed_once_for_all() -> None:
     async with scene("fcm") as it:
         await it.send(range(1))
-        it.sandbox.fcm.oauth.expire_all()
+        it.sandbox.fcm.expire_all()
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
         assert it.http.bearers == 2
 

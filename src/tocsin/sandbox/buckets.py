@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tocsin.domain.retry import CHINA_S
+
 BUCKETS_MAX = 100_000
+DAY_S = 86_400
 
 
 class Buckets:
@@ -54,4 +57,22 @@ class Flow:
         if self._level >= self._rate:
             return False
         self._level += count
+        return True
+
+
+class DailyQuota:
+    """So many targets in a calendar day of China, as vivo and OPPO count an app's pushes."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._day = 0
+        self._used = 0
+
+    def take(self, count: int, now: float) -> bool:
+        """Count so many; False where they do not all fit in the day, and then none counts."""
+        day = int((now + CHINA_S) // DAY_S)
+        used = count + (self._used if day == self._day else 0)
+        if self._limit is not None and used > self._limit:
+            return False
+        self._day, self._used = day, used
         return True

@@ -69,6 +69,11 @@ class Device(Struct):
     held: list[tuple[Shown, float | None]] = []
     """What waits for a device that is switched off, with its expiry."""
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether its token is good for nothing any more."""
+        return self.state in ("dead", "expired")
+
 
 class DeviceBook:
     """All devices of all vendors."""

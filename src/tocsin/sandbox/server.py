@@ -83,8 +83,8 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @runtime_checkable
-class Bearers(Protocol):
-    """A vendor that gives out bearers."""
+class GivesBearers(Protocol):
+    """A vendor that gives out bearer tokens."""
 
     def expire_all(self) -> int:
         """Make every bearer given out so far stale; answers how many there were."""
@@ -278,8 +278,8 @@ class Sandbox:
 
     def expire_bearers(self) -> int:
         """Make every bearer stale, of all vendors that give some out; answers how many."""
-        givers = [it for it in self.counters.values() if isinstance(it, Bearers)]
-        return self.fcm.oauth.expire_all() + sum(it.expire_all() for it in givers)
+        givers = [it for it in self.counters.values() if isinstance(it, GivesBearers)]
+        return self.fcm.expire_all() + sum(it.expire_all() for it in givers)
 
     def reset(self) -> None:
         """Forget faults, devices, receipts owed and the log in memory. Connections and bearers

@@ -15,7 +15,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec import Struct
 
-from tocsin.clock import Chance
+from tocsin.sandbox.app_server import is_form
+from tocsin.sandbox.bearers import Bearers
 from tocsin.sandbox.exchange import Call, Verdict
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -29,7 +30,6 @@ AUDIENCE = "https://oauth2.googleapis.com/token"
 BEARER_S = 3599
 ASSERTION_S_MAX = 3600
 SKEW_MAX_S = 300
-BEARERS_MAX = 10_000
 
 
 class ServiceAccount(Struct, frozen=True):
@@ -41,25 +41,18 @@ class ServiceAccount(Struct, frozen=True):
     project_id: str
 
 
-class Bearer(Struct, frozen=True):
-    project_id: str
-    expires_at: float
-
-
 class TokenEndpoint:
-    """Gives out bearers and knows which are still good."""
+    """Gives out bearer tokens, each of which sends for its account's project."""
 
-    def __init__(self, accounts: dict[str, ServiceAccount], chance: Chance) -> None:
+    def __init__(self, accounts: dict[str, ServiceAccount], bearers: Bearers) -> None:
         self._accounts = accounts
-        self._chance = chance
-        self._bearers: dict[str, Bearer] = {}
+        self._bearers = bearers
 
     def judge(self, call: Call, now: float) -> Verdict:
         """Answer one request for a bearer."""
         if call.method != "POST":
             return _error(405, "invalid_request", "Only POST is allowed.")
-        headers = dict(call.headers)
-        if headers.get("content-type", "").split(";")[0] != "application/x-www-form-urlencoded":
+        if not is_form(call):
             return _error(400, "invalid_request", "The body is not a form.")
         form = parse_qs(call.body.decode("latin-1"))
         grant = form.get("grant_type", [""])[0]
@@ -69,19 +62,6 @@ class TokenEndpoint:
         if not assertion:
             return _error(400, "invalid_request", "Missing parameter: assertion")
         return self._judge_assertion(assertion, now)
-
-    def bearer(self, header: str | None, now: float) -> Bearer | None:
-        """The bearer of an authorization header, if it is still good."""
-        if header is None or not header.startswith("Bearer "):
-            return None
-        bearer = self._bearers.get(header[len("Bearer ") :])
-        return bearer if bearer is not None and now < bearer.expires_at else None
-
-    def expire_all(self) -> int:
-        """Make every bearer given out so far stale; answers how many there were."""
-        count = len(self._bearers)
-        self._bearers.clear()
-        return count
 
     def _judge_assertion(self, assertion: str, now: float) -> Verdict:
         try:
@@ -129,14 +109,9 @@ class TokenEndpoint:
         return self._give(account, now)
 
     def _give(self, account: ServiceAccount, now: float) -> Verdict:
-        if len(self._bearers) >= BEARERS_MAX:
-            self._bearers = {
-                text: bearer for text, bearer in self._bearers.items() if now < bearer.expires_at
-            }
-        text = f"ya29.sandbox-{self._chance.bits(160):040x}"
-        self._bearers[text] = Bearer(account.project_id, now + BEARER_S)
+        bearer = self._bearers.give(now, BEARER_S, account.project_id)
         answer: dict[str, str | int] = {
-            "access_token": text,
+            "access_token": bearer,
             "expires_in": BEARER_S,
             "token_type": "Bearer",
         }

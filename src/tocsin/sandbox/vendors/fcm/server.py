@@ -15,6 +15,8 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.sandbox.app_server import AppServer
+from tocsin.sandbox.bearers import Bearers
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
@@ -90,10 +92,11 @@ class FcmSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether a 429 for quota says when to come back."""
 
 
-class Fcm:
+class Fcm(AppServer):
     """One FCM with one project."""
 
     name = NAME
+    _first_token = _TOKEN_IN_BODY
 
     def __init__(
         self,
@@ -104,12 +107,12 @@ class Fcm:
         chance: Chance,
     ) -> None:
         self._settings = settings
-        self._book = book
-        self._clock = clock
-        self._chance = chance
+        super().__init__(settings.project_id, book, clock, chance)
         self._projects = Buckets(settings.project_per_minute, 60.0)
         self._devices = Buckets(settings.device_per_minute, 60.0)
-        self.oauth = TokenEndpoint(accounts, chance)
+        # Google's own begin so.
+        self.bearers = Bearers("ya29.sandbox-", chance)
+        self.oauth = TokenEndpoint(accounts, self.bearers)
 
     def opening_streams(self) -> int:
         return self._settings.streams
@@ -126,10 +129,6 @@ class Fcm:
         digest = sha256(b"fid %d" % number).hexdigest()
         return f"{'cdef'[number % 4]}{digest[:21]}"
 
-    def token_of(self, call: Call) -> str:
-        found = _TOKEN_IN_BODY.search(call.body)
-        return found[1].decode("latin-1") if found else ""
-
     def judge(self, call: Call) -> Verdict:
         now = self._clock.now()
         path = call.path.split("?")[0]
@@ -138,15 +137,16 @@ class Fcm:
         match = _PATH.fullmatch(path)
         if match is None or call.method != "POST":
             return self._refuse("NOT_FOUND")
-        bearer = self.oauth.bearer(dict(call.headers).get("authorization"), now)
-        if bearer is None:
+        scheme, _, bearer = dict(call.headers).get("authorization", "").partition(" ")
+        project_id = self.bearers.owner(bearer, now) if scheme == "Bearer" else None
+        if project_id is None:
             return self._refuse("UNAUTHENTICATED")
-        if bearer.project_id != match["project"]:
+        if project_id != match["project"]:
             return self._refuse("PERMISSION_DENIED")
         # Google counts each message against the project, also one it refuses with a 4xx.
-        if not self._projects.take(bearer.project_id, now):
-            return self._over_quota(self._projects.opens_in_s(bearer.project_id, now))
-        return self._send(call.body, bearer.project_id, now)
+        if not self._projects.take(project_id, now):
+            return self._over_quota(self._projects.opens_in_s(project_id, now))
+        return self._send(call.body, project_id, now)
 
     def refusal(self, code: str, call: Call) -> Verdict:
         if code == "BAD_REQUEST":
@@ -182,8 +182,8 @@ class Fcm:
             form = _DEVICE_TOKEN if isinstance(message.token, str) else _FID
             if not form.fullmatch(token):
                 return self._refuse("INVALID_ARGUMENT")
-            device = self._book.look(NAME, token)
-            if device is None or device.state in ("dead", "expired"):
+            device = self._device(token)
+            if device is None or device.is_dead:
                 return self._refuse("UNREGISTERED")
             is_ours = device.app in ("", project_id)
             if device.state in ("other_app", "other_environment") or not is_ours:

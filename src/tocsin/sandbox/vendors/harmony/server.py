@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.sandbox.app_server import AppServer, refused
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
@@ -104,10 +105,11 @@ class _Revoke(Struct, frozen=True, forbid_unknown_fields=True):
     token: list[str]
 
 
-class Harmony:
+class Harmony(AppServer):
     """One Huawei with one HarmonyOS project."""
 
     name = NAME
+    _first_token = _FIRST_TOKEN
     receipts_max = RECEIPTS_MAX
 
     def __init__(
@@ -119,9 +121,7 @@ class Harmony:
         chance: Chance,
     ) -> None:
         self._settings = settings
-        self._book = book
-        self._clock = clock
-        self._chance = chance
+        super().__init__(settings.project_id, book, clock, chance)
         # The sandbox's own: checking its numbers would take a tenth second.
         key = load_pem_private_key(private_key.encode(), None, unsafe_skip_rsa_key_validation=True)
         assert isinstance(key, rsa.RSAPrivateKey)
@@ -140,17 +140,10 @@ class Harmony:
             callback_key=settings.callback_key,
         )
 
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed HarmonyOS push token; the same number always gives the same token."""
         return f"IQAAAACy0tEj{sha256(b'harmony %d' % number).hexdigest()}"
-
-    def token_of(self, call: Call) -> str:
-        found = _FIRST_TOKEN.search(call.body)
-        return found[1].decode("latin-1") if found else ""
 
     def judge(self, call: Call) -> Verdict:
         return self._judge(call, {})
@@ -241,10 +234,7 @@ class Harmony:
         if fault is None:
             verdict = self._reach(send, said, now)
         else:
-            verdict = _answer(fault.code, fault.text)
-            verdict.targets = tuple(
-                Target(it, accepted=False, reason=fault.code) for it in send.target.token
-            )
+            verdict = refused(_answer(fault.code, fault.text), send.target.token)
         verdict.correlation = text(send.options.bi_tag)
         verdict.collapse = send.drawn.collapse
         verdict.push_type = push_type
@@ -270,7 +260,7 @@ class Harmony:
         return None
 
     def _reach(self, send: Send, said: Mapping[str, str], now: float) -> Verdict:
-        request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        request_id = self._request_id(now)
         data = send.app_data
 
         def reach(token: str) -> str:
@@ -342,13 +332,13 @@ class Harmony:
         return verdict
 
     def _take(self, told: _Revoke, token: str) -> str:
-        device = self._book.look(NAME, token)
+        device = self._device(token)
         assert device is not None
         self._book.withdraw(device, str(told.notifyId), from_screen=True)
         return ""
 
     def _reason(self, token: str) -> str:
-        device = self._book.look(NAME, token)
+        device = self._device(token)
         if device is None:
             return "tokenFormatError"
         if device.app not in ("", self._settings.project_id):
@@ -356,20 +346,17 @@ class Harmony:
         return REASONS.get(device.state, "")
 
     def _show(self, send: Send, token: str, request_id: str, data: dict[str, Any]) -> None:
-        now = self._clock.now()
-        device = self._book.look(NAME, token)
-        assert device is not None
         drawn, ttl = send.drawn, send.options.ttl
         shown = Shown(
             key=drawn.collapse or request_id,
             title=text(drawn.title),
             body=text(drawn.body),
-            at=now,
+            at=self._clock.now(),
             message_id=request_id,
             is_silent=drawn == Drawn() or drawn.is_badge,
             data=data,
         )
-        self._book.show(device, shown, now + (ttl if isinstance(ttl, int) else DAY_S))
+        self._show_on(token, shown, ttl if isinstance(ttl, int) else DAY_S)
 
 
 def _answer(code: str, info: str = "", request_id: str = "0") -> Verdict:

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
@@ -63,6 +63,12 @@ CODES = {
     "80300008": "message is too large",
     "80300010": "too many tokens",
 }
+OAUTH_FAULTS = {
+    "invalid_request": (400, "POST a form"),
+    "unsupported_grant_type": (400, "only client_credentials"),
+    "invalid_client": (401, "client id or secret is wrong"),
+}
+"""OAuth's names of faults to the status and the text that Honor answers with."""
 FATES = {"muted": "40000005", "gone": "40000003", "inactive": "", "off": ""}
 """State of a device to what a receipt says of a push that it was sent; no number is known for one
 that was not used for weeks."""
@@ -101,10 +107,11 @@ class HonorCredential(Struct, frozen=True):
     app_id: str
 
 
-class Honor:
+class Honor(AppServer):
     """One Honor with one app."""
 
     name = NAME
+    _first_token = _FIRST_TOKEN
     receipts_max = 100
 
     def __init__(
@@ -116,31 +123,15 @@ class Honor:
     ) -> None:
         self._settings = settings
         self.credential = HonorCredential(CLIENT_SECRET, CLIENT_ID, settings.app_id)
-        self._book = book
-        self._clock = clock
-        self._chance = chance
-        self._bearers: dict[str, float] = {}
+        super().__init__(settings.app_id, book, clock, chance)
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, DAY_S)
         self._marketing = Buckets(settings.marketing_per_day, DAY_S)
-
-    def opening_streams(self) -> int:
-        return 100
 
     @staticmethod
     def token(number: int) -> str:
         """A well-formed Honor push token; the same number always gives the same token."""
         return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"
-
-    def token_of(self, call: Call) -> str:
-        found = _FIRST_TOKEN.search(call.body)
-        return found[1].decode("latin-1") if found else ""
-
-    def expire_all(self) -> int:
-        """Make every bearer given out so far stale; answers how many there were."""
-        count = len(self._bearers)
-        self._bearers.clear()
-        return count
 
     def judge(self, call: Call) -> Verdict:
         return self._judge(call, {})
@@ -158,7 +149,7 @@ class Honor:
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path == TOKEN_PATH:
-            return self._judge_client(call, now)
+            return self._judge_client(call)
         match = _PATH.fullmatch(path)
         if match is None:
             return Verdict(404, _JSON, b'{"code":404,"message":"not found"}', reason="404")
@@ -176,7 +167,7 @@ class Honor:
 
     def _door_fault(self, headers: dict[str, str], app: str, now: float) -> str:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or self._bearers.get(bearer, 0.0) <= now:
+        if scheme != "Bearer" or not self.bearers.is_good(bearer, now):
             return "401"
         if not headers.get("content-type", "").startswith("application/json"):
             return "400"
@@ -189,23 +180,13 @@ class Honor:
             return "10207"
         return "" if app == self._settings.app_id else "10205"
 
-    def _judge_client(self, call: Call, now: float) -> Verdict:
-        kind = dict(call.headers).get("content-type", "").split(";")[0]
-        if call.method != "POST" or kind != "application/x-www-form-urlencoded":
-            return _oauth_error(400, "invalid_request", "POST a form")
-        form = {name: it[-1] for name, it in parse_qs(call.body.decode("latin-1")).items()}
-        if form.get("grant_type") != "client_credentials":
-            return _oauth_error(400, "unsupported_grant_type", "only client_credentials")
-        given = (form.get("client_id"), form.get("client_secret"))
-        if given != (self.credential.client_id, self.credential.client_secret):
-            return _oauth_error(401, "invalid_client", "client id or secret is wrong")
-        if len(self._bearers) >= BEARERS_MAX:
-            self._bearers = {text: end for text, end in self._bearers.items() if now < end}
-        text = f"honor-sandbox-{self._chance.bits(160):040x}"
-        life_s = self._settings.token_life_s
-        self._bearers[text] = now + life_s
-        answer = {"access_token": text, "expires_in": life_s, "token_type": "Bearer"}
-        return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
+    def _judge_client(self, call: Call) -> Verdict:
+        known = self.credential
+        fault = self._client_fault(call, known.client_id, known.client_secret)
+        if fault:
+            status, text = OAUTH_FAULTS[fault]
+            return _oauth_error(status, fault, text)
+        return self._give_bearer(_JSON, self._settings.token_life_s)
 
     # receipts
 
@@ -231,13 +212,7 @@ class Honor:
 
     def _send(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
         code = self._policy_fault(push, now)
-        if code:
-            verdict = _answer(code)
-            verdict.targets = tuple(
-                Target(token, accepted=False, reason=code) for token in push.tokens
-            )
-        else:
-            verdict = self._reach(push, said, now)
+        verdict = refused(_answer(code), push.tokens) if code else self._reach(push, said, now)
         verdict.correlation = push.bi_tag
         verdict.collapse = _collapse(push)
         verdict.push_type = "notification" if push.is_shown else "data"
@@ -258,7 +233,7 @@ class Honor:
         return ""
 
     def _reach(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
-        request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        request_id = self._request_id(now)
         reasons = {token: said.get(token) or self._reason(token) for token in push.tokens}
         lists: dict[str, list[str]] = {name: [] for name in LISTS}
         limits: dict[str, str] = {}
@@ -290,17 +265,12 @@ class Honor:
 
     def _reason(self, token: str) -> str:
         """The list that this token goes to, or nothing where it is taken."""
-        device = self._book.look(NAME, token)
-        if device is None or device.state in ("dead", "expired"):
+        device = self._device(token)
+        if device is None or device.is_dead:
             return "expireTokens"
-        is_ours = device.app in ("", self._settings.app_id)
-        if device.state in ("other_app", "other_environment") or not is_ours:
-            return "failTokens"
-        return ""
+        return "failTokens" if self._is_foreign(device) else ""
 
     def _show(self, push: Push, token: str, request_id: str, now: float) -> None:
-        device = self._book.look(NAME, token)
-        assert device is not None
         shown = Shown(
             key=_collapse(push) or request_id,
             title=push.title,
@@ -310,7 +280,7 @@ class Honor:
             is_silent=not push.is_shown,
             data=push.data,
         )
-        self._book.show(device, shown, now + push.ttl_s)
+        self._show_on(token, shown, push.ttl_s)
 
 
 def _collapse(push: Push) -> str:
@@ -325,10 +295,9 @@ def _answer(code: str, text: str = "", data: dict[str, Any] | None = None) -> Ve
     if data is not None:
         told["data"] = data
     status = int(code) if code in STATUS_CODES else 200
-    reason = "" if code == "200" else code
-    return Verdict(status, _JSON, msgspec.json.encode(told), reason=reason)
+    return json_answer(status, _JSON, told, "" if code == "200" else code)
 
 
 def _oauth_error(status: int, error: str, text: str) -> Verdict:
     answer = {"error": error, "error_description": text}
-    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=error, logged=False)
+    return unlogged(json_answer(status, _JSON, answer, error))

@@ -12,12 +12,12 @@ import re
 from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
+from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
@@ -39,7 +39,6 @@ APP_SECRET = "c2FuZGJveC1odWF3ZWk="  # noqa: S105 - the sandbox's own
 TARGETS_PER_S = 6000
 TEST_PER_DAY = 500
 DAY_S = 86_400.0
-BEARERS_MAX = 10_000
 TTL_S = 86_400
 TAKEN, PARTLY = "80000000", "80100000"
 
@@ -71,6 +70,12 @@ TEXTS = {
     "81000001": "The internal system is abnormal",
     "503": "Flow control",
 }
+OAUTH_FAULTS = {
+    "invalid_request": (400, "invalid request"),
+    "unsupported_grant_type": (400, "unsupported grant_type"),
+    "invalid_client": (401, "invalid client_id or client_secret"),
+}
+"""OAuth's names of faults to the status and the text that Huawei answers with."""
 
 
 class HuaweiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,23 +112,18 @@ class HuaweiCredential(Struct, frozen=True):
     callback_key: str
 
 
-UNKNOWN_HERE = ("dead", "expired", "other_environment", "other_app")
-
-
-class Huawei:
+class Huawei(AppServer):
     """One Huawei with one app."""
 
     name = NAME
+    _first_token = _FIRST_TOKEN
     receipts_max = RECEIPTS_MAX
 
     def __init__(
         self, settings: HuaweiSettings, book: DeviceBook, clock: Clock, chance: Chance
     ) -> None:
         self._settings = settings
-        self._book = book
-        self._clock = clock
-        self._chance = chance
-        self._bearers: dict[str, float] = {}
+        super().__init__(settings.app_id, book, clock, chance)
         self._flow = Flow(settings.targets_per_s)
         self._tests = Buckets(settings.test_per_day, DAY_S)
         self._marketing = Buckets(settings.marketing_per_day, DAY_S)
@@ -132,22 +132,10 @@ class Huawei:
             settings.app_secret, settings.app_id, settings.callback_user, settings.callback_key
         )
 
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed Huawei push token; the same number always gives the same token."""
         return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"
-
-    def token_of(self, call: Call) -> str:
-        found = _FIRST_TOKEN.search(call.body)
-        return found[1].decode("latin-1") if found else ""
-
-    def expire_all(self) -> int:
-        """Make every bearer given out so far stale; answers how many there were."""
-        self._bearers = dict.fromkeys(self._bearers, 0.0)
-        return len(self._bearers)
 
     def judge(self, call: Call) -> Verdict:
         return self._judge(call, ())
@@ -165,7 +153,7 @@ class Huawei:
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path in TOKEN_PATHS:
-            return self._judge_client(call, now)
+            return self._judge_client(call)
         match = _PATH.fullmatch(path)
         if match is None or call.method != "POST":
             return Verdict(404, _JSON, b"{}", reason="404")
@@ -181,31 +169,19 @@ class Huawei:
 
     def _door_fault(self, headers: dict[str, str], app: str, now: float) -> str:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or bearer not in self._bearers:
+        if scheme != "Bearer" or not self.bearers.is_known(bearer):
             return "80200001"
-        if self._bearers[bearer] <= now:
+        if not self.bearers.is_good(bearer, now):
             return "80200003"
         if not headers.get("content-type", "").startswith("application/json"):
             return "80100003"
         return "" if app == self._settings.app_id else "80300002"
 
-    def _judge_client(self, call: Call, now: float) -> Verdict:
-        kind = dict(call.headers).get("content-type", "").split(";")[0]
-        if call.method != "POST" or kind != "application/x-www-form-urlencoded":
-            return _oauth_error(400, "invalid request")
-        form = {name: it[-1] for name, it in parse_qs(call.body.decode("latin-1")).items()}
-        if form.get("grant_type") != "client_credentials":
-            return _oauth_error(400, "unsupported grant_type")
-        given = (form.get("client_id"), form.get("client_secret"))
-        if given != (self._settings.app_id, self._settings.app_secret):
-            return _oauth_error(401, "invalid client_id or client_secret")
-        if len(self._bearers) >= BEARERS_MAX:
-            self._bearers = {known: end for known, end in self._bearers.items() if now < end}
-        bearer = f"huawei-sandbox-{self._chance.bits(160):040x}"
-        life_s = self._settings.token_life_s
-        self._bearers[bearer] = now + life_s
-        answer = {"access_token": bearer, "expires_in": life_s, "token_type": "Bearer"}
-        return Verdict(200, _JSON, msgspec.json.encode(answer), logged=False)
+    def _judge_client(self, call: Call) -> Verdict:
+        fault = self._client_fault(call, self._settings.app_id, self._settings.app_secret)
+        if fault:
+            return _oauth_error(*OAUTH_FAULTS[fault])
+        return self._give_bearer(_JSON, self._settings.token_life_s)
 
     # receipts
 
@@ -241,8 +217,7 @@ class Huawei:
         tokens = tuple(message.token) if isinstance(message.token, list) else ()
         code = self._policy_fault(message, len(tokens), now)
         if code:
-            verdict = _answer(code)
-            verdict.targets = tuple(Target(it, accepted=False, reason=code) for it in tokens)
+            verdict = refused(_answer(code), tokens)
         elif is_trial:
             verdict = _answer(TAKEN)
             verdict.reason = "validate_only"
@@ -274,7 +249,7 @@ class Huawei:
     def _reach(
         self, message: Message, tokens: tuple[str, ...], dead: Collection[str], now: float
     ) -> Verdict:
-        request_id = f"{int(now * 1000)}{self._chance.bits(32):08x}"
+        request_id = self._request_id(now)
         good = [token for token in tokens if token not in dead and self._is_good(token)]
         limits = {token: self._limit(message, token, now) for token in good}
         data = rules.app_data(message)
@@ -311,27 +286,22 @@ class Huawei:
         return "" if self._devices.take(token, now) else TOO_OFTEN
 
     def _is_good(self, token: str) -> bool:
-        device = self._book.look(NAME, token)
-        if device is None or device.state in UNKNOWN_HERE:
-            return False
-        return device.app in ("", self._settings.app_id)
+        device = self._device(token)
+        return device is not None and not (device.is_dead or self._is_foreign(device))
 
     def _show(self, message: Message, token: str, request_id: str, data: dict[str, Any]) -> None:
-        now = self._clock.now()
-        device = self._book.look(NAME, token)
-        assert device is not None
         title, body = rules.texts(message)
         shown = Shown(
             key=_collapse(message) or request_id,
             title=title,
             body=body,
-            at=now,
+            at=self._clock.now(),
             message_id=request_id,
             is_silent=rules.drawn(message) is None,
             data=data,
         )
         ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
-        self._book.show(device, shown, now + (float(ttl[:-1]) if ttl else TTL_S))
+        self._show_on(token, shown, float(ttl[:-1]) if ttl else TTL_S)
 
 
 def _collapse(message: Message) -> str:
@@ -361,4 +331,4 @@ def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
 
 def _oauth_error(status: int, told: str) -> Verdict:
     answer = {"error": 1101, "sub_error": 20001, "error_description": told}
-    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=told, logged=False)
+    return unlogged(json_answer(status, _JSON, answer, told))

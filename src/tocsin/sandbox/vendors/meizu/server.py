@@ -13,13 +13,14 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.app_server import AppServer, form_of, is_form, refused
+from tocsin.sandbox.buckets import DAY_S, Buckets, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import PATH as RECEIPTS_PATH
@@ -32,7 +33,6 @@ PATH = "/garcia/api/server/push/varnished/pushByPushId"
 APP_ID = "100999"
 SECRET = "c2FuZGJveC1tZWl6dQ"  # noqa: S105 - the sandbox's own
 TARGETS_MAX = 100
-DAY_S = 86_400.0
 ARRIVED = "1"
 """Of losses Meizu posts nothing: what it knows of a device stands in its answer."""
 FOLDED = "520"
@@ -82,7 +82,7 @@ class MeizuCredential(Struct, frozen=True):
     app_id: str
 
 
-class Meizu:
+class Meizu(AppServer):
     """One Meizu with one app."""
 
     name = NAME
@@ -92,9 +92,7 @@ class Meizu:
         self, settings: MeizuSettings, book: DeviceBook, clock: Clock, chance: Chance
     ) -> None:
         self._settings = settings
-        self._book = book
-        self._clock = clock
-        self._chance = chance
+        super().__init__(settings.app_id, book, clock, chance)
         self._flow = Flow(settings.targets_per_s)
         self._folds = Buckets(settings.folds_per_minute, 60.0)
         self._devices = Buckets(settings.device_per_day, DAY_S)
@@ -103,30 +101,20 @@ class Meizu:
     def credential(self) -> MeizuCredential:
         return MeizuCredential(self._settings.app_secret, self._settings.app_id)
 
-    def expire_all(self) -> int:
-        """Nothing is given out that could expire."""
-        return 0
-
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed pushId; the same number always gives the same one."""
         return f"UCI{hashlib.sha256(b'meizu %d' % number).hexdigest()[:40]}"
 
     def token_of(self, call: Call) -> str:
-        return _form(call).get("pushIds", "").split(",")[0]
+        return form_of(call).get("pushIds", "").split(",")[0]
 
     def judge(self, call: Call) -> Verdict:
         path = call.path.split("?")[0]
         if path != PATH or call.method != "POST":
             return Verdict(404 if path != PATH else 405, reason="no such call", logged=False)
-        content_type = dict(call.headers).get("content-type", "")
-        form = _form(call)
-        code = "1005"
-        if content_type.split(";", maxsplit=1)[0].strip() == "application/x-www-form-urlencoded":
-            code = self._code(form)
+        form = form_of(call)
+        code = self._code(form) if is_form(call) else "1005"
         if code != "200":
             return _described(_refused(code), form, None)
         message = rules.read(form["messageJson"])
@@ -142,7 +130,7 @@ class Meizu:
         """The code for the whole call; one of single devices, or any with `value ` before it, for
         every device of it.
         """
-        form = _form(call)
+        form = form_of(call)
         number = code.removeprefix("value ")
         if number == code and code not in OF_DEVICES:
             return _described(_refused(code), form, None)
@@ -214,11 +202,10 @@ class Meizu:
         """The device that gets the push, and the code where something is to be said of it."""
         if not _PUSH_ID.fullmatch(token):
             return None, "110003"
-        device = self._book.look(NAME, token)
-        if device is None or device.state in ("dead", "expired", "gone"):
+        device = self._device(token)
+        if device is None or device.is_dead or device.state == "gone":
             return None, "110002"
-        is_ours = device.app in ("", self._settings.app_id)
-        if device.state in ("other_app", "other_environment") or not is_ours:
+        if self._is_foreign(device):
             return None, "110003"
         if device.state == "muted" or token in self._settings.switched_off:
             return None, "110010"
@@ -228,10 +215,6 @@ class Meizu:
         if not self._folds.take(token, now):
             return None, FOLDED
         return device, ""
-
-
-def _form(call: Call) -> dict[str, str]:
-    return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 def _answer(
@@ -259,9 +242,7 @@ def _described(verdict: Verdict, form: dict[str, str], message: Message | None) 
     tokens = form.get("pushIds", "").split(",")
     verdict.token = tokens[0]
     if not verdict.targets:
-        verdict.targets = tuple(
-            Target(token, accepted=False, reason=verdict.reason) for token in tokens
-        )
+        refused(verdict, tokens)
     verdict.push_type = "notification"
     if message is not None:
         verdict.correlation = message.extra.callback_param

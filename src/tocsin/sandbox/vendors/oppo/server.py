@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-import msgspec
 from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
-from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.sandbox.app_server import AppServer, is_form, json_answer, refused, unlogged
+from tocsin.sandbox.buckets import DAY_S, Buckets, DailyQuota, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
@@ -44,8 +44,6 @@ TARGETS_PER_S = 5000
 TARGETS_MAX = 1000
 SKEW_MAX_S = 600.0
 TOKEN_LIFE_S = 86_400
-DAY_S = 86_400
-CHINA_S = 8 * 3600
 KEPT_MAX = 10_000
 
 OF_DEVICES = ("10000", "10001", "10002", "10003")
@@ -113,7 +111,7 @@ class OppoCredential(Struct, frozen=True):
     template_id: str
 
 
-class Oppo:
+class Oppo(AppServer):
     """One OPPO with one app."""
 
     name = NAME
@@ -130,14 +128,11 @@ class Oppo:
             settings.requires_template,
             settings.sensitive_words,
         )
-        self._book = book
-        self._clock = clock
-        self._chance = chance
-        self._tokens: dict[str, float] = {}
+        super().__init__(settings.app_key, book, clock, chance)
         self._saved: BoundedCache[str, Notification] = BoundedCache(KEPT_MAX)
         self._names: BoundedCache[str, str] = BoundedCache(KEPT_MAX)
         self._sent: BoundedCache[tuple[str, str], bool] = BoundedCache(KEPT_MAX)
-        self._used: dict[int, int] = {}
+        self._public = DailyQuota(settings.public_per_day)
         self._flow = Flow(settings.targets_per_s)
         self._devices = Buckets(settings.device_per_day, DAY_S)
 
@@ -151,9 +146,6 @@ class Oppo:
             template_id=next(iter(self._settings.templates), ""),
         )
 
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed registration id; the same number always gives the same one."""
@@ -165,12 +157,6 @@ class Oppo:
             return form["target_value"].split(";")[0]
         found = _FIRST_TOKEN.search(form.get("message", "") or form.get("messages", ""))
         return found[1] if found else ""
-
-    def expire_all(self) -> int:
-        """Make every token given out so far stale; answers how many there were."""
-        count = len(self._tokens)
-        self._tokens.clear()
-        return count
 
     def fate(self, device: Device, push_type: str) -> str:
         del push_type
@@ -187,14 +173,14 @@ class Oppo:
         if code in OF_DEVICES and call.path in (UNICAST_PATH, BATCH_PATH, BROADCAST_PATH):
             return self._judge(call, {self.token_of(call): int(code)})
         verdict = _answer(int(code))
-        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+        return unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
 
     def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
         """`said` are codes of devices that were settled before they are looked up."""
         now = self._clock.now()
         path, _, query = call.path.partition("?")
         if path == FEEDBACK_PATH:
-            return _unlogged(self._feedback(call, query, now))
+            return unlogged(self._feedback(call, query, now))
         if path not in PATHS:
             return Verdict(404, _JSON, b"{}", reason="404")
         if call.method != "POST":
@@ -203,13 +189,13 @@ class Oppo:
         if form is None:
             return _answer(25)
         if path == AUTH_PATH:
-            return _unlogged(self._judge_signature(form, now))
+            return unlogged(self._judge_signature(form, now))
         # The page wants it in the form; some clients send it as a header.
         code = self._proof_fault(form.pop("auth_token", ""), call, now)
         if code:
             return _answer(code)
         if path == SAVE_PATH:
-            return _unlogged(self._save(form))
+            return unlogged(self._save(form))
         if path == BROADCAST_PATH:
             return self._broadcast(form, said, now)
         return self._send(form, said, now, is_batch=path == BATCH_PATH)
@@ -218,7 +204,7 @@ class Oppo:
 
     def _proof_fault(self, given: str, call: Call, now: float) -> int:
         proof = given or dict(call.headers).get("auth_token", "")
-        if self._tokens.get(proof, 0.0) > now:
+        if self.bearers.is_good(proof, now):
             return 0
         return 11 if proof else 29
 
@@ -236,14 +222,8 @@ class Oppo:
             return _answer(19)
         if not hmac.compare_digest(form["sign"].encode(), right.encode()):
             return _answer(16)
-        return _answer(0, {"auth_token": self._give(now), "create_time": int(now * 1000)})
-
-    def _give(self, now: float) -> str:
-        if len(self._tokens) >= KEPT_MAX:
-            self._tokens = {text: end for text, end in self._tokens.items() if now < end}
-        text = f"oppo-sandbox-{self._chance.bits(128):032x}"
-        self._tokens[text] = now + TOKEN_LIFE_S
-        return text
+        bearer = self.bearers.give(now, TOKEN_LIFE_S)
+        return _answer(0, {"auth_token": bearer, "create_time": int(now * 1000)})
 
     # registration ids that have died
 
@@ -376,21 +356,14 @@ class Oppo:
         """Pace and quota, in this order; what is refused uses no quota."""
         if not self._flow.take(count, now):
             return 55
-        day = int((now + CHINA_S) // DAY_S)
-        used = self._used.get(day, 0) + public
-        allowed = self._settings.public_per_day
-        if public and allowed is not None and used > allowed:
-            return 33
-        self._used = {day: used}
-        return 0
+        return 0 if self._public.take(public, now) else 33
 
     def _status(self, token: str) -> int:
         """What OPPO says of a device that it cannot reach; 0 for one it can."""
-        device = self._book.look(NAME, token) if _REGISTRATION.fullmatch(token) else None
-        if device is None or device.state in ("dead", "expired"):
+        device = self._device(token) if _REGISTRATION.fullmatch(token) else None
+        if device is None or device.is_dead:
             return 10000
-        is_ours = device.app in ("", self._settings.app_key)
-        return 0 if is_ours and device.state not in ("other_app", "other_environment") else 10001
+        return 10001 if self._is_foreign(device) else 0
 
     def _show(
         self, it: Notification, data: dict[str, Any], token: str, number: str, *, is_public: bool
@@ -399,11 +372,9 @@ class Oppo:
         now = self._clock.now()
         if is_public and not self._devices.take(token, now):
             return oppo_receipts.DAILY_LIMIT
-        device = self._book.look(NAME, token)
-        assert device is not None
         key = number if it.notify_id is None else str(it.notify_id)
         shown = Shown(key, it.title, it.content, now, number, data=data)
-        self._book.show(device, shown, now + it.life_s)
+        self._show_on(token, shown, it.life_s)
         return ""
 
     def _new_number(self) -> str:
@@ -412,8 +383,7 @@ class Oppo:
 
 def _form(call: Call) -> dict[str, str] | None:
     """The members of a form; None where it is none, or not UTF-8."""
-    kind = dict(call.headers).get("content-type", "").split(";", maxsplit=1)[0].strip()
-    if kind != "application/x-www-form-urlencoded":
+    if not is_form(call):
         return None
     try:
         text = call.body.decode("ascii")
@@ -438,17 +408,9 @@ def _described(verdict: Verdict, it: Notification) -> Verdict:
 
 def _refused(code: int, tokens: Iterable[str]) -> Verdict:
     """A call of which nobody was taken."""
-    verdict = _answer(code)
-    verdict.targets = tuple(_target(token, code) for token in tokens)
-    return verdict
-
-
-def _unlogged(verdict: Verdict) -> Verdict:
-    """Of a call that reaches no device."""
-    verdict.logged = False
-    return verdict
+    return refused(_answer(code), tokens)
 
 
 def _answer(code: int, data: Any = None, text: str = "") -> Verdict:
     told = {"code": code, "message": text or CODES.get(code, "refused"), "data": data or {}}
-    return Verdict(200, _JSON, msgspec.json.encode(told), reason=str(code) if code else "")
+    return json_answer(200, _JSON, told, str(code or ""))

@@ -20,7 +20,9 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
-from tocsin.sandbox.buckets import Buckets, Flow
+from tocsin.domain.retry import CHINA_S
+from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
+from tocsin.sandbox.buckets import DAY_S, Buckets, DailyQuota, Flow
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
@@ -41,8 +43,6 @@ TARGETS_PER_S = 3000
 AUTH_PER_S = 10
 SKEW_MAX_S = 600.0
 TOKEN_LIFE_S = 86_400
-CHINA_S = 8 * 3600
-DAY_S = 86_400.0
 OPENING_HOUR, CLOSING_HOUR = 7, 23
 KEPT_MAX = 10_000
 INVALID = "invalidUser "
@@ -103,10 +103,11 @@ class VivoCredential(Struct, frozen=True):
     callback_id: str = CALLBACK_ID
 
 
-class Vivo:
+class Vivo(AppServer):
     """One vivo with one app."""
 
     name = NAME
+    _first_token = _FIRST_TOKEN
     receipts_max = 1
     """A call has one place for each task, and that names one device."""
 
@@ -115,34 +116,21 @@ class Vivo:
     ) -> None:
         self._settings = settings
         self.credential = VivoCredential(APP_SECRET, APP_KEY, settings.app_id)
-        self._book = book
-        self._clock = clock
-        self._chance = chance
-        self._tokens: dict[str, float] = {}
+        super().__init__(settings.app_id, book, clock, chance)
         self._saved: BoundedCache[str, Push] = BoundedCache(KEPT_MAX)
-        self._used: dict[tuple[int, int], int] = {}
+        self._quotas = {
+            0: DailyQuota(settings.operation_per_day),
+            1: DailyQuota(settings.system_per_day),
+        }
         self._flow = Flow(settings.targets_per_s)
         self._auths = Buckets(settings.auth_per_s, 1.0)
         self._devices = Buckets(settings.device_per_day, DAY_S)
         self._texts = Buckets(1 if settings.drops_identical else None, DAY_S)
 
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed vivo regId; the same number always gives the same one."""
         return hashlib.sha256(b"vivo %d" % number).hexdigest()[:23]
-
-    def token_of(self, call: Call) -> str:
-        found = _FIRST_TOKEN.search(call.body)
-        return found[1].decode("latin-1") if found else ""
-
-    def expire_all(self) -> int:
-        """Make every token given out so far stale; answers how many there were."""
-        count = len(self._tokens)
-        self._tokens.clear()
-        return count
 
     def judge(self, call: Call) -> Verdict:
         return self._judge(call, {})
@@ -152,7 +140,7 @@ class Vivo:
         if code.startswith(INVALID):
             return self._judge(call, {self.token_of(call): int(code.removeprefix(INVALID))})
         verdict = _answer(int(code))
-        return _unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
+        return unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
 
     def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
         """`said` are statuses of devices that were settled before they are looked up."""
@@ -167,7 +155,7 @@ class Vivo:
             return Verdict(415, _JSON, b"{}", reason="415")
         if path == AUTH_PATH:
             return self._judge_signature(call.body, now)
-        if self._tokens.get(headers.get("authtoken", ""), 0.0) <= now:
+        if not self.bearers.is_good(headers.get("authtoken", ""), now):
             return _answer(10000)
         if path == LIST_PATH:
             return self._judge_list(call.body, said, now)
@@ -176,7 +164,7 @@ class Vivo:
             return _answer(push.code, push.text)
         code = self._text_fault(push)
         if path == SAVE_PATH:
-            return _unlogged(_answer(code) if code else self._save(push))
+            return unlogged(_answer(code) if code else self._save(push))
         return _described(
             self._send(push, said, now) if not code else _refused(code, [push.reg_id]), push
         )
@@ -197,7 +185,7 @@ class Vivo:
         try:
             asked = msgspec.json.decode(body, type=_Signature)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-            return _unlogged(_answer(10200, str(fault)))
+            return unlogged(_answer(10200, str(fault)))
         known = self.credential
         stamp = str(asked.timestamp)
         signed = f"{known.app_id}{known.app_key}{stamp}{known.app_secret}"
@@ -213,15 +201,8 @@ class Vivo:
         elif not self._auths.take(known.app_id, now):
             code = 10072
         else:
-            return _unlogged(_answer(0, authToken=self._give(now)))
-        return _unlogged(_answer(code))
-
-    def _give(self, now: float) -> str:
-        if len(self._tokens) >= KEPT_MAX:
-            self._tokens = {text: end for text, end in self._tokens.items() if now < end}
-        text = f"vivo-sandbox-{self._chance.bits(128):032x}"
-        self._tokens[text] = now + TOKEN_LIFE_S
-        return text
+            return unlogged(_answer(0, authToken=self.bearers.give(now, TOKEN_LIFE_S)))
+        return unlogged(_answer(code))
 
     # the message
 
@@ -290,22 +271,14 @@ class Vivo:
 
     def _time_fault(self, push: Push, count: int, now: float, *, over_quota: int) -> int:
         """Hours, pace and quota, in this order; what is refused uses no quota."""
-        told = self._settings
         in_china = now + CHINA_S
         is_open = OPENING_HOUR * 3600 <= in_china % 86_400 < CLOSING_HOUR * 3600
         if push.classification == 0 and not push.push_mode and not is_open:
             return 10071
         if not self._flow.take(count, now):
             return 10072
-        allowed = told.system_per_day if push.classification else told.operation_per_day
-        if allowed is None or push.push_mode:
-            return 0
-        day = (int(in_china // 86_400), push.classification)
-        used = self._used.get(day, 0) + count
-        if used > allowed:
-            return over_quota
-        self._used[day] = used
-        return 0
+        is_free = push.push_mode or self._quotas[push.classification].take(count, now)
+        return 0 if is_free else over_quota
 
     def _status(self, push: Push, token: str) -> int:
         """What vivo says of a device that it cannot reach; 0 for one it can.
@@ -315,27 +288,22 @@ class Vivo:
         """
         if push.push_mode and token not in self._settings.test_users:
             return 4
-        device = self._book.look(NAME, token)
-        if device is None:
-            return 1
-        is_ours = device.app in ("", self._settings.app_id)
-        if device.state in ("other_app", "other_environment") or not is_ours:
+        device = self._device(token)
+        if device is None or self._is_foreign(device):
             return 1
         if device.state in ("muted", "inactive"):
             return 3
-        return 2 if device.state in ("dead", "expired") else 0
+        return 2 if device.is_dead else 0
 
     def _show(self, push: Push, token: str, number: str, now: float) -> str:
         """Put it on the device; answers what the receipt says where it is not put there."""
         limit = self._limit(push, token, now)
         if limit:
             return limit
-        device = self._book.look(NAME, token)
-        assert device is not None
         key = number if push.notify_id is None else str(push.notify_id)
         data = push.client_custom_map
         shown = Shown(key, push.title, push.content, now, number, data=data)
-        self._book.show(device, shown, now + push.time_to_live)
+        self._show_on(token, shown, push.time_to_live)
         return ""
 
     def _limit(self, push: Push, token: str, now: float) -> str:
@@ -372,17 +340,9 @@ def _described(verdict: Verdict, push: Push) -> Verdict:
 
 def _refused(code: int, tokens: Iterable[str]) -> Verdict:
     """A push of which nobody was taken."""
-    verdict = _answer(code)
-    verdict.targets = tuple(Target(it, accepted=False, reason=str(code)) for it in tokens)
-    return verdict
-
-
-def _unlogged(verdict: Verdict) -> Verdict:
-    """Of a call that reaches no device."""
-    verdict.logged = False
-    return verdict
+    return refused(_answer(code), tokens)
 
 
 def _answer(code: int, text: str = "", **more: Any) -> Verdict:
     told = {"result": code, "desc": text or CODES.get(code, "参数错误"), **more}
-    return Verdict(200, _JSON, msgspec.json.encode(told), reason=str(code) if code else "")
+    return json_answer(200, _JSON, told, str(code or ""))

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
+from tocsin.sandbox.app_server import AppServer
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
@@ -148,7 +149,7 @@ class Sender(Struct, frozen=True):
     subject: str
 
 
-class WebPush:
+class WebPush(AppServer):
     """One push service. From `secret` come the browsers and the key that their pages used."""
 
     name = NAME
@@ -164,9 +165,7 @@ class WebPush:
     ) -> None:
         self._settings = settings
         self.credential = _credential(secret)
-        self._book = book
-        self._clock = clock
-        self._chance = chance
+        super().__init__(self.credential.public_key, book, clock, chance)
         self._devices = Buckets(settings.device_per_minute, 60.0)
         self._verified: dict[str, Sender] = {}
         self.browsers = Browsers(secret)
@@ -206,7 +205,7 @@ class WebPush:
             return _refuse("NotFound")
         if call.method != "POST":
             return _refuse("MethodNotAllowed", browser.token)
-        device = self._book.look(NAME, browser.token)
+        device = self._device(browser.token)
         reason = self._sender_fault(call, device)
         if reason:
             return _refuse(reason, browser.token)

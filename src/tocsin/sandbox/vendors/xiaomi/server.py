@@ -14,15 +14,15 @@ import re
 from collections.abc import Container, Sequence
 from hashlib import sha256
 from typing import Any, Literal
-from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
-from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import BLIND, Device, DeviceBook, Shown
+from tocsin.sandbox.app_server import AppServer, form_of, is_form, refused
+from tocsin.sandbox.buckets import DAY_S, Buckets, Flow
+from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Target, Verdict
 from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.vendors.xiaomi import receipts as xiaomi_receipts
@@ -32,7 +32,6 @@ from tocsin.sandbox.vendors.xiaomi.rules import Fault, Rules
 NAME = "xiaomi"
 SECRET = "c2FuZGJveC14aWFvbWk="  # noqa: S105 - the sandbox's own
 PACKAGE = "com.example.app"
-DAY_S = 86_400.0
 
 _PATH = re.compile(r"/v(?P<version>[234])/message/regid")
 _REGID = re.compile(r"[A-Za-z0-9+/=_-]{8,256}")
@@ -87,7 +86,7 @@ class XiaomiCredential(Struct, frozen=True):
     private_channel_ids: str
 
 
-class Xiaomi:
+class Xiaomi(AppServer):
     """One Xiaomi with one app."""
 
     name = NAME
@@ -97,9 +96,7 @@ class Xiaomi:
         self, settings: XiaomiSettings, book: DeviceBook, clock: Clock, chance: Chance
     ) -> None:
         self._settings = settings
-        self._book = book
-        self._clock = clock
-        self._chance = chance
+        super().__init__(settings.package_name, book, clock, chance)
         channels = dict.fromkeys(settings.public_channels, False)
         channels |= dict.fromkeys(settings.private_channels, True)
         self._rules = Rules(settings.package_name, channels, settings.templates)
@@ -117,29 +114,21 @@ class Xiaomi:
             private_channel_ids=",".join(self._settings.private_channels),
         )
 
-    def expire_all(self) -> int:
-        """Nothing is given out that could expire."""
-        return 0
-
-    def opening_streams(self) -> int:
-        return 100
-
     @staticmethod
     def token(number: int) -> str:
         """A well-formed regId; the same number always gives the same one."""
         return f"{sha256(b'xiaomi %d' % number).hexdigest()[:43]}="
 
     def token_of(self, call: Call) -> str:
-        return _form(call).get("registration_id", "").split(",")[0]
+        return form_of(call).get("registration_id", "").split(",")[0]
 
     def judge(self, call: Call) -> Verdict:
         match = _PATH.fullmatch(call.path.split("?")[0])
         if match is None or call.method != "POST":
             return Verdict(404 if match is None else 405, reason="no such call", logged=False)
-        headers = dict(call.headers)
-        form = _form(call)
-        fault = self._proof(headers.get("authorization", ""))
-        if fault is None and not _is_form(headers.get("content-type", "")):
+        form = form_of(call)
+        fault = self._proof(dict(call.headers).get("authorization", ""))
+        if fault is None and not is_form(call):
             fault = Fault(10012, "content-type")
         if fault is None:
             fault = next(rules.faults(form, self._rules, int(match["version"])), None)
@@ -151,16 +140,15 @@ class Xiaomi:
 
     def refusal(self, code: str, call: Call) -> Verdict:
         number = int(code) if re.fullmatch(r"0|[1-9][0-9]{0,8}", code) else 10012
-        return _described(_refused(Fault(number, "")), _form(call))
+        return _described(_refused(Fault(number, "")), form_of(call))
 
     # receipts
 
     def fate(self, device: Device, push_type: str) -> str:
         del push_type
         invalid = str(xiaomi_receipts.INVALID)
-        return (
-            xiaomi_receipts.FATES.get(device.state, invalid) if self._is_ours(device) else invalid
-        )
+        is_lost = self._is_foreign(device)
+        return invalid if is_lost else xiaomi_receipts.FATES.get(device.state, invalid)
 
     def sort(self, event: Event) -> str:
         return f"{event.code} {self._bar_status(event)} {int(event.at * 1000)}"
@@ -235,21 +223,10 @@ class Xiaomi:
         """The device that a regId reaches; Xiaomi does not say why it reaches none."""
         if not _REGID.fullmatch(token):
             return None
-        device = self._book.look(NAME, token)
-        if device is None or device.state not in ("live", "off", *BLIND):
+        device = self._device(token)
+        if device is None or device.is_dead or self._is_foreign(device):
             return None
-        return device if self._is_ours(device) else None
-
-    def _is_ours(self, device: Device) -> bool:
-        return device.app in ("", self._settings.package_name)
-
-
-def _form(call: Call) -> dict[str, str]:
-    return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-def _is_form(content_type: str) -> bool:
-    return content_type.split(";", maxsplit=1)[0].strip() == "application/x-www-form-urlencoded"
+        return device
 
 
 def _answer(code: int, *, text: str = "", data: dict[str, Any] | None = None) -> Verdict:
@@ -278,9 +255,7 @@ def _described(verdict: Verdict, form: dict[str, str]) -> Verdict:
     tokens = form.get("registration_id", "").split(",")
     verdict.token = tokens[0]
     if not verdict.targets:
-        verdict.targets = tuple(
-            Target(token, accepted=False, reason=verdict.reason) for token in tokens
-        )
+        refused(verdict, tokens)
     verdict.correlation = form.get("extra.callback.param", "")
     verdict.collapse = form.get("notify_id", "")
     verdict.topic = form.get("extra.channel_id", "")

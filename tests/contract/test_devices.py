@@ -80,10 +80,10 @@ async def test_a_view_shows_the_device_its_accounts_and_the_owner_of_the_token(
     view = await peek_device(store, 1, "pad", "ann", ROUTE)
     assert view.device == pad
     assert view.owners == [phone]
-    assert set(view.books.accounts) == {"pad", "ann"}
-    assert (view.next_device, view.books.next_account) == (3, 4)
+    assert set(view.accounts.accounts) == {"pad", "ann"}
+    assert (view.next_device, view.accounts.next_account) == (3, 4)
     view = await peek_device(store, 1, "fresh", "", Route("fcm", 1, "t1"))
-    assert (view.device, view.owners, dict(view.books.accounts)) == (None, [], {})
+    assert (view.device, view.owners, dict(view.accounts.accounts)) == (None, [], {})
     assert (await peek_device(store, 1, "pad")).owners == []
 
 
@@ -186,7 +186,7 @@ async def test_two_owners_of_a_token_are_refused_and_nothing_is_written(store: S
     pad = await add_device(store, 1, "pad", token="t2")
 
     def steal(view: DeviceView) -> DeviceEdit:
-        born = Account(view.books.next_account, "new")
+        born = Account(view.accounts.next_account, "new")
         thief = replace(pad, route=ROUTE)
         return DeviceEdit(AccountsEdit(accounts=[born]), [thief])
 

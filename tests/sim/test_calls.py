@@ -69,7 +69,7 @@ async def give(world: World, number: int) -> None:
             "live_tokens": {"order": f"live-{number}"},
             "live_start_tokens": {"Order": f"start-{number}", "Game": f"game-{number}"},
         }
-        return DeviceEdit(Draft(view.books).edit([]), [msgspec.structs.replace(device, **told)])
+        return DeviceEdit(Draft(view.accounts).edit([]), [msgspec.structs.replace(device, **told)])
 
     await world.store.update_device(APP, device.registration_id, "", None, change)
 

@@ -116,7 +116,7 @@ async def test_a_delivery_says_what_its_device_is() -> None:
     phone = msgspec.structs.replace(device, platform="iPhone")
 
     def change(view: DeviceView) -> DeviceEdit:
-        return DeviceEdit(Draft(view.books).edit([]), [phone])
+        return DeviceEdit(Draft(view.accounts).edit([]), [phone])
 
     await world.store.update_device(APP, "R-u1", "", None, change)
     world.hire()

@@ -14,7 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.client.operator import AdminSocket
-from tocsin.config import Config, LogSettings, MetricsSettings, ServerSettings, StoreSettings
+from tocsin.config import (
+    Config,
+    DeviceSettings,
+    LogSettings,
+    MetricsSettings,
+    ServerSettings,
+    StoreSettings,
+)
 from tocsin.service.listening import SOCKET_NAME
 from tocsin.service.running import serve
 
@@ -61,8 +68,15 @@ class Reply(Struct, frozen=True):
         return msgspec.json.decode(self.body)
 
 
+REGISTRATIONS = 6
+"""So few first registrations a minute from one address are told apart from one more at any pace:
+the next is let in after ten seconds."""
+
+
 @asynccontextmanager
-async def serving(folder: Path, kind: str = "sqlite") -> AsyncIterator[Served]:
+async def serving(
+    folder: Path, kind: str = "sqlite", *, devices: DeviceSettings | None = None
+) -> AsyncIterator[Served]:
     """Serve at debug level until the block ends; the logging of the test run is put back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -73,6 +87,7 @@ async def serving(folder: Path, kind: str = "sqlite") -> AsyncIterator[Served]:
         metrics=MetricsSettings(listen="127.0.0.1:0"),
         log=LogSettings(level="debug"),
         store=msgspec.convert({"kind": kind}, StoreSettings),
+        devices=devices or DeviceSettings(),
     )
     task = asyncio.create_task(serve(config, started=listening.set_result, ended=ended))
     try:

@@ -21,16 +21,15 @@ from yarl import URL
 
 from tests.architecture.tree import REPO
 from tests.patience import PATIENCE_S
-from tests.wire.api_kit import APP, Served, serving
+from tests.wire.api_kit import APP, REGISTRATIONS, Served, serving
 from tests.wire.throwaway_ca import ThrowawayCa
 from tocsin.clock import SystemClock
+from tocsin.config import DeviceSettings
 from tocsin.sandbox.kept_port import keep_port
 
 pytestmark = pytest.mark.optional
 
 PAGE = (REPO / "docs/operations.md").read_text(encoding="utf-8")
-REGISTRATIONS = 60
-"""First registrations a minute from one address: the setting's default."""
 
 
 class Proxy(Struct, frozen=True):
@@ -150,7 +149,8 @@ async def caddy(
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    async with serving(tmp_path / "data") as running_here:
+    slowly = DeviceSettings(new_per_minute=REGISTRATIONS)
+    async with serving(tmp_path / "data", devices=slowly) as running_here:
         yield running_here
 
 

@@ -283,13 +283,13 @@ class MemoryStore(MemoryRestores):
         with self._step("update_device", app) as step:
             app_rows = step.app_rows
             view = DeviceView(
-                books=app_rows.accounts_view([registration_id, *([user] if user else [])], []),
+                accounts=app_rows.accounts_view([registration_id, *([user] if user else [])], []),
                 device=app_rows.devices.get(app_rows.device_of.get(registration_id, 0)),
                 owners=owners(app_rows, [] if route is None else [route]),
                 next_device=app_rows.last["device"] + 1,
             )
             edit = change(view)
-            step.write_accounts(edit.books, self._clock.now())
+            step.write_accounts(edit.accounts, self._clock.now())
             step.write_devices(edit.devices)
         return edit.result
 

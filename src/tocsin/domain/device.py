@@ -115,7 +115,7 @@ class Device(Struct, frozen=True, kw_only=True):
 class DeviceView(Struct, frozen=True):
     """What the store read for one device's call."""
 
-    books: AccountsView
+    accounts: AccountsView
     """Its accounts hold the RegistrationID and the UserID, where they exist."""
     device: Device | None
     owners: list[Device]
@@ -126,7 +126,7 @@ class DeviceView(Struct, frozen=True):
 class DeviceEdit(Struct):
     """What the store shall write: accounts as ever, and whole device rows."""
 
-    books: AccountsEdit
+    accounts: AccountsEdit
     devices: list[Device] = []
     result: Any = None
 
@@ -172,7 +172,7 @@ def register(ask: Registration, now: float) -> Callable[[DeviceView], DeviceEdit
     """A decision that registers a device, binds its UserID and takes its token from others."""
 
     def decide(view: DeviceView) -> DeviceEdit:
-        draft = Draft(view.books)
+        draft = Draft(view.accounts)
         device, secret = _known_or_new(view, draft, ask)
         device = _with_facts(device, ask.facts, now)
         device = _with_user(draft, device, ask, now)
@@ -215,18 +215,18 @@ def _unregistered(view: DeviceView, device: Device, now: float) -> DeviceEdit:
         live_start_tokens={},
         seen_at=now,
     )
-    return DeviceEdit(Draft(view.books).edit([]), [gone], gone)
+    return DeviceEdit(Draft(view.accounts).edit([]), [gone], gone)
 
 
 def note_seen(now: float) -> Callable[[DeviceView], DeviceEdit]:
     """A decision that writes down when a device was last seen, if it is still there."""
 
     def decide(view: DeviceView) -> DeviceEdit:
-        books = Draft(view.books).edit([])
+        accounts = Draft(view.accounts).edit([])
         if view.device is None:
-            return DeviceEdit(books)
+            return DeviceEdit(accounts)
         seen = msgspec.structs.replace(view.device, seen_at=now)
-        return DeviceEdit(books, [seen], seen)
+        return DeviceEdit(accounts, [seen], seen)
 
     return decide
 
@@ -240,12 +240,12 @@ def drop_dead_token(
     """
 
     def decide(view: DeviceView) -> DeviceEdit:
-        books, device = Draft(view.books).edit([]), view.device
+        accounts, device = Draft(view.accounts).edit([]), view.device
         if device is None or device.route is None or device.route.key() != key:
-            return DeviceEdit(books, result=False)
+            return DeviceEdit(accounts, result=False)
         if died_at < device.route_at:
-            return DeviceEdit(books, result=False)
-        return DeviceEdit(books, [without_route(device)], result=True)
+            return DeviceEdit(accounts, result=False)
+        return DeviceEdit(accounts, [without_route(device)], result=True)
 
     return decide
 
@@ -288,7 +288,7 @@ def _known_or_new(view: DeviceView, draft: Draft, ask: Registration) -> tuple[De
             account = _device_account(draft, ask.registration_id)
         known = msgspec.structs.replace(known, account=account.number, is_registered=True)
         return known, ""
-    if not ask.is_made and not may_be_own(view.books.app, ask.registration_id):
+    if not ask.is_made and not may_be_own(view.accounts.app, ask.registration_id):
         raise CallError(800103)
     account = _device_account(draft, ask.registration_id)
     device = Device(

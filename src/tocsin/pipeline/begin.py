@@ -135,7 +135,7 @@ def decide_begin(
     def decide(view: StepView) -> StepEdit:
         body = view.job.body
         assert isinstance(body, SendBody)
-        books = Settlement(view, now, body.channel)
+        settlement = Settlement(view, now, body.channel)
         lapsed_at = view.job.begun_at
         if lapsed_at is not None:
             # An earlier lessee began this job and never settled it: it may have reached anyone.
@@ -148,33 +148,33 @@ def decide_begin(
                 body = msgspec.structs.replace(body, past=Past(code=RESTORED[0], info=RESTORED[1]))
             elif stopped and not body.past.cause:
                 body = msgspec.structs.replace(body, past=Past(code="-10", info=stopped))
-            _settle_over(books, body, over)
-            return books.done()
+            _settle_over(settlement, body, over)
+            return settlement.done()
         if lapsed_at is not None and not (
             repeat_replaces
             and repeat_replaces(view.task.message)
             and body.past.doubts <= len(REPEAT_WAITS_S)
         ):
-            books.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
-            return books.done()
+            settlement.settle(State.IN_DOUBT, body.devices, code="-4", info="interrupted")
+            return settlement.done()
         if lapsed_at is not None and body.past.doubts > 1:
             due_at = lapsed_at + REPEAT_WAITS_S[body.past.doubts - 1] * scale
             if due_at > now:
-                books.requeue(_put_off(view, body, due_at))
-                return books.done()
-        rest = _Sorting(view, body, audience, now).sort(books)
+                settlement.requeue(_put_off(view, body, due_at))
+                return settlement.done()
+        rest = _Sorting(view, body, audience, now).sort(settlement)
         if repeat_replaces is None:
-            books.settle(State.IN_DOUBT, rest.doubted, code="-1", info="no such certificate")
+            settlement.settle(State.IN_DOUBT, rest.doubted, code="-1", info="no such certificate")
             sure = set(rest.devices).difference(rest.doubted)
-            books.settle(State.UNREACHABLE, sure, code="-1", info="no such certificate")
-            return books.done()
+            settlement.settle(State.UNREACHABLE, sure, code="-1", info="no such certificate")
+            return settlement.done()
         if not rest.devices:
-            return books.done()
+            return settlement.done()
         if count_max is not None and len(rest.devices) > count_max:
-            books.requeue(_rest_of(view, rest, count_max))
+            settlement.requeue(_rest_of(view, rest, count_max))
             rest = narrowed(rest, range(count_max))
         devices = tuple(view.devices[number] for number in rest.devices)
-        return books.begun(BegunJob(view.task, rest, devices, view.handles))
+        return settlement.begun(BegunJob(view.task, rest, devices, view.handles))
 
     return decide
 
@@ -212,13 +212,13 @@ def _rest_of(view: StepView, body: SendBody, first: int) -> NewJob:
     )
 
 
-def _settle_over(books: Settlement, body: SendBody, over: State) -> None:
+def _settle_over(settlement: Settlement, body: SendBody, over: State) -> None:
     """Book devices whose push was recalled or has expired, the latter with the last reason."""
     doubted = frozenset(body.doubted)
     sure = [number for number in body.devices if number not in doubted]
     past = body.past if over is State.EXPIRED or doubted else Past()
-    books.settle(over, sure, code=past.code, info=past.info)
-    books.settle(State.IN_DOUBT, doubted, code=past.code, info=past.info)
+    settlement.settle(over, sure, code=past.code, info=past.info)
+    settlement.settle(State.IN_DOUBT, doubted, code=past.code, info=past.info)
 
 
 class _Sorting:
@@ -232,31 +232,31 @@ class _Sorting:
         self._doubted = frozenset(body.doubted)
         self._moved: list[int] = []
 
-    def sort(self, books: Settlement) -> SendBody:
+    def sort(self, settlement: Settlement) -> SendBody:
         """The body with the devices that stay; the others are booked or handed on."""
         numbers = enumerate(self._body.devices)
-        left = [at for at, number in numbers if self._stays(books, number)]
+        left = [at for at, number in numbers if self._stays(settlement, number)]
         if self._moved:
-            books.requeue(self._job_elsewhere())
+            settlement.requeue(self._job_elsewhere())
         return narrowed(self._body, left)
 
-    def _stays(self, books: Settlement, number: int) -> bool:
+    def _stays(self, settlement: Settlement, number: int) -> bool:
         device = self._view.devices.get(number)
         if self._body.waits_for_ack and number in self._view.acked:
-            books.settle(State.SENT, [number], channel="online")
+            settlement.settle(State.SENT, [number], channel="online")
         elif device is None or not device.is_registered:
-            books.settle(self._unserved(number), [number], code="-5", info="device gone")
+            settlement.settle(self._unserved(number), [number], code="-5", info="device gone")
         elif not is_addressed(device, self._audience):
             info = "moved to another account"
-            books.settle(self._unserved(number), [number], code="-6", info=info)
+            settlement.settle(self._unserved(number), [number], code="-6", info=info)
         elif device.route is None or device.route.credential != self._body.credential:
             if number in self._doubted:
                 # By another way nothing would replace the copy that it may have got by this one.
-                books.settle(State.IN_DOUBT, [number], code="-4", info="interrupted")
+                settlement.settle(State.IN_DOUBT, [number], code="-4", info="interrupted")
                 return False
             if self._view.task.overwrites is not None:
                 # What is to be taken back went another way, which is closed.
-                books.settle(State.UNREACHABLE, [number], code="-5", info="route changed")
+                settlement.settle(State.UNREACHABLE, [number], code="-5", info="route changed")
                 return False
             self._moved.append(number)
         else:

@@ -56,17 +56,17 @@ def decide_settle(
     """The decision that takes a batch's verdict into the books and acks its job."""
 
     def decide(view: StepView) -> StepEdit:
-        books = Settlement(view, now, begun.channel)
-        books.edit.handles.extend(handles)
+        settlement = Settlement(view, now, begun.channel)
+        settlement.edit.handles.extend(handles)
         for (state, code, info), devices in verdict.settled.items():
-            books.settle(state, devices, code=code, info=info)
-        books.shorten(verdict.shortened)
+            settlement.settle(state, devices, code=code, info=info)
+        settlement.shorten(verdict.shortened)
         if verdict.repeated:
-            books.repeat(verdict.repeated)
+            settlement.repeat(verdict.repeated)
         for later in verdict.again.values():
-            books.requeue(_follow_up(view, later, begun, now))
-        books.edit.devices.extend(_without_dead_tokens(view, verdict))
-        return books.done()
+            settlement.requeue(_follow_up(view, later, begun, now))
+        settlement.edit.devices.extend(_without_dead_tokens(view, verdict))
+        return settlement.done()
 
     return decide
 
@@ -123,9 +123,9 @@ def decide_give_up(now: float) -> Callable[[StepView], StepEdit]:
             channel = view.job.body.channel
             has_begun = view.job.begun_at is not None
             doubted = owned if has_begun else BitMap(view.job.body.doubted)
-        books = Settlement(view, now, channel)
-        books.settle(State.IN_DOUBT, doubted, code="-12", info="given up")
-        books.settle(State.FAILED, owned - doubted, code="-12", info="given up")
-        return books.done()
+        settlement = Settlement(view, now, channel)
+        settlement.settle(State.IN_DOUBT, doubted, code="-12", info="given up")
+        settlement.settle(State.FAILED, owned - doubted, code="-12", info="given up")
+        return settlement.done()
 
     return decide

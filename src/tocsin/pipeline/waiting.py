@@ -53,39 +53,41 @@ def decide_wait(
     def decide(view: StepView) -> StepEdit:
         body = view.job.body
         assert isinstance(body, WaitBody)
-        books = Settlement(view, now, "online")
+        settlement = Settlement(view, now, "online")
         acked = [number for number in body.devices if number in view.acked]
-        books.settle(State.SENT, acked)
+        settlement.settle(State.SENT, acked)
         left = [number for number in body.devices if number not in view.acked]
         over = closes(view.task, now)
         if over is not None:
-            _settle_over(books, view, over, left)
-            return books.done()
-        here = [number for number in left if _is_here(books, view, number, audience)]
+            _settle_over(settlement, view, over, left)
+            return settlement.done()
+        here = [number for number in left if _is_here(settlement, view, number, audience)]
         routed = {} if view.task.message.is_online_only else _routed(view, here, credentials)
-        _hand_over(books, view, body.language, routed, now)
+        _hand_over(settlement, view, body.language, routed, now)
         waiting = [number for number in here if number not in routed]
         if waiting:
-            books.requeue(_next_look(view, body, waiting, now))
-        return books.done()
+            settlement.requeue(_next_look(view, body, waiting, now))
+        return settlement.done()
 
     return decide
 
 
-def _settle_over(books: Settlement, view: StepView, over: State, devices: Sequence[int]) -> None:
+def _settle_over(
+    settlement: Settlement, view: StepView, over: State, devices: Sequence[int]
+) -> None:
     if over is State.EXPIRED and view.task.restored == "settled":
-        books.settle(over, devices, code=RESTORED[0], info=RESTORED[1])
+        settlement.settle(over, devices, code=RESTORED[0], info=RESTORED[1])
     else:
-        books.settle(over, devices, code="0" if over is State.RECALLED else "-2")
+        settlement.settle(over, devices, code="0" if over is State.RECALLED else "-2")
 
 
-def _is_here(books: Settlement, view: StepView, number: int, audience: BitMap) -> bool:
+def _is_here(settlement: Settlement, view: StepView, number: int, audience: BitMap) -> bool:
     device = view.devices.get(number)
     if device is None or not device.is_registered:
-        books.settle(State.UNREACHABLE, [number], code="-5", info="device gone")
+        settlement.settle(State.UNREACHABLE, [number], code="-5", info="device gone")
         return False
     if not is_addressed(device, audience):
-        books.settle(State.UNREACHABLE, [number], code="-6", info="moved to another account")
+        settlement.settle(State.UNREACHABLE, [number], code="-6", info="moved to another account")
         return False
     return True
 
@@ -104,7 +106,7 @@ def _routed(
 
 
 def _hand_over(
-    books: Settlement,
+    settlement: Settlement,
     view: StepView,
     language: int,
     routed: Mapping[int, ChannelFacts],
@@ -117,7 +119,7 @@ def _hand_over(
         assert device.route is not None
         badge = next_badge(view.task.message, device.badge) if facts.counts_badge_here else None
         if badge is not None and badge != device.badge:
-            books.edit.devices.append(msgspec.structs.replace(device, badge=badge))
+            settlement.edit.devices.append(msgspec.structs.replace(device, badge=badge))
         key = (facts.channel, device.route.credential, badge is not None)
         numbers, badges = parts.setdefault(key, ([], []))
         numbers.append(number)
@@ -128,7 +130,7 @@ def _hand_over(
             end = start + SEND_MAX
             some, theirs = tuple(numbers[start:end]), tuple(badges[start:end])
             body = SendBody(channel, credential, language, some, theirs)
-            books.requeue(_send_job(view, body, now))
+            settlement.requeue(_send_job(view, body, now))
 
 
 def _send_job(view: StepView, body: SendBody, now: float) -> NewJob:

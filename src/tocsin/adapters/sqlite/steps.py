@@ -124,7 +124,7 @@ def view_device(
     """What a decision about this device has to know."""
     names = [registration_id, user] if user else [registration_id]
     return DeviceView(
-        books=view_accounts(tables, app, names, []),
+        accounts=view_accounts(tables, app, names, []),
         device=find_device(tables, app, registration_id),
         owners=[] if route is None else find_owners(tables, app, [route]),
         next_device=tables.tally(app).device + 1,
@@ -139,7 +139,7 @@ def change_device(
     now: float,
 ) -> Any:
     edit = change(view)
-    write_accounts(tables, app, edit.books, now)
+    write_accounts(tables, app, edit.accounts, now)
     write_devices(tables, app, edit.devices)
     return edit.result
 

@@ -77,7 +77,7 @@ def write(root: Path, name: str, today: dt.date) -> list[str]:
         "@NAME@": name.upper(),
         "@month@": f"{today:%Y-%m}",
         "@number@": str(next_platform(root)),
-        "@manners@": 'Manners(devices_max=1000, removal="answer")',
+        "@capabilities@": 'Capabilities(devices_max=1000, removal="answer")',
     }
     made = {filled(path, given): filled(template(it), given) for it, path in FILES.items()}
     changed: dict[str, str] = {}
@@ -213,7 +213,7 @@ def at_the_line(start: str) -> Callable[[str, str], int]:
 
 PLATFORMS = "src/tocsin/domain/device.py"
 _REGISTRY = "src/tocsin/channels/registry.py"
-_COUNTERS = "src/tocsin/sandbox/registry.py"
+_SERVERS = "src/tocsin/sandbox/registry.py"
 _VENDOR = "| @Name@ (`@name@`) | [channels/@name@.md](channels/@name@.md) |  |  |"
 LINES = (
     Line(
@@ -223,14 +223,14 @@ LINES = (
     ),
     Line(_REGISTRY, "    @name@,", in_table("VENDORS")),
     Line(
-        _COUNTERS,
+        _SERVERS,
         "from tocsin.sandbox.vendors.@name@.server import @Name@, @Name@Settings",
         among(r"from tocsin\.sandbox\.vendors\."),
     ),
     Line(
-        _COUNTERS,
-        '    Row("@name@", @Name@Settings, _usual(@Name@), @manners@),',
-        in_table("COUNTERS"),
+        _SERVERS,
+        '    Row("@name@", @Name@Settings, _usual(@Name@), @capabilities@),',
+        in_table("SERVERS"),
     ),
     Line(PLATFORMS, '    "@name@": @number@,', at_the_end_of("PUSH_PLATFORMS")),
     Line("docs/CHANNELS.md", _VENDOR, among(r"\| [\w ]+ \(`")),

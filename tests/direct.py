@@ -46,9 +46,9 @@ class DirectHttp:
         """Vendors that nothing can be sent to: no name, no route, or a proxy that is down."""
         self.requests: Counter[str] = Counter()
         sandbox.stand_at(address)
-        self._names = {address(name): name for name in sandbox.desks}
+        self._names = {address(name): name for name in sandbox.endpoints}
         self._links = {
-            name: Connection(number, "h2", None) for number, name in enumerate(sandbox.desks)
+            name: Connection(number, "h2", None) for number, name in enumerate(sandbox.endpoints)
         }
 
     async def send(
@@ -75,7 +75,7 @@ class DirectHttp:
             self._links[vendor],
             stream=self.requests[vendor],
         )
-        reply = self._sandbox.desks[vendor](call)
+        reply = self._sandbox.endpoints[vendor](call)
         effect = reply.effect
         if effect is not None and effect.silent:
             await self._clock.sleep(deadline_s)

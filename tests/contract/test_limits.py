@@ -16,7 +16,7 @@ from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_li
 from tocsin.clock import ManualClock
 from tocsin.domain.message import AndroidPart, ApplePart, HarmonyPart
 from tocsin.domain.outcome import Outcome, Receipt
-from tocsin.sandbox.registry import COUNTERS
+from tocsin.sandbox.registry import SERVERS
 from tocsin.sandbox.server import Sandbox, SandboxSettings
 
 AnyVendor = SingleVendor | ListVendor
@@ -161,11 +161,11 @@ async def test_every_lifetime_is_taken(counter: Counter, vendor: AnyVendor) -> N
     "and letters, devices a call, lifetimes, pace",
 )
 @pytest.mark.parametrize(
-    "name", [it.name for it in COUNTERS if "targets_per_s" in it.settings.__struct_fields__]
+    "name", [it.name for it in SERVERS if "targets_per_s" in it.settings.__struct_fields__]
 )
 async def test_nobody_is_ever_sent_more_than_its_pace(name: str) -> None:
     """A credential that knows the vendor's pace never hears that it was too fast."""
-    paced = next(it.settings(targets_per_s=RATE_PER_S) for it in COUNTERS if it.name == name)
+    paced = next(it.settings(targets_per_s=RATE_PER_S) for it in SERVERS if it.name == name)
     clock = ManualClock()
     sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder(), vendors=(paced,)), clock)
     works = Works(clock=clock, sandbox=sandbox)

@@ -247,7 +247,7 @@ async def test_webpush(judge: Judge, tmp_path: Path) -> None:
         found.pop("content-type", None)
         differing(found, {})
         assert vapid_of(theirs) == vapid_of(ours) | {"aud": MOZILLA}
-        browser = here.sandbox.counters["webpush"].browsers.browser(0)  # type: ignore[attr-defined]
+        browser = here.sandbox.servers["webpush"].browsers.browser(0)  # type: ignore[attr-defined]
         plain = json.loads(open_sealed(theirs.body, browser.key, browser.auth))
         assert plain == SHOWN
         # Both are one record of RFC 8188 with a key of 65 bytes, sealed for the same browser.

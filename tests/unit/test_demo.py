@@ -42,7 +42,7 @@ from tocsin.demo.world import (
     vendor_faults,
     waiting_devices,
 )
-from tocsin.sandbox.registry import MANNERS
+from tocsin.sandbox.registry import CAPABILITIES
 
 
 def made(sizes: Sizes, **more: Any) -> World:
@@ -50,7 +50,7 @@ def made(sizes: Sizes, **more: Any) -> World:
         vendor: [f"{vendor}-{number}" for number in range(count)]
         for vendor, count in tokens_needed(sizes).items()
     }
-    return make_world(sizes, MANNERS, tokens, **more)
+    return make_world(sizes, CAPABILITIES, tokens, **more)
 
 
 def registered(sizes: Sizes = SMALL) -> World:
@@ -232,7 +232,7 @@ def foretold(world: World, plan: PlannedPush) -> dict[str, set[str]]:
     states: dict[str, set[str]] = {"sent": set(), "failed": set(), "expired": set()}
     for it in world.devices:
         is_refused = it.state == "dead" or (
-            it.state == "gone" and MANNERS[it.channel].removal == "answer"
+            it.state == "gone" and CAPABILITIES[it.channel].removal == "answer"
         )
         state = "failed" if is_refused else "sent" if it.token or not it.is_silent else "expired"
         states[state].add(it.registration_id)

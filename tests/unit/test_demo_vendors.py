@@ -32,11 +32,11 @@ from tocsin.demo.vendor_checks import (
     check_waits,
 )
 from tocsin.demo.world import SMALL, DemoDevice, PlannedPush, VendorFault, World
-from tocsin.sandbox.registry import Manners
+from tocsin.sandbox.registry import Capabilities
 
 VENDORS = {
-    "alone": Manners(),
-    "lists": Manners(devices_max=2, reports="console", removal="receipt"),
+    "alone": Capabilities(),
+    "lists": Capabilities(devices_max=2, reports="console", removal="receipt"),
 }
 """One vendor that takes a device a request and reports nothing, one that takes lists of two."""
 TROUBLES = [VendorFault(vendor="lists", rule={}, wait_s=2.0)]

@@ -233,7 +233,7 @@ def trusting(ca_pem: str, alpn: str, identity: str) -> ssl.SSLContext:
 
 def provider_token(sandbox: Sandbox, **changes: Any) -> str:
     """A provider token in order, but for what `changes` says of its header and claims."""
-    credential = structs.replace(sandbox.apns_credential)
+    credential = structs.replace(sandbox.credential("apns"))
     claims = {"iss": credential.team_id, "iat": int(sandbox.clock.now())}
     claims |= {name: changes[name] for name in ("iss", "iat", "jti") if name in changes}
     key = changes.get("key", credential.private_key)
@@ -247,7 +247,7 @@ def provider_token(sandbox: Sandbox, **changes: Any) -> str:
 
 def assertion(sandbox: Sandbox, **changes: Any) -> str:
     """An OAuth assertion in order, but for what `changes` says."""
-    account = sandbox.fcm_credential
+    account = sandbox.credential("fcm")
     now = int(sandbox.clock.now())
     claims = {
         "iss": account.client_email,

@@ -109,11 +109,11 @@ async def make_app(
     told = {"key": KEY, "admins": ["admin"], "profile": "unlimited", **facts}
     await service.operator.app_add(number, told)
     if sandbox is not None:
-        settings = msgspec.to_builtins(sandbox.apns_credential)
+        settings = msgspec.to_builtins(sandbox.credential("apns"))
         record = {
             "channel": "apns",
             "settings": settings,
-            "origin": sandbox.apns_url,
+            "origin": sandbox.url("apns"),
             "ca": sandbox.ca_pem,
         }
         await service.operator.credential_add(number, record)

@@ -105,9 +105,9 @@ async def test_a_service_makes_private_files(tmp_path: Path) -> None:
 
 
 def test_what_the_sandbox_keeps_is_its_owners(tmp_path: Path) -> None:
-    keys = kept_keys(tmp_path / "keys", bundle_id="com.example.app")
+    keys = kept_keys(tmp_path / "keys")
     Log(tmp_path / "log.jsonl").close()
     assert open_to_others(tmp_path) == {}
     (tmp_path / "keys" / "keys.json").chmod(0o644)
-    assert kept_keys(tmp_path / "keys", bundle_id="com.example.app") == keys
+    assert kept_keys(tmp_path / "keys") == keys
     assert open_to_others(tmp_path) == {}

@@ -24,7 +24,7 @@ KILLS = 4
 STREAMS = 20
 """Requests under way on one connection: so few that a window which is too wide shows."""
 SANDBOX = SandboxSettings(
-    seed=7, apns=ApnsSettings(streams=STREAMS), fcm=FcmSettings(streams=STREAMS)
+    seed=7, vendors=(ApnsSettings(streams=STREAMS), FcmSettings(streams=STREAMS))
 )
 ANSWER_S = 0.2
 """How long each answer takes: as vendors on the other side of the world do."""

@@ -22,6 +22,7 @@ from tocsin.cli.main import build
 from tocsin.client.json_http import JsonHttp
 from tocsin.client.rest import notice
 from tocsin.sandbox.server import Sandbox, SandboxSettings
+from tocsin.sandbox.vendors.apns.server import Apns
 
 USER = "me:hush-hush"
 
@@ -212,4 +213,6 @@ async def test_apple_sees_one_token_over_checks_changes_and_restarts(tmp_path: P
                 async with client_of(process) as client:
                     await client.batch(["u1"], notice("Title", "Text"))
                 await until_accepted(sandbox, count)
-        assert len(sandbox.apns._tokens._verified) == 1
+        apns = sandbox.servers["apns"]
+        assert isinstance(apns, Apns)
+        assert len(apns._tokens._verified) == 1

@@ -37,7 +37,7 @@ async def call(sandbox: Sandbox, method: str, path: str, body: Any = None) -> An
 
 
 async def push(sandbox: Sandbox, number: int = 1) -> Answer:
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     headers = [
         ("authorization", f"bearer {provider_token(sandbox)}"),
         ("apns-topic", "com.example.app"),
@@ -50,7 +50,7 @@ async def push(sandbox: Sandbox, number: int = 1) -> Answer:
 
 async def test_what_a_sender_needs_is_handed_out(sandbox: Sandbox) -> None:
     told = (await call(sandbox, "GET", "/v1/sandbox")).json
-    assert told["apns"]["url"] == sandbox.apns_url
+    assert told["apns"]["url"] == sandbox.url("apns")
     assert set(told["apns"]["credential"]) == {"team_id", "key_id", "bundle_id", "private_key"}
     assert told["fcm"]["credential"]["type"] == "service_account"
     assert told["fcm"]["credential"]["token_uri"] == told["fcm"]["token_url"]
@@ -137,7 +137,7 @@ async def test_a_reset_forgets(sandbox: Sandbox) -> None:
 
 
 async def test_connections_are_dropped_and_bearers_expired(sandbox: Sandbox) -> None:
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     dropped = await call(sandbox, "POST", "/v1/drop_connections", {"vendor": "apns"})
     assert dropped.json == {"count": 1}
     await client.until(lambda: client.is_lost)
@@ -152,7 +152,7 @@ async def test_a_client_certificate_is_issued(sandbox: Sandbox) -> None:
 async def test_keys_kept_in_a_folder_outlive_a_restart(sandbox: Sandbox, keys: Path) -> None:
     async with Sandbox(SandboxSettings(folder=str(keys))) as again:
         assert again.ca_pem == sandbox.ca_pem
-        assert again.apns_credential == sandbox.apns_credential
+        assert again.credential("apns") == sandbox.credential("apns")
     assert (keys / "keys.json").stat().st_mode & 0o077 == 0
 
 

@@ -26,6 +26,12 @@ SILENT = {"aps": {"content-available": 1}}
 ACTIVITY = {"aps": {"timestamp": 1, "event": "update", "content-state": {"score": 1}}}
 
 
+def apns_of(sandbox: Sandbox) -> Apns:
+    server = sandbox.servers["apns"]
+    assert isinstance(server, Apns)
+    return server
+
+
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys")
@@ -34,13 +40,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def sandbox(clock: ManualClock, keys: Path) -> AsyncIterator[Sandbox]:
     apns = ApnsSettings(bundle_ids=(APP, "com.example.other"))
-    async with Sandbox(SandboxSettings(folder=str(keys), seed=1, apns=apns), clock) as opened:
+    async with Sandbox(SandboxSettings(folder=str(keys), seed=1, vendors=(apns,)), clock) as opened:
         yield opened
 
 
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[H2Client]:
-    opened = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    opened = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     yield opened
     opened.close()
 
@@ -251,7 +257,7 @@ async def test_path_method_token_and_double_headers(
 
 @pytest.mark.evidence("every rule of the sandbox refuses what breaks it, APNs")
 async def test_an_http1_connection_is_refused(sandbox: Sandbox) -> None:
-    refused = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem, alpn="http/1.1")
+    refused = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem, alpn="http/1.1")
     await refused.until(lambda: refused.is_lost)
     assert sandbox.listeners["apns"].connections_refused == 1
     assert len(sandbox.log) == 0
@@ -335,7 +341,7 @@ async def test_a_third_token_within_twenty_minutes_makes_the_connection_useless(
     assert answers[2].json["reason"] == "TooManyProviderTokenUpdates"
     # The tokens that were good before are no help on this connection, but are on another one.
     assert (await push(sandbox, client, {"authorization": tokens[0]})).status == 429
-    other = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    other = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     assert (await push(sandbox, other, {"authorization": tokens[0]})).status == 200
     other.close()
     await clock.advance(1200)
@@ -346,12 +352,12 @@ async def test_a_second_team_on_one_connection_is_refused(
     sandbox: Sandbox, client: H2Client
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    sandbox.apns.add_key(ApnsKey("OTHERKEY01", "OTHERTEAM1", key.public_key()))
+    apns_of(sandbox).add_key(ApnsKey("OTHERKEY01", "OTHERTEAM1", key.public_key()))
     token = provider_token(sandbox, key=key, kid="OTHERKEY01", iss="OTHERTEAM1")
     header: dict[str, str | None] = {"authorization": f"bearer {token}"}
     assert (await push(sandbox, client)).status == 200
     assert refusal(await push(sandbox, client, header)) == (403, "InvalidProviderToken")
-    other = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    other = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     assert (await push(sandbox, other, header)).status == 200
     other.close()
 
@@ -369,8 +375,8 @@ async def test_a_key_limited_to_an_environment_or_a_topic(
     sandbox: Sandbox, client: H2Client, limit: dict[str, Any], reason: str | None
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    team = sandbox.apns_credential.team_id
-    sandbox.apns.add_key(ApnsKey("LIMITED001", team, key.public_key(), **limit))
+    team = sandbox.credential("apns").team_id
+    apns_of(sandbox).add_key(ApnsKey("LIMITED001", team, key.public_key(), **limit))
     token = provider_token(sandbox, key=key, kid="LIMITED001")
     answer = await push(sandbox, client, {"authorization": f"bearer {token}"})
     assert (answer.json["reason"] if answer.body else None) == reason
@@ -378,7 +384,7 @@ async def test_a_key_limited_to_an_environment_or_a_topic(
 
 async def test_a_client_certificate_proves_the_connection(sandbox: Sandbox) -> None:
     identity = sandbox.apns_identity(APP)
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem, identity=identity)
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem, identity=identity)
     bare: dict[str, str | None] = {"authorization": None, "apns-topic": None}
     assert (await push(sandbox, client, bare)).status == 200
     other: dict[str, str | None] = {"authorization": None, "apns-topic": "com.example.other"}
@@ -452,8 +458,8 @@ async def test_a_device_that_is_off_shows_what_was_kept_when_it_returns(
 
 async def test_too_many_requests_for_one_device(clock: ManualClock, keys: Path) -> None:
     apns = ApnsSettings(bundle_ids=(APP,), device_per_minute=2)
-    async with Sandbox(SandboxSettings(folder=str(keys), apns=apns), clock) as sandbox:
-        client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    async with Sandbox(SandboxSettings(folder=str(keys), vendors=(apns,)), clock) as sandbox:
+        client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
         assert [(await push(sandbox, client)).status for _ in range(3)] == [200, 200, 429]
         path = f"/3/device/{Apns.token(2)}"
         assert (await push(sandbox, client, path=path)).status == 200
@@ -467,7 +473,7 @@ async def test_unknown_tokens_are_bad_where_the_book_knows_all(
 ) -> None:
     settings = SandboxSettings(folder=str(keys), knows_all_devices=True)
     async with Sandbox(settings, clock) as sandbox:
-        client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+        client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
         assert refusal(await push(sandbox, client)) == (400, "BadDeviceToken")
         sandbox.devices.put("apns", TOKEN)
         assert (await push(sandbox, client)).status == 200
@@ -481,8 +487,8 @@ async def test_an_unproven_or_failing_connection_has_one_stream(
     clock: ManualClock, keys: Path
 ) -> None:
     apns = ApnsSettings(bundle_ids=(APP,), unproven_streams=1, streams=500)
-    async with Sandbox(SandboxSettings(folder=str(keys), apns=apns), clock) as sandbox:
-        client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    async with Sandbox(SandboxSettings(folder=str(keys), vendors=(apns,)), clock) as sandbox:
+        client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
         await push(sandbox, client)
         await push(sandbox, client, {"apns-priority": "7"})
         await push(sandbox, client)

@@ -55,7 +55,7 @@ async def raw(sandbox: Sandbox, name: str) -> tuple[asyncio.StreamReader, asynci
     planted="no ALPN taken for HTTP/1.1; the preface looked for in the first piece only",
 )
 async def test_http2_by_prior_knowledge_is_served(sandbox: Sandbox) -> None:
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem, alpn="")
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem, alpn="")
     assert (await push(client, provider_token(sandbox))).status == 200
     listener = sandbox.listeners["apns"]
     assert (listener.connections_made, listener.connections_refused) == (1, 0)
@@ -100,7 +100,7 @@ async def test_where_both_are_spoken_the_first_bytes_tell(sandbox: Sandbox) -> N
     async with asyncio.timeout(10):
         assert (await reader.readline()).startswith(b"HTTP/1.1 404")
     writer.close()
-    client = await H2Client.connect(sandbox.fcm_url, sandbox.ca_pem, alpn="")
+    client = await H2Client.connect(sandbox.url("fcm"), sandbox.ca_pem, alpn="")
     assert (await client.ask("/nowhere", [], b"{}")).status == 404
     client.close()
 
@@ -109,7 +109,7 @@ async def test_a_connection_that_says_nothing_is_closed_with_the_listener(
     sandbox: Sandbox,
 ) -> None:
     reader, writer = await raw(sandbox, "apns")
-    other = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    other = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     # Once the later connection is served, the first has been taken in.
     assert (await push(other, provider_token(sandbox))).status == 200
     assert sandbox.listeners["apns"].drop_connections() == 2
@@ -137,8 +137,8 @@ async def test_a_signature_in_der_is_taken_where_the_sandbox_says_so(
     clock: ManualClock, keys: Path, takes_der: bool
 ) -> None:
     apns = ApnsSettings(takes_der_signatures=takes_der)
-    async with Sandbox(SandboxSettings(folder=str(keys), apns=apns), clock) as sandbox:
-        client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    async with Sandbox(SandboxSettings(folder=str(keys), vendors=(apns,)), clock) as sandbox:
+        client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
         token = provider_token(sandbox)
         answer = await push(client, der_signed(token))
         if takes_der:
@@ -184,7 +184,7 @@ async def test_a_device_is_the_same_however_its_token_is_put_into_the_book(
     sandbox: Sandbox, spelt: str
 ) -> None:
     sandbox.devices.put("apns", spelt, "dead")
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     assert (await push(client, provider_token(sandbox))).status == 410
     device = sandbox.devices.known("apns", spelt)
     assert device is not None
@@ -196,7 +196,7 @@ async def test_a_device_is_the_same_however_its_token_is_put_into_the_book(
 
 async def test_in_a_path_only_hex_text_is_a_token(sandbox: Sandbox) -> None:
     """Apple reads the path as it is: brackets and spaces make no token there."""
-    client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     token = provider_token(sandbox)
     assert (await push(client, token, f"/3/device/{TOKEN.upper()}")).status == 200
     for path in (f"/3/device/%3C{TOKEN}%3E", f"/3/device/{TOKEN[:8]}%20{TOKEN[8:]}"):

@@ -33,7 +33,7 @@ async def sandbox(clock: ManualClock, keys: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[H2Client]:
-    opened = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    opened = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     yield opened
     opened.close()
 
@@ -285,9 +285,9 @@ async def test_refused_connections(sandbox: Sandbox, client: H2Client) -> None:
     await sandbox.listeners["apns"].pause()
     await client.until(lambda: client.is_lost)
     with pytest.raises(ConnectionRefusedError):
-        await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+        await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     await sandbox.listeners["apns"].start_again()
-    again = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+    again = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
     assert (await push(sandbox, again)).status == 200
     again.close()
 
@@ -297,7 +297,7 @@ async def test_refused_connections(sandbox: Sandbox, client: H2Client) -> None:
 
 async def ask_token(sandbox: Sandbox) -> Answer:
     return await ask_http1(
-        sandbox.fcm_credential.token_uri, [], b"grant_type=x", ca_pem=sandbox.ca_pem
+        sandbox.credential("fcm").token_uri, [], b"grant_type=x", ca_pem=sandbox.ca_pem
     )
 
 
@@ -365,7 +365,7 @@ async def test_the_same_seed_spoils_the_same_requests(clock: ManualClock, keys: 
     for seed in (7, 7, 8):
         settings = SandboxSettings(folder=str(keys), seed=seed)
         async with Sandbox(settings, clock) as sandbox:
-            client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+            client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
             sandbox.faults.add(Rule(kind="status", share=0.3))
             answers = [await push(sandbox, client, number) for number in range(40)]
             runs.append([(answer.status, answer.headers.get("apns-id")) for answer in answers])

@@ -48,7 +48,7 @@ async def sandbox(clock: ManualClock, keys: Path) -> AsyncIterator[Sandbox]:
 
 async def ask_token(sandbox: Sandbox, form: dict[str, str], **request: Any) -> Answer:
     return await ask_http1(
-        sandbox.fcm_credential.token_uri,
+        sandbox.credential("fcm").token_uri,
         request.get("headers", FORM),
         urlencode(form).encode(),
         ca_pem=sandbox.ca_pem,
@@ -68,7 +68,7 @@ async def send(sandbox: Sandbox, message: Any, **request: Any) -> Answer:
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     path = request.get("path", f"/v1/projects/{PROJECT}/messages:send")
     return await ask_http1(
-        sandbox.fcm_url + path,
+        sandbox.url("fcm") + path,
         [("authorization", f"Bearer {token}"), ("content-type", "application/json")],
         body,
         ca_pem=sandbox.ca_pem,
@@ -159,7 +159,7 @@ async def test_a_wrong_token_request(
 async def test_an_assertion_is_for_google_wherever_its_endpoint_listens(sandbox: Sandbox) -> None:
     assert await bearer(sandbox, aud="https://oauth2.googleapis.com/token")
     own = {"grant_type": GRANT_TYPE}
-    own["assertion"] = assertion(sandbox, aud=sandbox.fcm_credential.token_uri)
+    own["assertion"] = assertion(sandbox, aud=sandbox.credential("fcm").token_uri)
     assert (await ask_token(sandbox, own)).json["error"] == "invalid_grant"
 
 
@@ -186,12 +186,12 @@ async def test_a_bearer_grows_stale(sandbox: Sandbox, clock: ManualClock) -> Non
 async def test_an_invented_or_recalled_bearer(sandbox: Sandbox) -> None:
     assert fcm_code(await send(sandbox, PLAIN, bearer="ya29.x"))[0] == 401
     token = await bearer(sandbox)
-    assert sandbox.fcm.expire_all() == 1
+    assert sandbox.expire_bearers() == 1
     assert fcm_code(await send(sandbox, PLAIN, bearer=token))[0] == 401
 
 
 async def test_no_bearer(sandbox: Sandbox) -> None:
-    url = f"{sandbox.fcm_url}/v1/projects/{PROJECT}/messages:send"
+    url = f"{sandbox.url('fcm')}/v1/projects/{PROJECT}/messages:send"
     answer = await ask_http1(url, [], b"{}", ca_pem=sandbox.ca_pem)
     assert fcm_code(answer) == (401, "UNAUTHENTICATED", "")
 
@@ -417,7 +417,7 @@ async def test_a_tag_replaces_what_is_shown(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("says_when", [True, False])
 async def test_the_quota_of_a_minute(clock: ManualClock, keys: Path, says_when: bool) -> None:
     fcm = FcmSettings(project_per_minute=3, retry_after=says_when)
-    async with Sandbox(SandboxSettings(folder=str(keys), fcm=fcm), clock) as sandbox:
+    async with Sandbox(SandboxSettings(folder=str(keys), vendors=(fcm,)), clock) as sandbox:
         assert (await send(sandbox, PLAIN)).status == 200
         await clock.advance(20)
         # What is refused counts as well.
@@ -432,14 +432,14 @@ async def test_the_quota_of_a_minute(clock: ManualClock, keys: Path, says_when: 
 
 async def test_the_quota_of_a_device(clock: ManualClock, keys: Path) -> None:
     fcm = FcmSettings(device_per_minute=1)
-    async with Sandbox(SandboxSettings(folder=str(keys), fcm=fcm), clock) as sandbox:
+    async with Sandbox(SandboxSettings(folder=str(keys), vendors=(fcm,)), clock) as sandbox:
         assert (await send(sandbox, PLAIN)).status == 200
         assert fcm_code(await send(sandbox, PLAIN))[2] == "QUOTA_EXCEEDED"
         assert (await send(sandbox, {"message": {"token": Fcm.token(2)}})).status == 200
 
 
 async def test_http2_is_spoken_as_well(sandbox: Sandbox) -> None:
-    client = await H2Client.connect(sandbox.fcm_url, sandbox.ca_pem)
+    client = await H2Client.connect(sandbox.url("fcm"), sandbox.ca_pem)
     headers = [("authorization", f"Bearer {await bearer(sandbox)}")]
     path = f"/v1/projects/{PROJECT}/messages:send"
     answer = await client.ask(path, headers, json.dumps(PLAIN).encode())

@@ -28,7 +28,7 @@ END: dict[str, Any] = {"timestamp": 1, "event": "end", "content-state": {}}
 
 async def ask(clock: ManualClock, aps: dict[str, Any], headers: dict[str, str]) -> Answer:
     async with Sandbox(SandboxSettings(folder=keys_folder(), seed=1), clock) as sandbox:
-        client = await H2Client.connect(sandbox.apns_url, sandbox.ca_pem)
+        client = await H2Client.connect(sandbox.url("apns"), sandbox.ca_pem)
         told = {
             "authorization": f"bearer {provider_token(sandbox)}",
             "apns-push-type": "liveactivity",

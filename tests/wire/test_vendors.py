@@ -244,13 +244,13 @@ async def scene(
         client = CurlHttp(HttpLimits(http2_connections=lanes))
         await client.start(stack)
         http = Watched(client, deadline_max_s)
-        given = sandbox.apns_credential if vendor_name == "apns" else sandbox.fcm_credential
+        given = sandbox.credential("apns") if vendor_name == "apns" else sandbox.credential("fcm")
         one = driver(
             vendor,
             http,
             clock=clock,
             settings=msgspec.convert(msgspec.to_builtins(given), vendor.Settings),
-            origin=sandbox.apns_url if vendor_name == "apns" else sandbox.fcm_url,
+            origin=sandbox.url("apns") if vendor_name == "apns" else sandbox.url("fcm"),
             ca=sandbox.ca_pem,
         )
         stack.push_async_callback(one.close)
@@ -326,7 +326,7 @@ async def test_a_stream_limit_that_falls_to_one_and_rises_again(name: str) -> No
 
 
 async def test_a_connection_that_must_prove_itself_first() -> None:
-    settings = SandboxSettings(folder=keys_folder(), apns=ApnsSettings(unproven_streams=1))
+    settings = SandboxSettings(folder=keys_folder(), vendors=(ApnsSettings(unproven_streams=1),))
     async with scene("apns", settings=settings) as it:
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
 
@@ -424,7 +424,7 @@ async def test_a_provider_token_is_renewed_before_it_expires() -> None:
 async def test_a_stale_bearer_is_renewed_once_for_all() -> None:
     async with scene("fcm") as it:
         await it.send(range(1))
-        it.sandbox.fcm.expire_all()
+        it.sandbox.expire_bearers()
         assert await it.send(MANY) == {Outcome.ACCEPTED: 60}
         assert it.http.bearers == 2
 

@@ -129,8 +129,10 @@ def sandbox(
         log_path="" if log is None else str(log),
         seed=seed,
         knows_all_devices=knows_all,
-        apns=ApnsSettings(takes_der_signatures=der_signatures),
-        fcm=FcmSettings(project_id=project),
+        vendors=(
+            ApnsSettings(takes_der_signatures=der_signatures),
+            FcmSettings(project_id=project),
+        ),
         hosts=real_hosts(),
         hosts_port=HTTPS_PORT if hosts else 0,
         proxy_port=proxy_port if connect_proxy else None,

@@ -38,7 +38,7 @@ from tocsin.demo.rows import OnlineRow, VendorRow, check_online, make_online_row
 from tocsin.demo.verdict import compared, judge
 from tocsin.demo.world import Sizes, World, make_world, plan_pushes, tokens_needed, vendor_faults
 from tocsin.sandbox.receipts import PATH
-from tocsin.sandbox.registry import Manners
+from tocsin.sandbox.registry import Capabilities
 
 SDKAPPID = 1_400_000_001
 ADMIN = "admin"
@@ -154,21 +154,21 @@ async def _add_app(processes: DemoProcesses, sandbox: SandboxClient, sizes: Size
             },
         )
         numbers = {}
-        for channel, manners in _manners(description).items():
+        for channel, capabilities in _capabilities(description).items():
             facts = credential_facts(channel, description)
-            if manners.reports == "push":
+            if capabilities.reports == "push":
                 facts["settings"]["callback_url"] = f"{processes.url}{PATH}{channel}"
             added = await admin.credential_add(SDKAPPID, facts)
             numbers[channel] = int(added["number"])
     return DemoApp(sdkappid=SDKAPPID, key=key, admin=ADMIN, credentials=numbers)
 
 
-def _manners(description: Mapping[str, Any]) -> dict[str, Manners]:
+def _capabilities(description: Mapping[str, Any]) -> dict[str, Capabilities]:
     """Every vendor in the sandbox's description."""
     return {
-        name: msgspec.convert(it["manners"], Manners)
+        name: msgspec.convert(it["capabilities"], Capabilities)
         for name, it in description.items()
-        if isinstance(it, dict) and "manners" in it
+        if isinstance(it, dict) and "capabilities" in it
     }
 
 
@@ -177,7 +177,7 @@ async def _make_world(sandbox: SandboxClient, sizes: Sizes) -> World:
         vendor: await sandbox.tokens(vendor, count)
         for vendor, count in tokens_needed(sizes).items()
     }
-    return make_world(sizes, _manners(await sandbox.describe()), tokens)
+    return make_world(sizes, _capabilities(await sandbox.describe()), tokens)
 
 
 async def _bring_in(display: Display, client: Client, world: World) -> dict[str, list[str]]:

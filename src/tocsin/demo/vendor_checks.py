@@ -132,7 +132,7 @@ def _difference(
 
 def _posted(case: Case) -> Iterable[FailedCheck]:
     """The vendors posted a receipt for each delivery that they took, and we took each receipt."""
-    reporting = {name for name, manners in case.world.vendors.items() if manners.reports}
+    reporting = {name for name, capabilities in case.world.vendors.items() if capabilities.reports}
     owed = sum(1 for it in case.logs.lines if it.accepted and it.vendor in reporting)
     stats = case.logs.receipts
     right = {"told": owed, "lost": 0, "refused": 0, "waiting": 0}

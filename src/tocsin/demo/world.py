@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tocsin.client.rest import condition
 from tocsin.clock import Chance
-from tocsin.sandbox.registry import MANNERS, Manners
+from tocsin.sandbox.registry import CAPABILITIES, Capabilities
 
 SEED = 20_260_101
 CITIES = ("Oslo", "Lima", "Kyoto", "Nairobi", "München")
@@ -38,7 +38,7 @@ REPORTS_EVERY = 60
 CLICK_EVERY = 5
 """One connected device in so many clicks each push."""
 COUNTS = {
-    **dict.fromkeys(sorted(MANNERS), 200),
+    **dict.fromkeys(sorted(CAPABILITIES), 200),
     "apns": 3000,
     "fcm": 1500,
     "harmony": 700,
@@ -154,7 +154,7 @@ class World(Struct, kw_only=True):
     """The demo's own lists, which the service never sees."""
 
     sizes: Sizes
-    vendors: dict[str, Manners]
+    vendors: dict[str, Capabilities]
     people: list[Person]
     devices: list[DemoDevice]
 
@@ -210,7 +210,7 @@ class PlannedPush(Struct, frozen=True, kw_only=True):
 
 def make_world(
     sizes: Sizes,
-    vendors: Mapping[str, Manners],
+    vendors: Mapping[str, Capabilities],
     tokens: Mapping[str, Sequence[str]],
     seed: int = SEED,
 ) -> World:

@@ -50,6 +50,10 @@ class AppServer:
         """Make every bearer token given out so far stale; answers how many there were."""
         return self.bearers.expire_all()
 
+    def access(self, url: str) -> dict[str, Any]:
+        """What a sender must know beside the credential, of a server that listens at `url`."""
+        return {"auth_url": url}
+
     # devices
 
     def _device(self, token: str) -> Device | None:

@@ -1,7 +1,6 @@
-"""The sandbox's vendors that stand behind one counter each, in alphabetical order.
+"""The servers of all vendors, in alphabetical order.
 
-They speak HTTP/1.1 and their credential is a few texts; Apple and Google have doors of their own in
-`server.py`. Whoever adds a vendor adds its file and a line here.
+Whoever adds a vendor adds its folder in `vendors/` and a line here.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from tocsin.clock import Chance, Clock
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.exchange import Vendor
 from tocsin.sandbox.trust import Keys
+from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
+from tocsin.sandbox.vendors.fcm.server import Fcm, FcmSettings
 from tocsin.sandbox.vendors.harmony.server import Harmony, HarmonySettings
 from tocsin.sandbox.vendors.honor.server import Honor, HonorSettings
 from tocsin.sandbox.vendors.huawei.server import Huawei, HuaweiSettings
@@ -26,8 +27,8 @@ from tocsin.sandbox.vendors.webpush.server import WebPush, WebPushSettings
 from tocsin.sandbox.vendors.xiaomi.server import Xiaomi, XiaomiSettings
 
 
-class Grounds(Struct, frozen=True):
-    """What every vendor's server stands on."""
+class Dependencies(Struct, frozen=True):
+    """What a vendor's server is made with: devices, time, chance and keys."""
 
     book: DeviceBook
     clock: Clock
@@ -35,12 +36,16 @@ class Grounds(Struct, frozen=True):
     keys: Keys
 
 
-class Counter(Vendor, Protocol):
-    """A vendor's server behind a counter."""
+class VendorServer(Vendor, Protocol):
+    """A vendor's server with the credential and the device tokens that it accepts."""
 
     @property
     def credential(self) -> Struct:
         """The vendor's settings, as its console would show them."""
+        ...
+
+    def access(self, url: str) -> dict[str, Any]:
+        """What a sender must know beside the credential, of a server that listens at `url`."""
         ...
 
     def token(self, number: int) -> str:
@@ -48,8 +53,8 @@ class Counter(Vendor, Protocol):
         ...
 
 
-class Manners(Struct, frozen=True, kw_only=True):
-    """How a vendor differs in what a sender sees of it: whoever adds books up asks here."""
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a vendor can do, as far as a sender sees it: whoever recounts deliveries asks here."""
 
     devices_max: int = 1
     """Devices in one request."""
@@ -65,30 +70,41 @@ class Row(Struct, frozen=True):
 
     name: str
     settings: type[Struct]
-    make: Callable[[Any, Grounds], Counter]
-    manners: Manners
+    make: Callable[[Any, Dependencies], VendorServer]
+    capabilities: Capabilities
+    protocols: tuple[str, ...] = ("http/1.1",)
 
 
-def _usual(server: Callable[[Any, DeviceBook, Clock, Chance], Counter]) -> Any:
-    return lambda told, on: server(told, on.book, on.clock, on.chance)
+def _usual(server: Callable[[Any, DeviceBook, Clock, Chance], VendorServer]) -> Any:
+    return lambda settings, on: server(settings, on.book, on.clock, on.chance)
 
 
-def _harmony(told: Any, on: Grounds) -> Counter:
+def _apns(settings: Any, on: Dependencies) -> VendorServer:
+    return Apns(settings, on.keys.apns, on.book, on.clock, on.chance)
+
+
+def _fcm(settings: Any, on: Dependencies) -> VendorServer:
+    return Fcm(settings, on.keys.fcm_private_key, on.book, on.clock, on.chance)
+
+
+def _harmony(settings: Any, on: Dependencies) -> VendorServer:
     # One RSA key is as good as two, and making them takes long.
-    return Harmony(told, on.keys.fcm_private_key, on.book, on.clock, on.chance)
+    return Harmony(settings, on.keys.fcm_private_key, on.book, on.clock, on.chance)
 
 
-def _webpush(told: Any, on: Grounds) -> Counter:
+def _webpush(settings: Any, on: Dependencies) -> VendorServer:
     # From the authority's key, so that browsers are the same as long as the folder is kept.
     key = on.keys.trust.ca_key_pem.encode()
     secret = hmac.digest(key, b"tocsin sandbox webpush", "sha256")
-    return WebPush(told, on.book, on.clock, on.chance, secret=secret)
+    return WebPush(settings, on.book, on.clock, on.chance, secret=secret)
 
 
-_CONSOLE = Manners(devices_max=1000, reports="console", removal="receipt")
-_PUSH = Manners(devices_max=1000, reports="push", removal="receipt")
+_CONSOLE = Capabilities(devices_max=1000, reports="console", removal="receipt")
+_PUSH = Capabilities(devices_max=1000, reports="push", removal="receipt")
 
-COUNTERS = (
+SERVERS = (
+    Row("apns", ApnsSettings, _apns, Capabilities(), ("h2",)),
+    Row("fcm", FcmSettings, _fcm, Capabilities(), ("h2", "http/1.1")),
     Row("harmony", HarmonySettings, _harmony, _CONSOLE),
     Row("honor", HonorSettings, _usual(Honor), _CONSOLE),
     Row("huawei", HuaweiSettings, _usual(Huawei), _CONSOLE),
@@ -96,25 +112,29 @@ COUNTERS = (
         "meizu",
         MeizuSettings,
         _usual(Meizu),
-        Manners(devices_max=100, reports="push", removal="answer"),
+        Capabilities(devices_max=100, reports="push", removal="answer"),
     ),
     Row("oppo", OppoSettings, _usual(Oppo), _PUSH),
     # Its console has an id for the address, and the credential names that.
     Row("vivo", VivoSettings, _usual(Vivo), _CONSOLE),
-    Row("webpush", WebPushSettings, _webpush, Manners()),
+    Row("webpush", WebPushSettings, _webpush, Capabilities()),
     Row("xiaomi", XiaomiSettings, _usual(Xiaomi), _PUSH),
 )
-MANNERS = {"apns": Manners(), "fcm": Manners(), **{row.name: row.manners for row in COUNTERS}}
+CAPABILITIES = {row.name: row.capabilities for row in SERVERS}
+PROTOCOLS = {row.name: row.protocols for row in SERVERS}
 
 
-def make_counters(told: tuple[Struct, ...], grounds: Callable[[], Grounds]) -> dict[str, Counter]:
-    """Every vendor's server by name, each on grounds of its own.
+def make_servers(
+    settings: tuple[Struct, ...], dependencies: Callable[[], Dependencies]
+) -> dict[str, VendorServer]:
+    """Every vendor's server by name, each with dependencies of its own.
 
-    `told` are settings of any of them, by their own class; who is not among them has the defaults.
+    `settings` are those of any vendors; a vendor without any has the defaults of its class.
     """
-    given = {type(settings): settings for settings in told}
-    unknown = set(given) - {row.settings for row in COUNTERS}
+    given = {type(each): each for each in settings}
+    unknown = set(given) - {row.settings for row in SERVERS}
     assert not unknown, unknown
     return {
-        row.name: row.make(given.get(row.settings) or row.settings(), grounds()) for row in COUNTERS
+        row.name: row.make(given.get(row.settings) or row.settings(), dependencies())
+        for row in SERVERS
     }

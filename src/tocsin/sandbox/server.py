@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec import Struct, structs
 
 from tocsin.clock import Chance, Clock, SystemClock
 from tocsin.ports import Http
 from tocsin.sandbox.admin import Admin
 from tocsin.sandbox.connect_proxy import ConnectProxy
-from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
-from tocsin.sandbox.exchange import Serve, Vendor
+from tocsin.sandbox.endpoint import Endpoint
+from tocsin.sandbox.exchange import Serve
 from tocsin.sandbox.faults import Faults
 from tocsin.sandbox.listener import Listener
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.real_hosts import FIRST_ADDRESS, LOOPBACK, RealHosts, listen_on
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
-from tocsin.sandbox.registry import MANNERS, Grounds, make_counters
+from tocsin.sandbox.registry import (
+    CAPABILITIES,
+    PROTOCOLS,
+    Dependencies,
+    VendorServer,
+    make_servers,
+)
 from tocsin.sandbox.trust import (
-    ApnsCredential,
-    FcmCredential,
     Keys,
     issue_identity,
     kept_keys,
@@ -37,15 +39,6 @@ from tocsin.sandbox.trust import (
     named,
     server_context,
 )
-from tocsin.sandbox.vendors.apns.provider_token import ApnsKey
-from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
-from tocsin.sandbox.vendors.fcm.oauth import ServiceAccount
-from tocsin.sandbox.vendors.fcm.server import TOKEN_PATH, Fcm, FcmSettings
-
-HTTP_1 = ("http/1.1",)
-PROTOCOLS = {"apns": ("h2",), "fcm": ("h2", "http/1.1")}
-"""What a vendor's door offers; the others speak HTTP/1.1."""
-SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
 
 
 class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,10 +55,8 @@ class SandboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Makes faults and made-up ids repeatable; None: the system's randomness."""
     knows_all_devices: bool = False
     """True: a token that was not put into the device book does not exist."""
-    apns: ApnsSettings = ApnsSettings()
-    fcm: FcmSettings = FcmSettings()
     vendors: tuple[Struct, ...] = ()
-    """Settings of other vendors, by the class of each; who is not named has its defaults."""
+    """Settings of vendors, by the class of each; a vendor that is not named has its defaults."""
     ports: dict[str, int] = {}
     """Ports of vendors, by name; one that is not named gets any free one."""
     hosts: dict[str, tuple[str, ...]] = {}
@@ -125,26 +116,19 @@ class Sandbox:
         self.receipts = Receipts(self.devices, self.faults, self.clock)
         self.receipts.settings = self.settings.receipts
         self.keys = self._make_keys()
-        self.apns = self._make_apns(Chance(seed))
-        self.fcm = self._make_fcm(Chance(seed))
-        self.counters = make_counters(
+        self.servers = make_servers(
             self.settings.vendors,
-            lambda: Grounds(self.devices, self.clock, Chance(seed), self.keys),
+            lambda: Dependencies(self.devices, self.clock, Chance(seed), self.keys),
         )
-        vendors: dict[str, Vendor] = {"apns": self.apns, "fcm": self.fcm, **self.counters}
-        self.desks = {
-            name: Desk(vendor, self.faults, self.log, self.receipts, self.clock)
-            for name, vendor in vendors.items()
+        self.endpoints = {
+            name: Endpoint(server, self.faults, self.log, self.receipts, self.clock)
+            for name, server in self.servers.items()
         }
-        """Where each vendor's complete requests come to, whatever brings them."""
+        """Each vendor's complete requests come here, whatever brings them."""
         self.listeners = {
-            name: self._listener([vendor], self.desks[name]) for name, vendor in vendors.items()
+            name: self._listener((name,), endpoint) for name, endpoint in self.endpoints.items()
         }
-        self.hosts = RealHosts(
-            self.settings.hosts,
-            self.desks,
-            lambda names, serve: self._listener([vendors[name] for name in names], serve),
-        )
+        self.hosts = RealHosts(self.settings.hosts, self.endpoints, self._listener)
         self.proxy = ConnectProxy(self.hosts.find)
         self._admin = Listener(Admin(self), self.clock)
         self._stack = AsyncExitStack()
@@ -191,9 +175,9 @@ class Sandbox:
 
     def stand_at(self, url: Callable[[str], str]) -> None:
         """Tell those who must know where they are reached; `start` does."""
-        for name, vendor in self.counters.items():
-            if isinstance(vendor, Addressed):
-                vendor.stand_at(url(name), self.settings.hosts.get(name, ()))
+        for name, server in self.servers.items():
+            if isinstance(server, Addressed):
+                server.stand_at(url(name), self.settings.hosts.get(name, ()))
 
     async def stop(self) -> None:
         """Close every port and connection, and the log."""
@@ -206,14 +190,6 @@ class Sandbox:
         return f"https://{LOOPBACK}:{self.listeners[name].port}"
 
     @property
-    def apns_url(self) -> str:
-        return self.url("apns")
-
-    @property
-    def fcm_url(self) -> str:
-        return self.url("fcm")
-
-    @property
     def admin_url(self) -> str:
         return f"http://{LOOPBACK}:{self._admin.port}"
 
@@ -222,22 +198,9 @@ class Sandbox:
         """The only authority a sender has to trust here."""
         return self.keys.trust.ca_pem
 
-    @property
-    def apns_credential(self) -> ApnsCredential:
-        return self.keys.apns
-
-    @property
-    def fcm_credential(self) -> FcmCredential:
-        """The service-account file; its `token_uri` is the sandbox's own endpoint."""
-        project = self.settings.fcm.project_id
-        return FcmCredential(
-            project_id=project,
-            private_key_id=SERVICE_ACCOUNT_KEY_ID,
-            private_key=self.keys.fcm_private_key,
-            client_email=f"sender@{project}.iam.gserviceaccount.com",
-            client_id="100000000000000000001",
-            token_uri=f"{self.fcm_url}{TOKEN_PATH}",
-        )
+    def credential(self, name: str) -> Any:
+        """What a vendor's console shows of the app: the vendor's own struct."""
+        return self.servers[name].credential
 
     def apns_identity(self, bundle_id: str) -> str:
         """A client certificate with its key (PEM) for certificate-based sending."""
@@ -245,9 +208,8 @@ class Sandbox:
 
     def tokens(self, vendor: str, offset: int, count: int) -> list[str]:
         """So many devices' tokens of a vendor; the same numbers give the same devices."""
-        token = {"apns": Apns.token, "fcm": Fcm.token}.get(vendor)
-        make = token or self.counters[vendor].token
-        return [make(number) for number in range(offset, offset + count)]
+        token = self.servers[vendor].token
+        return [token(number) for number in range(offset, offset + count)]
 
     def describe(self) -> dict[str, Any]:
         """Everything a sender needs, as `GET /v1/sandbox` answers it."""
@@ -256,30 +218,13 @@ class Sandbox:
             "hosts": msgspec.to_builtins(self.hosts.lines()),
             "connect_proxy": {"url": self.proxy.url},
             "ca_pem": self.ca_pem,
-            "apns": {
-                "environment": self.settings.apns.environment,
-                "credential": msgspec.to_builtins(self.apns_credential),
-                **self._told("apns"),
-            },
-            "fcm": {
-                "token_url": self.fcm_credential.token_uri,
-                "credential": msgspec.to_builtins(self.fcm_credential),
-                **self._told("fcm"),
-            },
-            **{
-                name: {
-                    "auth_url": self.url(name),
-                    "credential": msgspec.to_builtins(counter.credential),
-                    **self._told(name),
-                }
-                for name, counter in self.counters.items()
-            },
+            **{name: self._described(name, server) for name, server in self.servers.items()},
         }
 
     def expire_bearers(self) -> int:
         """Make every bearer stale, of all vendors that give some out; answers how many."""
-        givers = [it for it in self.counters.values() if isinstance(it, GivesBearers)]
-        return self.fcm.expire_all() + sum(it.expire_all() for it in givers)
+        servers = self.servers.values()
+        return sum(server.expire_all() for server in servers if isinstance(server, GivesBearers))
 
     def reset(self) -> None:
         """Forget faults, devices, receipts owed and the log in memory. Connections and bearers
@@ -290,59 +235,34 @@ class Sandbox:
         self.devices.clear()
         self.log.clear()
 
-    def _told(self, name: str) -> dict[str, Any]:
+    def _described(self, name: str, server: VendorServer) -> dict[str, Any]:
         return {
+            **server.access(self.url(name)),
+            "credential": msgspec.to_builtins(server.credential),
             "url": self.url(name),
             "is_listening": self.listeners[name].is_listening,
             "connections": self.listeners[name].connections_open,
-            "manners": msgspec.to_builtins(MANNERS[name]),
+            "capabilities": msgspec.to_builtins(CAPABILITIES[name]),
         }
 
     # --- how it is put together ------------------------------------------------------------
 
     def _make_keys(self) -> Keys:
-        bundle_id = self.settings.apns.bundle_ids[0]
-        if self.settings.folder:
-            folder = Path(self.settings.folder)
-            keys = kept_keys(folder, bundle_id=bundle_id)
-        else:
-            keys = make_keys(bundle_id=bundle_id)
+        folder = self.settings.folder
+        keys = kept_keys(Path(folder)) if folder else make_keys()
         names = dict.fromkeys(name for each in self.settings.hosts.values() for name in each)
         return structs.replace(keys, trust=named(keys.trust, names)) if names else keys
 
-    def _make_apns(self, chance: Chance) -> Apns:
-        credential = self.keys.apns
-        private = serialization.load_pem_private_key(credential.private_key.encode(), None)
-        assert isinstance(private, ec.EllipticCurvePrivateKey)
-        key = ApnsKey(credential.key_id, credential.team_id, private.public_key())
-        return Apns(self.settings.apns, {credential.key_id: key}, self.devices, self.clock, chance)
-
-    def _make_fcm(self, chance: Chance) -> Fcm:
-        # A key that we made ourselves: to check its numbers would take 27 ms.
-        private = serialization.load_pem_private_key(
-            self.keys.fcm_private_key.encode(), None, unsafe_skip_rsa_key_validation=True
-        )
-        assert isinstance(private, rsa.RSAPrivateKey)
-        project = self.settings.fcm.project_id
-        account = ServiceAccount(
-            client_email=f"sender@{project}.iam.gserviceaccount.com",
-            key_id=SERVICE_ACCOUNT_KEY_ID,
-            public_key=private.public_key(),
-            project_id=project,
-        )
-        accounts = {account.client_email: account}
-        return Fcm(self.settings.fcm, accounts, self.devices, self.clock, chance)
-
-    def _listener(self, vendors: list[Vendor], serve: Serve) -> Listener:
-        """One that speaks what these vendors speak."""
-        spoken = [PROTOCOLS.get(vendor.name, HTTP_1) for vendor in vendors]
-        protocols = tuple(dict.fromkeys(name for each in spoken for name in each))
+    def _listener(self, names: Sequence[str], serve: Serve) -> Listener:
+        """A listener that speaks the protocols of these vendors."""
+        spoken = [PROTOCOLS[name] for name in names]
+        protocols = tuple(dict.fromkeys(protocol for each in spoken for protocol in each))
         return Listener(
             serve,
             self.clock,
             tls=server_context(self.keys.trust, protocols),
             protocols=protocols,
-            opening_streams=vendors[0].opening_streams,
+            opening_streams=self.servers[names[0]].opening_streams,
         )
 
 

@@ -43,9 +43,9 @@ class ApnsCredential(Struct, frozen=True):
 
     team_id: str
     key_id: str
-    bundle_id: str
     private_key: str
     """The text of the `.p8` file: PKCS 8, EC P-256."""
+    bundle_id: str = ""
 
 
 class FcmCredential(Struct, frozen=True):
@@ -70,21 +70,20 @@ class Keys(Struct, frozen=True):
     fcm_private_key: str
 
 
-def make_keys(*, bundle_id: str) -> Keys:
+def make_keys() -> Keys:
     """Fresh keys and certificates."""
     return Keys(
         trust=make_trust(),
         apns=ApnsCredential(
             team_id="SANDBOXTEA",
             key_id="SANDBOXKEY",
-            bundle_id=bundle_id,
             private_key=_pem(ec.generate_private_key(ec.SECP256R1())),
         ),
         fcm_private_key=_pem(rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)),
     )
 
 
-def kept_keys(folder: Path, *, bundle_id: str) -> Keys:
+def kept_keys(folder: Path) -> Keys:
     """The keys kept in `folder`, made there at the first start (mode 0600)."""
     path = folder / "keys.json"
     if path.exists():
@@ -92,7 +91,7 @@ def kept_keys(folder: Path, *, bundle_id: str) -> Keys:
             path.chmod(0o600)
         return msgspec.json.decode(path.read_bytes(), type=Keys)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = make_keys(bundle_id=bundle_id)
+    keys = make_keys()
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(keys))
     return keys

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from tocsin.channels.registry import find, report_of
 from tocsin.clock import ManualClock, settle_loop
 from tocsin.conversation import Fault, LateReceipt, Request, Response
-from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook, State
+from tocsin.sandbox.endpoint import Endpoint
 from tocsin.sandbox.exchange import Call, Connection, Vendor, Verdict
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Log
@@ -62,11 +62,11 @@ class Office:
         self.receipts = Receipts(self.book, self.faults, self.clock)
         self.receipts.settings = ReceiptSettings(url=URL)
         self.ears = Ears(self.clock)
-        self._desk = Desk(self.vendor, self.faults, Log(), self.receipts, self.clock)
+        self._endpoint = Endpoint(self.vendor, self.faults, Log(), self.receipts, self.clock)
 
     def ask(self, path: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
         """The answer to a call, which is taken note of."""
-        return self._desk(Call("POST", path, headers, body, Connection(1, "", None))).body
+        return self._endpoint(Call("POST", path, headers, body, Connection(1, "", None))).body
 
     def note(self, verdict: Verdict) -> None:
         self.receipts.note(self.vendor, verdict)

@@ -14,8 +14,8 @@ import pytest
 
 from tests.unit.sandbox.ears import Ears
 from tocsin.clock import Chance, ManualClock, settle_loop
-from tocsin.sandbox.desk import Desk
 from tocsin.sandbox.devices import DeviceBook
+from tocsin.sandbox.endpoint import Endpoint
 from tocsin.sandbox.exchange import Call, Connection, Verdict
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Log
@@ -34,7 +34,7 @@ class Scene:
         self.receipts = Receipts(self.book, self.faults, clock)
         self.huawei = Huawei(HuaweiSettings(targets_per_s=None), self.book, clock, Chance(7))
         self.log = Log()
-        self.desk = Desk(self.huawei, self.faults, self.log, self.receipts, clock)
+        self.endpoint = Endpoint(self.huawei, self.faults, self.log, self.receipts, clock)
         self.ears = Ears(clock)
 
     def push(self, *numbers: int, **message: Any) -> int:
@@ -44,7 +44,7 @@ class Scene:
         form += f"&client_secret={self.huawei.credential.app_secret}"
         head = [("content-type", "application/x-www-form-urlencoded")]
         asked = Call("POST", "/oauth2/v3/token", head, form.encode(), connection)
-        bearer = msgspec.json.decode(self.desk(asked).body)["access_token"]
+        bearer = msgspec.json.decode(self.endpoint(asked).body)["access_token"]
         body = {
             "android": {"bi_tag": "7-1-00", "notification": {"click_action": {"type": 3}}},
             "notification": {"title": "t", "body": "b"},
@@ -53,7 +53,7 @@ class Scene:
         head = [("content-type", "application/json"), ("authorization", f"Bearer {bearer}")]
         told = msgspec.json.encode({"message": body, **message})
         path = f"/v1/{self.huawei.credential.app_id}/messages:send"
-        return self.desk(Call("POST", path, head, told, connection)).status
+        return self.endpoint(Call("POST", path, head, told, connection)).status
 
     def heard(self) -> list[dict[str, Any]]:
         """Every receipt, in the order posted."""

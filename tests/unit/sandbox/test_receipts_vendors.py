@@ -27,8 +27,8 @@ from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
 from tocsin.sandbox.devices import Device, DeviceBook, State
 from tocsin.sandbox.receipts import Event, Post, Reporter, Sorter
-from tocsin.sandbox.registry import COUNTERS, MANNERS, Grounds, make_counters
-from tocsin.sandbox.registry import Counter as Server
+from tocsin.sandbox.registry import CAPABILITIES, SERVERS, Dependencies, make_servers
+from tocsin.sandbox.registry import VendorServer as Server
 from tocsin.sandbox.trust import Keys, make_keys
 
 NOW = 1_767_225_600.0
@@ -41,13 +41,13 @@ def id_of(name: str) -> str:
 
 @functools.cache
 def keys() -> Keys:
-    return make_keys(bundle_id="com.example.app")
+    return make_keys()
 
 
 @functools.cache
 def servers() -> dict[str, Server]:
     clock = ManualClock(NOW)
-    return make_counters((), lambda: Grounds(DeviceBook(clock), clock, Chance(1), keys()))
+    return make_servers((), lambda: Dependencies(DeviceBook(clock), clock, Chance(1), keys()))
 
 
 NAMES = [vendor.NAME for vendor in VENDORS if report_of(vendor)]
@@ -55,7 +55,7 @@ each_reporter = pytest.mark.parametrize("name", NAMES)
 
 
 def test_who_is_read_also_posts() -> None:
-    reporting = [row.name for row in COUNTERS if isinstance(servers()[row.name], Reporter)]
+    reporting = [row.name for row in SERVERS if isinstance(servers()[row.name], Reporter)]
     assert reporting == NAMES
     assert len(NAMES) >= 7
 
@@ -78,18 +78,18 @@ def reporter(name: str) -> Reporter:
 def test_the_manners_are_those_of_the_server_and_of_the_vendors_file(
     vendor: SingleVendor | ListVendor,
 ) -> None:
-    manners = MANNERS[vendor.NAME]
-    assert manners.devices_max == vendor.LIMITS.devices_max
+    capabilities = CAPABILITIES[vendor.NAME]
+    assert capabilities.devices_max == vendor.LIMITS.devices_max
     server = servers().get(vendor.NAME)
     is_reporter = isinstance(server, Reporter)
-    assert bool(manners.reports) == is_reporter == (report_of(vendor) is not None)
+    assert bool(capabilities.reports) == is_reporter == (report_of(vendor) is not None)
     gone = Device("t", state="gone")
     told = reporter(vendor.NAME).fate(gone, "0") if is_reporter else ""
     losses = {it for (status, _), it in vendor.OUTCOMES.items() if status == POSTED}
-    assert (manners.removal == "receipt") == bool(told) == (Outcome.TOKEN_DEAD in losses)
+    assert (capabilities.removal == "receipt") == bool(told) == (Outcome.TOKEN_DEAD in losses)
     names_address = "callback_url" in vendor.Settings.__struct_fields__
     has_id = server is not None and hasattr(server.credential, "callback_id")
-    assert (manners.reports == "push") == (names_address and not has_id)
+    assert (capabilities.reports == "push") == (names_address and not has_id)
 
 
 def event(name: str, code: str, **changed: Any) -> Event:

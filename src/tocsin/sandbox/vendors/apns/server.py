@@ -7,14 +7,19 @@ this file joins them with the device book. Apple's pages were read in 2026-11.
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.trust import ApnsCredential
 from tocsin.sandbox.vendors.apns.provider_token import ApnsKey, Link, ProviderTokens
 from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, PATH, REASONS, Push
 
@@ -49,7 +54,7 @@ class Apns:
     def __init__(
         self,
         settings: ApnsSettings,
-        keys: dict[str, ApnsKey],
+        credential: ApnsCredential,
         book: DeviceBook,
         clock: Clock,
         chance: Chance,
@@ -59,10 +64,18 @@ class Apns:
         self._book = book
         self._clock = clock
         self._chance = chance
+        self.credential = replace(credential, bundle_id=settings.bundle_ids[0])
+        private = serialization.load_pem_private_key(credential.private_key.encode(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        key = ApnsKey(credential.key_id, credential.team_id, private.public_key())
         self._tokens = ProviderTokens(
-            keys, settings.environment, takes_der=settings.takes_der_signatures
+            {key.key_id: key}, settings.environment, takes_der=settings.takes_der_signatures
         )
         self._buckets = Buckets(settings.device_per_minute, 60.0)
+
+    def access(self, url: str) -> dict[str, Any]:
+        del url
+        return {"environment": self._settings.environment}
 
     def opening_streams(self) -> int:
         unproven = self._settings.unproven_streams

@@ -44,8 +44,8 @@ class ServiceAccount(Struct, frozen=True):
 class TokenEndpoint:
     """Gives out bearer tokens, each of which sends for its account's project."""
 
-    def __init__(self, accounts: dict[str, ServiceAccount], bearers: Bearers) -> None:
-        self._accounts = accounts
+    def __init__(self, account: ServiceAccount, bearers: Bearers) -> None:
+        self._account = account
         self._bearers = bearers
 
     def judge(self, call: Call, now: float) -> Verdict:
@@ -69,8 +69,8 @@ class TokenEndpoint:
             key_id = jwt.get_unverified_header(assertion).get("kid")
         except jwt.InvalidTokenError:
             return _error(400, "invalid_grant", "Invalid JWT: it cannot be read.")
-        account = self._accounts.get(str(claims.get("iss")))
-        if account is None:
+        account = self._account
+        if claims.get("iss") != account.client_email:
             return _error(400, "invalid_grant", "Invalid grant: account not found")
         try:
             jwt.decode(

@@ -12,7 +12,10 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer
@@ -20,6 +23,7 @@ from tocsin.sandbox.bearers import Bearers
 from tocsin.sandbox.buckets import Buckets
 from tocsin.sandbox.devices import Device, DeviceBook, Shown
 from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.trust import FcmCredential
 from tocsin.sandbox.vendors.fcm import rules
 from tocsin.sandbox.vendors.fcm.oauth import ServiceAccount, TokenEndpoint
 from tocsin.sandbox.vendors.fcm.rules import Message, Violation
@@ -34,6 +38,8 @@ _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,}:[A-Za-z0-9_-]{32,}")
 _FID = re.compile(r"[cdef][A-Za-z0-9_-]{21}")
 """As firebase-js-sdk checks one (installations/src/helpers/generate-fid.ts, read 2026-11)."""
 _TOKEN_IN_BODY = re.compile(rb'"(?:token|fid)"\s*:\s*"([^"\\]{1,4096})"')
+
+SERVICE_ACCOUNT_KEY_ID = "5a4d1b0c0000000000000000000000000000cafe"
 
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -101,7 +107,7 @@ class Fcm(AppServer):
     def __init__(
         self,
         settings: FcmSettings,
-        accounts: dict[str, ServiceAccount],
+        private_key: str,
         book: DeviceBook,
         clock: Clock,
         chance: Chance,
@@ -112,7 +118,22 @@ class Fcm(AppServer):
         self._devices = Buckets(settings.device_per_minute, 60.0)
         # Google's own begin so.
         self.bearers = Bearers("ya29.sandbox-", chance)
-        self.oauth = TokenEndpoint(accounts, self.bearers)
+        self.credential = FcmCredential(
+            project_id=settings.project_id,
+            private_key_id=SERVICE_ACCOUNT_KEY_ID,
+            private_key=private_key,
+            client_email=f"sender@{settings.project_id}.iam.gserviceaccount.com",
+            client_id="100000000000000000001",
+            token_uri=TOKEN_PATH,
+        )
+        self.oauth = TokenEndpoint(_account(self.credential), self.bearers)
+
+    def stand_at(self, url: str, hosts: tuple[str, ...]) -> None:
+        del hosts
+        self.credential = replace(self.credential, token_uri=f"{url}{TOKEN_PATH}")
+
+    def access(self, url: str) -> dict[str, Any]:
+        return {"token_url": f"{url}{TOKEN_PATH}"}
 
     def opening_streams(self) -> int:
         return self._settings.streams
@@ -230,6 +251,17 @@ class Fcm(AppServer):
 
 
 _JSON = (("content-type", "application/json; charset=UTF-8"),)
+
+
+def _account(credential: FcmCredential) -> ServiceAccount:
+    private = serialization.load_pem_private_key(credential.private_key.encode(), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    return ServiceAccount(
+        client_email=credential.client_email,
+        key_id=credential.private_key_id,
+        public_key=private.public_key(),
+        project_id=credential.project_id,
+    )
 
 
 def _error(code: ErrorCode, details: list[dict[str, Any]], text: str = "") -> Verdict:

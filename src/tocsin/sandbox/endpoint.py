@@ -16,7 +16,7 @@ HTML_PAGE = (
 )
 
 
-class Desk:
+class Endpoint:
     """Serves one vendor's listener."""
 
     def __init__(

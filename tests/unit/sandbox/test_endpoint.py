@@ -1,4 +1,4 @@
-"""What the desk writes into the log about a request."""
+"""What the endpoint writes into the log about a request."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from tests.task_books import read_books
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.http import CurlHttp
 from tocsin.adapters.snapshots import FileSnapshots
-from tocsin.channels import turn
+from tocsin.channels import batch_run
 from tocsin.channels.credentials import VendorChannels, seal_settings
 from tocsin.clock import Chance
 from tocsin.conversation import Request, Response
@@ -92,7 +92,9 @@ class Pipeline:
         await http.start(stack)
         chance = Chance()
         channels = VendorChannels(
-            opened.store, opened.vault, turn.Tools(http, opened.clock, chance, opened.metrics)
+            opened.store,
+            opened.vault,
+            batch_run.DriverTools(http, opened.clock, chance, opened.metrics),
         )
         await channels.start(stack)
         tools = Tools(

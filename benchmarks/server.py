@@ -36,8 +36,8 @@ from tocsin.api.commands.call import Services
 from tocsin.api.cors import VARY
 from tocsin.api.http import JSON, check_content_length, receive_body
 from tocsin.api.rest import RestApi
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import VendorChannels
-from tocsin.channels.turn import Tools
 from tocsin.clock import Chance
 from tocsin.pipeline.accept import Accepting
 from tocsin.pipeline.app_secrets import AppSecrets
@@ -52,7 +52,7 @@ CONNECTIONS = 4
 def service(opened: Opened) -> ASGIApp:
     """The door under `/v4/`, as the wiring makes it."""
     presence, bus = Nobody(), LocalBus()
-    tools = Tools(CurlHttp(), opened.clock, Chance(), opened.metrics)
+    tools = DriverTools(CurlHttp(), opened.clock, Chance(), opened.metrics)
     channels = VendorChannels(opened.store, opened.vault, tools)
     accepting = Accepting(
         opened.store,

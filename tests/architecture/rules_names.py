@@ -27,7 +27,6 @@ DOUBLES = frozenset(
         "Rules",
         "Send",
         "Target",
-        "Tools",
         "Vendor",
         "Verdict",
         "WebPush",

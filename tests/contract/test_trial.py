@@ -20,10 +20,10 @@ from tests.unit.channels.kit import (
     settings_of,
 )
 from tocsin.channels.advice import GENERAL, advice
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import driver_of
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, find
 from tocsin.channels.trial import VERDICTS, Trial, try_out
-from tocsin.channels.turn import Tools
 from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Batch, Request
 from tocsin.domain.app import Credential
@@ -56,7 +56,7 @@ class Office:
         self.sandbox = Sandbox(SandboxSettings(seed=1, folder=keys_folder()), self.clock)
         self.http = DirectHttp(self.sandbox, self.clock)
         self.metrics = Metrics()
-        self.tools = Tools(self.http, self.clock, Chance(1), self.metrics)
+        self.tools = DriverTools(self.http, self.clock, Chance(1), self.metrics)
 
     async def try_out(self, name: str, **changed: Any) -> Trial:
         record, settings = self.credential(name, **changed)

@@ -22,7 +22,7 @@ from tocsin.adapters.snapshots import MemorySnapshots
 from tocsin.adapters.vault import AesVault
 from tocsin.api.operator import OperatorService
 from tocsin.api.receipts import ReceiptPages
-from tocsin.channels import turn
+from tocsin.channels import batch_run
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import VENDORS, find, normal_route
 from tocsin.clock import Chance, ManualClock
@@ -91,7 +91,7 @@ class Works:
         """Certificate IDs by vendor."""
         self.devices: dict[str, list[Device]] = {}
         """By vendor, as they registered; their tokens are the sandbox's, in its order."""
-        tools = turn.Tools(self.http, self.clock, chance, self.metrics)
+        tools = batch_run.DriverTools(self.http, self.clock, chance, self.metrics)
         self.channels = VendorChannels(self.store, self.vault, tools)
         sockets = Sockets(self.store, self.clock)
         self.accepting = Accepting(

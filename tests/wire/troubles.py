@@ -10,7 +10,7 @@ from msgspec import Struct
 from tests.unit.channels.kit import kit_of
 from tests.wire.connect_proxy import ConnectProxy
 from tests.wire.served import LocalCommand
-from tocsin.channels.pace import OPEN_MAX_S
+from tocsin.channels.breaker import OPEN_MAX_S
 from tocsin.channels.registry import find, real_hosts
 from tocsin.sandbox.faults import Rule
 from tocsin.sandbox.server import Sandbox

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from tocsin.channels.credentials import open_settings, vendor_of
-from tocsin.channels.discretion import is_secret
 from tocsin.channels.proxied import open_proxy
+from tocsin.channels.redactor import is_secret
 from tocsin.channels.registry import Vendor, expiry_of, subscription_key_of
 from tocsin.domain.app import Credential
 from tocsin.domain.proxy import masked_proxy

@@ -1,8 +1,9 @@
-"""Keeps what proves us to a vendor: fetched once for all who wait, renewed before it expires.
+"""Provides the authority that proves us to a vendor, fetched once, renewed before it expires.
 
-It belongs to what it is made of, a signing key for instance, and not to the driver that uses it: a
-changed rate or topic, another app with the same key, a check and a restart go on with the one that
-there is. Apple refuses every push of a sender whose tokens change more than once in 20 minutes.
+An authority belongs to what it is made of, a signing key for instance, and not to the driver that
+uses it: a changed rate or topic, another app with the same key, a check and a restart go on with
+the same authority. Apple refuses every push of a sender whose tokens change more than once in 20
+minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from tocsin.channels.pace import ACCUSING
+from tocsin.channels.breaker import ACCUSING
 from tocsin.clock import Chance, Clock
 from tocsin.conversation import Authority, Denied
 from tocsin.domain.retry import grown_s
@@ -33,8 +34,8 @@ AHEAD_MAX_S = 300.0
 """What was made later than this from now was made while the clock was wrong, and is no good."""
 
 
-class Kept:
-    """The authority that is made of one thing, whoever uses it."""
+class AuthorityEntry:
+    """The authority that is made of one thing, for everybody who uses it."""
 
     def __init__(self, name: str, durable: Authorities | None) -> None:
         self._name = name
@@ -59,22 +60,22 @@ class Kept:
             await self._durable.save(self._name, authority)
 
 
-class AuthorityShelf:
+class AuthorityCache:
     """Every authority of this process, by what it is made of."""
 
     def __init__(self, durable: Authorities | None = None) -> None:
         self._durable = durable
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, AuthorityEntry] = {}
 
-    def kept(self, made_of: tuple[str, ...]) -> Kept:
+    def kept(self, made_of: tuple[str, ...]) -> AuthorityEntry:
         """The one place of what is made of this."""
         name = hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()
         if name not in self._kept:
-            self._kept[name] = Kept(name, self._durable)
+            self._kept[name] = AuthorityEntry(name, self._durable)
         return self._kept[name]
 
 
-class Keeper:
+class TokenProvider:
     """One driver's hold on its authority. That is shared; what kept us from one is its own."""
 
     def __init__(
@@ -84,14 +85,14 @@ class Keeper:
         chance: Chance,
         scale: float = 1.0,
         *,
-        kept: Kept | None = None,
+        kept: AuthorityEntry | None = None,
     ) -> None:
         """`scale` is a factor on the waits after failures, for tests on real sockets."""
         self._fetch = fetch
         self._clock = clock
         self._chance = chance
         self._scale = scale
-        self._kept = kept or Kept("", None)
+        self._kept = kept or AuthorityEntry("", None)
         self._denied: Denied | None = None
         self._denied_until = 0.0
         self._failures = 0

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.driver import Driver
 from tocsin.channels.lists import ListDriver
 from tocsin.channels.proxied import open_proxy, seal_proxy, tools_through
@@ -32,7 +33,6 @@ from tocsin.channels.registry import (
 )
 from tocsin.channels.shared_keys import plain_key
 from tocsin.channels.singles import SingleDriver
-from tocsin.channels.turn import Tools
 from tocsin.conversation import Posted, Stoppage
 from tocsin.domain.app import Credential
 from tocsin.domain.plain_fault import said_plainly
@@ -46,16 +46,16 @@ SINGLE_SENDS_MAX = 200
 """Devices in one job of a vendor that takes one a request: the in-flight window."""
 
 
-class Shelf(Struct):
-    """One app's credentials as last read."""
+class AppCredentials(Struct):
+    """The credentials of one app, as last read."""
 
     lock: asyncio.Lock
     read_at: float = float("-inf")
     times_forgotten: int = 0
-    drivers: dict[int, Stand] = {}
+    drivers: dict[int, CredentialVersion] = {}
 
 
-class Stand(Struct, frozen=True):
+class CredentialVersion(Struct, frozen=True):
     """One version of a credential, with its driver if its settings can be used."""
 
     version: int
@@ -67,11 +67,11 @@ class Stand(Struct, frozen=True):
 class VendorChannels:
     """Drivers by app and certificate ID."""
 
-    def __init__(self, store: Store, vault: Vault, tools: Tools) -> None:
+    def __init__(self, store: Store, vault: Vault, tools: DriverTools) -> None:
         self._store = store
         self._vault = vault
         self._tools = tools
-        self._shelves: dict[int, Shelf] = {}
+        self._by_app: dict[int, AppCredentials] = {}
         self._log = get_logger(__name__)
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -79,23 +79,25 @@ class VendorChannels:
         stack.push_async_callback(self._close)
 
     async def facts(self, app: int) -> Mapping[int, ChannelFacts]:
-        stands = (await self._fresh(app)).drivers
-        return {number: it.facts for number, it in stands.items() if it.facts is not None}
+        versions = (await self._fresh(app)).drivers
+        return {number: it.facts for number, it in versions.items() if it.facts is not None}
 
     async def channel(self, app: int, credential: int) -> Driver | None:
-        stand = (await self._fresh(app)).drivers.get(credential)
-        return stand.driver if stand is not None else None
+        current = (await self._fresh(app)).drivers.get(credential)
+        return current.driver if current is not None else None
 
     async def stoppages(self, app: int) -> Mapping[int, Stoppage]:
         now = self._tools.clock.now()
-        stands = (await self._fresh(app)).drivers
-        drivers = {number: stand.driver for number, stand in stands.items()}
+        versions = (await self._fresh(app)).drivers
+        drivers = {number: current.driver for number, current in versions.items()}
         found = {number: it.stoppage(now) for number, it in drivers.items() if it is not None}
         return {number: it for number, it in found.items() if it is not None}
 
     async def expiries(self, app: int) -> Mapping[int, float]:
-        stands = (await self._fresh(app)).drivers
-        return {number: it.expires_at for number, it in stands.items() if it.expires_at is not None}
+        versions = (await self._fresh(app)).drivers
+        return {
+            number: it.expires_at for number, it in versions.items() if it.expires_at is not None
+        }
 
     def read_post(self, vendor: str, headers: Mapping[str, str], body: bytes) -> Posted | None:
         found = find(vendor)
@@ -106,52 +108,54 @@ class VendorChannels:
         self, app: int, vendor: str, headers: Mapping[str, str], body: bytes
     ) -> bool | None:
         drivers = [
-            stand.driver
-            for stand in (await self._fresh(app)).drivers.values()
-            if stand.driver is not None and stand.facts is not None
-            if stand.facts.channel == vendor
+            current.driver
+            for current in (await self._fresh(app)).drivers.values()
+            if current.driver is not None and current.facts is not None
+            if current.facts.channel == vendor
         ]
         return any(it.is_genuine(headers, body) for it in drivers) if drivers else None
 
     def forget(self, app: int) -> None:
-        shelf = self._shelves.get(app)
-        if shelf is not None:
-            shelf.read_at = float("-inf")
-            shelf.times_forgotten += 1
+        app_credentials = self._by_app.get(app)
+        if app_credentials is not None:
+            app_credentials.read_at = float("-inf")
+            app_credentials.times_forgotten += 1
 
-    async def _fresh(self, app: int) -> Shelf:
-        shelf = self._shelves.get(app)
-        if shelf is None:
-            shelf = self._shelves[app] = Shelf(asyncio.Lock())
-        if self._is_old(shelf):
-            async with shelf.lock:
-                if self._is_old(shelf):
-                    await self._read(app, shelf)
-        return shelf
+    async def _fresh(self, app: int) -> AppCredentials:
+        app_credentials = self._by_app.get(app)
+        if app_credentials is None:
+            app_credentials = self._by_app[app] = AppCredentials(asyncio.Lock())
+        if self._is_old(app_credentials):
+            async with app_credentials.lock:
+                if self._is_old(app_credentials):
+                    await self._read(app, app_credentials)
+        return app_credentials
 
-    def _is_old(self, shelf: Shelf) -> bool:
-        return self._tools.clock.monotonic() - shelf.read_at >= FRESH_S
+    def _is_old(self, app_credentials: AppCredentials) -> bool:
+        return self._tools.clock.monotonic() - app_credentials.read_at >= FRESH_S
 
-    async def _read(self, app: int, shelf: Shelf) -> None:
+    async def _read(self, app: int, app_credentials: AppCredentials) -> None:
         began_at = self._tools.clock.monotonic()
-        times_forgotten = shelf.times_forgotten
+        times_forgotten = app_credentials.times_forgotten
         records = await self._store.credentials(app)
         enabled = {record.number: record for record in records if record.is_enabled}
         drivers = {}
         for number, record in enabled.items():
-            known = shelf.drivers.get(number)
+            known = app_credentials.drivers.get(number)
             if known is None or known.version != record.version:
-                known = self._stand(record)
+                known = self._make_version(record)
             drivers[number] = known
-        replaced = [it for number, it in shelf.drivers.items() if drivers.get(number) is not it]
-        shelf.drivers = drivers
-        if shelf.times_forgotten == times_forgotten:
-            shelf.read_at = began_at
-        for stand in replaced:
-            if stand.driver is not None:
-                await stand.driver.retire()
+        replaced = [
+            it for number, it in app_credentials.drivers.items() if drivers.get(number) is not it
+        ]
+        app_credentials.drivers = drivers
+        if app_credentials.times_forgotten == times_forgotten:
+            app_credentials.read_at = began_at
+        for current in replaced:
+            if current.driver is not None:
+                await current.driver.retire()
 
-    def _stand(self, record: Credential) -> Stand:
+    def _make_version(self, record: Credential) -> CredentialVersion:
         try:
             vendor = vendor_of(record.channel)
             settings = open_settings(self._vault, record, vendor)
@@ -163,24 +167,24 @@ class VendorChannels:
                 certificate=record.number,
                 why=str(error),
             )
-            return Stand(record.version, None, None)
+            return CredentialVersion(record.version, None, None)
         limits = vendor.LIMITS
         batch_max = limits.devices_max if limits.devices_max > 1 else SINGLE_SENDS_MAX
         takes_back = recall_of(vendor) is not None
         facts = ChannelFacts(vendor.NAME, batch_max, limits.counts_badge_here, takes_back)
         one = driver_of(vendor, record, settings, tools)
-        return Stand(record.version, one, facts, expiry_of(vendor)(settings))
+        return CredentialVersion(record.version, one, facts, expiry_of(vendor)(settings))
 
     async def _close(self) -> None:
-        for shelf in self._shelves.values():
-            for stand in shelf.drivers.values():
-                if stand.driver is not None:
-                    await stand.driver.close()
-        self._shelves.clear()
+        for app_credentials in self._by_app.values():
+            for current in app_credentials.drivers.values():
+                if current.driver is not None:
+                    await current.driver.close()
+        self._by_app.clear()
 
 
 def driver_of(
-    vendor: SingleVendor | ListVendor, record: Credential, settings: Any, tools: Tools
+    vendor: SingleVendor | ListVendor, record: Credential, settings: Any, tools: DriverTools
 ) -> Driver:
     """The driver of a credential, in the form that its vendor's file has."""
     if takes_lists(vendor):

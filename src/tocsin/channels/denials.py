@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tocsin.channels.pace import ACCUSING, FAILING
+from tocsin.channels.breaker import ACCUSING, FAILING
 from tocsin.channels.way import Way
 from tocsin.conversation import Denied
 from tocsin.domain.outcome import Outcome, Receipt

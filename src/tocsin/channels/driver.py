@@ -16,7 +16,10 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from tocsin.channels.authority import Keeper
+from tocsin.channels.authority import TokenProvider
+from tocsin.channels.batch_run import WINDOW_S, BatchRun, DriverTools, SendPermit
+from tocsin.channels.breaker import ACCUSING, FAILING, Peak
+from tocsin.channels.dead_tokens import DeadTokens
 from tocsin.channels.denials import (
     HELD,
     NO_ANSWER,
@@ -27,10 +30,9 @@ from tocsin.channels.denials import (
     held,
     unproven,
 )
-from tocsin.channels.discretion import Discretion
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
-from tocsin.channels.pace import ACCUSING, FAILING, Peak
 from tocsin.channels.placing import placed
+from tocsin.channels.redactor import Redactor
 from tocsin.channels.registry import (
     Vendor,
     is_signed_of,
@@ -41,9 +43,7 @@ from tocsin.channels.registry import (
     way_of,
 )
 from tocsin.channels.shared import NOTHING_TO_SHOW
-from tocsin.channels.teller import Teller
-from tocsin.channels.tokens_told import TokensTold
-from tocsin.channels.turn import WINDOW_S, Begun, Tools, Turn
+from tocsin.channels.telemetry import Telemetry
 from tocsin.channels.way import Way
 from tocsin.channels.ways import Ways
 from tocsin.conversation import (
@@ -79,7 +79,9 @@ BEGUN_MIN_OF_WAYS = 400
 class Driver(ABC):
     """The `Channel` of one credential. What is counted as under way are requests."""
 
-    def __init__(self, vendor: Vendor, record: Credential, settings: Any, tools: Tools) -> None:
+    def __init__(
+        self, vendor: Vendor, record: Credential, settings: Any, tools: DriverTools
+    ) -> None:
         self._vendor = vendor
         self._record = record
         self._settings = settings
@@ -91,14 +93,16 @@ class Driver(ABC):
         self._bucket = Bucket(rate, max(1.0, rate * WINDOW_S), tools.clock.now())
         self._recall = recall_of(vendor)
         self._says_something = says_something_of(vendor)
-        self._discretion = Discretion(settings)
+        self._redactor = Redactor(settings)
         self._way_of = way_of(vendor)
         self._ways = Ways(vendor.LIMITS.in_flight_max, tools.scale, self._way_of)
         self._is_news = True
         """Nobody has been told yet that this driver is new: what waits for its ways may begin."""
-        self._tokens = TokensTold()
-        kept = tools.shelf.kept(made_of_of(vendor)(settings, record.auth_origin))
-        self._keeper = Keeper(self._authorize, tools.clock, tools.chance, tools.scale, kept=kept)
+        self._tokens = DeadTokens()
+        kept = tools.authorities.kept(made_of_of(vendor)(settings, record.auth_origin))
+        self._provider = TokenProvider(
+            self._authorize, tools.clock, tools.chance, tools.scale, kept=kept
+        )
         self._slots = asyncio.Semaphore(vendor.LIMITS.in_flight_max)
         self._taken = 0
         self._on_wire = Peak()
@@ -106,7 +110,7 @@ class Driver(ABC):
         """Devices of batches under way that wait for no answer any more."""
         self._batches = 0
         self._is_retired = False
-        self._tell = Teller(vendor, record, tools.metrics)
+        self._tell = Telemetry(vendor, record, tools.metrics)
 
     @property
     def names_deliveries(self) -> bool:
@@ -126,7 +130,7 @@ class Driver(ABC):
         return max(least, carried + min(carried, paced)) + self._waits_no_more
 
     def room(self, now: float) -> int:
-        if self._keeper.is_denied(now):
+        if self._provider.is_denied(now):
             return 0
         requests = self._limits.in_flight_max - self._taken
         bucket = self._bucket
@@ -141,7 +145,7 @@ class Driver(ABC):
         return max(0, free)
 
     def tend(self, now: float) -> list[str]:
-        if not self._keeper.is_denied(now):
+        if not self._provider.is_denied(now):
             self._ways.probe(now, self._ask_nobody, partial(self._weigh, is_probe=True))
         proofs = self._ways.proofs()
         if self._is_news:
@@ -153,7 +157,7 @@ class Driver(ABC):
         found = self._ways.stoppage(now)
         if found is not None:
             return self._explained(found)
-        denied = self._keeper.denial(now)
+        denied = self._provider.denial(now)
         if denied is not None:
             state: Literal["refused", "down"] = "refused" if denied.outcome in ACCUSING else "down"
             reason = f"no authority: {denied.code} {denied.info}".strip()
@@ -217,7 +221,7 @@ class Driver(ABC):
         self._metrics.add("in_flight", count, channel=self._vendor.NAME)
         self._batches += 1
         try:
-            receipts = await self._carry_out(Turn(batch, gate))
+            receipts = await self._carry_out(BatchRun(batch, gate))
         finally:
             self._metrics.add("in_flight", -count, channel=self._vendor.NAME)
             self._batches -= 1
@@ -237,7 +241,7 @@ class Driver(ABC):
 
     async def prove(self) -> Denied:
         """Only what proves us, and no push: why there is none, or success."""
-        found = await self._keeper.get()
+        found = await self._provider.get()
         return found if isinstance(found, Denied) else NOT_ASKED
 
     async def retire(self) -> None:
@@ -251,14 +255,14 @@ class Driver(ABC):
     async def close(self) -> None:
         """Stop what runs behind the callers' backs."""
         await self._ways.close()
-        await self._keeper.close()
+        await self._provider.close()
 
     async def _close_if_done(self) -> None:
         if self._is_retired and not self._batches:
             await self.close()
 
     @abstractmethod
-    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
         """Send the batch; one receipt per delivery, in order."""
 
     # ways
@@ -267,11 +271,11 @@ class Driver(ABC):
         """Ask the vendor with a push to nobody: whatever it answers, nobody is shown anything."""
         nobody = nobody_of(self._vendor)(way.name)
         gate = OpenGate()
-        turn = Turn(batch_to_nobody(nobody, self._clock.now()), gate, is_probe=True)
+        run = BatchRun(batch_to_nobody(nobody, self._clock.now()), gate, is_probe=True)
         try:
-            (receipt,) = await self._carry_out(turn)
+            (receipt,) = await self._carry_out(run)
         except Exception as error:  # noqa: BLE001 - the way must not stay shut for it
-            self._tell.error(turn.batch, error)
+            self._tell.error(run.batch, error)
             receipt = Receipt(device=0, outcome=Outcome.HELD)
         if not gate.was_asked and receipt.outcome not in FAILING | ACCUSING:
             # What we ourselves made of it is no answer of the vendor's.
@@ -280,42 +284,42 @@ class Driver(ABC):
 
     # leave to begin
 
-    async def _begin(self, turn: Turn, way: Way, units: int = 1) -> Begun | Denied:
+    async def _begin(self, run: BatchRun, way: Way, units: int = 1) -> SendPermit | Denied:
         """Wait for a free place and for leave to send; the place is kept only with leave.
 
         `units` are the targets of the request.
         """
         now = self._clock.now()
-        if turn.is_probe:
+        if run.is_probe:
             # It is to tell whether those who hold the places wait in vain.
             way.enter_at_once(now)
         elif (self._way_of is not None and way.is_stuck(now)) or not await way.enter(now):
             return held(way.wait_s(now), way)
-        begun: Begun | Denied | None = None
+        permit: SendPermit | Denied | None = None
         try:
             await self._slots.acquire()
             self._taken += 1
             try:
-                begun = await self._ask(turn, way, units)
+                permit = await self._ask(run, way, units)
             finally:
-                if not isinstance(begun, Begun):
+                if not isinstance(permit, SendPermit):
                     self._taken -= 1
                     self._slots.release()
         finally:
-            if not isinstance(begun, Begun):
+            if not isinstance(permit, SendPermit):
                 way.leave(self._clock.now())
-        return begun
+        return permit
 
     def _give_up_place(self, way: Way) -> None:
         self._taken -= 1
         self._slots.release()
         way.leave(self._clock.now())
 
-    async def _ask(self, turn: Turn, way: Way, units: int) -> Begun | Denied:
-        refusal = self._why_held(turn, way)
+    async def _ask(self, run: BatchRun, way: Way, units: int) -> SendPermit | Denied:
+        refusal = self._why_held(run, way)
         if refusal is not None:
             return refusal
-        authority = await self._keeper.get()
+        authority = await self._provider.get()
         if isinstance(authority, Denied):
             if authority.outcome in ACCUSING:
                 self._weigh(authority, way, is_probe=False)
@@ -323,12 +327,12 @@ class Driver(ABC):
                 said = f"no authority: {authority.code} {authority.info}".strip()
                 way.hear(authority.outcome, self._clock.now(), said)
             return unproven(authority, way)
-        refusal = await self._clear(turn, way, units)
-        return Begun(authority, way, turn.is_probe) if refusal is None else refusal
+        refusal = await self._clear(run, way, units)
+        return SendPermit(authority, way, run.is_probe) if refusal is None else refusal
 
-    def _why_held(self, turn: Turn, way: Way) -> Denied | None:
+    def _why_held(self, run: BatchRun, way: Way) -> Denied | None:
         """Why a request may not begin now, as far as its way is concerned."""
-        if turn.is_probe:
+        if run.is_probe:
             return None
         now = self._clock.now()
         if way.breaker.is_open:
@@ -336,7 +340,7 @@ class Driver(ABC):
         if way.pause is not None and now < way.pause.until:
             # What the vendor asked for is waited for, whatever the way proves meanwhile.
             return Denied(Outcome.HELD, way.pause.code, way.pause.info, way.pause.until - now)
-        doubted_at = turn.batch.doubted_at
+        doubted_at = run.batch.doubted_at
         if doubted_at is None:
             return None
         until = way.repeats.stopped_until(now)
@@ -347,28 +351,28 @@ class Driver(ABC):
             return held(way.wait_s(now), way)
         return None
 
-    async def _clear(self, turn: Turn, way: Way, units: int = 1) -> Denied | None:
+    async def _clear(self, run: BatchRun, way: Way, units: int = 1) -> Denied | None:
         """Pace first, the gate last: between its word and the request nothing is awaited.
 
         With no `units` only the gate is asked: what travels was paid for before.
         """
         while True:
             now = self._clock.now()
-            wait_s = self._bucket.wait_s(now) if units and not turn.is_probe else 0.0
-            if wait_s > turn.patience_s + NAP_S:
+            wait_s = self._bucket.wait_s(now) if units and not run.is_probe else 0.0
+            if wait_s > run.patience_s + NAP_S:
                 return held(max(WINDOW_S, wait_s))
             if wait_s > 0:
                 wait_s = max(NAP_S, wait_s)
-                turn.patience_s -= wait_s
+                run.patience_s -= wait_s
                 await self._clock.sleep(wait_s)
                 continue
-            outcome = await turn.gate.may_begin(turn.batch)
+            outcome = await run.gate.may_begin(run.batch)
             if outcome is not None:
                 return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
             now = self._clock.now()
-            if way.breaker.is_open and not turn.is_probe:
+            if way.breaker.is_open and not run.is_probe:
                 return held(way.wait_s(now), way)
-            if not units or turn.is_probe or self._bucket.borrow(now, units):
+            if not units or run.is_probe or self._bucket.borrow(now, units):
                 return None
 
     # sending
@@ -389,7 +393,7 @@ class Driver(ABC):
         finally:
             talk.close()
 
-    async def _send(self, turn: Turn, request: Request) -> Response | Denied:
+    async def _send(self, run: BatchRun, request: Request) -> Response | Denied:
         """One request and its answer, or what no answer means for those it was for.
 
         The gate is asked once more as the request goes onto the wire: behind a stream limit it may
@@ -401,7 +405,7 @@ class Driver(ABC):
 
         def may_begin() -> bool:
             nonlocal is_withdrawn, is_on_wire
-            is_withdrawn = not turn.gate.still_may(turn.batch)
+            is_withdrawn = not run.gate.still_may(run.batch)
             if not is_withdrawn:
                 is_on_wire = True
                 self._on_wire.rise(self._clock.now())
@@ -413,7 +417,7 @@ class Driver(ABC):
             if is_on_wire:
                 self._on_wire.fall()
         if isinstance(answer, Fault) and is_withdrawn:
-            outcome = await turn.gate.may_begin(turn.batch) or Outcome.HELD
+            outcome = await run.gate.may_begin(run.batch) or Outcome.HELD
             return Denied(outcome, *(HELD if outcome is Outcome.HELD else ("0", "")))
         if isinstance(answer, Fault):
             self._tell.fault(answer)
@@ -428,8 +432,8 @@ class Driver(ABC):
 
     async def _within(
         self,
-        turn: Turn,
-        begun: Begun,
+        run: BatchRun,
+        permit: SendPermit,
         work: Coroutine[Any, Any, Got],
         otherwise: Callable[[], Got],
     ) -> Got:
@@ -437,17 +441,17 @@ class Driver(ABC):
         try:
             return await work
         except Exception as error:  # noqa: BLE001 - what it came to must still be booked
-            self._tell.error(turn.batch, error)
+            self._tell.error(run.batch, error)
             return otherwise()
         finally:
-            self._give_up_place(begun.way)
+            self._give_up_place(permit.way)
 
-    def _made(self, turn: Turn, make: Callable[..., Got], *given: Any) -> Got | None:
+    def _made(self, run: BatchRun, make: Callable[..., Got], *given: Any) -> Got | None:
         """What the vendor's file makes of it; None where it fails, and then nothing was sent."""
         try:
             return make(*given)
         except Exception as error:  # noqa: BLE001 - one delivery must not take the others along
-            self._tell.error(turn.batch, error)
+            self._tell.error(run.batch, error)
             return None
 
     # authority
@@ -460,7 +464,7 @@ class Driver(ABC):
             self._tell.error(None, error)
             found = Denied(Outcome.SERVER_ERROR, *OUR_FAULT)
         if isinstance(found, Denied):
-            found = self._discretion.about().cleaned(found)
+            found = self._redactor.about().cleaned(found)
             self._tell.no_authority(found)
         return found
 

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tocsin.channels.batch_run import BatchRun, DriverTools, SendPermit
+from tocsin.channels.breaker import ACCUSING, PAUSING
 from tocsin.channels.denials import OUR_FAULT, stamped, unproven
-from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import Driver
-from tocsin.channels.pace import ACCUSING, PAUSING
+from tocsin.channels.redactor import says_much
 from tocsin.channels.registry import ListVendor, devices_max_of, prepare_of
-from tocsin.channels.turn import Begun, Tools, Turn
 from tocsin.channels.way import Pause
 from tocsin.conversation import (
     Batch,
@@ -48,8 +48,8 @@ Key = tuple[int, int, bool]
 """Task, language, and whether it is the silent text of a repeat."""
 
 
-class Saved(Struct):
-    """What was prepared for one task and language; under the lock while it is made."""
+class PreparedMessage(Struct):
+    """A message that was saved with the vendor for one task and language; locked meanwhile."""
 
     lock: asyncio.Lock
     text: str = ""
@@ -63,11 +63,11 @@ class Parked(Struct, frozen=True):
     until: float
 
 
-class Course(Struct):
-    """Where the sending of one list stands."""
+class ListRun(Struct):
+    """One run of a list: its permit, and how far the sending is."""
 
-    turn: Turn
-    begun: Begun
+    run: BatchRun
+    permit: SendPermit
     is_cleared: bool = True
     """The gate has just said yes, and nothing was awaited since."""
     was_asked: bool = False
@@ -79,86 +79,88 @@ class Course(Struct):
 class ListDriver(Driver):
     """Sends a batch as one list, or as several where it is longer than the vendor takes."""
 
-    def __init__(self, vendor: ListVendor, record: Credential, settings: Any, tools: Tools) -> None:
+    def __init__(
+        self, vendor: ListVendor, record: Credential, settings: Any, tools: DriverTools
+    ) -> None:
         super().__init__(vendor, record, settings, tools)
         self._file = vendor
         self._prepare = prepare_of(vendor)
         self._devices_max = devices_max_of(vendor, settings)
-        self._saved: BoundedCache[Key, Saved] = BoundedCache(PREPARED_MAX)
+        self._saved: BoundedCache[Key, PreparedMessage] = BoundedCache(PREPARED_MAX)
         self._parked: BoundedCache[int, Parked] = BoundedCache(PARKED_MAX)
 
-    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
         done: list[Receipt] = []
-        for part in _parts(turn.batch, self._devices_max):
-            done += await self._deliver(Turn(part, turn.gate, turn.patience_s, turn.is_probe))
+        for part in _parts(run.batch, self._devices_max):
+            done += await self._deliver(BatchRun(part, run.gate, run.patience_s, run.is_probe))
         return done
 
-    async def _deliver(self, turn: Turn) -> list[Receipt]:
+    async def _deliver(self, run: BatchRun) -> list[Receipt]:
         """One list, from its leave to its receipts."""
-        parked = self._why_parked(turn.batch.task)
+        parked = self._why_parked(run.batch.task)
         if parked is not None:
-            return turn.batch.came_to(parked)
-        begun = await self._begin(turn, self._ways.main, len(turn.batch.deliveries))
-        if isinstance(begun, Denied):
-            return turn.batch.came_to(begun)
-        course = Course(turn, begun)
-        return await self._within(turn, begun, self._answered(course), lambda: _broken(course))
+            return run.batch.came_to(parked)
+        permit = await self._begin(run, self._ways.main, len(run.batch.deliveries))
+        if isinstance(permit, Denied):
+            return run.batch.came_to(permit)
+        list_run = ListRun(run, permit)
+        return await self._within(run, permit, self._answered(list_run), lambda: _broken(list_run))
 
-    async def _answered(self, course: Course) -> list[Receipt]:
+    async def _answered(self, list_run: ListRun) -> list[Receipt]:
         try:
-            receipts = await self._converse(course)
+            receipts = await self._converse(list_run)
         except Unanswered as fault:
-            receipts = course.turn.batch.came_to(fault.denied)
-        return self._recorded(receipts, course)
+            receipts = list_run.run.batch.came_to(fault.denied)
+        return self._recorded(receipts, list_run)
 
-    async def _converse(self, course: Course) -> list[Receipt]:
-        turn = course.turn
+    async def _converse(self, list_run: ListRun) -> list[Receipt]:
+        run = list_run.run
         try:
-            return await self._exchange(course)
+            return await self._exchange(list_run)
         except StaleCredential:
             # It was refused, so sending it again is no second delivery.
-            renewed = await self._keeper.renew(course.begun.authority)
+            renewed = await self._provider.renew(list_run.permit.authority)
         if isinstance(renewed, Denied):
-            return turn.batch.came_to(unproven(renewed, course.begun.way))
-        refusal = await self._clear(turn, course.begun.way, len(turn.batch.deliveries))
+            return run.batch.came_to(unproven(renewed, list_run.permit.way))
+        refusal = await self._clear(run, list_run.permit.way, len(run.batch.deliveries))
         if refusal is not None:
-            return turn.batch.came_to(refusal)
-        course.begun = Begun(renewed, course.begun.way, course.begun.is_probe)
-        course.is_cleared = True
+            return run.batch.came_to(refusal)
+        list_run.permit = SendPermit(renewed, list_run.permit.way, list_run.permit.is_probe)
+        list_run.is_cleared = True
         try:
-            return await self._exchange(course)
+            return await self._exchange(list_run)
         except StaleCredential as twice:
-            return turn.batch.came_to(Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
+            return run.batch.came_to(Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
 
-    async def _exchange(self, course: Course) -> list[Receipt]:
+    async def _exchange(self, list_run: ListRun) -> list[Receipt]:
         """The vendor's whole conversation about one list. Raises `StaleCredential`."""
-        batch, authority = course.turn.batch, course.begun.authority
-        taken_back = await self._take_back(course)
+        batch, authority = list_run.run.batch, list_run.permit.authority
+        taken_back = await self._take_back(list_run)
         if taken_back is not None:
             return taken_back
-        prepared = await self._prepared(course)
+        prepared = await self._prepared(list_run)
         if isinstance(prepared, Denied):
             return batch.came_to(prepared)
         given = msgspec.structs.replace(batch, prepared=prepared) if prepared else batch
         now = self._clock.now()
         talk = self._file.deliver(self._settings, authority, given, now)
-        receipts = await self._drive(talk, partial(self._one, course))
+        receipts = await self._drive(talk, partial(self._one, list_run))
         named = [receipt.device for receipt in receipts]
         assert named == [delivery.device for delivery in batch.deliveries], self._vendor.NAME
         return receipts
 
-    async def _take_back(self, course: Course) -> list[Receipt] | None:
+    async def _take_back(self, list_run: ListRun) -> list[Receipt] | None:
         """Withdraw what a batch overwrites; answers the receipts where nothing is shown instead.
 
         Where the vendor will not, the overwrite still replaces what it can.
         """
-        batch, authority = course.turn.batch, course.begun.authority
+        batch, authority = list_run.run.batch, list_run.permit.authority
         if self._recall is None or not batch.is_overwrite:
             return None
         talk = self._recall(self._settings, authority, batch.deliveries, self._clock.now())
         is_all = not self._shows(batch)
         try:
-            receipts = await self._drive(talk, partial(self._one, course))
+            receipts = await self._drive(talk, partial(self._one, list_run))
         except Unanswered as fault:
             if is_all:
                 raise
@@ -166,38 +168,38 @@ class ListDriver(Driver):
         self._tell.taken_back(receipts)
         return receipts if is_all else None
 
-    async def _one(self, course: Course, request: Request) -> Response | Denied:
-        if not course.is_cleared:
-            refusal = await self._clear(course.turn, course.begun.way, 0)
+    async def _one(self, list_run: ListRun, request: Request) -> Response | Denied:
+        if not list_run.is_cleared:
+            refusal = await self._clear(list_run.run, list_run.permit.way, 0)
             if refusal is not None:
                 return refusal
-        course.is_cleared = False
-        course.was_asked = True
-        course.is_shortened |= request.is_shortened
-        return await self._send(course.turn, request)
+        list_run.is_cleared = False
+        list_run.was_asked = True
+        list_run.is_shortened |= request.is_shortened
+        return await self._send(list_run.run, request)
 
     # what is saved once
 
-    async def _prepared(self, course: Course) -> str | Denied:
+    async def _prepared(self, list_run: ListRun) -> str | Denied:
         """The text that the vendor's file wants in each batch of this task and language."""
         if self._prepare is None:
             return ""
-        batch = course.turn.batch
+        batch = list_run.run.batch
         saved = self._saved_of((batch.task, batch.language, batch.doubted_at is not None))
         if saved.until <= self._clock.now():
-            course.is_cleared = course.is_cleared and not saved.lock.locked()
+            list_run.is_cleared = list_run.is_cleared and not saved.lock.locked()
             async with saved.lock:
                 if saved.until <= self._clock.now():
-                    return await self._save(course, saved)
+                    return await self._save(list_run, saved)
         return saved.text
 
-    async def _save(self, course: Course, saved: Saved) -> str | Denied:
+    async def _save(self, list_run: ListRun, saved: PreparedMessage) -> str | Denied:
         assert self._prepare is not None
-        batch, authority = course.turn.batch, course.begun.authority
+        batch, authority = list_run.run.batch, list_run.permit.authority
         now = self._clock.now()
         talk = self._prepare(self._settings, authority, batch, now)
         try:
-            found = await self._drive(talk, partial(self._one, course))
+            found = await self._drive(talk, partial(self._one, list_run))
         except Unanswered as fault:
             # Saving reaches no device, so there is no doubt about any.
             if fault.denied.outcome is not Outcome.UNKNOWN:
@@ -208,10 +210,10 @@ class ListDriver(Driver):
             saved.text, saved.until = found, now + PREPARED_LIFE_S
         return found
 
-    def _saved_of(self, key: Key) -> Saved:
+    def _saved_of(self, key: Key) -> PreparedMessage:
         saved = self._saved.get(key)
         if saved is None:
-            saved = Saved(asyncio.Lock())
+            saved = PreparedMessage(asyncio.Lock())
             self._saved.put(key, saved)
         return saved
 
@@ -246,29 +248,29 @@ class ListDriver(Driver):
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             self._parked.put(task, parked)
 
-    def _recorded(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
+    def _recorded(self, receipts: list[Receipt], list_run: ListRun) -> list[Receipt]:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""
-        receipts = self._with_days_end(self._discreet(_suspected(receipts), course))
-        if course.begun.is_probe:
+        receipts = self._with_days_end(self._redacted(_suspected(receipts), list_run))
+        if list_run.permit.is_probe:
             # Weighed by who sent it; and no word about any push.
             return receipts
-        if course.is_shortened:
+        if list_run.is_shortened:
             receipts = [told_shortened(it) for it in receipts]
-        self._park(course.turn.batch.task, receipts)
+        self._park(list_run.run.batch.task, receipts)
         counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
         accused = [outcome for outcome in counted if outcome in ACCUSING]
-        if accused or (counted and course.was_asked):
+        if accused or (counted and list_run.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
             first = next(receipt for receipt in receipts if receipt.outcome is main)
             device = first.device if len(receipts) == 1 else None
-            self._weigh(first, course.begun.way, is_probe=False, device=device)
-        return [stamped(receipt, course.begun.way) for receipt in receipts]
+            self._weigh(first, list_run.permit.way, is_probe=False, device=device)
+        return [stamped(receipt, list_run.permit.way) for receipt in receipts]
 
-    def _discreet(self, receipts: list[Receipt], course: Course) -> list[Receipt]:
+    def _redacted(self, receipts: list[Receipt], list_run: ListRun) -> list[Receipt]:
         """The receipts in words that may be kept."""
         if not any(says_much(it) for it in receipts):
             return receipts
-        words = self._discretion.about(course.turn.batch.deliveries, course.begun.authority.value)
+        words = self._redactor.about(list_run.run.batch.deliveries, list_run.permit.authority.value)
         return [words.cleaned(it) for it in receipts]
 
     def _with_days_end(self, receipts: list[Receipt]) -> list[Receipt]:
@@ -304,7 +306,7 @@ def _suspected(receipts: list[Receipt]) -> list[Receipt]:
     ]
 
 
-def _broken(course: Course) -> list[Receipt]:
+def _broken(list_run: ListRun) -> list[Receipt]:
     """What a fault of ours means for the list."""
-    outcome = Outcome.UNKNOWN if course.was_asked else Outcome.BAD_REQUEST
-    return course.turn.batch.came_to(Denied(outcome, *OUR_FAULT))
+    outcome = Outcome.UNKNOWN if list_run.was_asked else Outcome.BAD_REQUEST
+    return list_run.run.batch.came_to(Denied(outcome, *OUR_FAULT))

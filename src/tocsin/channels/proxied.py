@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tocsin.channels.turn import Tools
+from tocsin.channels.batch_run import DriverTools
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.app import Credential
 from tocsin.domain.proxy import check_proxy
@@ -30,7 +30,7 @@ class ProxiedHttp:
         return await self._http.send(placed, deadline_s, may_begin)
 
 
-def tools_through(tools: Tools, proxy: str) -> Tools:
+def tools_through(tools: DriverTools, proxy: str) -> DriverTools:
     """The tools of a driver whose credential names this proxy; empty: it names none."""
     if not proxy:
         return tools

@@ -189,7 +189,7 @@ ESCAPES_MAX = 100_000
 
 
 def read_receipts(
-    outcomes: Mapping[tuple[int, str], Outcome], told: Iterable[Told], answer: Response
+    outcomes: Mapping[tuple[int, str], Outcome], told: Iterable[RawReceipt], answer: Response
 ) -> Posted:
     """What a vendor's call says, from the members of its receipts as they came.
 
@@ -202,8 +202,8 @@ def read_receipts(
     return Posted(receipts, answer, len(read) - len(receipts) + is_more)
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """One receipt's members, of whatever types they came."""
+class RawReceipt(Struct, frozen=True, kw_only=True):
+    """The members of one vendor receipt, of whatever types they came."""
 
     code: Any
     correlation: Any
@@ -220,7 +220,7 @@ class Told(Struct, frozen=True, kw_only=True):
 def read_statuses(
     outcomes: Mapping[tuple[int, str], Outcome],
     body: bytes,
-    read: Callable[[dict[str, Any]], Told],
+    read: Callable[[dict[str, Any]], RawReceipt],
     answer: bytes,
 ) -> Posted:
     """A call of Huawei's form, which Honor has too: `statuses`, a receipt each."""
@@ -231,9 +231,9 @@ def read_statuses(
     return read_receipts(outcomes, told, Response(200, {}, answer))
 
 
-def told_by_status(status: dict[str, Any]) -> Told:
+def told_by_status(status: dict[str, Any]) -> RawReceipt:
     """A receipt of Huawei's form on Android."""
-    return Told(
+    return RawReceipt(
         code=status.get("status"),
         correlation=status.get("biTag"),
         token=status.get("token"),
@@ -244,7 +244,7 @@ def told_by_status(status: dict[str, Any]) -> Told:
 def read_entries(
     outcomes: Mapping[tuple[int, str], Outcome],
     entries: Mapping[str, Any] | Sequence[Any] | None,
-    read: Callable[[dict[str, Any]], Told],
+    read: Callable[[dict[str, Any]], RawReceipt],
     answer: bytes,
 ) -> Posted:
     """A call whose entries name several devices each; None where it has no entries."""
@@ -266,7 +266,9 @@ def object_in_form(body: bytes, name: str) -> dict[str, Any] | None:
     return some_object(plain.decode("utf-8", "replace"))
 
 
-def each_target(entries: Iterable[Any], read: Callable[[dict[str, Any]], Told]) -> Iterator[Told]:
+def each_target(
+    entries: Iterable[Any], read: Callable[[dict[str, Any]], RawReceipt]
+) -> Iterator[RawReceipt]:
     """A receipt for each device of entries that name several, in a list or between commas.
 
     `read` leaves them in `token` as they came. An entry that names nobody is one receipt that
@@ -285,7 +287,7 @@ def _event_of(value: Any) -> str:
     return value if isinstance(value, str) and _EVENT.fullmatch(value) else ""
 
 
-def _late(outcomes: Mapping[tuple[int, str], Outcome], told: Told) -> LateReceipt | None:
+def _late(outcomes: Mapping[tuple[int, str], Outcome], told: RawReceipt) -> LateReceipt | None:
     code = _event_of(told.code) if told.is_word else code_of(told.code)
     at_ms = _milliseconds(told.at_ms)
     if not code or (at_ms is None and told.at_ms is not msgspec.UNSET):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tocsin.channels.batch_run import BatchRun, DriverTools, SendPermit
 from tocsin.channels.denials import NO_ANSWER, OUR_FAULT, stamped, unproven
-from tocsin.channels.discretion import says_much
 from tocsin.channels.driver import Driver
+from tocsin.channels.redactor import says_much
 from tocsin.channels.registry import SingleVendor
-from tocsin.channels.turn import Begun, Tools, Turn
 from tocsin.channels.way import Way
 from tocsin.conversation import Delivery, Denied, StaleCredential, Unanswered, told_shortened
 from tocsin.domain.app import Credential
@@ -31,37 +31,37 @@ class SingleDriver(Driver):
     """Streams a batch: begins one request after the other and waits for all of them together."""
 
     def __init__(
-        self, vendor: SingleVendor, record: Credential, settings: Any, tools: Tools
+        self, vendor: SingleVendor, record: Credential, settings: Any, tools: DriverTools
     ) -> None:
         super().__init__(vendor, record, settings, tools)
         self._file = vendor
 
-    async def _carry_out(self, turn: Turn) -> list[Receipt]:
+    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
         """Send to each way at once: one that is slow or full holds up no other."""
-        deliveries = turn.batch.deliveries
+        deliveries = run.batch.deliveries
         receipts: list[Receipt | None] = [None] * len(deliveries)
 
-        async def send(index: int, delivery: Delivery, begun: Begun) -> None:
-            work = self._converse(turn, delivery, begun)
+        async def send(index: int, delivery: Delivery, permit: SendPermit) -> None:
+            work = self._converse(run, delivery, permit)
             receipts[index] = await self._within(
-                turn, begun, work, lambda: Denied(Outcome.UNKNOWN, *OUR_FAULT).receipt(delivery)
+                run, permit, work, lambda: Denied(Outcome.UNKNOWN, *OUR_FAULT).receipt(delivery)
             )
             self._waits_no_more += 1
 
         under_way: set[asyncio.Task[None]] = set()
         ways = self._ways.parts(deliveries)
-        watch = asyncio.create_task(self._watch(turn, ways, under_way))
+        watch = asyncio.create_task(self._watch(run, ways, under_way))
         try:
             async with asyncio.TaskGroup() as group:
 
                 async def stream(way: Way, indexes: Sequence[int]) -> None:
                     for index in indexes:
-                        begun = await self._begin(turn, way)
-                        if isinstance(begun, Denied):
-                            receipts[index] = begun.receipt(deliveries[index])
+                        permit = await self._begin(run, way)
+                        if isinstance(permit, Denied):
+                            receipts[index] = permit.receipt(deliveries[index])
                             self._waits_no_more += 1
                             continue
-                        task = group.create_task(send(index, deliveries[index], begun))
+                        task = group.create_task(send(index, deliveries[index], permit))
                         under_way.add(task)
                         task.add_done_callback(under_way.discard)
 
@@ -79,7 +79,7 @@ class SingleDriver(Driver):
 
     async def _watch(
         self,
-        turn: Turn,
+        run: BatchRun,
         ways: Sequence[tuple[Way, Sequence[int]]],
         under_way: set[asyncio.Task[None]],
     ) -> None:
@@ -96,75 +96,77 @@ class SingleDriver(Driver):
                 now = self._clock.now()
                 for way, _ in ways:
                     way.turn_away(now)
-            if turn.gate.awaits_answers:
+            if run.gate.awaits_answers:
                 continue
-            if under_way and await turn.gate.may_begin(turn.batch) is not None:
+            if under_way and await run.gate.may_begin(run.batch) is not None:
                 await self._clock.sleep(GRACE_S)
                 for task in list(under_way):
                     task.cancel()
 
-    async def _converse(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
+    async def _converse(self, run: BatchRun, delivery: Delivery, permit: SendPermit) -> Receipt:
         try:
-            return await self._exchange(turn, delivery, begun)
+            return await self._exchange(run, delivery, permit)
         except StaleCredential:
             # It was refused, so sending it again is no second delivery.
-            renewed = await self._keeper.renew(begun.authority)
+            renewed = await self._provider.renew(permit.authority)
         if isinstance(renewed, Denied):
-            denied = unproven(renewed, begun.way)
-            return self._recorded(denied.receipt(delivery), begun, delivery)
-        refusal = await self._clear(turn, begun.way)
+            denied = unproven(renewed, permit.way)
+            return self._recorded(denied.receipt(delivery), permit, delivery)
+        refusal = await self._clear(run, permit.way)
         if refusal is not None:
             return refusal.receipt(delivery)
         try:
-            again = Begun(renewed, begun.way, begun.is_probe)
-            return await self._exchange(turn, delivery, again)
+            again = SendPermit(renewed, permit.way, permit.is_probe)
+            return await self._exchange(run, delivery, again)
         except StaleCredential as twice:
             denied = Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info)
-            return self._recorded(denied.receipt(delivery), begun, delivery)
+            return self._recorded(denied.receipt(delivery), permit, delivery)
 
-    async def _exchange(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt:
+    async def _exchange(self, run: BatchRun, delivery: Delivery, permit: SendPermit) -> Receipt:
         """One request and its answer. Raises `StaleCredential`."""
-        taken_back = await self._take_back(turn, delivery, begun)
+        taken_back = await self._take_back(run, delivery, permit)
         if taken_back is not None:
             return taken_back
-        given = (self._settings, begun.authority, delivery, self._clock.now())
-        request = self._made(turn, self._file.request, *given)
+        given = (self._settings, permit.authority, delivery, self._clock.now())
+        request = self._made(run, self._file.request, *given)
         if request is None:
             return Denied(Outcome.BAD_REQUEST, *OUR_FAULT).receipt(delivery)
         if isinstance(request, Receipt):
             return request
-        answer = await self._send(turn, request)
+        answer = await self._send(run, request)
         if isinstance(answer, Denied):
             receipt = answer.receipt(delivery)
         else:
             receipt = self._file.read(delivery, answer)
         receipt = told_shortened(receipt) if request.is_shortened else receipt
-        return self._recorded(receipt, begun, delivery)
+        return self._recorded(receipt, permit, delivery)
 
-    async def _take_back(self, turn: Turn, delivery: Delivery, begun: Begun) -> Receipt | None:
+    async def _take_back(
+        self, run: BatchRun, delivery: Delivery, permit: SendPermit
+    ) -> Receipt | None:
         """Withdraw what a delivery overwrites; answers the receipt where nothing is shown instead.
 
         Where the vendor will not, the overwrite still replaces what it can.
         """
-        if self._recall is None or not turn.batch.is_overwrite:
+        if self._recall is None or not run.batch.is_overwrite:
             return None
         now = self._clock.now()
-        talk = self._recall(self._settings, begun.authority, (delivery,), now)
+        talk = self._recall(self._settings, permit.authority, (delivery,), now)
         try:
-            (receipt,) = await self._drive(talk, partial(self._send, turn))
+            (receipt,) = await self._drive(talk, partial(self._send, run))
         except Unanswered as fault:
             receipt = fault.denied.receipt(delivery)
         self._tell.taken_back([receipt])
-        if not self._shows(turn.batch):
-            return self._recorded(receipt, begun, delivery)
-        refusal = await self._clear(turn, begun.way, 0)
+        if not self._shows(run.batch):
+            return self._recorded(receipt, permit, delivery)
+        refusal = await self._clear(run, permit.way, 0)
         return None if refusal is None else refusal.receipt(delivery)
 
-    def _recorded(self, receipt: Receipt, begun: Begun, delivery: Delivery) -> Receipt:
+    def _recorded(self, receipt: Receipt, permit: SendPermit, delivery: Delivery) -> Receipt:
         if says_much(receipt):
-            words = self._discretion.about((delivery,), begun.authority.value)
+            words = self._redactor.about((delivery,), permit.authority.value)
             receipt = words.cleaned(receipt)
-        if not begun.is_probe:
+        if not permit.is_probe:
             # The probe itself is weighed by who sent it.
-            self._weigh(receipt, begun.way, is_probe=False, device=delivery.device)
-        return stamped(receipt, begun.way)
+            self._weigh(receipt, permit.way, is_probe=False, device=delivery.device)
+        return stamped(receipt, permit.way)

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.channels.advice import advice
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import driver_of, vendor_of
 from tocsin.channels.driver import Driver
 from tocsin.channels.nobody import OpenGate, batch_to_nobody
 from tocsin.channels.proxied import tools_through
-from tocsin.channels.turn import Tools
 from tocsin.conversation import Denied
 from tocsin.domain.app import Credential
 from tocsin.domain.outcome import Outcome, Receipt
@@ -51,7 +51,7 @@ class Trial(Struct, frozen=True):
     """What to do; empty where nothing needs doing."""
 
 
-async def try_out(record: Credential, settings: Any, proxy: str, tools: Tools) -> Trial:
+async def try_out(record: Credential, settings: Any, proxy: str, tools: DriverTools) -> Trial:
     """Send one push to the vendor's `NOBODY`, as a test where the vendor has tests.
 
     It goes the credential's own way, through `proxy` where that names one, and shows the authority

@@ -12,7 +12,7 @@ from collections import deque
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tocsin.channels.pace import ACCUSING, FAILING, PAUSING, Breaker, Repeats
+from tocsin.channels.breaker import ACCUSING, FAILING, PAUSING, Breaker, Repeats
 from tocsin.conversation import Stoppage
 from tocsin.domain.outcome import OURS, Outcome
 from tocsin.domain.retry import RETRY_AFTER_MAX_S, grown_s

@@ -19,7 +19,7 @@ from tocsin.api.receipts import ReceiptPages
 from tocsin.api.rest import RestApi
 from tocsin.api.router import Router, create_pages
 from tocsin.api.webpush_key import WebPushKeyPage
-from tocsin.channels import turn
+from tocsin.channels import batch_run
 from tocsin.channels.credentials import VendorChannels
 from tocsin.channels.registry import normal_route
 from tocsin.clock import Chance
@@ -132,13 +132,13 @@ def _subscribe(service: OpenedService, hub: Hub, stack: AsyncExitStack) -> None:
 
 
 async def _channels(service: OpenedService, stack: AsyncExitStack) -> VendorChannels:
-    tools = turn.Tools(
+    tools = batch_run.DriverTools(
         service.http,
         service.clock,
         Chance(),
         service.metrics,
         service.config.dispatch.wait_scale,
-        service.shelf,
+        service.authority_cache,
     )
     channels = VendorChannels(service.store, service.vault, tools)
     await channels.start(stack)

@@ -24,8 +24,8 @@ from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor
 from tocsin.api.operator import OperatorService
-from tocsin.channels import turn
-from tocsin.channels.authority import AuthorityShelf
+from tocsin.channels import batch_run
+from tocsin.channels.authority import AuthorityCache
 from tocsin.channels.trial import try_out
 from tocsin.clock import Chance, Clock, SystemClock, secret_bytes
 from tocsin.config import Config
@@ -88,7 +88,7 @@ class OpenedService(Struct, frozen=True, kw_only=True):
     snapshots: Snapshots
     http: Http
     """The client that talks to the vendors."""
-    shelf: AuthorityShelf
+    authority_cache: AuthorityCache
     """The tokens that prove us to the vendors."""
     operator: OperatorService
     erasures: Erasures | None
@@ -121,8 +121,13 @@ async def open_service(
         dates = SeenDates(clock)
         http = interceptors.http(await _open_http(config, stack, dates))
         authorities = _authorities(config, vault, clock)
-        shelf = AuthorityShelf(authorities)
-        prove = partial(try_out, tools=turn.Tools(http, clock, Chance(), metrics, shelf=shelf))
+        authority_cache = AuthorityCache(authorities)
+        prove = partial(
+            try_out,
+            tools=batch_run.DriverTools(
+                http, clock, Chance(), metrics, authorities=authority_cache
+            ),
+        )
         keyring = _keyring(folder, config, keys, vault)
         bus = LocalBus()
         hold = Hold(store, clock, metrics)
@@ -158,7 +163,7 @@ async def open_service(
             bus=bus,
             snapshots=snapshots,
             http=http,
-            shelf=shelf,
+            authority_cache=authority_cache,
             operator=operator,
         )
 

@@ -12,9 +12,9 @@ from tests.unit.api.world import APP, World, ask
 from tests.unit.channels.kit import ScriptedHttp
 from tocsin.api.admin import create
 from tocsin.api.shown_credential import state_of
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import VendorChannels, open_settings
 from tocsin.channels.proxied import open_proxy
-from tocsin.channels.turn import Tools
 from tocsin.channels.vendors import huawei
 from tocsin.clock import Chance
 from tocsin.conversation import Response, Stoppage
@@ -45,7 +45,7 @@ async def test_each_verb_is_in_force_at_once_at_the_channels_at_work(world: Worl
     async with AsyncExitStack() as stack:
         http = ScriptedHttp(lambda _: Response(200))
         channels = VendorChannels(
-            world.store, world.vault, Tools(http, world.clock, Chance(1), Metrics())
+            world.store, world.vault, DriverTools(http, world.clock, Chance(1), Metrics())
         )
         await channels.start(stack)
         world.operator.watch(channels, world.presence)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.channels.kit_shape import VendorKit, bearer
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import driver_of
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import (
@@ -21,7 +22,6 @@ from tocsin.channels.registry import (
     takes_lists,
     takes_one,
 )
-from tocsin.channels.turn import Tools
 from tocsin.clock import Chance, Clock, ManualClock
 from tocsin.conversation import Authority, Batch, Delivery, Denied, Fault, Request, Response
 from tocsin.domain.app import Credential
@@ -228,6 +228,6 @@ def driver(
     settings: Any = None,
     **record: Any,
 ) -> Driver:
-    tools = Tools(http, clock or ManualClock(NOW), Chance(1), metrics or Metrics())
+    tools = DriverTools(http, clock or ManualClock(NOW), Chance(1), metrics or Metrics())
     chosen = settings or settings_of(vendor)
     return driver_of(vendor, credential(vendor, **record), chosen, tools)

@@ -11,8 +11,8 @@ from tocsin.channels.authority import (
     DENIED_WAIT_MAX_S,
     DENIED_WAIT_S,
     REFUSED_WAIT_MAX_S,
-    AuthorityShelf,
-    Keeper,
+    AuthorityCache,
+    TokenProvider,
 )
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.conversation import Authority, Denied
@@ -55,26 +55,28 @@ def office(clock: ManualClock) -> Office:
 
 
 @pytest.fixture
-def keeper(clock: ManualClock, office: Office) -> Keeper:
-    return Keeper(office.fetch, clock, Chance(5))
+def provider(clock: ManualClock, office: Office) -> TokenProvider:
+    return TokenProvider(office.fetch, clock, Chance(5))
 
 
 def value(found: Authority | Denied) -> str:
     return found.value if isinstance(found, Authority) else found.code
 
 
-async def test_all_who_wait_share_one_fetch(office: Office, keeper: Keeper) -> None:
+async def test_all_who_wait_share_one_fetch(office: Office, provider: TokenProvider) -> None:
     office.door.clear()
-    waiting = [asyncio.create_task(keeper.get()) for _ in range(50)]
+    waiting = [asyncio.create_task(provider.get()) for _ in range(50)]
     await settle_loop()
     office.door.set()
     assert {value(await each) for each in waiting} == {"number 1"}
     assert office.visits == 1
 
 
-async def test_one_who_leaves_does_not_take_the_fetch_along(office: Office, keeper: Keeper) -> None:
+async def test_one_who_leaves_does_not_take_the_fetch_along(
+    office: Office, provider: TokenProvider
+) -> None:
     office.door.clear()
-    first, second = asyncio.create_task(keeper.get()), asyncio.create_task(keeper.get())
+    first, second = asyncio.create_task(provider.get()), asyncio.create_task(provider.get())
     await settle_loop()
     first.cancel()
     await settle_loop()
@@ -83,66 +85,66 @@ async def test_one_who_leaves_does_not_take_the_fetch_along(office: Office, keep
 
 
 async def test_the_old_one_is_used_until_the_new_one_is_there(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
-    await keeper.get()
+    await provider.get()
     office.door.clear()
     await clock.advance(0.86 * LIFE_S)
-    assert [value(await keeper.get()) for _ in range(3)] == ["number 1"] * 3
+    assert [value(await provider.get()) for _ in range(3)] == ["number 1"] * 3
     await settle_loop()
     assert office.visits == 2
     office.door.set()
     await settle_loop()
-    assert value(await keeper.get()) == "number 2"
+    assert value(await provider.get()) == "number 2"
 
 
 async def test_renewals_drift_apart_around_the_moment_the_vendor_file_names(
     clock: ManualClock, office: Office
 ) -> None:
-    keepers = [Keeper(office.fetch, clock, Chance(seed)) for seed in range(20)]
-    for each in keepers:
+    providers = [TokenProvider(office.fetch, clock, Chance(seed)) for seed in range(20)]
+    for each in providers:
         await each.get()
     await clock.advance(0.8 * LIFE_S)
     before = office.visits
-    for each in keepers:
+    for each in providers:
         await each.get()
     await settle_loop()
     assert 0 < office.visits - before < 20
     await clock.advance(0.06 * LIFE_S)
-    for each in keepers:
+    for each in providers:
         await each.get()
     await settle_loop()
     assert office.visits - before == 20
 
 
 async def test_whoever_was_refused_gets_another_and_stragglers_share_it(
-    office: Office, keeper: Keeper
+    office: Office, provider: TokenProvider
 ) -> None:
-    refused = await keeper.get()
+    refused = await provider.get()
     assert isinstance(refused, Authority)
-    renewed = await asyncio.gather(*(keeper.renew(refused) for _ in range(20)))
+    renewed = await asyncio.gather(*(provider.renew(refused) for _ in range(20)))
     assert {value(each) for each in renewed} == {"number 2"}
-    assert value(await keeper.renew(refused)) == "number 2"
+    assert value(await provider.renew(refused)) == "number 2"
     assert office.visits == 2
 
 
 async def test_an_expired_one_is_never_handed_out(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
-    await keeper.get()
+    await provider.get()
     office.denies = True
     await clock.advance(LIFE_S)
-    assert value(await keeper.get()) == "503"
+    assert value(await provider.get()) == "503"
 
 
 async def test_a_denial_holds_for_a_growing_while(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
     office.denies = True
     waits = []
     for _ in range(4):
-        found = await keeper.get()
-        again = await keeper.get()
+        found = await provider.get()
+        again = await provider.get()
         assert isinstance(found, Denied)
         assert found == again
         assert found.retry_after_s is not None
@@ -151,61 +153,61 @@ async def test_a_denial_holds_for_a_growing_while(
     assert waits == [min(DENIED_WAIT_MAX_S, DENIED_WAIT_S * 2**n) for n in range(4)]
     assert office.visits == 4
     office.denies = False
-    assert value(await keeper.get()) == "number 5"
+    assert value(await provider.get()) == "number 5"
 
 
 @pytest.mark.evidence("a vendor's pause is obeyed in full")
 async def test_a_denial_of_many_days_and_one_that_names_a_day_are_asked_about_again(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
     office.denies = True
-    keeper._failures = 10_000
-    found = await keeper.get()
+    provider._failures = 10_000
+    found = await provider.get()
     assert isinstance(found, Denied)
     assert found.retry_after_s == DENIED_WAIT_MAX_S
     await clock.advance(DENIED_WAIT_MAX_S)
     office.asks_s = 86_400.0
-    found = await keeper.get()
+    found = await provider.get()
     assert isinstance(found, Denied)
     # What the service asks for is obeyed in full.
     assert found.retry_after_s == 86_400.0
 
 
 async def test_a_refusal_is_asked_about_ever_more_seldom(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
     """A service that fails may work again in a moment; a wrong key waits for an operator."""
     office.denies = True
     office.outcome = Outcome.CREDENTIALS_WRONG
-    keeper._failures = 10
-    found = await keeper.get()
+    provider._failures = 10
+    found = await provider.get()
     assert isinstance(found, Denied)
     assert found.retry_after_s == REFUSED_WAIT_MAX_S
-    assert keeper.denial(clock.now()) == found
+    assert provider.denial(clock.now()) == found
 
 
 async def test_a_failed_renewal_leaves_the_old_one_in_use(
-    clock: ManualClock, office: Office, keeper: Keeper
+    clock: ManualClock, office: Office, provider: TokenProvider
 ) -> None:
-    await keeper.get()
+    await provider.get()
     office.denies = True
     await clock.advance(0.9 * LIFE_S)
     for _ in range(10):
-        assert value(await keeper.get()) == "number 1"
+        assert value(await provider.get()) == "number 1"
         await settle_loop()
     assert office.visits == 2
     office.denies = False
     await clock.advance(DENIED_WAIT_S)
-    await keeper.get()
+    await provider.get()
     await settle_loop()
-    assert value(await keeper.get()) == "number 3"
+    assert value(await provider.get()) == "number 3"
 
 
-async def test_closing_ends_a_fetch_under_way(office: Office, keeper: Keeper) -> None:
+async def test_closing_ends_a_fetch_under_way(office: Office, provider: TokenProvider) -> None:
     office.door.clear()
-    waiting = asyncio.create_task(keeper.get())
+    waiting = asyncio.create_task(provider.get())
     await settle_loop()
-    await keeper.close()
+    await provider.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
@@ -242,20 +244,26 @@ class Durable(MemoryAuthorities):
     "credentials share an authority where all that it is made of is the same, and only there",
 )
 async def test_all_that_are_made_of_the_same_share_one(clock: ManualClock) -> None:
-    shelf, office = AuthorityShelf(), Office(clock)
-    keepers = [Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(3)]
-    other = Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("another key",)))
-    found = await asyncio.gather(*(each.get() for each in (*keepers, other)))
+    authorities, office = AuthorityCache(), Office(clock)
+    providers = [
+        TokenProvider(office.fetch, clock, Chance(1), kept=authorities.kept(("key",)))
+        for _ in range(3)
+    ]
+    other = TokenProvider(office.fetch, clock, Chance(1), kept=authorities.kept(("another key",)))
+    found = await asyncio.gather(*(each.get() for each in (*providers, other)))
     assert sorted(map(value, found)) == ["number 1", "number 1", "number 1", "number 2"]
-    refused = await keepers[0].get()
+    refused = await providers[0].get()
     assert isinstance(refused, Authority)
-    renewed = await asyncio.gather(*(each.renew(refused) for each in keepers))
+    renewed = await asyncio.gather(*(each.renew(refused) for each in providers))
     assert {value(each) for each in renewed} == {"number 3"}
 
 
 async def test_one_that_closes_leaves_the_others_theirs(clock: ManualClock) -> None:
-    shelf, office = AuthorityShelf(), Office(clock)
-    one, two = (Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(2))
+    authorities, office = AuthorityCache(), Office(clock)
+    one, two = (
+        TokenProvider(office.fetch, clock, Chance(1), kept=authorities.kept(("key",)))
+        for _ in range(2)
+    )
     office.door.clear()
     waiting = [asyncio.create_task(each.get()) for each in (one, two)]
     await settle_loop()
@@ -268,8 +276,11 @@ async def test_one_that_closes_leaves_the_others_theirs(clock: ManualClock) -> N
 
 async def test_what_kept_one_from_it_does_not_keep_another(clock: ManualClock) -> None:
     """A credential with another proxy must not wait for what the former could not reach."""
-    shelf, office = AuthorityShelf(), Office(clock)
-    one, two = (Keeper(office.fetch, clock, Chance(1), kept=shelf.kept(("key",))) for _ in range(2))
+    authorities, office = AuthorityCache(), Office(clock)
+    one, two = (
+        TokenProvider(office.fetch, clock, Chance(1), kept=authorities.kept(("key",)))
+        for _ in range(2)
+    )
     office.denies = True
     assert value(await one.get()) == "503"
     assert one.is_denied(clock.now())
@@ -283,7 +294,7 @@ async def test_what_kept_one_from_it_does_not_keep_another(clock: ManualClock) -
 @pytest.mark.evidence("Apple sees one token of a key over checks, changes, apps and restarts")
 async def test_while_the_vendor_takes_no_other_the_refused_one_stays(clock: ManualClock) -> None:
     office = StrictOffice(clock)
-    one = Keeper(office.fetch, clock, Chance(1))
+    one = TokenProvider(office.fetch, clock, Chance(1))
     refused = await one.get()
     assert isinstance(refused, Authority)
     for _ in range(3):
@@ -300,19 +311,25 @@ async def test_a_later_process_goes_on_with_it_and_it_is_saved_before_it_is_used
     office = StrictOffice(clock)
     notes: list[str] = []
     durable = Durable(clock, notes)
-    first = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
+    first = TokenProvider(
+        office.fetch, clock, Chance(1), kept=AuthorityCache(durable).kept(("key",))
+    )
     found = await first.get()
     notes.append(f"used {value(found)}")
     assert notes == ["saved number 1", "used number 1"]
     await clock.advance(0.5 * LIFE_S)
-    later = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
+    later = TokenProvider(
+        office.fetch, clock, Chance(1), kept=AuthorityCache(durable).kept(("key",))
+    )
     assert await later.get() == found
     await clock.advance(0.4 * LIFE_S)
     # It ages like any other: renewed behind the caller's back.
     assert await later.get() == found
     await settle_loop()
     assert value(await later.get()) == "number 2"
-    other = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("other",)))
+    other = TokenProvider(
+        office.fetch, clock, Chance(1), kept=AuthorityCache(durable).kept(("other",))
+    )
     assert value(await other.get()) == "number 3"
 
 
@@ -321,7 +338,9 @@ async def test_what_may_be_made_at_any_time_is_not_kept_for_later_processes(
 ) -> None:
     notes: list[str] = []
     durable = Durable(clock, notes)
-    await Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",))).get()
+    await TokenProvider(
+        office.fetch, clock, Chance(1), kept=AuthorityCache(durable).kept(("key",))
+    ).get()
     assert notes == []
 
 
@@ -332,8 +351,12 @@ async def test_what_was_made_by_a_wrong_clock_is_made_again(clock: ManualClock) 
     durable = MemoryAuthorities(clock)
     ahead = ManualClock(NOW + 86_400)
     wrong = StrictOffice(ahead)
-    await Keeper(wrong.fetch, ahead, Chance(1), kept=AuthorityShelf(durable).kept(("key",))).get()
+    await TokenProvider(
+        wrong.fetch, ahead, Chance(1), kept=AuthorityCache(durable).kept(("key",))
+    ).get()
     office = StrictOffice(clock)
     office.visits = 7
-    right = Keeper(office.fetch, clock, Chance(1), kept=AuthorityShelf(durable).kept(("key",)))
+    right = TokenProvider(
+        office.fetch, clock, Chance(1), kept=AuthorityCache(durable).kept(("key",))
+    )
     assert value(await right.get()) == "number 8"

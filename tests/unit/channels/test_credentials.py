@@ -15,6 +15,7 @@ from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch
 from tests.unit.channels.kit_apns import apns_settings
 from tests.unit.channels.kit_fcm import fcm_settings
 from tocsin.adapters.memory import MemoryStore
+from tocsin.channels.batch_run import DriverTools
 from tocsin.channels.credentials import (
     FRESH_S,
     VendorChannels,
@@ -24,7 +25,6 @@ from tocsin.channels.credentials import (
 )
 from tocsin.channels.driver import Driver
 from tocsin.channels.proxied import seal_proxy
-from tocsin.channels.turn import Tools
 from tocsin.channels.vendors import apns
 from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import Fault, Request, Response
@@ -85,7 +85,7 @@ async def store(clock: ManualClock) -> AsyncIterator[CountingStore]:
 async def channels(store: CountingStore, clock: ManualClock) -> AsyncIterator[VendorChannels]:
     http = ScriptedHttp(lambda _: Response(200))
     async with AsyncExitStack() as stack:
-        opened = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+        opened = VendorChannels(store, GlassVault(), DriverTools(http, clock, Chance(1), Metrics()))
         await opened.start(stack)
         yield opened
 
@@ -232,7 +232,7 @@ async def test_a_replaced_driver_is_closed_once_its_batches_have_ended(
         return Response(200)
 
     http = StuckRenewal(answer)
-    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    channels = VendorChannels(store, GlassVault(), DriverTools(http, clock, Chance(1), Metrics()))
     number = await add(store, 1, "fcm")
     driver = await channels.channel(1, number)
     assert driver is not None
@@ -264,7 +264,7 @@ async def test_an_idle_driver_is_closed_when_it_is_replaced_and_by_each_who_held
         return Response(200)
 
     http = StuckRenewal(answer)
-    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    channels = VendorChannels(store, GlassVault(), DriverTools(http, clock, Chance(1), Metrics()))
     number = await add(store, 1, "fcm")
     driver = await channels.channel(1, number)
     assert driver is not None
@@ -338,7 +338,7 @@ async def test_a_credentials_proxy_is_in_each_of_its_requests_and_in_no_others(
     store: CountingStore, clock: ManualClock
 ) -> None:
     http = ScriptedHttp(lambda _: Response(200))
-    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    channels = VendorChannels(store, GlassVault(), DriverTools(http, clock, Chance(1), Metrics()))
     url = "http://me:hush@proxy.corp:3128"
     for proxy in (url, "none", ""):
         sealed = seal_proxy(GlassVault(), 1, proxy)
@@ -365,7 +365,7 @@ async def test_what_does_not_touch_apples_key_goes_on_with_the_same_token(
     store: CountingStore, clock: ManualClock
 ) -> None:
     http = ScriptedHttp(lambda _: Response(200))
-    channels = VendorChannels(store, GlassVault(), Tools(http, clock, Chance(1), Metrics()))
+    channels = VendorChannels(store, GlassVault(), DriverTools(http, clock, Chance(1), Metrics()))
 
     async def shown_to_apple(app: int) -> str:
         channels.forget(app)

@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.channels.kit import NOW, OpenGate, ScriptedHttp, batch, driver
 from tests.unit.channels.test_driver import OK, outcomes, proven
+from tocsin.channels.breaker import OPEN_S
+from tocsin.channels.dead_tokens import SERVING_S
 from tocsin.channels.driver import BEGUN_MIN, Driver
-from tocsin.channels.pace import OPEN_S
-from tocsin.channels.tokens_told import SERVING_S
 from tocsin.channels.vendors import apns, webpush
 from tocsin.channels.way import MAIN, PLACES_MIN, PROBE_MAX_S
 from tocsin.clock import ManualClock, settle_loop

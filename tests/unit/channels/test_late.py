@@ -30,7 +30,7 @@ from tocsin.channels.shared import (
     ESCAPES_MAX,
     RECEIPTS_MAX,
     UNREADABLE,
-    Told,
+    RawReceipt,
     is_signed_by_huawei,
     read_receipts,
 )
@@ -181,7 +181,7 @@ def test_no_body_makes_reading_fail(vendor: AnyVendor, data: st.DataObject) -> N
     planted="either bound taken out; the escapes of all fields counted",
 )
 def test_a_call_holds_so_many_receipts_and_the_rest_is_not_looked_at() -> None:
-    one = Told(code=0, correlation="7-1-00", token="t", at_ms=1000)
+    one = RawReceipt(code=0, correlation="7-1-00", token="t", at_ms=1000)
     for count, unreadable in ((RECEIPTS_MAX, 0), (RECEIPTS_MAX + 2, 1)):
         told = iter([one] * count)
         posted = read_receipts(huawei.OUTCOMES, told, Response(200))

@@ -20,8 +20,8 @@ from tests.unit.channels.kit import (
     message,
 )
 from tests.unit.channels.kit_huawei import answer, partial
+from tocsin.channels.breaker import OPEN_S
 from tocsin.channels.lists import PREPARED_LIFE_S, PREPARED_MAX, ListDriver
-from tocsin.channels.pace import OPEN_S
 from tocsin.channels.vendors import huawei
 from tocsin.channels.way import MAIN
 from tocsin.clock import ManualClock, settle_loop

@@ -31,7 +31,7 @@ from tocsin.channels.shared import (
     HUAWEI_RESULTS,
     JSON,
     RENEW_SHARE,
-    Told,
+    RawReceipt,
     both_texts,
     custom_data,
     hosts,
@@ -315,11 +315,11 @@ def is_signed(settings: Settings, headers: Mapping[str, str], body: bytes, now: 
     return not key or is_signed_by_huawei(headers, now, user=user, key=key)
 
 
-def _told(status: dict[str, Any]) -> Told:
+def _told(status: dict[str, Any]) -> RawReceipt:
     """One receipt; a card's `formStatus` is of nothing that we send, and cannot be read."""
     told = status.get("deliveryStatus")
     delivery = told if isinstance(told, dict) else {}
-    return Told(
+    return RawReceipt(
         code=delivery.get("result"),
         correlation=status.get("biTag"),
         token=status.get("token"),

@@ -31,7 +31,7 @@ from tocsin.channels.shared import (
     FORM,
     NEVER_S,
     NOTHING_TO_SHOW,
-    Told,
+    RawReceipt,
     check_callback_url,
     code_of,
     custom_data,
@@ -255,9 +255,9 @@ def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 -
     return read_entries(OUTCOMES, entries, _told, b'{"code":"200","message":""}')
 
 
-def _told(entry: dict[str, Any]) -> Told:
+def _told(entry: dict[str, Any]) -> RawReceipt:
     """One message's entry, for all the devices that it names; it tells no time."""
-    return Told(
+    return RawReceipt(
         code=entry.get("type"),
         correlation=entry.get("param"),
         token=entry.get("targets"),

@@ -34,7 +34,7 @@ from tocsin.channels.shared import (
     FORM,
     NOTHING_TO_SHOW,
     RENEW_SHARE,
-    Told,
+    RawReceipt,
     both_texts,
     code_of,
     custom_data,
@@ -288,9 +288,9 @@ def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 -
     return read_entries(OUTCOMES, some_list(body) or None, _told, b'{"code":0}')
 
 
-def _told(entry: dict[str, Any]) -> Told:
+def _told(entry: dict[str, Any]) -> RawReceipt:
     """One event of a message, of all the devices that it names."""
-    return Told(
+    return RawReceipt(
         code=entry.get("eventType"),
         is_word=True,
         correlation=entry.get("param"),

@@ -29,7 +29,7 @@ from msgspec import Meta, Struct
 from tocsin.channels.shared import (
     JSON,
     NOTHING_TO_SHOW,
-    Told,
+    RawReceipt,
     check_callback_url,
     code_of,
     custom_data,
@@ -317,12 +317,12 @@ def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 -
     return read_entries(OUTCOMES, some_object(body), _told, b'{"result":0,"desc":"success"}')
 
 
-def _told(entry: dict[str, Any]) -> Told:
+def _told(entry: dict[str, Any]) -> RawReceipt:
     """One task's entry; where something went wrong, the sub-code says best what."""
     ack, sub = code_of(entry.get("ackType")), code_of(entry.get("subCode"))
     is_there = ack == ARRIVED
     is_told = bool(ack) and not is_there and bool(sub.strip("0"))
-    return Told(
+    return RawReceipt(
         code=sub if is_told else ack,
         kind="" if is_there or is_told else "ackType",
         correlation=entry.get("param"),

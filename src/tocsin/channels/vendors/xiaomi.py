@@ -36,7 +36,7 @@ from tocsin.channels.shared import (
     FORM,
     NEVER_S,
     NOTHING_TO_SHOW,
-    Told,
+    RawReceipt,
     both_texts,
     check_callback_url,
     code_of,
@@ -298,9 +298,9 @@ def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 -
     return read_entries(OUTCOMES, entries, _told, b'{"result":"ok","code":0}')
 
 
-def _told(entry: dict[str, Any]) -> Told:
+def _told(entry: dict[str, Any]) -> RawReceipt:
     """One message's entry, for all the devices that it names."""
-    return Told(
+    return RawReceipt(
         code=entry.get("type"),
         correlation=entry.get("param"),
         token=entry.get("targets"),

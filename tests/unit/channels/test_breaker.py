@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tocsin.channels.pace import (
+from tocsin.channels.breaker import (
     CALM_S,
     COUNT_MIN,
     OPEN_MAX_S,
@@ -16,9 +16,9 @@ from tocsin.channels.pace import (
     THROTTLED_MAX_S,
     WINDOW_S,
     Breaker,
-    Mortality,
     Repeats,
 )
+from tocsin.channels.dead_tokens import DeadTokenMonitor
 from tocsin.domain.outcome import Outcome
 
 NOW = 1000.0
@@ -206,29 +206,29 @@ def test_repeats_go_on_while_half_of_them_are_answered() -> None:
     assert repeats.stopped_until(NOW + 100) is None
 
 
-def told(mortality: Mortality, *, accepted: int, dead: int, now: float = NOW) -> str:
-    mortality.judge(accepted, 0, now)
-    return mortality.tell_dead(dead, now)
+def told(monitor: DeadTokenMonitor, *, accepted: int, dead: int, now: float = NOW) -> str:
+    monitor.judge(accepted, 0, now)
+    return monitor.tell_dead(dead, now)
 
 
 def test_single_tokens_told_dead_are_believed_and_most_of_them_accuse_us() -> None:
-    mortality = Mortality()
-    assert told(mortality, accepted=100, dead=20) == "believe"
-    assert told(mortality, accepted=0, dead=1) == "accuse"
-    assert told(mortality, accepted=1000, dead=100) == "believe"
+    monitor = DeadTokenMonitor()
+    assert told(monitor, accepted=100, dead=20) == "believe"
+    assert told(monitor, accepted=0, dead=1) == "accuse"
+    assert told(monitor, accepted=1000, dead=100) == "believe"
 
 
 def test_a_few_are_believed_whatever_was_accepted() -> None:
-    mortality = Mortality()
-    assert [told(mortality, accepted=0, dead=1) for _ in range(4)] == ["believe"] * 4
+    monitor = DeadTokenMonitor()
+    assert [told(monitor, accepted=0, dead=1) for _ in range(4)] == ["believe"] * 4
     # After a restart nobody knows of how many they are: neither dropped nor held against us.
-    assert told(mortality, accepted=0, dead=1) == "keep"
-    assert told(mortality, accepted=4, dead=0) == "keep"
-    assert told(mortality, accepted=1, dead=0) == "accuse"
+    assert told(monitor, accepted=0, dead=1) == "keep"
+    assert told(monitor, accepted=4, dead=0) == "keep"
+    assert told(monitor, accepted=1, dead=0) == "accuse"
 
 
 def test_what_was_more_than_an_hour_ago_is_forgotten() -> None:
-    mortality = Mortality()
-    assert told(mortality, accepted=100, dead=15) == "believe"
-    assert told(mortality, accepted=0, dead=5, now=NOW + 3500) == "believe"
-    assert told(mortality, accepted=0, dead=0, now=NOW + 3660) == "keep"
+    monitor = DeadTokenMonitor()
+    assert told(monitor, accepted=100, dead=15) == "believe"
+    assert told(monitor, accepted=0, dead=5, now=NOW + 3500) == "believe"
+    assert told(monitor, accepted=0, dead=0, now=NOW + 3660) == "keep"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.unit.channels.kit import OpenGate, driver, given, kit_of, message, refusal, settings_of
-from tocsin.channels.discretion import is_secret
+from tocsin.channels.redactor import is_secret
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor
 from tocsin.conversation import Request, Response
 from tocsin.domain.outcome import POSTED

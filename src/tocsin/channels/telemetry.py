@@ -1,4 +1,4 @@
-"""Tells the log and the metrics what happens to one credential."""
+"""Writes to the log and the metrics what happens to one credential."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BREAKER_LEVELS = {"closed": 0, "open": 2}
 MOSTLY_DEAD = "compare the credential's app and environment with those of the devices"
 
 
-class Teller:
-    """What a driver has to say about its credential."""
+class Telemetry:
+    """The log lines and metrics of one driver, each with app, credential and vendor."""
 
     def __init__(self, vendor: Vendor, record: Credential, metrics: Metrics) -> None:
         self._vendor = vendor

@@ -1,7 +1,7 @@
-"""What of a vendor's words may stand in books and logs: nothing that they quote of ours.
+"""Removes our secrets, tokens and texts from vendor error messages.
 
-A vendor that refuses a push may quote the token, the text, or what proved us. Its words are worth
-keeping, so only what is quoted is taken out, whole or in part, whichever vendor says it.
+A vendor that refuses a push may quote the token, the text, or our proof. Its message is worth
+keeping, so only the quotations are removed, whole or in part, for every vendor alike.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _VALUES = re.compile(r'"\s*:\s*"([^"]+)"')
 _PLAIN = re.compile(r"[a-z\W]*")
 
 
-class Discretion:
-    """Takes out of a vendor's words what they quote of one credential's secrets and pushes."""
+class Redactor:
+    """Removes the secrets of one credential, and its pushes, from vendor error messages."""
 
     def __init__(self, settings: Any) -> None:
         self._secrets = "\n".join(_secrets(settings))
 
-    def about(self, deliveries: Sequence[Delivery] = (), proof: str = "") -> Words:
-        """For what a vendor says of these deliveries of one message, sent with this proof."""
+    def about(self, deliveries: Sequence[Delivery] = (), proof: str = "") -> DeliveryRedactor:
+        """The redactor of messages about these deliveries of one message, sent with this proof."""
         message = deliveries[0].message if deliveries else None
         texts = (message.title, message.desc, message.ext) if message is not None else ()
         tokens = [token for it in deliveries for token in _addresses(it) if token]
-        return Words(f"{self._secrets}\n{proof}", "\n".join(tokens), texts)
+        return DeliveryRedactor(f"{self._secrets}\n{proof}", "\n".join(tokens), texts)
 
 
-class Words:
-    """Vendors' words about some deliveries. Most say the same of many, so it is judged once."""
+class DeliveryRedactor:
+    """Redacts messages about some deliveries. Many are the same, so each is redacted once."""
 
     def __init__(self, secrets: str, tokens: str, texts: Iterable[str]) -> None:
         self._secrets = secrets
@@ -56,14 +56,14 @@ class Words:
         self._judged: dict[str, str] = {}
 
     def cleaned(self, found: Found) -> Found:
-        """What it came to, in words that may be kept."""
+        """The result with code and info redacted."""
         code, info = self.clean(found.code), self.clean(found.info)
         if (code, info) == (found.code, found.info):
             return found
         return msgspec.structs.replace(found, code=code, info=info)
 
     def clean(self, said: str) -> str:
-        """The words without what they quote."""
+        """The message without its quotations of ours."""
         if len(said) < PART_MIN:
             return said
         known = self._judged.get(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.channels.kit import addressed_by, delivery, message, settings_of
-from tocsin.channels.discretion import Discretion
+from tocsin.channels.redactor import Redactor
 from tocsin.channels.vendors import oppo, vivo, webpush
 from tocsin.conversation import Denied
 from tocsin.domain.outcome import Outcome
@@ -20,7 +20,7 @@ def cleaned(said: str, token: str = TOKEN) -> str:
     """What OPPO said of one push, as it may be kept."""
     told = message(title="Meet me at the harbour", desc="at 8", ext="")
     given = (delivery(token=token, message=told),)
-    return Discretion(settings_of(oppo)).about(given, PROOF).clean(said)
+    return Redactor(settings_of(oppo)).about(given, PROOF).clean(said)
 
 
 @pytest.mark.evidence(
@@ -69,12 +69,12 @@ def test_all_other_words_are_kept(said: str) -> None:
 def test_an_address_of_a_browser_does_not_take_plain_words_along() -> None:
     """A subscription is JSON, and its members have names that anybody may use."""
     one = addressed_by(webpush, delivery(token="Zk93QmTr71"))
-    words = Discretion(settings_of(webpush)).about((one,))
+    words = Redactor(settings_of(webpush)).about((one,))
     assert words.clean("endpoint without expirationTime") == "endpoint without expirationTime"
     assert words.clean("gone: Zk93QmTr71") == "gone: …"
 
 
 def test_a_code_is_no_better_than_a_text() -> None:
-    words = Discretion(settings_of(vivo)).about((delivery(token=TOKEN),))
+    words = Redactor(settings_of(vivo)).about((delivery(token=TOKEN),))
     found = words.cleaned(Denied(Outcome.BAD_REQUEST, f"regId {TOKEN}", f"{TOKEN} is odd", 7.0))
     assert found == Denied(Outcome.BAD_REQUEST, "regId …", "… is odd", 7.0)

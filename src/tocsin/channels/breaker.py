@@ -1,4 +1,4 @@
-"""How fast a credential may send, when it may not send at all, and what it is believed.
+"""When a credential may send: its breaker, its repeats, and how much was under way at once.
 
 Pure: every question takes `now`, so a test walks through an hour of outage without waiting.
 """
@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tocsin.domain.outcome import Outcome, is_too_dead
+from tocsin.domain.outcome import Outcome
 from tocsin.domain.retry import grown_s
 
 WINDOW_S = 30.0
@@ -42,9 +42,6 @@ PAUSING = frozenset((Outcome.SERVER_ERROR, Outcome.THROTTLED))
 ACCUSING = frozenset((Outcome.AUTH_EXPIRED, Outcome.CREDENTIALS_WRONG))
 """One of these opens the breaker at once: the next request would fare no better."""
 
-MEMORY_S = 3600
-"""Dead tokens are held against what was judged within so long; most receipts come in minutes."""
-SLICE_S = 60
 PEAK_S = 10.0
 REPEATS_S = 600.0
 """Repeats of so long are looked at together."""
@@ -267,42 +264,3 @@ class Peak:
     def most(self) -> int:
         """The most of the last ten to twenty seconds in which anything was begun."""
         return max(self._highest, self._former)
-
-
-class Mortality:
-    """How many of the deliveries that the vendor judged lately have met dead tokens.
-
-    A vendor's receipts come one by one or sorted by what they tell, and pushes to single accounts
-    are batches of one: nothing of this can be judged by itself as the answer to a list is.
-    """
-
-    def __init__(self) -> None:
-        self._slices: deque[list[int]] = deque()
-        """[minute, judged, dead] of the memory, oldest first."""
-
-    def judge(self, judged: int, dead: int, now: float) -> None:
-        """Count deliveries that the vendor took, may have taken, or refused for `dead` tokens."""
-        slice_ = self._slice(now)
-        slice_[1] += judged
-        slice_[2] += dead
-
-    def tell_dead(self, count: int, now: float) -> Literal["believe", "keep", "accuse"]:
-        """Count more tokens told dead: are such to be dropped?
-
-        `keep` is said where fewer were judged than are told dead: after a restart, nobody knows
-        of how many these are.
-        """
-        self._slice(now)[2] += count
-        judged = sum(it[1] for it in self._slices)
-        dead = sum(it[2] for it in self._slices)
-        if not is_too_dead(dead, judged):
-            return "believe"
-        return "accuse" if dead <= judged else "keep"
-
-    def _slice(self, now: float) -> list[int]:
-        minute = int(now // SLICE_S)
-        while self._slices and self._slices[0][0] <= minute - MEMORY_S // SLICE_S:
-            self._slices.popleft()
-        if not self._slices or self._slices[-1][0] != minute:
-            self._slices.append([minute, 0, 0])
-        return self._slices[-1]

@@ -11,47 +11,17 @@ from tests.architecture.tree import Breach, Source, package
 COMMON_SHAPE = ("Settings",)
 """Each file of `channels/` that knows a vendor has its own: that is the shape of the family."""
 
-DOUBLES = frozenset(
-    {
-        "Android",
-        "Apns",
-        "Badge",
-        "ClickAction",
-        "Device",
-        "Drawn",
-        "Fault",
-        "Message",
-        "Notification",
-        "Options",
-        "Push",
-        "Rules",
-        "Send",
-        "Target",
-        "Vendor",
-        "Verdict",
-        "WebPush",
-    }
-)
-"""Names that still stand for several classes. The list only shrinks."""
-
 
 def class_names_are_defined_once(root: Path) -> list[Breach]:
     """A public class has a name of its own, so that a reader can look it up without its file."""
     breaches = []
     for name, places in _classes(root).items():
         first, *others = places
-        if name not in DOUBLES:
-            breaches += [
-                source.breach(node, f"class {name} is defined in {first[0].path} too")
-                for source, node in others
-            ]
+        breaches += [
+            source.breach(node, f"class {name} is defined in {first[0].path} too")
+            for source, node in others
+        ]
     return breaches
-
-
-def names_that_are_no_doubles(root: Path) -> list[str]:
-    """Names of `DOUBLES` that stand for one class or none by now."""
-    classes = _classes(root)
-    return sorted(name for name in DOUBLES if len(classes.get(name, ())) < 2)
 
 
 def _classes(root: Path) -> dict[str, list[tuple[Source, ast.ClassDef]]]:

@@ -6,28 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.rules_names import (
-    DOUBLES,
-    class_names_are_defined_once,
-    names_that_are_no_doubles,
-)
+from tests.architecture.rules_names import class_names_are_defined_once
 from tests.architecture.tree import REPO
 
 
 @pytest.mark.evidence(
     "the name of a class stands for one thing in the whole package",
     topic="Set-up and architecture",
-    planted="a second `Router`; a name left on the list of doubles",
+    planted="a second `Router`",
 )
 def test_a_class_name_is_defined_once() -> None:
     breaches = class_names_are_defined_once(REPO)
     assert not breaches, "\n" + "\n".join(map(str, breaches))
-
-
-@pytest.mark.evidence("the name of a class stands for one thing in the whole package")
-def test_the_list_of_doubles_only_shrinks() -> None:
-    resolved = names_that_are_no_doubles(REPO)
-    assert not resolved, f"take them off DOUBLES in rules_names.py: {', '.join(resolved)}"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +28,6 @@ def test_the_list_of_doubles_only_shrinks() -> None:
         ("class Router: ...\nclass Router: ...", "", [2]),
         ("class _Router: ...", "class _Router: ...", []),
         ("class Router: ...", "class Routers: ...", []),
-        *((f"class {name}: ...", f"class {name}: ...", []) for name in sorted(DOUBLES)[:1]),
     ],
 )
 def test_a_second_class_of_a_name_is_caught(

@@ -13,7 +13,7 @@ from tests.wire.test_receipts import PHONES, AnyVendor, Scene, served
 from tocsin.channels.vendors import harmony, webpush
 from tocsin.client.rest import notice
 from tocsin.clock import SystemClock
-from tocsin.sandbox.devices import Device
+from tocsin.sandbox.devices import SandboxDevice
 
 OFF = 5
 """Devices that are switched off: what they are sent waits at the vendor."""
@@ -21,7 +21,7 @@ OFF = 5
 VENDORS: list[AnyVendor] = [harmony, webpush]
 
 
-def book(it: Scene) -> list[Device]:
+def book(it: Scene) -> list[SandboxDevice]:
     tokens = it.sandbox.tokens(it.vendor.NAME, 0, PHONES)
     found = [it.sandbox.devices.known(it.vendor.NAME, token) for token in tokens]
     assert all(found)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tocsin.domain.device import PUSH_PLATFORMS
-from tocsin.sandbox.devices import Device, DeviceBook, State
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, State
 from tocsin.sandbox.exchange import Call, Reply
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.listener import Listener
@@ -237,7 +237,7 @@ class Admin:
         return name
 
 
-def _device(device: Device) -> dict[str, Any]:
+def _device(device: SandboxDevice) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(device)
     fields["shown"] = list(fields["shown"].values())
     fields["held"] = [shown for shown, _ in fields["held"]]

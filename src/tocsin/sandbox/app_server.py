@@ -14,8 +14,8 @@ import msgspec
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.bearers import Bearers
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 
 STREAMS = 100
 """MAX_CONCURRENT_STREAMS of a new connection, where a vendor does not say."""
@@ -56,11 +56,11 @@ class AppServer:
 
     # devices
 
-    def _device(self, token: str) -> Device | None:
+    def _device(self, token: str) -> SandboxDevice | None:
         """The device of a token, or None where the vendor has never heard of it."""
         return self._book.look(self.name, token)
 
-    def _is_foreign(self, device: Device) -> bool:
+    def _is_foreign(self, device: SandboxDevice) -> bool:
         """Whether the device's token belongs to another app, or to another environment."""
         is_elsewhere = device.state in ("other_app", "other_environment")
         return is_elsewhere or device.app not in ("", self._app)
@@ -86,11 +86,11 @@ class AppServer:
         given = (form.get("client_id"), form.get("client_secret"))
         return "" if given == (client_id, client_secret) else "invalid_client"
 
-    def _give_bearer(self, headers: Headers, life_s: int) -> Verdict:
+    def _give_bearer(self, headers: Headers, life_s: int) -> Judgement:
         """The answer with a new bearer token, as OAuth 2.0 writes it."""
         bearer = self.bearers.give(self._clock.now(), life_s)
         answer = {"access_token": bearer, "expires_in": life_s, "token_type": "Bearer"}
-        return unlogged(Verdict(200, headers, msgspec.json.encode(answer)))
+        return unlogged(Judgement(200, headers, msgspec.json.encode(answer)))
 
 
 def is_form(call: Call) -> bool:
@@ -109,12 +109,12 @@ def form_of(call: Call) -> dict[str, str]:
     return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-def json_answer(status: int, headers: Headers, answer: Any, reason: str = "") -> Verdict:
+def json_answer(status: int, headers: Headers, answer: Any, reason: str = "") -> Judgement:
     """The answer as JSON; `reason` is what stands in the log."""
-    return Verdict(status, headers, msgspec.json.encode(answer), reason=reason)
+    return Judgement(status, headers, msgspec.json.encode(answer), reason=reason)
 
 
-def refused(verdict: Verdict, tokens: Iterable[str]) -> Verdict:
+def refused(verdict: Judgement, tokens: Iterable[str]) -> Judgement:
     """The verdict, with every device refused for its reason."""
     verdict.targets = tuple(
         Target(token, accepted=False, reason=verdict.reason) for token in tokens
@@ -122,7 +122,7 @@ def refused(verdict: Verdict, tokens: Iterable[str]) -> Verdict:
     return verdict
 
 
-def unlogged(verdict: Verdict) -> Verdict:
+def unlogged(verdict: Judgement) -> Judgement:
     """The verdict of a call that is no push."""
     verdict.logged = False
     return verdict

@@ -56,7 +56,7 @@ class Shown(Struct):
     """What the app is handed beside: Ext, and which push this is. A list's devices share it."""
 
 
-class Device(Struct):
+class SandboxDevice(Struct):
     """One installation, as its vendor knows it."""
 
     token: str
@@ -84,7 +84,7 @@ class DeviceBook:
         self._clock = clock
         self._knows_all = knows_all
         self._devices_max = devices_max
-        self._devices: dict[tuple[str, str], Device] = {}
+        self._devices: dict[tuple[str, str], SandboxDevice] = {}
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -97,13 +97,13 @@ class DeviceBook:
         *,
         since: float | None = None,
         app: str | None = None,
-    ) -> Device:
+    ) -> SandboxDevice:
         """Set a device's state. One that comes back to live shows what was held for it."""
         assert state in STATES
         token = spelt(vendor, token)
         device = self._devices.get((vendor, token))
         if device is None:
-            device = self._devices[vendor, token] = Device(token, shown={}, held=[])
+            device = self._devices[vendor, token] = SandboxDevice(token, shown={}, held=[])
         device.state = state
         device.since = self._clock.now() if since is None else since
         if app is not None:
@@ -119,25 +119,25 @@ class DeviceBook:
         """Remove a device from the book; True if it was there."""
         return self._devices.pop((vendor, spelt(vendor, token)), None) is not None
 
-    def look(self, vendor: str, token: str) -> Device | None:
+    def look(self, vendor: str, token: str) -> SandboxDevice | None:
         """The device, or None where the vendor has never heard of it."""
         token = spelt(vendor, token)
         device = self._devices.get((vendor, token))
         if device is None and not self._knows_all and not _NOBODYS.search(token):
-            device = Device(token, shown={}, held=[])
+            device = SandboxDevice(token, shown={}, held=[])
             if len(self._devices) < self._devices_max:
                 self._devices[vendor, token] = device
         return device
 
-    def known(self, vendor: str, token: str) -> Device | None:
+    def known(self, vendor: str, token: str) -> SandboxDevice | None:
         """The device if it is in the book; unlike `look` it adds nothing."""
         return self._devices.get((vendor, spelt(vendor, token)))
 
-    def all_of(self, vendor: str) -> list[Device]:
+    def all_of(self, vendor: str) -> list[SandboxDevice]:
         """Every device of a vendor, in the order first seen."""
         return [device for (name, _), device in self._devices.items() if name == vendor]
 
-    def show(self, device: Device, shown: Shown, expires_at: float | None) -> None:
+    def show(self, device: SandboxDevice, shown: Shown, expires_at: float | None) -> None:
         """Deliver to a screen. A device that is off gets the newest of each key when it returns.
 
         `expires_at` in the past or present means "now or never".
@@ -150,7 +150,7 @@ class DeviceBook:
             device.held = [pair for pair in device.held if pair[0].key != shown.key]
             device.held = [*device.held[1 - SHOWN_MAX :], (shown, expires_at)]
 
-    def withdraw(self, device: Device, key: str, *, from_screen: bool) -> bool:
+    def withdraw(self, device: SandboxDevice, key: str, *, from_screen: bool) -> bool:
         """Take back what waits for a device under a key, and from its screen; True if it had it."""
         waiting = [pair for pair in device.held if pair[0].key != key]
         was_there = len(waiting) < len(device.held)
@@ -163,7 +163,7 @@ class DeviceBook:
         """Forget every device."""
         self._devices.clear()
 
-    def _place(self, device: Device, shown: Shown) -> None:
+    def _place(self, device: SandboxDevice, shown: Shown) -> None:
         before = device.shown.pop(shown.key, None)
         if before is not None:
             shown = replace(shown, replaced=before.replaced + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tocsin.clock import Clock
-from tocsin.sandbox.exchange import Call, Reply, Target, Vendor, Verdict
+from tocsin.sandbox.exchange import Call, Judgement, Reply, Target, VendorRules
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Entry, Log, digest_of
 from tocsin.sandbox.receipts import Receipts
@@ -20,7 +20,7 @@ class Endpoint:
     """Serves one vendor's listener."""
 
     def __init__(
-        self, vendor: Vendor, faults: Faults, log: Log, receipts: Receipts, clock: Clock
+        self, vendor: VendorRules, faults: Faults, log: Log, receipts: Receipts, clock: Clock
     ) -> None:
         self._vendor = vendor
         self._faults = faults
@@ -47,23 +47,23 @@ class Endpoint:
             reply.effect = rule.effect
         return reply
 
-    def _refused(self, rule: Rule, call: Call) -> Verdict:
+    def _refused(self, rule: Rule, call: Call) -> Judgement:
         """The verdict of a fault that comes before the vendor has looked."""
         if rule.kind == "vendor_code":
             verdict = self._vendor.refusal(rule.code, call)
             verdict.status = rule.status or verdict.status
         elif rule.kind == "html_page":
             headers = (("content-type", "text/html; charset=UTF-8"),)
-            verdict = Verdict(rule.status or 502, headers, HTML_PAGE)
+            verdict = Judgement(rule.status or 502, headers, HTML_PAGE)
         else:
-            verdict = Verdict(rule.status or 503, (), rule.body.encode())
+            verdict = Judgement(rule.status or 503, (), rule.body.encode())
             if rule.body:
                 verdict.headers = (("content-type", "application/json"),)
         if rule.retry_after_s is not None:
             verdict.headers = (*verdict.headers, ("retry-after", str(rule.retry_after_s)))
         return verdict
 
-    def _write(self, call: Call, verdict: Verdict, rule: Rule | None) -> None:
+    def _write(self, call: Call, verdict: Judgement, rule: Rule | None) -> None:
         is_answered = rule is None or rule.kind not in _UNANSWERED
         alone = Target(verdict.token, verdict.accepted, verdict.reason)
         digest = digest_of(call.body)
@@ -97,7 +97,7 @@ class Endpoint:
 _UNANSWERED = {"never", "reset_before", "reset_after", "rst_stream"}
 
 
-def _spoiled(rule: Rule, verdict: Verdict) -> Verdict:
+def _spoiled(rule: Rule, verdict: Judgement) -> Judgement:
     """A true verdict whose answer is damaged on the way out."""
     if rule.kind == "truncated":
         # An answer without a body is given one to cut.

@@ -80,7 +80,7 @@ class Target(Struct, frozen=True):
     """What the receipt says of it, where that is not the state of its device."""
 
 
-class Verdict(Struct):
+class Judgement(Struct):
     """A vendor's judgement of one call: the answer, and what the log wants to know."""
 
     status: int
@@ -114,7 +114,7 @@ class Serve(Protocol):
     def __call__(self, call: Call, /) -> Reply: ...
 
 
-class Vendor(Protocol):
+class VendorRules(Protocol):
     """One vendor's rules, without sockets."""
 
     name: str
@@ -123,11 +123,11 @@ class Vendor(Protocol):
         """The device token the call is meant for, or an empty text; for fault rules."""
         ...
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         """Check the call as the vendor would, and take it if it is in order."""
         ...
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The answer this vendor gives with its own error `code`."""
         ...
 

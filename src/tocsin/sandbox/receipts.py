@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from tocsin.clock import Clock
 from tocsin.conversation import Fault, Request
 from tocsin.ports import Http
-from tocsin.sandbox.devices import Device, DeviceBook
-from tocsin.sandbox.exchange import Target, Vendor, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice
+from tocsin.sandbox.exchange import Judgement, Target, VendorRules
 from tocsin.sandbox.faults import Faults, Rule
 
 CONSOLE = "console"
@@ -88,7 +88,7 @@ class Reporter(Protocol):
     receipts_max: int
     """Receipts in one call."""
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         """The code of the receipt for a push that this device was sent; empty: none."""
         ...
 
@@ -143,7 +143,7 @@ class Receipts:
         self._told: Counter[Literal["told", "refused"]] = Counter()
         self._answers: Counter[str] = Counter()
 
-    def note(self, vendor: Vendor, verdict: Verdict) -> None:
+    def note(self, vendor: VendorRules, verdict: Judgement) -> None:
         """Take note of a judged call: whom it reached has something to tell."""
         if not verdict.receipt_to or not isinstance(vendor, Reporter):
             return
@@ -305,7 +305,7 @@ def number_of(event: Event) -> int | str:
     return int(event.code) if _NUMBER.fullmatch(event.code) else event.code
 
 
-def _is_asked(verdict: Verdict, code: str) -> bool:
+def _is_asked(verdict: Judgement, code: str) -> bool:
     return verdict.receipt_types is None or bool(verdict.receipt_types & int(code))
 
 

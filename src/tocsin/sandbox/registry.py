@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.devices import DeviceBook
-from tocsin.sandbox.exchange import Vendor
+from tocsin.sandbox.exchange import VendorRules
 from tocsin.sandbox.trust import Keys
 from tocsin.sandbox.vendors.apns.server import Apns, ApnsSettings
 from tocsin.sandbox.vendors.fcm.server import Fcm, FcmSettings
@@ -36,7 +36,7 @@ class Dependencies(Struct, frozen=True):
     keys: Keys
 
 
-class VendorServer(Vendor, Protocol):
+class VendorServer(VendorRules, Protocol):
     """A vendor's server with the credential and the device tokens that it accepts."""
 
     @property

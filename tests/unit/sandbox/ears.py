@@ -13,7 +13,7 @@ from tocsin.clock import ManualClock, settle_loop
 from tocsin.conversation import Fault, LateReceipt, Request, Response
 from tocsin.sandbox.devices import DeviceBook, State
 from tocsin.sandbox.endpoint import Endpoint
-from tocsin.sandbox.exchange import Call, Connection, Vendor, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement, VendorRules
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings
@@ -45,7 +45,7 @@ class Ears:
         return Response(status) if status else Fault("maybe_sent", "")
 
 
-class Speaker(Vendor, Protocol):
+class Speaker(VendorRules, Protocol):
     """A vendor's server that makes tokens."""
 
     def token(self, number: int) -> str: ...
@@ -68,7 +68,7 @@ class Office:
         """The answer to a call, which is taken note of."""
         return self._endpoint(Call("POST", path, headers, body, Connection(1, "", None))).body
 
-    def note(self, verdict: Verdict) -> None:
+    def note(self, verdict: Judgement) -> None:
         self.receipts.note(self.vendor, verdict)
 
     def state(self, number: int, state: State, app: str | None = None) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.oppo.server import (
     AUTH_PATH,
     BATCH_PATH,
@@ -39,10 +39,10 @@ class Bench:
         body = form if isinstance(form, bytes) else urlencode(form).encode()
         return Call(method, path, list(headers), body, Connection(1, "http/1.1", None))
 
-    def ask(self, path: str, form: Any, headers: Any = FORM, method: str = "POST") -> Verdict:
+    def ask(self, path: str, form: Any, headers: Any = FORM, method: str = "POST") -> Judgement:
         return self.oppo.judge(self.call(path, form, headers, method))
 
-    def auth(self, **changes: Any) -> Verdict:
+    def auth(self, **changes: Any) -> Judgement:
         known = self.oppo.credential
         stamp = str(int(self.clock.now() * 1000))
         told = {"app_key": known.app_key, "timestamp": stamp} | changes
@@ -60,19 +60,19 @@ class Bench:
             return UNICAST_PATH, {"message": json.dumps(messages[0])}
         return BATCH_PATH, {"messages": json.dumps(messages)}
 
-    def send(self, *tokens: str, **changes: Any) -> Verdict:
+    def send(self, *tokens: str, **changes: Any) -> Judgement:
         path, form = self.form(*(tokens or (ONE,)), **changes)
         return self.ask(path, form | self.proof())
 
-    def save(self, **changes: Any) -> Verdict:
+    def save(self, **changes: Any) -> Judgement:
         told = {name: texted(it) for name, it in kept(notification() | changes).items()}
         return self.ask(SAVE_PATH, told | self.proof())
 
-    def listed(self, *tokens: str, **changes: Any) -> Verdict:
+    def listed(self, *tokens: str, **changes: Any) -> Judgement:
         saved = data(self.save(**changes))["message_id"]
         return self.broadcast(message_id=saved, target_value=";".join(tokens))
 
-    def broadcast(self, **form: Any) -> Verdict:
+    def broadcast(self, **form: Any) -> Judgement:
         return self.ask(BROADCAST_PATH, kept({"target_type": "2", **form}) | self.proof())
 
 
@@ -104,16 +104,16 @@ def single(token: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def told(verdict: Judgement) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(verdict.body)
     return found
 
 
-def data(verdict: Verdict) -> Any:
+def data(verdict: Judgement) -> Any:
     return told(verdict)["data"]
 
 
-def code(verdict: Verdict) -> int:
+def code(verdict: Judgement) -> int:
     """OPPO's code; the HTTP status says nothing."""
     assert verdict.status == 200
     found = told(verdict)["code"]

@@ -14,7 +14,7 @@ from tests.unit.channels.kit_harmony import private_key
 from tocsin.channels.shared import rsa_key
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.receipts import CONSOLE
 from tocsin.sandbox.vendors.harmony.server import (
     AUDIENCE,
@@ -53,7 +53,7 @@ class Bench:
         push_type: str = "0",
         kind: str = JSON[1],
         **proof: Any,
-    ) -> Verdict:
+    ) -> Judgement:
         path = f"/v3/{project}/messages:send"
         proved = signed(now=int(self.clock.now()), **proof)
         headers = [("authorization", proved), ("push-type", push_type), ("content-type", kind)]
@@ -85,7 +85,7 @@ def push(tokens: Any = ("token-1",), options: Any = None, **drawn: Any) -> dict[
     return {"payload": payload, "target": {"token": tokens}, "pushOptions": options or {}}
 
 
-def code(verdict: Verdict) -> str:
+def code(verdict: Judgement) -> str:
     return str(msgspec.json.decode(verdict.body)["code"])
 
 
@@ -347,7 +347,7 @@ def test_the_same_number_replaces_what_is_shown() -> None:
     assert len(other.shown) == 2
 
 
-def revoke(bench: Bench, body: Any, *, push_type: str = "0", client: str = CLIENT) -> Verdict:
+def revoke(bench: Bench, body: Any, *, push_type: str = "0", client: str = CLIENT) -> Judgement:
     path = f"/v1/{client}/messages:revoke"
     headers = [("authorization", signed()), ("push-type", push_type), JSON]
     data = body if isinstance(body, bytes) else msgspec.json.encode(body)

@@ -10,7 +10,7 @@ import pytest
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.receipts import CONSOLE
 from tocsin.sandbox.vendors.honor.server import TOKEN_PATH, Honor, HonorSettings
 
@@ -30,10 +30,10 @@ class Bench:
         self.honor = Honor(HonorSettings(**settings), self.book, self.clock, Chance(1))
         self.bearer = ""
 
-    def ask(self, path: str, headers: list[tuple[str, str]], body: bytes, method: str) -> Verdict:
+    def ask(self, path: str, headers: list[tuple[str, str]], body: bytes, method: str) -> Judgement:
         return self.honor.judge(Call(method, path, headers, body, Connection(1, "http/1.1", None)))
 
-    def token(self, method: str = "POST", **changed: str | None) -> Verdict:
+    def token(self, method: str = "POST", **changed: str | None) -> Judgement:
         known = self.honor.credential
         form = {
             "grant_type": "client_credentials",
@@ -46,7 +46,7 @@ class Bench:
 
     def send(
         self, body: Any, *, path: str = SEND, method: str = "POST", **headers: str | None
-    ) -> Verdict:
+    ) -> Judgement:
         if not self.bearer:
             self.bearer = told(self.token())["access_token"]
         given: dict[str, str | None] = {
@@ -60,7 +60,7 @@ class Bench:
         return self.ask(path, pairs, data, method)
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def told(verdict: Judgement) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(verdict.body)
     return found
 

@@ -11,7 +11,7 @@ import pytest
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.huawei.server import APP_ID, APP_SECRET, DAY_S, Huawei, HuaweiSettings
 
 PATH = f"/v1/{APP_ID}/messages:send"
@@ -73,12 +73,12 @@ class Bench:
         self.huawei = Huawei(HuaweiSettings(**settings), self.book, self.clock, Chance(1))
         self.bearer = json.loads(self.fetch(CLIENT).body)["access_token"]
 
-    def fetch(self, form: dict[str, str], **changed: Any) -> Verdict:
+    def fetch(self, form: dict[str, str], **changed: Any) -> Judgement:
         given = {"method": "POST", "path": "/oauth2/v3/token", "headers": [FORM]} | changed
         body = urlencode(form).encode()
         return self.huawei.judge(Call(**given, body=body, connection=Connection(1, "", None)))
 
-    def ask(self, changes: dict[str, Any] | None = None, **changed: Any) -> Verdict:
+    def ask(self, changes: dict[str, Any] | None = None, **changed: Any) -> Judgement:
         proof = ("authorization", f"Bearer {self.bearer}")
         given = {"method": "POST", "path": PATH, "headers": [proof, JSON]} | changed
         given.setdefault("body", json.dumps(with_(changes or {})).encode())

@@ -11,7 +11,7 @@ import pytest
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.meizu.server import APP_ID, PATH, SECRET, Meizu, MeizuSettings
 
 FORM = ("content-type", "application/x-www-form-urlencoded")
@@ -39,7 +39,9 @@ class Bench:
         told = MeizuSettings(**{"callbacks": (CALLBACK,), **settings})
         self.meizu = Meizu(told, self.book, self.clock, Chance(1))
 
-    def ask(self, where: str = "", value: Any = None, *, ids: str = IDS, **request: Any) -> Verdict:
+    def ask(
+        self, where: str = "", value: Any = None, *, ids: str = IDS, **request: Any
+    ) -> Judgement:
         message = json.loads(json.dumps(GOOD))
         if where:
             part = message
@@ -68,7 +70,7 @@ class Bench:
         return str(answer(self.ask(where, value, **request))["code"])
 
 
-def answer(verdict: Verdict) -> Any:
+def answer(verdict: Judgement) -> Any:
     assert verdict.status == 200
     found = json.loads(verdict.body)
     assert (found["code"] == "200") == verdict.accepted

@@ -8,7 +8,7 @@ import pytest
 from tocsin.sandbox.buckets import Buckets, Flow
 from tocsin.sandbox.http2 import frame, without_ping_acks
 from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, REASONS
-from tocsin.sandbox.vendors.fcm.rules import Send, Violation, payload_bytes, read, snake_case
+from tocsin.sandbox.vendors.fcm.rules import FcmRequest, Violation, payload_bytes, read, snake_case
 
 
 def test_a_window_begins_with_its_first_request() -> None:
@@ -47,7 +47,7 @@ def test_names_in_camel_case(given: object, expected: object) -> None:
 def test_payload_bytes_are_counted_in_utf8() -> None:
     body = {"message": {"topic": "t", "data": {"ä": "é"}, "notification": {"title": "😀"}}}
     send = read(msgspec.json.encode(body))
-    assert isinstance(send, Send)
+    assert isinstance(send, FcmRequest)
     assert payload_bytes(send.message) == 2 + 2 + len("title") + 4
 
 

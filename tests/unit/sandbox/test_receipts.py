@@ -16,7 +16,7 @@ from tests.unit.sandbox.ears import Ears
 from tocsin.clock import Chance, ManualClock, settle_loop
 from tocsin.sandbox.devices import DeviceBook
 from tocsin.sandbox.endpoint import Endpoint
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.faults import Faults, Rule
 from tocsin.sandbox.log import Log
 from tocsin.sandbox.receipts import Receipts, ReceiptSettings, is_loopback
@@ -211,7 +211,7 @@ async def test_a_sender_that_is_sick_is_asked_again_and_one_that_refuses_is_not(
 async def test_an_address_that_a_push_names_is_told_only_if_it_is_this_machines() -> None:
     async with posting(url="") as it:
         it.state(1, "live")
-        taken = Verdict(200, accepted=True, token=Huawei.token(1))
+        taken = Judgement(200, accepted=True, token=Huawei.token(1))
         for to in ("http://example.com/receipts", f"{URL}/elsewhere"):
             taken.receipt_to = to
             it.receipts.note(it.huawei, taken)

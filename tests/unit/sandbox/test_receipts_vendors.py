@@ -25,7 +25,7 @@ from tocsin.clock import Chance, ManualClock
 from tocsin.conversation import LateReceipt
 from tocsin.domain.outcome import POSTED, Outcome
 from tocsin.pipeline.begin import batch_correlation, split_batch_correlation
-from tocsin.sandbox.devices import Device, DeviceBook, State
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, State
 from tocsin.sandbox.receipts import Event, Post, Reporter, Sorter
 from tocsin.sandbox.registry import CAPABILITIES, SERVERS, Dependencies, make_servers
 from tocsin.sandbox.registry import VendorServer as Server
@@ -83,7 +83,7 @@ def test_the_manners_are_those_of_the_server_and_of_the_vendors_file(
     server = servers().get(vendor.NAME)
     is_reporter = isinstance(server, Reporter)
     assert bool(capabilities.reports) == is_reporter == (report_of(vendor) is not None)
-    gone = Device("t", state="gone")
+    gone = SandboxDevice("t", state="gone")
     told = reporter(vendor.NAME).fate(gone, "0") if is_reporter else ""
     losses = {it for (status, _), it in vendor.OUTCOMES.items() if status == POSTED}
     assert (capabilities.removal == "receipt") == bool(told) == (Outcome.TOKEN_DEAD in losses)
@@ -200,4 +200,4 @@ FATES = [
 @pytest.mark.parametrize(("name", "state", "code"), FATES)
 def test_what_becomes_of_a_push_to_a_device(name: str, state: State, code: str) -> None:
     push_type = kit(name).push_type
-    assert reporter(name).fate(Device("token-1", state), push_type) == code
+    assert reporter(name).fate(SandboxDevice("token-1", state), push_type) == code

@@ -11,7 +11,7 @@ import pytest
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.vivo.server import (
     APP_ID,
     AUTH_PATH,
@@ -35,12 +35,12 @@ class Bench:
         self.book = DeviceBook(self.clock, knows_all=knows_all)
         self.vivo = Vivo(VivoSettings(**settings), self.book, self.clock, Chance(1))
 
-    def ask(self, path: str, body: Any, headers: Any = JSON, method: str = "POST") -> Verdict:
+    def ask(self, path: str, body: Any, headers: Any = JSON, method: str = "POST") -> Judgement:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         call = Call(method, path, list(headers), data, Connection(1, "http/1.1", None))
         return self.vivo.judge(call)
 
-    def auth(self, **changes: Any) -> Verdict:
+    def auth(self, **changes: Any) -> Judgement:
         known = self.vivo.credential
         stamp = int(self.clock.now() * 1000)
         told = {"appId": known.app_id, "appKey": known.app_key, "timestamp": stamp} | changes
@@ -51,13 +51,13 @@ class Bench:
     def proved(self) -> list[tuple[str, str]]:
         return [*JSON, ("authtoken", told(self.auth())["authToken"])]
 
-    def send(self, path: str = SEND_PATH, **changes: Any) -> Verdict:
+    def send(self, path: str = SEND_PATH, **changes: Any) -> Judgement:
         body = message(self) | ({"regId": Vivo.token(1)} if path == SEND_PATH else {}) | changes
         return self.ask(
             path, {name: it for name, it in body.items() if it is not None}, self.proved()
         )
 
-    def listed(self, tokens: list[str], **changes: Any) -> Verdict:
+    def listed(self, tokens: list[str], **changes: Any) -> Judgement:
         number = told(self.send(SAVE_PATH, **changes))["taskId"]
         body = {"appId": int(APP_ID), "taskId": number, "regIds": tokens, "requestId": "r-1"}
         return self.ask(LIST_PATH, body, self.proved())
@@ -77,12 +77,12 @@ def message(bench: Bench) -> dict[str, Any]:
     }
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def told(verdict: Judgement) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(verdict.body)
     return found
 
 
-def result(verdict: Verdict) -> int:
+def result(verdict: Judgement) -> int:
     """vivo's number; the HTTP status says nothing."""
     assert verdict.status == 200
     number = told(verdict)["result"]
@@ -404,7 +404,7 @@ async def test_what_a_device_had_enough_of_is_told_so_and_not_shown(
 ) -> None:
     bench = Bench(**settings)
 
-    def ask(token: str) -> Verdict:
+    def ask(token: str) -> Judgement:
         told = {**changes, "notifyId": None}
         return bench.listed([token, "c"], **told) if token == "b" else bench.send(**told)
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tocsin.clock import Chance, ManualClock
 from tocsin.domain.webpush import base64url, seal, subscription_of
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.webpush.server import REFUSALS, WebPush, WebPushSettings
 
 NOW = 1_767_225_600.0
@@ -57,7 +57,7 @@ class Bench:
         path: str = "",
         method: str = "POST",
         **headers: str | None,
-    ) -> Verdict:
+    ) -> Judgement:
         to = subscription_of(self.push.token(number))
         assert to is not None
         plain = msgspec.json.encode({"title": "t", "body": "b"} if told is None else told)

@@ -11,7 +11,7 @@ import pytest
 
 from tocsin.clock import Chance, ManualClock
 from tocsin.sandbox.devices import DeviceBook, State
-from tocsin.sandbox.exchange import Call, Connection, Verdict
+from tocsin.sandbox.exchange import Call, Connection, Judgement
 from tocsin.sandbox.vendors.xiaomi.server import PACKAGE, SECRET, Xiaomi, XiaomiSettings
 
 PROOF = ("authorization", f"key={SECRET}")
@@ -45,7 +45,7 @@ class Bench:
         self.book = DeviceBook(self.clock)
         self.xiaomi = Xiaomi(XiaomiSettings(**settings), self.book, self.clock, Chance(1))
 
-    def ask(self, form: Mapping[str, str | None] | None = None, **request: Any) -> Verdict:
+    def ask(self, form: Mapping[str, str | None] | None = None, **request: Any) -> Judgement:
         merged = {**GOOD, **(form or {})}
         body = urlencode({name: text for name, text in merged.items() if text is not None})
         call = Call(
@@ -61,7 +61,7 @@ class Bench:
         return int(answer(self.ask(form, **request))["code"])
 
 
-def answer(verdict: Verdict) -> Any:
+def answer(verdict: Judgement) -> Any:
     assert verdict.status == 200
     found = json.loads(verdict.body)
     assert (found["result"] == "ok") == (found["code"] == 0) == verdict.accepted

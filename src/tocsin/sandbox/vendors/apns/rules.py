@@ -82,7 +82,7 @@ _LIVE_EVENTS = {"start", "update", "end"}
 _LIVE_DATES = ("dismissal-date", "stale-date")
 
 
-class Push(Struct):
+class ApnsPush(Struct):
     """A request as far as it has been read."""
 
     call: Call
@@ -106,30 +106,30 @@ class Push(Struct):
         return aps if isinstance(aps, dict) else {}
 
 
-def device_path(push: Push) -> str | None:
+def device_path(push: ApnsPush) -> str | None:
     if not push.call.path.startswith(PATH):
         return "BadPath"
     push.token = push.call.path[len(PATH) :].lower()
     return None
 
 
-def method(push: Push) -> str | None:
+def method(push: ApnsPush) -> str | None:
     return None if push.call.method == "POST" else "MethodNotAllowed"
 
 
-def header_twice(push: Push) -> str | None:
+def header_twice(push: ApnsPush) -> str | None:
     names = Counter(
         name for name, _ in push.call.headers if name.startswith("apns-") or name == "authorization"
     )
     return "DuplicateHeaders" if any(count > 1 for count in names.values()) else None
 
 
-def message_id(push: Push) -> str | None:
+def message_id(push: ApnsPush) -> str | None:
     given = push.headers.get("apns-id")
     return None if given is None or _UUID.fullmatch(given) else "BadMessageId"
 
 
-def expiration(push: Push) -> str | None:
+def expiration(push: ApnsPush) -> str | None:
     given = push.headers.get("apns-expiration")
     if given is None:
         return None
@@ -139,7 +139,7 @@ def expiration(push: Push) -> str | None:
     return None
 
 
-def priority(push: Push) -> str | None:
+def priority(push: ApnsPush) -> str | None:
     given = push.headers.get("apns-priority", "10")
     if given not in ("10", "5", "1"):
         return "BadPriority"
@@ -147,7 +147,7 @@ def priority(push: Push) -> str | None:
     return None
 
 
-def push_type(push: Push) -> str | None:
+def push_type(push: ApnsPush) -> str | None:
     given = push.headers.get("apns-push-type")
     if given is None:
         # Older senders name none; the topic's suffix then tells what it is.
@@ -161,7 +161,7 @@ def push_type(push: Push) -> str | None:
     return None
 
 
-def priority_of_type(push: Push) -> str | None:
+def priority_of_type(push: ApnsPush) -> str | None:
     """A background push of priority 10 "is an error"; without the header 10 is meant.
 
     A Live Activity has 5 or 10.
@@ -171,7 +171,7 @@ def priority_of_type(push: Push) -> str | None:
     return "BadPriority" if push.push_type == "background" and push.priority == 10 else None
 
 
-def topic(push: Push) -> str | None:
+def topic(push: ApnsPush) -> str | None:
     push.topic = push.headers.get("apns-topic") or push.certificate_topic
     if not push.topic:
         return "MissingTopic"
@@ -184,26 +184,26 @@ def topic(push: Push) -> str | None:
     return None if push.bundle_id in push.bundle_ids else "TopicDisallowed"
 
 
-def collapse_id(push: Push) -> str | None:
+def collapse_id(push: ApnsPush) -> str | None:
     push.collapse = push.headers.get("apns-collapse-id", "")
     length = len(push.collapse.encode("latin-1"))
     return "BadCollapseId" if length > COLLAPSE_BYTES_MAX else None
 
 
-def device_token(push: Push) -> str | None:
+def device_token(push: ApnsPush) -> str | None:
     if not push.token:
         return "MissingDeviceToken"
     return None if _TOKEN.fullmatch(push.token) else "BadDeviceToken"
 
 
-def payload_size(push: Push) -> str | None:
+def payload_size(push: ApnsPush) -> str | None:
     limit = VOIP_PAYLOAD_BYTES_MAX if push.push_type == "voip" else PAYLOAD_BYTES_MAX
     if len(push.call.body) > limit:
         return "PayloadTooLarge"
     return None if push.call.body else "PayloadEmpty"
 
 
-def payload_json(push: Push) -> str | None:
+def payload_json(push: ApnsPush) -> str | None:
     """Apple has no reason of its own for a body that is not a JSON object; ours is PayloadEmpty."""
     try:
         payload = msgspec.json.decode(push.call.body)
@@ -217,7 +217,7 @@ def payload_json(push: Push) -> str | None:
     return None
 
 
-def payload_fit(push: Push) -> str | None:
+def payload_fit(push: ApnsPush) -> str | None:
     """A payload that its push type does not carry would be thrown away by the device unseen.
 
     Apple accepts some of these and shows nothing; a sandbox that did the same would hide the
@@ -261,7 +261,7 @@ def _live_fits(aps: dict[str, Any]) -> bool:
     )
 
 
-Check = Callable[[Push], str | None]
+Check = Callable[[ApnsPush], str | None]
 BEFORE_TOKEN: tuple[Check, ...] = (device_path, method, header_twice)
 """Asked before the sender is known."""
 CHECKS: tuple[Check, ...] = (

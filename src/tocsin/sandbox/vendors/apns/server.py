@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.buckets import Buckets
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement
 from tocsin.sandbox.trust import ApnsCredential
 from tocsin.sandbox.vendors.apns.provider_token import ApnsKey, Link, ProviderTokens
-from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, PATH, REASONS, Push
+from tocsin.sandbox.vendors.apns.rules import BEFORE_TOKEN, CHECKS, PATH, REASONS, ApnsPush
 
 NAME = "apns"
 STREAMS = 1000
@@ -93,9 +93,9 @@ class Apns:
     def token_of(self, call: Call) -> str:
         return call.path[len(PATH) :].lower() if call.path.startswith(PATH) else ""
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         now = self._clock.now()
-        push = Push(call, dict(call.headers), self._bundle_ids)
+        push = ApnsPush(call, dict(call.headers), self._bundle_ids)
         reason = self._sender(push, now) or _first(push)
         if reason is not None:
             return self._refuse(push, reason)
@@ -105,12 +105,12 @@ class Apns:
             return self._refuse(push, reason or "BadDeviceToken", device)
         return self._accept(push, device, now)
 
-    def refusal(self, code: str, call: Call) -> Verdict:
-        push = Push(call, dict(call.headers), self._bundle_ids)
+    def refusal(self, code: str, call: Call) -> Judgement:
+        push = ApnsPush(call, dict(call.headers), self._bundle_ids)
         push.token = self.token_of(call)
         return self._refuse(push, code, self._book.known(NAME, push.token))
 
-    def _sender(self, push: Push, now: float) -> str | None:
+    def _sender(self, push: ApnsPush, now: float) -> str | None:
         """Who sends: by token, or by the connection's certificate."""
         for check in BEFORE_TOKEN:
             reason = check(push)
@@ -131,7 +131,7 @@ class Apns:
             return "UnrelatedKeyIdInToken"
         return None
 
-    def _device(self, push: Push, device: Device | None, now: float) -> str | None:
+    def _device(self, push: ApnsPush, device: SandboxDevice | None, now: float) -> str | None:
         """What the device book has against it."""
         if device is None or device.state == "other_environment":
             return "BadDeviceToken"
@@ -145,7 +145,7 @@ class Apns:
             return "TooManyRequests"
         return None
 
-    def _accept(self, push: Push, device: Device, now: float) -> Verdict:
+    def _accept(self, push: ApnsPush, device: SandboxDevice, now: float) -> Judgement:
         message_id = push.headers.get("apns-id") or self._new_id()
         self._book.show(device, _shown(push, message_id, now), push.expires_at)
         verdict = _verdict(push, 200, message_id)
@@ -153,7 +153,9 @@ class Apns:
         verdict.stream_limit = self._settings.streams
         return verdict
 
-    def _refuse(self, push: Push, reason: str, device: Device | None = None) -> Verdict:
+    def _refuse(
+        self, push: ApnsPush, reason: str, device: SandboxDevice | None = None
+    ) -> Judgement:
         given = push.headers.get("apns-id", "")
         message_id = given if given and reason != "BadMessageId" else self._new_id()
         verdict = _verdict(push, REASONS.get(reason, 400), message_id)
@@ -171,7 +173,7 @@ class Apns:
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def _first(push: Push) -> str | None:
+def _first(push: ApnsPush) -> str | None:
     for check in CHECKS:
         reason = check(push)
         if reason is not None:
@@ -179,8 +181,8 @@ def _first(push: Push) -> str | None:
     return None
 
 
-def _verdict(push: Push, status: int, message_id: str) -> Verdict:
-    return Verdict(
+def _verdict(push: ApnsPush, status: int, message_id: str) -> Judgement:
+    return Judgement(
         status=status,
         headers=(("apns-id", message_id),),
         token=push.token,
@@ -192,7 +194,7 @@ def _verdict(push: Push, status: int, message_id: str) -> Verdict:
     )
 
 
-def _shown(push: Push, message_id: str, now: float) -> Shown:
+def _shown(push: ApnsPush, message_id: str, now: float) -> Shown:
     alert = push.aps.get("alert", "")
     title, body = "", ""
     if isinstance(alert, dict):

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tocsin.sandbox.app_server import is_form
 from tocsin.sandbox.bearers import Bearers
-from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.exchange import Call, Judgement
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPES = (
@@ -48,7 +48,7 @@ class TokenEndpoint:
         self._account = account
         self._bearers = bearers
 
-    def judge(self, call: Call, now: float) -> Verdict:
+    def judge(self, call: Call, now: float) -> Judgement:
         """Answer one request for a bearer."""
         if call.method != "POST":
             return _error(405, "invalid_request", "Only POST is allowed.")
@@ -63,7 +63,7 @@ class TokenEndpoint:
             return _error(400, "invalid_request", "Missing parameter: assertion")
         return self._judge_assertion(assertion, now)
 
-    def _judge_assertion(self, assertion: str, now: float) -> Verdict:
+    def _judge_assertion(self, assertion: str, now: float) -> Judgement:
         try:
             claims = jwt.decode(assertion, options={"verify_signature": False})
             key_id = jwt.get_unverified_header(assertion).get("kid")
@@ -92,7 +92,7 @@ class TokenEndpoint:
 
     def _judge_claims(
         self, claims: dict[str, object], account: ServiceAccount, now: float
-    ) -> Verdict:
+    ) -> Judgement:
         if claims.get("aud") != AUDIENCE:
             return _error(400, "invalid_grant", f"Invalid JWT: aud must be {AUDIENCE}.")
         issued_at, ends_at = claims.get("iat"), claims.get("exp")
@@ -108,7 +108,7 @@ class TokenEndpoint:
             return _error(400, "invalid_scope", "No scope that allows sending.")
         return self._give(account, now)
 
-    def _give(self, account: ServiceAccount, now: float) -> Verdict:
+    def _give(self, account: ServiceAccount, now: float) -> Judgement:
         bearer = self._bearers.give(now, BEARER_S, account.project_id)
         answer: dict[str, str | int] = {
             "access_token": bearer,
@@ -118,14 +118,14 @@ class TokenEndpoint:
         return _json(200, answer)
 
 
-def _error(status: int, error: str, text: str) -> Verdict:
+def _error(status: int, error: str, text: str) -> Judgement:
     verdict = _json(status, {"error": error, "error_description": text})
     verdict.reason = error
     return verdict
 
 
-def _json(status: int, answer: Mapping[str, str | int]) -> Verdict:
-    return Verdict(
+def _json(status: int, answer: Mapping[str, str | int]) -> Judgement:
+    return Judgement(
         status,
         (("content-type", "application/json; charset=utf-8"), ("cache-control", "no-store")),
         msgspec.json.encode(answer),

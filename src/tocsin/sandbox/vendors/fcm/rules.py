@@ -35,13 +35,13 @@ class _Part(Struct, forbid_unknown_fields=True):
     """A message of Google's: what it does not know, it refuses."""
 
 
-class Options(_Part):
+class FcmOptions(_Part):
     analytics_label: Text = UNSET
     image: Text = UNSET
     link: Text = UNSET
 
 
-class Notification(_Part):
+class FcmNotification(_Part):
     title: Text = UNSET
     body: Text = UNSET
     image: Text = UNSET
@@ -100,41 +100,41 @@ class AndroidNotification(_Part):
     proxy: Literal["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"] | UnsetType = UNSET
 
 
-class Android(_Part):
+class FcmAndroid(_Part):
     collapse_key: Text = UNSET
     priority: Literal["NORMAL", "HIGH", "normal", "high"] | UnsetType = UNSET
     ttl: Text = UNSET
     restricted_package_name: Text = UNSET
     data: Texts = UNSET
     notification: AndroidNotification | UnsetType = UNSET
-    fcm_options: Options | UnsetType = UNSET
+    fcm_options: FcmOptions | UnsetType = UNSET
     direct_boot_ok: Switch = UNSET
     bandwidth_constrained_ok: Switch = UNSET
     restricted_satellite_ok: Switch = UNSET
 
 
-class Apns(_Part):
+class FcmApns(_Part):
     headers: Texts = UNSET
     payload: dict[str, Any] | UnsetType = UNSET
-    fcm_options: Options | UnsetType = UNSET
+    fcm_options: FcmOptions | UnsetType = UNSET
     live_activity_token: Text = UNSET
 
 
-class WebPush(_Part):
+class FcmWebPush(_Part):
     headers: Texts = UNSET
     data: Texts = UNSET
     notification: dict[str, Any] | UnsetType = UNSET
-    fcm_options: Options | UnsetType = UNSET
+    fcm_options: FcmOptions | UnsetType = UNSET
 
 
-class Message(_Part):
+class FcmMessage(_Part):
     name: Text = UNSET
     data: Texts = UNSET
-    notification: Notification | UnsetType = UNSET
-    android: Android | UnsetType = UNSET
-    apns: Apns | UnsetType = UNSET
-    webpush: WebPush | UnsetType = UNSET
-    fcm_options: Options | UnsetType = UNSET
+    notification: FcmNotification | UnsetType = UNSET
+    android: FcmAndroid | UnsetType = UNSET
+    apns: FcmApns | UnsetType = UNSET
+    webpush: FcmWebPush | UnsetType = UNSET
+    fcm_options: FcmOptions | UnsetType = UNSET
     token: Text = UNSET
     fid: Text = UNSET
     """The Firebase installation ID of a device, in place of a token."""
@@ -142,8 +142,8 @@ class Message(_Part):
     condition: Text = UNSET
 
 
-class Send(_Part):
-    message: Message
+class FcmRequest(_Part):
+    message: FcmMessage
     validate_only: bool = False
 
 
@@ -154,13 +154,13 @@ class Violation(Struct, frozen=True):
     description: str
 
 
-_decoder = msgspec.json.Decoder(Send)
+_decoder = msgspec.json.Decoder(FcmRequest)
 
 FREE_FORM = {"data", "headers", "payload"}
 """Objects whose keys are the sender's own and are left as they are."""
 
 
-def read(body: bytes) -> Send | Violation:
+def read(body: bytes) -> FcmRequest | Violation:
     """The message, or the first field that Google would complain of."""
     try:
         return _decoder.decode(body)
@@ -169,21 +169,21 @@ def read(body: bytes) -> Send | Violation:
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         return Violation("", f"Invalid JSON payload received. {fault}")
     try:
-        return msgspec.convert(snake_case(msgspec.json.decode(body)), Send)
+        return msgspec.convert(snake_case(msgspec.json.decode(body)), FcmRequest)
     except msgspec.ValidationError as fault:
         return _violation(str(fault))
 
 
-def faults(message: Message) -> Iterator[Violation]:
+def faults(message: FcmMessage) -> Iterator[Violation]:
     """Everything wrong with a well-typed message but its addressee."""
     if isinstance(message.data, dict):
         yield from _reserved(message.data, "message.data")
-    if isinstance(message.android, Android):
+    if isinstance(message.android, FcmAndroid):
         if isinstance(message.android.data, dict):
             yield from _reserved(message.android.data, "message.android.data")
         if isinstance(message.android.ttl, str):
             yield from _ttl(message.android.ttl)
-    if isinstance(message.apns, Apns):
+    if isinstance(message.apns, FcmApns):
         yield from _apple(message.apns)
     if isinstance(message.topic, str) and not _TOPIC.fullmatch(message.topic):
         yield Violation("message.topic", "Invalid topic name.")
@@ -193,13 +193,13 @@ def faults(message: Message) -> Iterator[Violation]:
         yield Violation("message", f"Message is too big: at most {limit} bytes.")
 
 
-def target_count(message: Message) -> int:
+def target_count(message: FcmMessage) -> int:
     """How many of token, fid, topic and condition are given; exactly one is right."""
     named = (message.token, message.fid, message.topic, message.condition)
     return sum(isinstance(one, str) for one in named)
 
 
-def payload_bytes(message: Message) -> int:
+def payload_bytes(message: FcmMessage) -> int:
     """Bytes of what travels to an Android device: data, and the notification's fields.
 
     Google does not say how it counts; this counts each name and value once in UTF-8.
@@ -207,7 +207,7 @@ def payload_bytes(message: Message) -> int:
     total = 0
     for part in (message.data, message.notification):
         total += _bytes_of(part)
-    if isinstance(message.android, Android):
+    if isinstance(message.android, FcmAndroid):
         total += _bytes_of(message.android.data) + _bytes_of(message.android.notification)
     return total
 
@@ -228,7 +228,7 @@ def _reserved(data: dict[str, str], where: str) -> Iterator[Violation]:
             yield Violation(where, f"Invalid data payload key: {key}")
 
 
-def _apple(apns: Apns) -> Iterator[Violation]:
+def _apple(apns: FcmApns) -> Iterator[Violation]:
     """What Apple would refuse, and Google tells before it hands the message on."""
     if not isinstance(apns.payload, dict):
         return

@@ -21,12 +21,12 @@ from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer
 from tocsin.sandbox.bearers import Bearers
 from tocsin.sandbox.buckets import Buckets
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement
 from tocsin.sandbox.trust import FcmCredential
 from tocsin.sandbox.vendors.fcm import rules
 from tocsin.sandbox.vendors.fcm.oauth import ServiceAccount, TokenEndpoint
-from tocsin.sandbox.vendors.fcm.rules import Message, Violation
+from tocsin.sandbox.vendors.fcm.rules import FcmMessage, Violation
 
 NAME = "fcm"
 STREAMS = 100
@@ -150,7 +150,7 @@ class Fcm(AppServer):
         digest = sha256(b"fid %d" % number).hexdigest()
         return f"{'cdef'[number % 4]}{digest[:21]}"
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path == TOKEN_PATH:
@@ -169,7 +169,7 @@ class Fcm(AppServer):
             return self._over_quota(self._projects.opens_in_s(project_id, now))
         return self._send(call.body, project_id, now)
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         if code == "BAD_REQUEST":
             return _bad_request([Violation("message", "The message is invalid.")])
         if code == "INVALID_ARGUMENT token":
@@ -178,10 +178,10 @@ class Fcm(AppServer):
             return self._refuse(code, "Request contains an invalid argument.")
         if call.path == TOKEN_PATH:
             answer = {"error": code, "error_description": code}
-            return Verdict(400, _JSON, msgspec.json.encode(answer), reason=code, logged=False)
+            return Judgement(400, _JSON, msgspec.json.encode(answer), reason=code, logged=False)
         return self._refuse(code)
 
-    def _send(self, body: bytes, project_id: str, now: float) -> Verdict:
+    def _send(self, body: bytes, project_id: str, now: float) -> Judgement:
         send = rules.read(body)
         if isinstance(send, Violation):
             return _bad_request([send])
@@ -195,8 +195,10 @@ class Fcm(AppServer):
         verdict = self._reach(message, project_id, now, is_trial=send.validate_only)
         return _described(verdict, message)
 
-    def _reach(self, message: Message, project_id: str, now: float, *, is_trial: bool) -> Verdict:
-        device: Device | None = None
+    def _reach(
+        self, message: FcmMessage, project_id: str, now: float, *, is_trial: bool
+    ) -> Judgement:
+        device: SandboxDevice | None = None
         token = _text(message.token) or _text(message.fid)
         if token:
             # An installation ID in the place of a token is a token that is badly written.
@@ -213,7 +215,7 @@ class Fcm(AppServer):
                 return self._over_quota(self._devices.opens_in_s(token, now))
         number = "fake_message_id" if is_trial else self._new_id(now)
         name = f"projects/{project_id}/messages/{number}"
-        verdict = Verdict(200, _JSON, msgspec.json.encode({"name": name}), message_id=name)
+        verdict = Judgement(200, _JSON, msgspec.json.encode({"name": name}), message_id=name)
         if is_trial:
             verdict.reason = "validate_only"
             return verdict
@@ -222,7 +224,7 @@ class Fcm(AppServer):
             self._book.show(device, *_shown(message, name, now))
         return verdict
 
-    def _refuse(self, code: str, text: str = "") -> Verdict:
+    def _refuse(self, code: str, text: str = "") -> Judgement:
         known = CODES.get(code, CODES["UNSPECIFIED_ERROR"])
         details: list[dict[str, Any]] = []
         if code not in _WITHOUT_FCM_ERROR:
@@ -239,7 +241,7 @@ class Fcm(AppServer):
         verdict.reason = code
         return verdict
 
-    def _over_quota(self, opens_in_s: float) -> Verdict:
+    def _over_quota(self, opens_in_s: float) -> Judgement:
         verdict = self._refuse("QUOTA_EXCEEDED")
         if self._settings.retry_after:
             seconds = str(max(1, math.ceil(opens_in_s)))
@@ -264,7 +266,7 @@ def _account(credential: FcmCredential) -> ServiceAccount:
     )
 
 
-def _error(code: ErrorCode, details: list[dict[str, Any]], text: str = "") -> Verdict:
+def _error(code: ErrorCode, details: list[dict[str, Any]], text: str = "") -> Judgement:
     error: dict[str, Any] = {
         "code": code.http,
         "message": text or code.text,
@@ -272,10 +274,10 @@ def _error(code: ErrorCode, details: list[dict[str, Any]], text: str = "") -> Ve
     }
     if details:
         error["details"] = details
-    return Verdict(code.http, _JSON, msgspec.json.encode({"error": error}))
+    return Judgement(code.http, _JSON, msgspec.json.encode({"error": error}))
 
 
-def _bad_request(violations: list[Violation]) -> Verdict:
+def _bad_request(violations: list[Violation]) -> Judgement:
     """The other 400: same code and status as a bad token, told apart by the details' type."""
     fields = [msgspec.to_builtins(violation) for violation in violations]
     verdict = _error(
@@ -287,7 +289,7 @@ def _bad_request(violations: list[Violation]) -> Verdict:
     return verdict
 
 
-def _described(verdict: Verdict, message: Message) -> Verdict:
+def _described(verdict: Judgement, message: FcmMessage) -> Judgement:
     """The verdict with what the log wants to know of the message."""
     verdict.token = _text(message.token) or _text(message.fid)
     verdict.topic = _text(message.topic) or _text(message.condition)
@@ -295,32 +297,32 @@ def _described(verdict: Verdict, message: Message) -> Verdict:
     if isinstance(message.data, dict):
         verdict.correlation = message.data.get("msgid", "")
     has_notification = message.notification is not UNSET or (
-        isinstance(message.android, rules.Android) and message.android.notification is not UNSET
+        isinstance(message.android, rules.FcmAndroid) and message.android.notification is not UNSET
     )
     verdict.push_type = "notification" if has_notification else "data"
     return verdict
 
 
-def _collapse(message: Message) -> str:
+def _collapse(message: FcmMessage) -> str:
     """What replaces: the notification's tag, else the collapse key, else Apple's collapse id."""
     android, found = message.android, ""
-    if isinstance(android, rules.Android):
+    if isinstance(android, rules.FcmAndroid):
         if isinstance(android.notification, rules.AndroidNotification):
             found = _text(android.notification.tag)
         found = found or _text(android.collapse_key)
-    if not found and isinstance(message.apns, rules.Apns) and message.apns.headers:
+    if not found and isinstance(message.apns, rules.FcmApns) and message.apns.headers:
         found = message.apns.headers.get("apns-collapse-id", "")
     return found
 
 
-def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None]:
+def _shown(message: FcmMessage, name: str, now: float) -> tuple[Shown, float | None]:
     title = body = ""
     expires_at: float | None = None
     data = message.data if isinstance(message.data, dict) else {}
-    if isinstance(message.notification, rules.Notification):
+    if isinstance(message.notification, rules.FcmNotification):
         title, body = _text(message.notification.title), _text(message.notification.body)
     android = message.android
-    if isinstance(android, rules.Android):
+    if isinstance(android, rules.FcmAndroid):
         if isinstance(android.notification, rules.AndroidNotification):
             title = _text(android.notification.title) or title
             body = _text(android.notification.body) or body
@@ -328,7 +330,7 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
             data = android.data
         if isinstance(android.ttl, str):
             expires_at = now + float(android.ttl[:-1])
-    if not (title or body) and isinstance(message.apns, rules.Apns):
+    if not (title or body) and isinstance(message.apns, rules.FcmApns):
         title, body = _drawn_by_ios(message.apns)
     shown = Shown(
         key=_collapse(message) or name,
@@ -342,7 +344,7 @@ def _shown(message: Message, name: str, now: float) -> tuple[Shown, float | None
     return shown, expires_at
 
 
-def _drawn_by_ios(apns: rules.Apns) -> tuple[str, str]:
+def _drawn_by_ios(apns: rules.FcmApns) -> tuple[str, str]:
     """Title and text of Apple's alert, which an iPhone shows where Google makes none."""
     payload = apns.payload if isinstance(apns.payload, dict) else {}
     aps = payload.get("aps")

@@ -55,7 +55,7 @@ class _Part(Struct, rename="camel", forbid_unknown_fields=True):
     """An object of Huawei's: what it does not know, it refuses."""
 
 
-class ClickAction(_Part):
+class HarmonyClickAction(_Part):
     # 3 (clear) and 5 (dial) are for live views only.
     action_type: Literal[0, 1]
     action: Text | UnsetType = UNSET
@@ -67,22 +67,22 @@ class ClickAction(_Part):
         return self.action_type == 0 or (self.action, self.uri) != (UNSET, UNSET)
 
 
-class Badge(_Part):
+class HarmonyBadge(_Part):
     add_num: Annotated[int, Meta(ge=1, le=99)] | UnsetType = UNSET
     set_num: Annotated[int, Meta(ge=0, le=99)] | UnsetType = UNSET
 
 
-class Drawn(_Part):
+class HarmonyDrawn(_Part):
     category: Category | UnsetType = UNSET
     title: Text | UnsetType = UNSET
     body: Text | UnsetType = UNSET
-    click_action: ClickAction | UnsetType = UNSET
+    click_action: HarmonyClickAction | UnsetType = UNSET
     image: Text | UnsetType = UNSET
     style: Literal[0, 1, 3] | UnsetType = UNSET
     big_title: Text | UnsetType = UNSET
     big_body: Text | UnsetType = UNSET
     inbox_content: Annotated[list[Line], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
-    badge: Badge | UnsetType = UNSET
+    badge: HarmonyBadge | UnsetType = UNSET
     sound: Text | UnsetType = UNSET
     sound_duration: Annotated[int, Meta(ge=1, le=60)] | UnsetType = UNSET
     notify_id: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | UnsetType = UNSET
@@ -105,12 +105,12 @@ class Drawn(_Part):
 
 
 class Payload(_Part):
-    notification: Drawn | UnsetType = UNSET
+    notification: HarmonyDrawn | UnsetType = UNSET
     extra_data: Text | UnsetType = UNSET
     proxy_data: Literal["ENABLE"] | UnsetType = UNSET
 
 
-class Options(_Part):
+class HarmonyOptions(_Part):
     test_message: bool | UnsetType = UNSET
     ttl: Annotated[int, Meta(ge=1, le=TTL_S_MAX)] | UnsetType = UNSET
     bi_tag: Text | UnsetType = UNSET
@@ -119,41 +119,43 @@ class Options(_Part):
     background_mode: Literal[0, 1] | UnsetType = UNSET
 
 
-class Target(_Part):
+class HarmonyTarget(_Part):
     token: list[Text]
 
 
-class Send(_Part):
+class HarmonyRequest(_Part):
     payload: Payload
-    target: Target
-    push_options: Options | UnsetType = UNSET
+    target: HarmonyTarget
+    push_options: HarmonyOptions | UnsetType = UNSET
 
     @property
-    def drawn(self) -> Drawn:
+    def drawn(self) -> HarmonyDrawn:
         shown = self.payload.notification
-        return shown if isinstance(shown, Drawn) else Drawn()
+        return shown if isinstance(shown, HarmonyDrawn) else HarmonyDrawn()
 
     @property
     def app_data(self) -> dict[str, Any]:
         """What the app is handed: by a click, or when it is woken."""
         click = self.drawn.click_action
-        if isinstance(click, ClickAction) and isinstance(click.data, dict):
+        if isinstance(click, HarmonyClickAction) and isinstance(click.data, dict):
             return click.data
         return members(self.payload.extra_data, "extraData")
 
     @property
-    def options(self) -> Options:
-        return self.push_options if isinstance(self.push_options, Options) else Options()
+    def options(self) -> HarmonyOptions:
+        return (
+            self.push_options if isinstance(self.push_options, HarmonyOptions) else HarmonyOptions()
+        )
 
 
-class Fault(Struct, frozen=True):
+class HarmonyFault(Struct, frozen=True):
     """What is wrong: Huawei's code and a sentence."""
 
     code: str
     text: str
 
 
-_DECODER = msgspec.json.Decoder(Send)
+_DECODER = msgspec.json.Decoder(HarmonyRequest)
 _PLACES = {
     "`$.target": BAD_TOKENS,
     "`$.pushOptions.ttl`": BAD_TTL,
@@ -162,16 +164,16 @@ _PLACES = {
 """Where a member stands to the code that a wrong one gets; anywhere else it is the structure."""
 
 
-def read(body: bytes, push_type: str) -> Send | Fault:
+def read(body: bytes, push_type: str) -> HarmonyRequest | HarmonyFault:
     """The message, or the first thing that is wrong with it."""
     try:
         send = _DECODER.decode(body)
     except msgspec.ValidationError as fault:
         text = str(fault)
         found = (code for place, code in _PLACES.items() if place in text)
-        return Fault(next(found, BAD_STRUCTURE), f"Illegal payload, {text}")
+        return HarmonyFault(next(found, BAD_STRUCTURE), f"Illegal payload, {text}")
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Fault(BAD_STRUCTURE, "Illegal payload, no JSON")
+        return HarmonyFault(BAD_STRUCTURE, "Illegal payload, no JSON")
     return next(_faults(send, push_type), send)
 
 
@@ -179,38 +181,38 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _faults(send: Send, push_type: str) -> Iterator[Fault]:
+def _faults(send: HarmonyRequest, push_type: str) -> Iterator[HarmonyFault]:
     """Everything wrong with a message whose members have the right types, the first thing first."""
     if push_type not in (ALERT, BACKGROUND):
-        yield Fault(BAD_STRUCTURE, "Illegal push-type")
+        yield HarmonyFault(BAD_STRUCTURE, "Illegal push-type")
     tokens = send.target.token
     if not 1 <= len(tokens) <= TOKENS_MAX or len(set(tokens)) < len(tokens):
-        yield Fault(BAD_TOKENS, "token count should within 1 and 1000")
+        yield HarmonyFault(BAD_TOKENS, "token count should within 1 and 1000")
     rest: dict[str, Struct] = {"payload": send.payload}
-    if isinstance(send.push_options, Options):
+    if isinstance(send.push_options, HarmonyOptions):
         rest["pushOptions"] = send.push_options
     if len(msgspec.json.encode(rest)) > PAYLOAD_BYTES_MAX:
-        yield Fault(TOO_LARGE, "Push message size is too long.")
+        yield HarmonyFault(TOO_LARGE, "Push message size is too long.")
     if push_type == BACKGROUND and send.payload.extra_data is UNSET:
-        yield Fault(BAD_STRUCTURE, "Illegal payload, extraData")
+        yield HarmonyFault(BAD_STRUCTURE, "Illegal payload, extraData")
     if push_type == ALERT:
         for name in _wrong(send.drawn):
-            yield Fault(BAD_STRUCTURE, f"Illegal payload, {name}")
+            yield HarmonyFault(BAD_STRUCTURE, f"Illegal payload, {name}")
     for name in _wrong_options(send.options, push_type):
-        yield Fault(BAD_PARAMETER, f"Check Parameter Error, {name}")
+        yield HarmonyFault(BAD_PARAMETER, f"Check Parameter Error, {name}")
 
 
-def _wrong(drawn: Drawn) -> Iterator[str]:
+def _wrong(drawn: HarmonyDrawn) -> Iterator[str]:
     """The members of a notification that do not go with each other, or are missing."""
     if drawn.is_badge:
-        if drawn != Drawn(badge=drawn.badge):
+        if drawn != HarmonyDrawn(badge=drawn.badge):
             yield "a badge message has nothing but its badge"
         return
     for name in ("category", "title", "body", "click_action"):
         if getattr(drawn, name) is UNSET:
             yield name
     click = drawn.click_action
-    if isinstance(click, ClickAction) and not click.leads_somewhere:
+    if isinstance(click, HarmonyClickAction) and not click.leads_somewhere:
         yield "clickAction"
     if not (text(drawn.image) or "https://").startswith("https://"):
         yield "image"
@@ -224,7 +226,7 @@ def _wrong(drawn: Drawn) -> Iterator[str]:
         yield "sound of a marketing message"
 
 
-def _wrong_options(options: Options, push_type: str) -> Iterator[str]:
+def _wrong_options(options: HarmonyOptions, push_type: str) -> Iterator[str]:
     if len(text(options.bi_tag).encode()) > BI_TAG_BYTES_MAX:
         yield "biTag"
     if push_type != ALERT and options.collapse_key is not UNSET:

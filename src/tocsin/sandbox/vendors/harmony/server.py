@@ -22,8 +22,8 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer, refused
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 from tocsin.sandbox.vendors.harmony import rules
 from tocsin.sandbox.vendors.harmony.rules import (
@@ -31,9 +31,9 @@ from tocsin.sandbox.vendors.harmony.rules import (
     DAY_S,
     MARKETING,
     TOKENS_MAX,
-    Drawn,
-    Fault,
-    Send,
+    HarmonyDrawn,
+    HarmonyFault,
+    HarmonyRequest,
     text,
 )
 from tocsin.sandbox.vendors.huawei.receipts import (
@@ -145,22 +145,22 @@ class Harmony(AppServer):
         """A well-formed HarmonyOS push token; the same number always gives the same token."""
         return f"IQAAAACy0tEj{sha256(b'harmony %d' % number).hexdigest()}"
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         return self._judge(call, {})
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; a word, which is said of devices, for the first of them."""
         if code.isdigit():
             return _answer(code)
         return self._judge(call, {self.token_of(call): code})
 
-    def _judge(self, call: Call, said: Mapping[str, str]) -> Verdict:
+    def _judge(self, call: Call, said: Mapping[str, str]) -> Judgement:
         """`said` are words about devices that were settled before they are looked up."""
         now = self._clock.now()
         path, told = call.path.split("?")[0], self._settings
         sending, revoking = _PATH.fullmatch(path), _REVOKE_PATH.fullmatch(path)
         if call.method != "POST" or not (sending or revoking):
-            return Verdict(404, _JSON, b"{}", reason="404")
+            return Judgement(404, _JSON, b"{}", reason="404")
         headers = dict(call.headers)
         code = self._proof_fault(headers.get("authorization", ""), now)
         if not code and sending and sending["project"] != told.project_id:
@@ -177,7 +177,7 @@ class Harmony(AppServer):
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         return fate_of(device)
 
@@ -226,9 +226,9 @@ class Harmony(AppServer):
             return "80300036"
         return "80200005" if ends <= now else ""
 
-    def _send(self, body: bytes, push_type: str, said: Mapping[str, str], now: float) -> Verdict:
+    def _send(self, body: bytes, push_type: str, said: Mapping[str, str], now: float) -> Judgement:
         send = rules.read(body, push_type)
-        if isinstance(send, Fault):
+        if isinstance(send, HarmonyFault):
             return _answer(send.code, send.text)
         fault = self._policy(send, push_type, now)
         if fault is None:
@@ -241,25 +241,25 @@ class Harmony(AppServer):
         verdict.receipt_to = CONSOLE
         return verdict
 
-    def _policy(self, send: Send, push_type: str, now: float) -> Fault | None:
+    def _policy(self, send: HarmonyRequest, push_type: str, now: float) -> HarmonyFault | None:
         told, drawn, count = self._settings, send.drawn, len(send.target.token)
         shown = f"{text(drawn.title)} {text(drawn.body)}"
         if any(word in shown for word in told.sensitive_words):
-            return Fault("80100016", "sensitive content")
+            return HarmonyFault("80100016", "sensitive content")
         if push_type == BACKGROUND and not told.background_right:
-            return Fault("80300002", "no right to background pushes")
+            return HarmonyFault("80300002", "no right to background pushes")
         if drawn.is_badge and not told.badge_right:
-            return Fault("80300002", "no right to badge messages")
+            return HarmonyFault("80300002", "no right to badge messages")
         if not self._flow.take(count, now):
-            return Fault("503", "flow control")
+            return HarmonyFault("503", "flow control")
         if send.options.test_message is True:
             if count > TEST_TOKENS_MAX:
-                return Fault("80300030", "token count of a test message")
+                return HarmonyFault("80300030", "token count of a test message")
             if not self._tests.take(NAME, now):
-                return Fault("80300029", "test messages of the day")
+                return HarmonyFault("80300029", "test messages of the day")
         return None
 
-    def _reach(self, send: Send, said: Mapping[str, str], now: float) -> Verdict:
+    def _reach(self, send: HarmonyRequest, said: Mapping[str, str], now: float) -> Judgement:
         request_id = self._request_id(now)
         data = send.app_data
 
@@ -271,7 +271,7 @@ class Harmony(AppServer):
 
         return self._told_of(send.target.token, request_id, reach, said)
 
-    def _limit(self, send: Send, token: str, now: float) -> str:
+    def _limit(self, send: HarmonyRequest, token: str, now: float) -> str:
         """What a receipt says where this device had enough of the kind; else the push counts."""
         if send.options.test_message is True:
             return ""
@@ -287,7 +287,7 @@ class Harmony(AppServer):
         request_id: str,
         reach: Callable[[str], str],
         said: Mapping[str, str],
-    ) -> Verdict:
+    ) -> Judgement:
         """Reach those who can be reached, and tell of the others by reason.
 
         `reach` answers what a receipt says of a device, where that is not its state.
@@ -311,7 +311,7 @@ class Harmony(AppServer):
         verdict.targets = tuple(targets)
         return verdict
 
-    def _revoke(self, body: bytes, push_type: str) -> Verdict:
+    def _revoke(self, body: bytes, push_type: str) -> Judgement:
         """Withdraw a notification that nobody has opened (push-msg-revoke, read 2026-11)."""
         try:
             told = msgspec.json.decode(body, type=_Revoke)
@@ -345,7 +345,9 @@ class Harmony(AppServer):
             return "noRight"
         return REASONS.get(device.state, "")
 
-    def _show(self, send: Send, token: str, request_id: str, data: dict[str, Any]) -> None:
+    def _show(
+        self, send: HarmonyRequest, token: str, request_id: str, data: dict[str, Any]
+    ) -> None:
         drawn, ttl = send.drawn, send.options.ttl
         shown = Shown(
             key=drawn.collapse or request_id,
@@ -353,13 +355,13 @@ class Harmony(AppServer):
             body=text(drawn.body),
             at=self._clock.now(),
             message_id=request_id,
-            is_silent=drawn == Drawn() or drawn.is_badge,
+            is_silent=drawn == HarmonyDrawn() or drawn.is_badge,
             data=data,
         )
         self._show_on(token, shown, ttl if isinstance(ttl, int) else DAY_S)
 
 
-def _answer(code: str, info: str = "", request_id: str = "0") -> Verdict:
+def _answer(code: str, info: str = "", request_id: str = "0") -> Judgement:
     """Huawei's statuses: 400 for what is wrong with the request, 401 for its proof."""
     by_start = {"8000": 200, "8010": 400, "8020": 401, "8030": 400, "8100": 500}
     status = by_start.get(code[:4], 503)
@@ -367,4 +369,4 @@ def _answer(code: str, info: str = "", request_id: str = "0") -> Verdict:
         status = 200
     told = {"code": code, "msg": info or "refused", "requestId": request_id}
     body = b"" if code == "503" else msgspec.json.encode(told)
-    return Verdict(status, _JSON, body, reason="" if code == "80000000" else code)
+    return Judgement(status, _JSON, body, reason="" if code == "80000000" else code)

@@ -32,14 +32,14 @@ _TTL = re.compile(r"([0-9]{1,9})s")
 _WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z")
 
 
-class Fault(Struct, frozen=True):
+class HonorFault(Struct, frozen=True):
     """What is wrong, as Honor's code and a sentence."""
 
     code: str
     text: str
 
 
-class Push(Struct, frozen=True):
+class HonorPush(Struct, frozen=True):
     """What one request says, as far as the sandbox needs it."""
 
     tokens: tuple[str, ...]
@@ -56,25 +56,27 @@ class Push(Struct, frozen=True):
     """What the app is handed: the data, and the extras of the intent that a click opens."""
 
 
-def read(body: bytes) -> Push | Fault:
+def read(body: bytes) -> HonorPush | HonorFault:
     """The push, or the first thing that is wrong with it."""
     try:
         told = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Fault(BAD_REQUEST, "the body is not JSON")
+        return HonorFault(BAD_REQUEST, "the body is not JSON")
     if not isinstance(told, dict):
-        return Fault(BAD_REQUEST, "the body is not an object")
+        return HonorFault(BAD_REQUEST, "the body is not an object")
     tokens: Any = told.get("token")
     fault = _token_fault(tokens)
     if fault is not None:
         return fault
     rest = {name: value for name, value in told.items() if name != "token"}
     if len(msgspec.json.encode(rest)) > PAYLOAD_BYTES_MAX:
-        return Fault(TOO_LARGE, f"the message is over {PAYLOAD_BYTES_MAX} bytes without tokens")
+        return HonorFault(
+            TOO_LARGE, f"the message is over {PAYLOAD_BYTES_MAX} bytes without tokens"
+        )
     try:
         return _read(rest, tuple(tokens))
     except _Wrong as wrong:
-        return Fault(wrong.code, str(wrong))
+        return HonorFault(wrong.code, str(wrong))
 
 
 class _Wrong(Exception):
@@ -83,23 +85,23 @@ class _Wrong(Exception):
         self.code = code
 
 
-def _token_fault(tokens: Any) -> Fault | None:
+def _token_fault(tokens: Any) -> HonorFault | None:
     if not isinstance(tokens, list) or not tokens:
-        return Fault(TOKEN_EMPTY, "token is empty")
+        return HonorFault(TOKEN_EMPTY, "token is empty")
     if not all(isinstance(token, str) and token for token in tokens):
-        return Fault(TOKEN_EMPTY, "a token is empty or no text")
+        return HonorFault(TOKEN_EMPTY, "a token is empty or no text")
     if len(tokens) > TOKENS_MAX:
-        return Fault(TOKEN_COUNT, f"over {TOKENS_MAX} tokens")
+        return HonorFault(TOKEN_COUNT, f"over {TOKENS_MAX} tokens")
     if len(set(tokens)) < len(tokens):
-        return Fault(TOKEN_TWICE, "a token stands there twice")
+        return HonorFault(TOKEN_TWICE, "a token stands there twice")
     return None
 
 
-def _read(told: Mapping[str, Any], tokens: tuple[str, ...]) -> Push:
+def _read(told: Mapping[str, Any], tokens: tuple[str, ...]) -> HonorPush:
     android = _object(told, "android")
     top, own = _object(told, "notification"), _object(android, "notification")
     data = _text(android, "data") or _text(told, "data")
-    push = Push(
+    push = HonorPush(
         tokens=tokens,
         ttl_s=_ttl_s(android),
         is_test=_one_of(android, "targetUserType", 0, 1) == 1,

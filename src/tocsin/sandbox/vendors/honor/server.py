@@ -19,11 +19,11 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of, told_id
 from tocsin.sandbox.vendors.honor import rules
-from tocsin.sandbox.vendors.honor.rules import Fault, Push
+from tocsin.sandbox.vendors.honor.rules import HonorFault, HonorPush
 
 NAME = "honor"
 TOKEN_PATH = "/auth/token"  # noqa: S105 - an address, not a secret
@@ -133,10 +133,10 @@ class Honor(AppServer):
         """A well-formed Honor push token; the same number always gives the same token."""
         return f"BAEAAAAAB.{sha256(b'honor %d' % number).hexdigest()}"
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         return self._judge(call, {})
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; the name of a list puts the first of its devices there."""
         if call.path == TOKEN_PATH:
             return _oauth_error(400, code, code)
@@ -144,7 +144,7 @@ class Honor(AppServer):
             return self._judge(call, {self.token_of(call): code})
         return _answer(code)
 
-    def _judge(self, call: Call, said: Mapping[str, str]) -> Verdict:
+    def _judge(self, call: Call, said: Mapping[str, str]) -> Judgement:
         """`said` are lists of devices that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
@@ -152,14 +152,14 @@ class Honor(AppServer):
             return self._judge_client(call)
         match = _PATH.fullmatch(path)
         if match is None:
-            return Verdict(404, _JSON, b'{"code":404,"message":"not found"}', reason="404")
+            return Judgement(404, _JSON, b'{"code":404,"message":"not found"}', reason="404")
         if call.method != "POST":
-            return Verdict(405, _JSON, b'{"code":405,"message":"POST only"}', reason="405")
+            return Judgement(405, _JSON, b'{"code":405,"message":"POST only"}', reason="405")
         code = self._door_fault(dict(call.headers), match["app"], now)
         if code:
             return _answer(code)
         push = rules.read(call.body)
-        if isinstance(push, Fault):
+        if isinstance(push, HonorFault):
             return _answer(push.code, push.text)
         return self._send(push, said, now)
 
@@ -180,7 +180,7 @@ class Honor(AppServer):
             return "10207"
         return "" if app == self._settings.app_id else "10205"
 
-    def _judge_client(self, call: Call) -> Verdict:
+    def _judge_client(self, call: Call) -> Judgement:
         known = self.credential
         fault = self._client_fault(call, known.client_id, known.client_secret)
         if fault:
@@ -190,7 +190,7 @@ class Honor(AppServer):
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         arrived = "40000002" if push_type == "notification" else "40000001"
         return FATES.get(device.state, arrived)
 
@@ -210,7 +210,7 @@ class Honor(AppServer):
 
     # the message
 
-    def _send(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
+    def _send(self, push: HonorPush, said: Mapping[str, str], now: float) -> Judgement:
         code = self._policy_fault(push, now)
         verdict = refused(_answer(code), push.tokens) if code else self._reach(push, said, now)
         verdict.correlation = push.bi_tag
@@ -220,7 +220,7 @@ class Honor(AppServer):
         verdict.receipt_to = CONSOLE
         return verdict
 
-    def _policy_fault(self, push: Push, now: float) -> str:
+    def _policy_fault(self, push: HonorPush, now: float) -> str:
         if any(word in f"{push.title} {push.body}" for word in self._settings.sensitive_words):
             return "80200056"
         if push.importance == "NORMAL" and not self._settings.allows_service:
@@ -232,7 +232,7 @@ class Honor(AppServer):
             return "80200047"
         return ""
 
-    def _reach(self, push: Push, said: Mapping[str, str], now: float) -> Verdict:
+    def _reach(self, push: HonorPush, said: Mapping[str, str], now: float) -> Judgement:
         request_id = self._request_id(now)
         reasons = {token: said.get(token) or self._reason(token) for token in push.tokens}
         lists: dict[str, list[str]] = {name: [] for name in LISTS}
@@ -258,7 +258,7 @@ class Honor(AppServer):
         )
         return verdict
 
-    def _has_quota(self, push: Push, token: str, now: float) -> bool:
+    def _has_quota(self, push: HonorPush, token: str, now: float) -> bool:
         """Whether this device may be shown one more of its kind today; it then counts."""
         is_free = push.is_test or push.importance != MARKETING
         return is_free or self._marketing.take(token, now)
@@ -270,7 +270,7 @@ class Honor(AppServer):
             return "expireTokens"
         return "failTokens" if self._is_foreign(device) else ""
 
-    def _show(self, push: Push, token: str, request_id: str, now: float) -> None:
+    def _show(self, push: HonorPush, token: str, request_id: str, now: float) -> None:
         shown = Shown(
             key=_collapse(push) or request_id,
             title=push.title,
@@ -283,14 +283,14 @@ class Honor(AppServer):
         self._show_on(token, shown, push.ttl_s)
 
 
-def _collapse(push: Push) -> str:
+def _collapse(push: HonorPush) -> str:
     """What replaces: the tag with the number, as Android's own notifications do."""
     if push.notify_id is None:
         return ""
     return push.tag or str(push.notify_id)
 
 
-def _answer(code: str, text: str = "", data: dict[str, Any] | None = None) -> Verdict:
+def _answer(code: str, text: str = "", data: dict[str, Any] | None = None) -> Judgement:
     told: dict[str, Any] = {"code": int(code), "message": text or CODES.get(code, "failed")}
     if data is not None:
         told["data"] = data
@@ -298,6 +298,6 @@ def _answer(code: str, text: str = "", data: dict[str, Any] | None = None) -> Ve
     return json_answer(status, _JSON, told, "" if code == "200" else code)
 
 
-def _oauth_error(status: int, error: str, text: str) -> Verdict:
+def _oauth_error(status: int, error: str, text: str) -> Judgement:
     answer = {"error": error, "error_description": text}
     return unlogged(json_answer(status, _JSON, answer, error))

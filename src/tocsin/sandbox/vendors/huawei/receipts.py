@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 
-from tocsin.sandbox.devices import Device
+from tocsin.sandbox.devices import SandboxDevice
 
 RECEIPTS_MAX = 100
 FATES = {"muted": "6", "inactive": "10", "gone": "2"}
@@ -19,7 +19,7 @@ TOO_OFTEN, MARKETING_LIMIT = "102", "256"
 """What a receipt says of a push that was taken over a device's limit, and is not shown."""
 
 
-def fate_of(device: Device) -> str:
+def fate_of(device: SandboxDevice) -> str:
     return "" if device.state == "off" else FATES.get(device.state, "0")
 
 

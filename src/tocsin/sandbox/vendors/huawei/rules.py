@@ -67,20 +67,20 @@ class _Part(Struct, forbid_unknown_fields=True):
     """An object of Huawei's: what it does not know, it refuses."""
 
 
-class ClickAction(_Part):
+class HuaweiClickAction(_Part):
     type: int
     intent: Text = UNSET
     action: Text = UNSET
     url: Text = UNSET
 
 
-class Badge(_Part):
+class HuaweiBadge(_Part):
     add_num: Number = UNSET
     set_num: Number = UNSET
     launcher: Text = msgspec.field(name="class", default=UNSET)
 
 
-class Drawn(_Part):
+class HuaweiDrawn(_Part):
     title: Text = UNSET
     body: Text = UNSET
     icon: Text = UNSET
@@ -88,7 +88,7 @@ class Drawn(_Part):
     sound: Text = UNSET
     default_sound: Switch = UNSET
     tag: Text = UNSET
-    click_action: ClickAction | UnsetType = UNSET
+    click_action: HuaweiClickAction | UnsetType = UNSET
     title_loc_key: Text = UNSET
     title_loc_args: Texts = UNSET
     body_loc_key: Text = UNSET
@@ -103,7 +103,7 @@ class Drawn(_Part):
     notify_id: Number = UNSET
     group: Text = UNSET
     notify_summary: Text = UNSET
-    badge: Badge | UnsetType = UNSET
+    badge: HuaweiBadge | UnsetType = UNSET
     ticker: Text = UNSET
     auto_cancel: Switch = UNSET
     auto_clear: Number = UNSET
@@ -120,7 +120,7 @@ class Drawn(_Part):
     channel_id: Text = UNSET
 
 
-class Android(_Part):
+class HuaweiAndroid(_Part):
     collapse_key: Number = UNSET
     urgency: Literal["HIGH", "NORMAL"] | UnsetType = UNSET
     category: Text = UNSET
@@ -130,7 +130,7 @@ class Android(_Part):
     fast_app_target: Literal[1, 2] | UnsetType = UNSET
     target_user_type: Literal[0, 1] | UnsetType = UNSET
     data: Text = UNSET
-    notification: Drawn | UnsetType = UNSET
+    notification: HuaweiDrawn | UnsetType = UNSET
 
 
 class Plain(_Part):
@@ -139,10 +139,10 @@ class Plain(_Part):
     image: Text = UNSET
 
 
-class Message(_Part):
+class HuaweiMessage(_Part):
     data: Text = UNSET
     notification: Plain | UnsetType = UNSET
-    android: Android | UnsetType = UNSET
+    android: HuaweiAndroid | UnsetType = UNSET
     token: list[str] | UnsetType = UNSET
     topic: Text = UNSET
     condition: Text = UNSET
@@ -156,53 +156,53 @@ class Review(_Part):
     result: dict[str, Any]
 
 
-class Send(_Part):
-    message: Message
+class HuaweiRequest(_Part):
+    message: HuaweiMessage
     validate_only: bool = False
     review: list[Review] | UnsetType = UNSET
 
 
-class Fault(Struct, frozen=True):
+class HuaweiFault(Struct, frozen=True):
     """What is wrong: Huawei's code and a sentence."""
 
     code: str
     text: str
 
 
-_DECODER = msgspec.json.Decoder(Send)
+_DECODER = msgspec.json.Decoder(HuaweiRequest)
 
 
-def read(body: bytes) -> Send | Fault:
+def read(body: bytes) -> HuaweiRequest | HuaweiFault:
     """The message, or the first thing that is wrong with it."""
     try:
         send = _DECODER.decode(body)
     except msgspec.ValidationError as fault:
-        return Fault(BAD_REVIEW if "`$.review" in str(fault) else BAD_PARAMETER, str(fault))
+        return HuaweiFault(BAD_REVIEW if "`$.review" in str(fault) else BAD_PARAMETER, str(fault))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Fault(BAD_STRUCTURE, "The message structure is incorrect")
+        return HuaweiFault(BAD_STRUCTURE, "The message structure is incorrect")
     return next(_faults(send.message), send)
 
 
-def drawn(message: Message) -> Drawn | None:
+def drawn(message: HuaweiMessage) -> HuaweiDrawn | None:
     """How Android shows it; None for a message that only carries data."""
     android = message.android
-    if isinstance(android, Android) and isinstance(android.notification, Drawn):
+    if isinstance(android, HuaweiAndroid) and isinstance(android.notification, HuaweiDrawn):
         return android.notification
-    return Drawn() if isinstance(message.notification, Plain) else None
+    return HuaweiDrawn() if isinstance(message.notification, Plain) else None
 
 
-def texts(message: Message) -> tuple[str, str]:
+def texts(message: HuaweiMessage) -> tuple[str, str]:
     """Title and text; those for Android win over those for all."""
     plain = message.notification if isinstance(message.notification, Plain) else Plain()
-    own = drawn(message) or Drawn()
+    own = drawn(message) or HuaweiDrawn()
     return text(own.title) or text(plain.title), text(own.body) or text(plain.body)
 
 
-def app_data(message: Message) -> dict[str, Any]:
+def app_data(message: HuaweiMessage) -> dict[str, Any]:
     """What the app is handed: the data, and the extras of the intent that a click opens."""
-    android = message.android if isinstance(message.android, Android) else Android()
-    click = (drawn(message) or Drawn()).click_action
-    intent = click.intent if isinstance(click, ClickAction) else ""
+    android = message.android if isinstance(message.android, HuaweiAndroid) else HuaweiAndroid()
+    click = (drawn(message) or HuaweiDrawn()).click_action
+    intent = click.intent if isinstance(click, HuaweiClickAction) else ""
     data = text(android.data) or text(message.data)
     return members(data, "data") | extras(intent)
 
@@ -211,90 +211,90 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _faults(message: Message) -> Iterator[Fault]:
+def _faults(message: HuaweiMessage) -> Iterator[HuaweiFault]:
     given = [message.token, message.topic, message.condition]
     if sum(one is not UNSET for one in given) != 1:
-        yield Fault(BAD_STRUCTURE, "Exactly one of token, topic and condition must be given")
+        yield HuaweiFault(BAD_STRUCTURE, "Exactly one of token, topic and condition must be given")
     if isinstance(message.token, list) and not 0 < len(message.token) <= TOKENS_MAX:
-        yield Fault(BAD_TOKENS, "The number of tokens is not within 1 and 1000")
+        yield HuaweiFault(BAD_TOKENS, "The number of tokens is not within 1 and 1000")
     rest = {name: getattr(message, name) for name in ("data", "notification", "android")}
     rest = {name: one for name, one in rest.items() if one is not UNSET}
     if len(msgspec.json.encode(rest)) > PAYLOAD_BYTES_MAX:
-        yield Fault(TOO_LARGE, "The message body is larger than 4096 bytes")
+        yield HuaweiFault(TOO_LARGE, "The message body is larger than 4096 bytes")
     if not text(message.data) and drawn(message) is None:
-        yield Fault(BAD_STRUCTURE, "Neither data nor notification is given")
-    if isinstance(message.android, Android):
+        yield HuaweiFault(BAD_STRUCTURE, "Neither data nor notification is given")
+    if isinstance(message.android, HuaweiAndroid):
         yield from _android_faults(message.android)
     shown = drawn(message)
     if shown is not None:
         if not all(texts(message)):
-            yield Fault(BAD_PARAMETER, "title and body must be given")
-        if isinstance(message.android, Android) and message.android.category == "PLAY_VOICE":
-            yield Fault(BAD_PARAMETER, "PLAY_VOICE is for data messages only")
+            yield HuaweiFault(BAD_PARAMETER, "title and body must be given")
+        if isinstance(message.android, HuaweiAndroid) and message.android.category == "PLAY_VOICE":
+            yield HuaweiFault(BAD_PARAMETER, "PLAY_VOICE is for data messages only")
         if isinstance(message.notification, Plain) and not _is_image(message.notification.image):
-            yield Fault(BAD_PARAMETER, "image is not an https address")
+            yield HuaweiFault(BAD_PARAMETER, "image is not an https address")
         yield from _shown_faults(shown)
 
 
-def _android_faults(android: Android) -> Iterator[Fault]:
+def _android_faults(android: HuaweiAndroid) -> Iterator[HuaweiFault]:
     if isinstance(android.ttl, str):
         found = _TTL.fullmatch(android.ttl)
         if found is None or int(found[1]) > TTL_S_MAX:
-            yield Fault(BAD_PARAMETER, "ttl is seconds with s, at most 15 days")
+            yield HuaweiFault(BAD_PARAMETER, "ttl is seconds with s, at most 15 days")
         elif int(found[1]) <= 0:
-            yield Fault(BAD_TTL, "ttl is in the past")
+            yield HuaweiFault(BAD_TTL, "ttl is in the past")
     if isinstance(android.collapse_key, int) and not -1 <= android.collapse_key <= 100:
-        yield Fault(BAD_COLLAPSE_KEY, "collapse_key is not within -1 and 100")
+        yield HuaweiFault(BAD_COLLAPSE_KEY, "collapse_key is not within -1 and 100")
     if isinstance(android.category, str) and android.category not in CATEGORIES:
-        yield Fault(BAD_PARAMETER, "category is unknown")
+        yield HuaweiFault(BAD_PARAMETER, "category is unknown")
 
 
-def _shown_faults(shown: Drawn) -> Iterator[Fault]:
-    if not isinstance(shown.click_action, ClickAction):
-        yield Fault(BAD_PARAMETER, "click_action must be given")
+def _shown_faults(shown: HuaweiDrawn) -> Iterator[HuaweiFault]:
+    if not isinstance(shown.click_action, HuaweiClickAction):
+        yield HuaweiFault(BAD_PARAMETER, "click_action must be given")
     elif not _leads_somewhere(shown.click_action):
-        yield Fault(BAD_PARAMETER, "click_action does not say where to")
-    if isinstance(shown.badge, Badge) and not _is_badge(shown.badge):
-        yield Fault(BAD_PARAMETER, "badge needs class, and numbers of at most 99")
+        yield HuaweiFault(BAD_PARAMETER, "click_action does not say where to")
+    if isinstance(shown.badge, HuaweiBadge) and not _is_badge(shown.badge):
+        yield HuaweiFault(BAD_PARAMETER, "badge needs class, and numbers of at most 99")
     if isinstance(shown.notify_id, int) and not -1 <= shown.notify_id <= NOTIFY_ID_MAX:
-        yield Fault(BAD_PARAMETER, "notify_id is neither -1 nor a positive 32-bit number")
+        yield HuaweiFault(BAD_PARAMETER, "notify_id is neither -1 nor a positive 32-bit number")
     yield from _look_faults(shown)
     if isinstance(shown.buttons, list) and len(shown.buttons) > BUTTONS_MAX:
-        yield Fault(BAD_PARAMETER, "at most three buttons")
+        yield HuaweiFault(BAD_PARAMETER, "at most three buttons")
     if len(text(shown.profile_id)) > PROFILE_CHARS_MAX:
-        yield Fault(BAD_PARAMETER, "profile_id is longer than 64")
+        yield HuaweiFault(BAD_PARAMETER, "profile_id is longer than 64")
     if shown.when is not UNSET and not _WHEN.fullmatch(shown.when):
-        yield Fault(BAD_PARAMETER, "when is not a time in UTC")
+        yield HuaweiFault(BAD_PARAMETER, "when is not a time in UTC")
     if isinstance(shown.multi_lang_key, dict) and any(
         len(languages) > LANGUAGES_MAX for languages in shown.multi_lang_key.values()
     ):
-        yield Fault(BAD_PARAMETER, "multi_lang_key has at most three languages")
+        yield HuaweiFault(BAD_PARAMETER, "multi_lang_key has at most three languages")
 
 
-def _look_faults(shown: Drawn) -> Iterator[Fault]:
+def _look_faults(shown: HuaweiDrawn) -> Iterator[HuaweiFault]:
     if shown.style not in (UNSET, 0, 1, 3):
-        yield Fault(BAD_PARAMETER, "style is 0, 1 or 3")
+        yield HuaweiFault(BAD_PARAMETER, "style is 0, 1 or 3")
     if shown.style == 1 and not (text(shown.big_title) and text(shown.big_body)):
-        yield Fault(BAD_PARAMETER, "style 1 needs big_title and big_body")
+        yield HuaweiFault(BAD_PARAMETER, "style 1 needs big_title and big_body")
     lines = shown.inbox_content if isinstance(shown.inbox_content, list) else []
     if (shown.style == 3 and not lines) or len(lines) > INBOX_LINES_MAX:
-        yield Fault(BAD_PARAMETER, "style 3 needs one to five lines of inbox_content")
+        yield HuaweiFault(BAD_PARAMETER, "style 3 needs one to five lines of inbox_content")
     if not _is_image(shown.image):
-        yield Fault(BAD_PARAMETER, "image is not an https address")
+        yield HuaweiFault(BAD_PARAMETER, "image is not an https address")
     if shown.color is not UNSET and not _COLOR.fullmatch(shown.color):
-        yield Fault(BAD_PARAMETER, "color is not #RRGGBB")
+        yield HuaweiFault(BAD_PARAMETER, "color is not #RRGGBB")
     if text(shown.sound):
         if not text(shown.sound).startswith("/raw/"):
-            yield Fault(BAD_PARAMETER, "sound is a file under /raw/")
+            yield HuaweiFault(BAD_PARAMETER, "sound is a file under /raw/")
         if shown.default_sound is not False:
-            yield Fault(BAD_PARAMETER, "sound needs default_sound false")
+            yield HuaweiFault(BAD_PARAMETER, "sound needs default_sound false")
 
 
 def _is_image(address: Text) -> bool:
     return not text(address) or text(address).startswith("https://")
 
 
-def _leads_somewhere(click: ClickAction) -> bool:
+def _leads_somewhere(click: HuaweiClickAction) -> bool:
     match click.type:
         case 1:
             return bool(text(click.intent)) != bool(text(click.action))
@@ -304,7 +304,7 @@ def _leads_somewhere(click: ClickAction) -> bool:
             return click.type == 3
 
 
-def _is_badge(badge: Badge) -> bool:
+def _is_badge(badge: HuaweiBadge) -> bool:
     adds = badge.add_num is UNSET or 1 <= badge.add_num <= BADGE_MAX
     sets = badge.set_num is UNSET or 0 <= badge.set_num <= BADGE_MAX
     return adds and sets and bool(text(badge.launcher))

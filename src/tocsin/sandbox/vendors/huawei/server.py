@@ -19,8 +19,8 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, number_of
 from tocsin.sandbox.vendors.huawei import rules
 from tocsin.sandbox.vendors.huawei.receipts import (
@@ -30,7 +30,13 @@ from tocsin.sandbox.vendors.huawei.receipts import (
     fate_of,
     signed_head,
 )
-from tocsin.sandbox.vendors.huawei.rules import Android, Drawn, Fault, Message, text
+from tocsin.sandbox.vendors.huawei.rules import (
+    HuaweiAndroid,
+    HuaweiDrawn,
+    HuaweiFault,
+    HuaweiMessage,
+    text,
+)
 
 NAME = "huawei"
 TOKEN_PATHS = ("/oauth2/v3/token", "/oauth2/v2/token")
@@ -137,10 +143,10 @@ class Huawei(AppServer):
         """A well-formed Huawei push token; the same number always gives the same token."""
         return f"IQAAAACy0{sha256(b'huawei %d' % number).hexdigest()}"
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         return self._judge(call, ())
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; that some are dead is said of the first of them."""
         if call.path in TOKEN_PATHS:
             return _oauth_error(400, code)
@@ -148,7 +154,7 @@ class Huawei(AppServer):
             return self._judge(call, (self.token_of(call),))
         return _answer(code)
 
-    def _judge(self, call: Call, dead: Collection[str]) -> Verdict:
+    def _judge(self, call: Call, dead: Collection[str]) -> Judgement:
         """`dead` are tokens that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
@@ -156,12 +162,12 @@ class Huawei(AppServer):
             return self._judge_client(call)
         match = _PATH.fullmatch(path)
         if match is None or call.method != "POST":
-            return Verdict(404, _JSON, b"{}", reason="404")
+            return Judgement(404, _JSON, b"{}", reason="404")
         code = self._door_fault(dict(call.headers), match["app"], now)
         if code:
             return _answer(code)
         send = rules.read(call.body)
-        if isinstance(send, Fault):
+        if isinstance(send, HuaweiFault):
             return _answer(send.code, send.text)
         return self._send(send.message, dead, now, is_trial=send.validate_only)
 
@@ -177,7 +183,7 @@ class Huawei(AppServer):
             return "80100003"
         return "" if app == self._settings.app_id else "80300002"
 
-    def _judge_client(self, call: Call) -> Verdict:
+    def _judge_client(self, call: Call) -> Judgement:
         fault = self._client_fault(call, self._settings.app_id, self._settings.app_secret)
         if fault:
             return _oauth_error(*OAUTH_FAULTS[fault])
@@ -185,7 +191,7 @@ class Huawei(AppServer):
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         return fate_of(device)
 
@@ -212,8 +218,8 @@ class Huawei(AppServer):
     # the message
 
     def _send(
-        self, message: Message, dead: Collection[str], now: float, *, is_trial: bool
-    ) -> Verdict:
+        self, message: HuaweiMessage, dead: Collection[str], now: float, *, is_trial: bool
+    ) -> Judgement:
         tokens = tuple(message.token) if isinstance(message.token, list) else ()
         code = self._policy_fault(message, len(tokens), now)
         if code:
@@ -223,7 +229,7 @@ class Huawei(AppServer):
             verdict.reason = "validate_only"
         else:
             verdict = self._reach(message, tokens, dead, now)
-        android = message.android if isinstance(message.android, Android) else Android()
+        android = message.android if isinstance(message.android, HuaweiAndroid) else HuaweiAndroid()
         verdict.correlation = text(android.bi_tag)
         verdict.collapse = _collapse(message)
         is_shown = rules.drawn(message) is not None
@@ -232,11 +238,11 @@ class Huawei(AppServer):
         verdict.receipt_to = "" if is_trial else CONSOLE
         return verdict
 
-    def _policy_fault(self, message: Message, count: int, now: float) -> str:
+    def _policy_fault(self, message: HuaweiMessage, count: int, now: float) -> str:
         shown = " ".join(rules.texts(message))
         if any(word in shown for word in self._settings.sensitive_words):
             return "80100016"
-        if isinstance(message.android, Android):
+        if isinstance(message.android, HuaweiAndroid):
             if message.android.urgency == "HIGH" and not self._settings.allows_high:
                 return "80300011"
             receipt_id = text(message.android.receipt_id)
@@ -247,8 +253,8 @@ class Huawei(AppServer):
         return "80300029" if _is_test(message) and not self._tests.take(NAME, now) else ""
 
     def _reach(
-        self, message: Message, tokens: tuple[str, ...], dead: Collection[str], now: float
-    ) -> Verdict:
+        self, message: HuaweiMessage, tokens: tuple[str, ...], dead: Collection[str], now: float
+    ) -> Judgement:
         request_id = self._request_id(now)
         good = [token for token in tokens if token not in dead and self._is_good(token)]
         limits = {token: self._limit(message, token, now) for token in good}
@@ -276,11 +282,11 @@ class Huawei(AppServer):
         )
         return verdict
 
-    def _limit(self, message: Message, token: str, now: float) -> str:
+    def _limit(self, message: HuaweiMessage, token: str, now: float) -> str:
         """What a receipt says where this device had enough for a day; else the push counts."""
         if _is_test(message):
             return ""
-        android = message.android if isinstance(message.android, Android) else Android()
+        android = message.android if isinstance(message.android, HuaweiAndroid) else HuaweiAndroid()
         if android.category == "MARKETING" and not self._marketing.take(token, now):
             return MARKETING_LIMIT
         return "" if self._devices.take(token, now) else TOO_OFTEN
@@ -289,7 +295,9 @@ class Huawei(AppServer):
         device = self._device(token)
         return device is not None and not (device.is_dead or self._is_foreign(device))
 
-    def _show(self, message: Message, token: str, request_id: str, data: dict[str, Any]) -> None:
+    def _show(
+        self, message: HuaweiMessage, token: str, request_id: str, data: dict[str, Any]
+    ) -> None:
         title, body = rules.texts(message)
         shown = Shown(
             key=_collapse(message) or request_id,
@@ -300,22 +308,22 @@ class Huawei(AppServer):
             is_silent=rules.drawn(message) is None,
             data=data,
         )
-        ttl = text(message.android.ttl) if isinstance(message.android, Android) else ""
+        ttl = text(message.android.ttl) if isinstance(message.android, HuaweiAndroid) else ""
         self._show_on(token, shown, float(ttl[:-1]) if ttl else TTL_S)
 
 
-def _collapse(message: Message) -> str:
+def _collapse(message: HuaweiMessage) -> str:
     """What replaces on the screen."""
-    drawn = rules.drawn(message) or Drawn()
+    drawn = rules.drawn(message) or HuaweiDrawn()
     # -1 has Huawei make the number itself.
     return str(drawn.notify_id) if isinstance(drawn.notify_id, int) and drawn.notify_id >= 0 else ""
 
 
-def _is_test(message: Message) -> bool:
-    return isinstance(message.android, Android) and message.android.target_user_type == 1
+def _is_test(message: HuaweiMessage) -> bool:
+    return isinstance(message.android, HuaweiAndroid) and message.android.target_user_type == 1
 
 
-def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
+def _answer(code: str, told: str = "", request_id: str = "") -> Judgement:
     body = {"code": code, "msg": told or TEXTS.get(code, "failed"), "requestId": request_id}
     if code in (TAKEN, PARTLY):
         status = 200
@@ -326,9 +334,9 @@ def _answer(code: str, told: str = "", request_id: str = "") -> Verdict:
     else:
         status = 503 if code == "503" else 400
     reason = "" if code == TAKEN else code
-    return Verdict(status, _JSON, msgspec.json.encode(body), reason=reason)
+    return Judgement(status, _JSON, msgspec.json.encode(body), reason=reason)
 
 
-def _oauth_error(status: int, told: str) -> Verdict:
+def _oauth_error(status: int, told: str) -> Judgement:
     answer = {"error": 1101, "sub_error": 20001, "error_description": told}
     return unlogged(json_answer(status, _JSON, answer, told))

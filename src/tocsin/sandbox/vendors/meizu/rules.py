@@ -86,7 +86,7 @@ class Extra(Struct):
         return 3 if self.callback_type is UNSET else int(self.callback_type)
 
 
-class Message(Struct):
+class MeizuMessage(Struct):
     noticeBarInfo: NoticeBar  # noqa: N815 - Meizu's spelling
     noticeExpandInfo: NoticeExpand = field(default_factory=NoticeExpand)  # noqa: N815
     clickTypeInfo: ClickType = field(default_factory=ClickType)  # noqa: N815
@@ -102,12 +102,12 @@ class Wrong(Struct, frozen=True):
     where: str
 
 
-def read(text: str) -> Message | Wrong:
+def read(text: str) -> MeizuMessage | Wrong:
     """The message, or the first rule that it breaks."""
     if len(text.encode()) > MESSAGE_BYTES_MAX:
         return Wrong("messageJson")
     try:
-        message = msgspec.json.decode(text, type=Message)
+        message = msgspec.json.decode(text, type=MeizuMessage)
     except msgspec.ValidationError as fault:
         found = _WHERE.search(str(fault))
         return Wrong(found["path"] if found else "messageJson")
@@ -117,7 +117,7 @@ def read(text: str) -> Message | Wrong:
     return Wrong(where) if where else message
 
 
-def _faults(message: Message) -> Iterator[str]:
+def _faults(message: MeizuMessage) -> Iterator[str]:
     bar, expand, click = message.noticeBarInfo, message.noticeExpandInfo, message.clickTypeInfo
     if not bar.title.strip() or _units(bar.title) > TITLE_CHARS_MAX:
         yield "noticeBarInfo.title"

@@ -21,12 +21,12 @@ from msgspec import Struct
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer, form_of, is_form, refused
 from tocsin.sandbox.buckets import DAY_S, Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import PATH as RECEIPTS_PATH
 from tocsin.sandbox.receipts import Event, Post, number_of, told_id
 from tocsin.sandbox.vendors.meizu import rules
-from tocsin.sandbox.vendors.meizu.rules import Message, Wrong
+from tocsin.sandbox.vendors.meizu.rules import MeizuMessage, Wrong
 
 NAME = "meizu"
 PATH = "/garcia/api/server/push/varnished/pushByPushId"
@@ -109,10 +109,10 @@ class Meizu(AppServer):
     def token_of(self, call: Call) -> str:
         return form_of(call).get("pushIds", "").split(",")[0]
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         path = call.path.split("?")[0]
         if path != PATH or call.method != "POST":
-            return Verdict(404 if path != PATH else 405, reason="no such call", logged=False)
+            return Judgement(404 if path != PATH else 405, reason="no such call", logged=False)
         form = form_of(call)
         code = self._code(form) if is_form(call) else "1005"
         if code != "200":
@@ -126,7 +126,7 @@ class Meizu(AppServer):
             return _described(_refused("110004"), form, message)
         return _described(self._take(form["pushIds"].split(","), message), form, message)
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; one of single devices, or any with `value ` before it, for
         every device of it.
         """
@@ -144,7 +144,7 @@ class Meizu(AppServer):
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         return ARRIVED if device.state == "live" else ""
 
@@ -179,7 +179,7 @@ class Meizu(AppServer):
         text += self._settings.app_secret
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
-    def _take(self, tokens: list[str], message: Message) -> Verdict:
+    def _take(self, tokens: list[str], message: MeizuMessage) -> Judgement:
         now = self._clock.now()
         if not self._flow.take(len(tokens), now):
             return _refused("110010")
@@ -198,7 +198,9 @@ class Meizu(AppServer):
         verdict.targets = tuple(targets)
         return verdict
 
-    def _look(self, token: str, message: Message, now: float) -> tuple[Device | None, str]:
+    def _look(
+        self, token: str, message: MeizuMessage, now: float
+    ) -> tuple[SandboxDevice | None, str]:
         """The device that gets the push, and the code where something is to be said of it."""
         if not _PUSH_ID.fullmatch(token):
             return None, "110003"
@@ -219,7 +221,7 @@ class Meizu(AppServer):
 
 def _answer(
     code: str, text: str = "", *, value: dict[str, list[str]] | None = None, message_id: str = ""
-) -> Verdict:
+) -> Judgement:
     answer: dict[str, Any] = {
         "code": code,
         "message": text,
@@ -227,17 +229,17 @@ def _answer(
         "redirect": "",
         "msgId": message_id,
     }
-    return Verdict(200, _JSON, msgspec.json.encode(answer))
+    return Judgement(200, _JSON, msgspec.json.encode(answer))
 
 
-def _refused(code: str, where: str = "") -> Verdict:
+def _refused(code: str, where: str = "") -> Judgement:
     text = TEXTS.get(code, "The call was refused")
     verdict = _answer(code, f"{text}: {where}" if where else text)
     verdict.reason = code
     return verdict
 
 
-def _described(verdict: Verdict, form: dict[str, str], message: Message | None) -> Verdict:
+def _described(verdict: Judgement, form: dict[str, str], message: MeizuMessage | None) -> Judgement:
     """The verdict with what the log wants to know of the message."""
     tokens = form.get("pushIds", "").split(",")
     verdict.token = tokens[0]
@@ -254,7 +256,7 @@ def _described(verdict: Verdict, form: dict[str, str], message: Message | None) 
     return verdict
 
 
-def _shown(message: Message, message_id: str, now: float) -> tuple[Shown, float | None]:
+def _shown(message: MeizuMessage, message_id: str, now: float) -> tuple[Shown, float | None]:
     shown = Shown(
         key=message.advanceInfo.notifyKey or message_id,
         title=message.noticeBarInfo.title,

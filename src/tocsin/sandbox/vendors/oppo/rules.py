@@ -42,14 +42,14 @@ CATEGORIES = {
 """Category to whether it is of the private class."""
 
 
-class Fault(Struct, frozen=True):
+class OppoFault(Struct, frozen=True):
     """Why a call is refused."""
 
     code: int
     text: str
 
 
-class Rules(Struct, frozen=True):
+class OppoRules(Struct, frozen=True):
     """What the app is allowed."""
 
     channels: tuple[str, ...]
@@ -59,7 +59,7 @@ class Rules(Struct, frozen=True):
     sensitive_words: tuple[str, ...]
 
 
-class Notification(Struct, frozen=True, forbid_unknown_fields=True):
+class OppoNotification(Struct, frozen=True, forbid_unknown_fields=True):
     """A message, without whom it is for."""
 
     title: str = ""
@@ -126,11 +126,11 @@ class Single(Struct, frozen=True, forbid_unknown_fields=True):
     verify_registration_id: bool = False
 
 
-class Push(Struct, frozen=True):
+class OppoPush(Struct, frozen=True):
     """The same, read."""
 
     token: str
-    notification: Notification
+    notification: OppoNotification
 
 
 class Broadcast(Struct, frozen=True):
@@ -140,48 +140,50 @@ class Broadcast(Struct, frozen=True):
     tokens: list[str]
 
 
-def read(members: Mapping[str, Any], rules: Rules, *, is_form: bool) -> Notification | Fault:
+def read(
+    members: Mapping[str, Any], rules: OppoRules, *, is_form: bool
+) -> OppoNotification | OppoFault:
     """The notification in these members, or the first thing that is wrong with it."""
     try:
-        found = msgspec.convert(members, Notification, strict=not is_form)
+        found = msgspec.convert(members, OppoNotification, strict=not is_form)
     except msgspec.ValidationError as fault:
-        return Fault(41, f"Invalid Arguments: {fault}")
+        return OppoFault(41, f"Invalid Arguments: {fault}")
     return next(_faults(found, rules), found)
 
 
-def read_singles(text: str, rules: Rules) -> list[Push] | Fault:
+def read_singles(text: str, rules: OppoRules) -> list[OppoPush] | OppoFault:
     """The single pushes in a JSON list, or the first thing that is wrong with one."""
     try:
         singles = msgspec.json.decode(text, type=list[Single])
     except (msgspec.DecodeError, UnicodeError) as fault:
-        return Fault(41, f"Invalid Arguments: {fault}")
+        return OppoFault(41, f"Invalid Arguments: {fault}")
     pushes = []
     for it in singles:
         if str(it.target_type) != "2":
-            return Fault(41, "Invalid Arguments: target_type")
+            return OppoFault(41, "Invalid Arguments: target_type")
         found = read(it.notification, rules, is_form=False)
-        if isinstance(found, Fault):
+        if isinstance(found, OppoFault):
             return found
-        pushes.append(Push(it.target_value, found))
+        pushes.append(OppoPush(it.target_value, found))
     return pushes
 
 
-def read_broadcast(form: Mapping[str, str], targets_max: int) -> Broadcast | Fault:
+def read_broadcast(form: Mapping[str, str], targets_max: int) -> Broadcast | OppoFault:
     """The list in a form, or the first thing that is wrong with it."""
     for name in ("message_id", "target_type", "target_value"):
         if not form.get(name):
-            return Fault(40, f"Missing Required Arguments: {name}")
+            return OppoFault(40, f"Missing Required Arguments: {name}")
     if form["target_type"] != "2" or len(form) > 3:
-        return Fault(41, "Invalid Arguments: target_type")
+        return OppoFault(41, "Invalid Arguments: target_type")
     tokens = form["target_value"].split(";")
     if not all(tokens) or len(tokens) > targets_max:
-        return Fault(41, "Invalid Arguments: target_value")
+        return OppoFault(41, "Invalid Arguments: target_value")
     return Broadcast(form["message_id"], tokens)
 
 
-def _faults(it: Notification, rules: Rules) -> Iterator[Fault]:
+def _faults(it: OppoNotification, rules: OppoRules) -> Iterator[OppoFault]:
     if not it.title or not it.content:
-        yield Fault(40, "Missing Required Arguments: title, content")
+        yield OppoFault(40, "Missing Required Arguments: title, content")
     if it.style not in CONTENT_CHARS_MAX or (it.style == 3 and not it.big_picture_id):
         yield _wrong("style")
     yield from _length_faults(it)
@@ -202,7 +204,7 @@ def _faults(it: Notification, rules: Rules) -> Iterator[Fault]:
         yield _wrong("sensitive words")
 
 
-def _length_faults(it: Notification) -> Iterator[Fault]:
+def _length_faults(it: OppoNotification) -> Iterator[OppoFault]:
     """Every character counts one, whatever it is."""
     limits = {
         "title": TITLE_CHARS_MAX,
@@ -219,47 +221,47 @@ def _length_faults(it: Notification) -> Iterator[Fault]:
             yield _wrong(f"{name} length")
 
 
-def _click_faults(it: Notification) -> Iterator[Fault]:
+def _click_faults(it: OppoNotification) -> Iterator[OppoFault]:
     if it.click_action_type not in (0, 1, 2, 4, 5):
         yield _wrong("click_action_type")
     if it.click_action_type in (1, 4) and not it.click_action_activity:
-        yield Fault(40, "Missing Required Arguments: click_action_activity")
+        yield OppoFault(40, "Missing Required Arguments: click_action_activity")
     if it.click_action_type in (2, 5) and not it.click_action_url:
-        yield Fault(40, "Missing Required Arguments: click_action_url")
+        yield OppoFault(40, "Missing Required Arguments: click_action_url")
     if it.action_parameters and not _is_json(it.action_parameters, dict[str, Any]):
         yield _wrong("action_parameters")
 
 
-def _time_faults(it: Notification) -> Iterator[Fault]:
+def _time_faults(it: OppoNotification) -> Iterator[OppoFault]:
     """When it is to be shown: at once, or from one time to another, in milliseconds."""
     if it.show_time_type not in (0, 1):
         yield _wrong("show_time_type")
     if it.show_time_type == 1:
         if it.show_start_time is None or it.show_end_time is None:
-            yield Fault(40, "Missing Required Arguments: show_start_time, show_end_time")
+            yield OppoFault(40, "Missing Required Arguments: show_start_time, show_end_time")
         elif not MILLISECONDS_MIN <= it.show_start_time < it.show_end_time < 10 * MILLISECONDS_MIN:
             yield _wrong("show_start_time, show_end_time")
     if it.push_time_type not in (0, 1):
         yield _wrong("push_time_type")
     if it.push_time_type == 1 and it.push_start_time is None:
-        yield Fault(40, "Missing Required Arguments: push_start_time")
+        yield OppoFault(40, "Missing Required Arguments: push_start_time")
     if it.fix_speed and it.fix_speed_rate is None:
-        yield Fault(40, "Missing Required Arguments: fix_speed_rate")
+        yield OppoFault(40, "Missing Required Arguments: fix_speed_rate")
     if it.fix_speed and it.fix_speed_rate not in FIX_SPEED_RATES:
         yield _wrong("fix_speed_rate")
 
 
-def _class_faults(it: Notification, rules: Rules) -> Iterator[Fault]:
+def _class_faults(it: OppoNotification, rules: OppoRules) -> Iterator[OppoFault]:
     if it.channel_id not in rules.channels and (it.channel_id or rules.requires_channel):
         yield _wrong("channel_id")
     if it.category and it.category not in CATEGORIES:
-        yield Fault(67, "Category error")
+        yield OppoFault(67, "Category error")
     if it.notify_level is not None:
         is_known = bool(it.category) and it.notify_level in (1, 2, STRONG)
         if not is_known or (it.notify_level == STRONG and not it.is_private):
-            yield Fault(67, "Category error/Private classify channel notify_level invalid")
+            yield OppoFault(67, "Category error/Private classify channel notify_level invalid")
     if it.is_private and rules.requires_template and not it.private_msg_template_id:
-        yield Fault(54, "private_msg_template_id is null")
+        yield OppoFault(54, "private_msg_template_id is null")
     if it.private_msg_template_id and it.private_msg_template_id not in rules.templates:
         yield _wrong("private_msg_template_id")
     for name in ("private_title_parameters", "private_content_parameters"):
@@ -268,8 +270,8 @@ def _class_faults(it: Notification, rules: Rules) -> Iterator[Fault]:
             yield _wrong(name)
 
 
-def _wrong(what: str) -> Fault:
-    return Fault(41, f"Invalid Arguments: {what}")
+def _wrong(what: str) -> OppoFault:
+    return OppoFault(41, f"Invalid Arguments: {what}")
 
 
 def _is_object(told: Any) -> bool:

@@ -22,12 +22,12 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
 from tocsin.sandbox.app_server import AppServer, is_form, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import DAY_S, Buckets, DailyQuota, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.vendors.oppo import receipts as oppo_receipts
 from tocsin.sandbox.vendors.oppo import rules
-from tocsin.sandbox.vendors.oppo.rules import Fault, Notification, Push, Rules
+from tocsin.sandbox.vendors.oppo.rules import OppoFault, OppoNotification, OppoPush, OppoRules
 
 NAME = "oppo"
 AUTH_PATH = "/server/v1/auth"
@@ -121,7 +121,7 @@ class Oppo(AppServer):
         self, settings: OppoSettings, book: DeviceBook, clock: Clock, chance: Chance
     ) -> None:
         self._settings = settings
-        self._rules = Rules(
+        self._rules = OppoRules(
             settings.channels,
             settings.templates,
             settings.requires_channel,
@@ -129,7 +129,7 @@ class Oppo(AppServer):
             settings.sensitive_words,
         )
         super().__init__(settings.app_key, book, clock, chance)
-        self._saved: BoundedCache[str, Notification] = BoundedCache(KEPT_MAX)
+        self._saved: BoundedCache[str, OppoNotification] = BoundedCache(KEPT_MAX)
         self._names: BoundedCache[str, str] = BoundedCache(KEPT_MAX)
         self._sent: BoundedCache[tuple[str, str], bool] = BoundedCache(KEPT_MAX)
         self._public = DailyQuota(settings.public_per_day)
@@ -158,31 +158,31 @@ class Oppo(AppServer):
         found = _FIRST_TOKEN.search(form.get("message", "") or form.get("messages", ""))
         return found[1] if found else ""
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         return oppo_receipts.FATES.get(device.state, "")
 
     def post(self, events: Sequence[Event]) -> Post:
         return oppo_receipts.post(self._settings.app_key, events)
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         return self._judge(call, {})
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; one of single devices for the first of them."""
         if code in OF_DEVICES and call.path in (UNICAST_PATH, BATCH_PATH, BROADCAST_PATH):
             return self._judge(call, {self.token_of(call): int(code)})
         verdict = _answer(int(code))
         return unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
 
-    def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
+    def _judge(self, call: Call, said: Mapping[str, int]) -> Judgement:
         """`said` are codes of devices that were settled before they are looked up."""
         now = self._clock.now()
         path, _, query = call.path.partition("?")
         if path == FEEDBACK_PATH:
             return unlogged(self._feedback(call, query, now))
         if path not in PATHS:
-            return Verdict(404, _JSON, b"{}", reason="404")
+            return Judgement(404, _JSON, b"{}", reason="404")
         if call.method != "POST":
             return _answer(12)
         form = _form(call)
@@ -208,7 +208,7 @@ class Oppo(AppServer):
             return 0
         return 11 if proof else 29
 
-    def _judge_signature(self, form: Mapping[str, str], now: float) -> Verdict:
+    def _judge_signature(self, form: Mapping[str, str], now: float) -> Judgement:
         missing = {"app_key": 15, "timestamp": 18, "sign": 17}
         for name, code in missing.items():
             if not form.get(name):
@@ -227,7 +227,7 @@ class Oppo(AppServer):
 
     # registration ids that have died
 
-    def _feedback(self, call: Call, query: str, now: float) -> Verdict:
+    def _feedback(self, call: Call, query: str, now: float) -> Judgement:
         """Those of the last day, as DeJoker/oppo-push asks for them (client.go, result.go)."""
         if call.method != "GET":
             return _answer(12)
@@ -243,9 +243,9 @@ class Oppo(AppServer):
 
     # the message
 
-    def _save(self, form: Mapping[str, str]) -> Verdict:
+    def _save(self, form: Mapping[str, str]) -> Judgement:
         found = rules.read(form, self._rules, is_form=True)
-        if isinstance(found, Fault):
+        if isinstance(found, OppoFault):
             return _answer(found.code, text=found.text)
         number = self._names.get(found.app_message_id) or ""
         if number not in self._saved:
@@ -257,9 +257,9 @@ class Oppo(AppServer):
             return _answer(32)
         return _answer(0, {"message_id": number})
 
-    def _broadcast(self, form: Mapping[str, str], said: Mapping[str, int], now: float) -> Verdict:
+    def _broadcast(self, form: Mapping[str, str], said: Mapping[str, int], now: float) -> Judgement:
         asked = rules.read_broadcast(form, TARGETS_MAX)
-        if isinstance(asked, Fault):
+        if isinstance(asked, OppoFault):
             return _answer(asked.code, text=asked.text)
         shown = self._saved.get(asked.message_id)
         if shown is None:
@@ -291,13 +291,13 @@ class Oppo(AppServer):
 
     def _send(
         self, form: Mapping[str, str], said: Mapping[str, int], now: float, *, is_batch: bool
-    ) -> Verdict:
+    ) -> Judgement:
         """Single pushes: one, or several in one call."""
         text = form.get("messages" if is_batch else "message", "")
         if not text:
             return _answer(40)
         pushes = rules.read_singles(text if is_batch else f"[{text}]", self._rules)
-        if isinstance(pushes, Fault):
+        if isinstance(pushes, OppoFault):
             return _answer(pushes.code, text=pushes.text)
         if not 1 <= len(pushes) <= (self._settings.batch_max if is_batch else 1):
             return _answer(41, text="Invalid Arguments: messages")
@@ -318,7 +318,7 @@ class Oppo(AppServer):
         return _described(verdict, pushes[0].notification)
 
     def _taken(
-        self, pushes: Sequence[Push], said: Mapping[str, int]
+        self, pushes: Sequence[OppoPush], said: Mapping[str, int]
     ) -> tuple[list[dict[str, Any]], tuple[Target, ...]]:
         """What is answered of each push, and what the log is told."""
         entries: list[dict[str, Any]] = []
@@ -344,7 +344,7 @@ class Oppo(AppServer):
             targets.append(Target(push.token, not reason, reason, receipt_code=limit))
         return entries, tuple(targets)
 
-    def _is_repeated(self, push: Push) -> bool:
+    def _is_repeated(self, push: OppoPush) -> bool:
         """Whether this device was sent this `app_message_id` before: it is taken, not shown."""
         name = push.notification.app_message_id
         is_known = (name, push.token) in self._sent
@@ -366,7 +366,13 @@ class Oppo(AppServer):
         return 10001 if self._is_foreign(device) else 0
 
     def _show(
-        self, it: Notification, data: dict[str, Any], token: str, number: str, *, is_public: bool
+        self,
+        it: OppoNotification,
+        data: dict[str, Any],
+        token: str,
+        number: str,
+        *,
+        is_public: bool,
     ) -> str:
         """Put it on the device; answers what the receipt says where it is not put there."""
         now = self._clock.now()
@@ -396,7 +402,7 @@ def _target(token: str, code: int, receipt_code: str = "") -> Target:
     return Target(token, not code, str(code or ""), receipt_code=receipt_code)
 
 
-def _described(verdict: Verdict, it: Notification) -> Verdict:
+def _described(verdict: Judgement, it: OppoNotification) -> Judgement:
     """The verdict with what the log wants to know of the message."""
     verdict.correlation = it.call_back_parameter or it.app_message_id
     verdict.collapse = "" if it.notify_id is None else str(it.notify_id)
@@ -406,11 +412,11 @@ def _described(verdict: Verdict, it: Notification) -> Verdict:
     return verdict
 
 
-def _refused(code: int, tokens: Iterable[str]) -> Verdict:
+def _refused(code: int, tokens: Iterable[str]) -> Judgement:
     """A call of which nobody was taken."""
     return refused(_answer(code), tokens)
 
 
-def _answer(code: int, data: Any = None, text: str = "") -> Verdict:
+def _answer(code: int, data: Any = None, text: str = "") -> Judgement:
     told = {"code": code, "message": text or CODES.get(code, "refused"), "data": data or {}}
     return json_answer(200, _JSON, told, str(code or ""))

@@ -10,7 +10,7 @@ import msgspec
 
 from tocsin.sandbox.devices import State
 from tocsin.sandbox.receipts import CONSOLE, Event, Post, told_id
-from tocsin.sandbox.vendors.vivo.rules import Push
+from tocsin.sandbox.vendors.vivo.rules import VivoPush
 
 ARRIVED, TOO_OFTEN, IDENTICAL = "0", "2000", "2124"
 # Of those that are muted or inactive vivo speaks in its answer.
@@ -24,7 +24,7 @@ ACK_TYPES = {
 _JSON = (("content-type", "application/json;charset=UTF-8"),)
 
 
-def receipt_to(push: Push, known_id: str) -> str:
+def receipt_to(push: VivoPush, known_id: str) -> str:
     """Where a push wants its receipts: at the console's address, at one that it names, or nowhere.
 
     There are none of test pushes (server interface 2.9.2, "advanced: extra").

@@ -23,12 +23,12 @@ from tocsin.domain.bounded import BoundedCache
 from tocsin.domain.retry import CHINA_S
 from tocsin.sandbox.app_server import AppServer, json_answer, refused, unlogged
 from tocsin.sandbox.buckets import DAY_S, Buckets, DailyQuota, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.vendors.vivo import receipts as vivo_receipts
 from tocsin.sandbox.vendors.vivo import rules
-from tocsin.sandbox.vendors.vivo.rules import AppId, Fault, Push
+from tocsin.sandbox.vendors.vivo.rules import AppId, VivoFault, VivoPush
 
 NAME = "vivo"
 AUTH_PATH = "/message/auth"
@@ -117,7 +117,7 @@ class Vivo(AppServer):
         self._settings = settings
         self.credential = VivoCredential(APP_SECRET, APP_KEY, settings.app_id)
         super().__init__(settings.app_id, book, clock, chance)
-        self._saved: BoundedCache[str, Push] = BoundedCache(KEPT_MAX)
+        self._saved: BoundedCache[str, VivoPush] = BoundedCache(KEPT_MAX)
         self._quotas = {
             0: DailyQuota(settings.operation_per_day),
             1: DailyQuota(settings.system_per_day),
@@ -132,27 +132,27 @@ class Vivo(AppServer):
         """A well-formed vivo regId; the same number always gives the same one."""
         return hashlib.sha256(b"vivo %d" % number).hexdigest()[:23]
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         return self._judge(call, {})
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """The code for the whole call; `invalidUser` with its number for the first device."""
         if code.startswith(INVALID):
             return self._judge(call, {self.token_of(call): int(code.removeprefix(INVALID))})
         verdict = _answer(int(code))
         return unlogged(verdict) if call.path in (AUTH_PATH, SAVE_PATH) else verdict
 
-    def _judge(self, call: Call, said: Mapping[str, int]) -> Verdict:
+    def _judge(self, call: Call, said: Mapping[str, int]) -> Judgement:
         """`said` are statuses of devices that were settled before they are looked up."""
         now = self._clock.now()
         path = call.path.split("?")[0]
         if path not in (AUTH_PATH, SEND_PATH, SAVE_PATH, LIST_PATH):
-            return Verdict(404, _JSON, b"{}", reason="404")
+            return Judgement(404, _JSON, b"{}", reason="404")
         headers = dict(call.headers)
         if call.method != "POST":
-            return Verdict(405, _JSON, b"{}", reason="405")
+            return Judgement(405, _JSON, b"{}", reason="405")
         if not headers.get("content-type", "").startswith("application/json"):
-            return Verdict(415, _JSON, b"{}", reason="415")
+            return Judgement(415, _JSON, b"{}", reason="415")
         if path == AUTH_PATH:
             return self._judge_signature(call.body, now)
         if not self.bearers.is_good(headers.get("authtoken", ""), now):
@@ -160,7 +160,7 @@ class Vivo(AppServer):
         if path == LIST_PATH:
             return self._judge_list(call.body, said, now)
         push = rules.read(call.body, is_saved=path == SAVE_PATH)
-        if isinstance(push, Fault):
+        if isinstance(push, VivoFault):
             return _answer(push.code, push.text)
         code = self._text_fault(push)
         if path == SAVE_PATH:
@@ -171,7 +171,7 @@ class Vivo(AppServer):
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         return vivo_receipts.FATES.get(device.state, "")
 
@@ -181,7 +181,7 @@ class Vivo(AppServer):
 
     # who is asking
 
-    def _judge_signature(self, body: bytes, now: float) -> Verdict:
+    def _judge_signature(self, body: bytes, now: float) -> Judgement:
         try:
             asked = msgspec.json.decode(body, type=_Signature)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
@@ -206,7 +206,7 @@ class Vivo(AppServer):
 
     # the message
 
-    def _text_fault(self, push: Push) -> int:
+    def _text_fault(self, push: VivoPush) -> int:
         text = f"{push.title} {push.content}"
         if str(push.app_id) != self._settings.app_id:
             return 10094
@@ -218,14 +218,14 @@ class Vivo(AppServer):
             return 10104
         return 0
 
-    def _save(self, push: Push) -> Verdict:
+    def _save(self, push: VivoPush) -> Judgement:
         number = self._new_number()
         self._saved.put(number, push)
         return _answer(0, taskId=number)
 
-    def _judge_list(self, body: bytes, said: Mapping[str, int], now: float) -> Verdict:
+    def _judge_list(self, body: bytes, said: Mapping[str, int], now: float) -> Judgement:
         asked = rules.read_list(body)
-        if isinstance(asked, Fault):
+        if isinstance(asked, VivoFault):
             return _answer(asked.code, asked.text)
         push = self._saved.get(asked.task_id)
         if str(asked.app_id) != self._settings.app_id:
@@ -249,7 +249,7 @@ class Vivo(AppServer):
         )
         return _described(verdict, push)
 
-    def _send(self, push: Push, said: Mapping[str, int], now: float) -> Verdict:
+    def _send(self, push: VivoPush, said: Mapping[str, int], now: float) -> Judgement:
         code = self._time_fault(push, 1, now, over_quota=10073 if push.classification else 10070)
         if code:
             return _refused(code, [push.reg_id])
@@ -269,7 +269,7 @@ class Vivo(AppServer):
         verdict.targets = (_target(push.reg_id, status, limit),)
         return verdict
 
-    def _time_fault(self, push: Push, count: int, now: float, *, over_quota: int) -> int:
+    def _time_fault(self, push: VivoPush, count: int, now: float, *, over_quota: int) -> int:
         """Hours, pace and quota, in this order; what is refused uses no quota."""
         in_china = now + CHINA_S
         is_open = OPENING_HOUR * 3600 <= in_china % 86_400 < CLOSING_HOUR * 3600
@@ -280,7 +280,7 @@ class Vivo(AppServer):
         is_free = push.push_mode or self._quotas[push.classification].take(count, now)
         return 0 if is_free else over_quota
 
-    def _status(self, push: Push, token: str) -> int:
+    def _status(self, push: VivoPush, token: str) -> int:
         """What vivo says of a device that it cannot reach; 0 for one it can.
 
         It has no number for a list's devices with notifications off that does not mean removed as
@@ -295,7 +295,7 @@ class Vivo(AppServer):
             return 3
         return 2 if device.is_dead else 0
 
-    def _show(self, push: Push, token: str, number: str, now: float) -> str:
+    def _show(self, push: VivoPush, token: str, number: str, now: float) -> str:
         """Put it on the device; answers what the receipt says where it is not put there."""
         limit = self._limit(push, token, now)
         if limit:
@@ -306,7 +306,7 @@ class Vivo(AppServer):
         self._show_on(token, shown, push.time_to_live)
         return ""
 
-    def _limit(self, push: Push, token: str, now: float) -> str:
+    def _limit(self, push: VivoPush, token: str, now: float) -> str:
         if push.classification or push.push_mode:
             return ""
         if not self._texts.take(f"{token} {push.title}\n{push.content}", now):
@@ -328,7 +328,7 @@ def _target(token: str, status: int, limit: str) -> Target:
     return Target(token, not status, f"{INVALID}{status}" if status else "", receipt_code=limit)
 
 
-def _described(verdict: Verdict, push: Push) -> Verdict:
+def _described(verdict: Judgement, push: VivoPush) -> Judgement:
     """The verdict with what the log wants to know of the message."""
     verdict.correlation = push.extra.get("callback.param", push.request_id)
     verdict.collapse = "" if push.notify_id is None else str(push.notify_id)
@@ -338,11 +338,11 @@ def _described(verdict: Verdict, push: Push) -> Verdict:
     return verdict
 
 
-def _refused(code: int, tokens: Iterable[str]) -> Verdict:
+def _refused(code: int, tokens: Iterable[str]) -> Judgement:
     """A push of which nobody was taken."""
     return refused(_answer(code), tokens)
 
 
-def _answer(code: int, text: str = "", **more: Any) -> Verdict:
+def _answer(code: int, text: str = "", **more: Any) -> Judgement:
     told = {"result": code, "desc": text or CODES.get(code, "参数错误"), **more}
     return json_answer(200, _JSON, told, str(code or ""))

@@ -24,8 +24,8 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.bounded import BoundedCache
 from tocsin.sandbox.app_server import AppServer
 from tocsin.sandbox.buckets import Buckets
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement
 from tocsin.sandbox.real_hosts import with_star
 from tocsin.sandbox.vendors.webpush.browser import (
     Browser,
@@ -190,13 +190,13 @@ class WebPush(AppServer):
         browser = self.browsers.at(call.path)
         return "" if browser is None else browser.token
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         """One of ours by its name, else what another push service says."""
         verdict = _refuse(code) if code in REFUSALS else _as_another(code)
         browser = self.browsers.at(call.path)
         return verdict if browser is None else _described(verdict, call, browser)
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         message = _MESSAGE.fullmatch(call.path)
         if message is not None and call.method == "DELETE":
             return self._withdraw(message["number"])
@@ -216,20 +216,20 @@ class WebPush(AppServer):
         verdict = _refuse(reason) if reason else self._reach(call, browser, device)
         return _described(verdict, call, browser)
 
-    def _withdraw(self, number: str) -> Verdict:
+    def _withdraw(self, number: str) -> Judgement:
         """RFC 8030, 6.2: a message that waits is gone, one that was delivered is not found."""
         token, key, topic = self._messages.get(number) or ("", "", "")
         device = self._book.known(NAME, token)
         if device is None or not self._book.withdraw(device, key, from_screen=False):
             verdict = _refuse("NotFound", token)
         else:
-            verdict = Verdict(204, token=token, reason="withdrawn")
+            verdict = Judgement(204, token=token, reason="withdrawn")
         verdict.push_type, verdict.collapse, verdict.message_id = "delete", topic, number
         return verdict
 
     # who sends
 
-    def _sender_fault(self, call: Call, device: Device | None) -> str:
+    def _sender_fault(self, call: Call, device: SandboxDevice | None) -> str:
         values = [text for name, text in call.headers if name == "authorization"]
         match = _VAPID.fullmatch(values[0]) if len(values) == 1 else None
         if match is None:
@@ -285,7 +285,7 @@ class WebPush(AppServer):
 
     # whom it reaches
 
-    def _reach(self, call: Call, browser: Browser, device: Device | None) -> Verdict:
+    def _reach(self, call: Call, browser: Browser, device: SandboxDevice | None) -> Judgement:
         now = self._clock.now()
         if device is None or device.state == "expired":
             return _refuse("Expired" if device is not None else "Gone")
@@ -306,14 +306,14 @@ class WebPush(AppServer):
         shown, correlation = _shown(plain, headers.get("topic") or number, number, now)
         self._name(number, browser.token, shown.key, headers.get("topic", ""))
         self._book.show(device, shown, now + int(headers["ttl"]))
-        verdict = Verdict(201, answer, accepted=True, message_id=number, correlation=correlation)
+        verdict = Judgement(201, answer, accepted=True, message_id=number, correlation=correlation)
         verdict.push_type = headers.get("urgency", "normal")
         return verdict
 
     def _name(self, number: str, token: str, key: str, topic: str) -> None:
         self._messages.put(number, (token, key, topic))
 
-    def _too_many(self, token: str, now: float) -> Verdict:
+    def _too_many(self, token: str, now: float) -> Judgement:
         verdict = _refuse("TooMany")
         if self._settings.retry_after:
             seconds = str(max(1, math.ceil(self._devices.opens_in_s(token, now))))
@@ -366,29 +366,29 @@ def _body_fault(body: bytes, headers: dict[str, str]) -> str:
     return "TooLarge" if len(body) > BODY_MAX_BYTES else ""
 
 
-def _refuse(code: str, token: str = "") -> Verdict:
+def _refuse(code: str, token: str = "") -> Judgement:
     known = REFUSALS[code]
     answer = {"code": known.status, "errno": known.errno, "error": code, "message": known.text}
     body = msgspec.json.encode(answer)
-    return Verdict(known.status, _JSON, body, reason=code, token=token)
+    return Judgement(known.status, _JSON, body, reason=code, token=token)
 
 
-def _as_another(code: str) -> Verdict:
+def _as_another(code: str) -> Judgement:
     """What another push service says; one that nobody says is an internal error."""
     number = code.removeprefix("errno ")
     if code in APPLE:
         answer: dict[str, Any] = {"reason": code}
-        return Verdict(APPLE[code], _JSON, msgspec.json.encode(answer), reason=code)
+        return Judgement(APPLE[code], _JSON, msgspec.json.encode(answer), reason=code)
     if code in GOOGLE:
-        return Verdict(403, (("content-type", "text/plain"),), GOOGLE[code], reason=code)
+        return Judgement(403, (("content-type", "text/plain"),), GOOGLE[code], reason=code)
     if number == code or not number.isdigit() or int(number) not in MOZILLA:
         return _refuse("Internal")
     status = MOZILLA[int(number)]
     answer = {"code": status, "errno": int(number), "error": "", "message": "It is refused"}
-    return Verdict(status, _JSON, msgspec.json.encode(answer), reason=code)
+    return Judgement(status, _JSON, msgspec.json.encode(answer), reason=code)
 
 
-def _described(verdict: Verdict, call: Call, browser: Browser) -> Verdict:
+def _described(verdict: Judgement, call: Call, browser: Browser) -> Judgement:
     """The verdict with what the log wants to know of the message.
 
     A real service could not name what it refuses: only the browser's keys open the sender's id.

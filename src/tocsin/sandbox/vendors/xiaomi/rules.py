@@ -63,14 +63,14 @@ _EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u200d\ufe0
 Form = dict[str, str]
 
 
-class Fault(Struct, frozen=True):
+class XiaomiFault(Struct, frozen=True):
     """A rule that was broken."""
 
     code: int
     where: str
 
 
-class Rules(Struct, frozen=True):
+class XiaomiRules(Struct, frozen=True):
     """What the app is allowed."""
 
     package_name: str
@@ -78,11 +78,11 @@ class Rules(Struct, frozen=True):
     templates: tuple[str, ...]
 
 
-def faults(form: Form, rules: Rules, version: int) -> Iterator[Fault]:
+def faults(form: Form, rules: XiaomiRules, version: int) -> Iterator[XiaomiFault]:
     """Every rule that a form breaks; the first one is what Xiaomi answers."""
     for name in ("registration_id", "restricted_package_name", "title", "description"):
         if name not in form:
-            yield Fault(10016, name)
+            yield XiaomiFault(10016, name)
             return
     yield from _targets(form, rules, version)
     yield from _texts(form)
@@ -107,27 +107,27 @@ def _own(form: Form) -> dict[str, str]:
     return {name: text for name, text in named.items() if name not in OWN_EXTRAS}
 
 
-def _targets(form: Form, rules: Rules, version: int) -> Iterator[Fault]:
+def _targets(form: Form, rules: XiaomiRules, version: int) -> Iterator[XiaomiFault]:
     tokens = form["registration_id"].split(",")
     if not all(tokens) or len(tokens) > TARGETS_MAX or len(set(tokens)) < len(tokens):
-        yield Fault(10017, "registration_id")
+        yield XiaomiFault(10017, "registration_id")
     packages = form["restricted_package_name"].split(",")
     if rules.package_name not in packages or (version == 2 and len(packages) > 1):
-        yield Fault(22022, "restricted_package_name")
+        yield XiaomiFault(22022, "restricted_package_name")
 
 
-def _texts(form: Form) -> Iterator[Fault]:
+def _texts(form: Form) -> Iterator[XiaomiFault]:
     for name, limit in (("title", TITLE_CHARS_MAX), ("description", DESCRIPTION_CHARS_MAX)):
         if not form[name].strip():
-            yield Fault(10017, name)
+            yield XiaomiFault(10017, name)
         if _units(form[name]) > limit:
-            yield Fault(65009, name)
+            yield XiaomiFault(65009, name)
     sizes = {name: len(name) + len(text.encode()) for name, text in form.items()}
     if sum(sizes.values()) - sizes["registration_id"] > BODY_BYTES_MAX:
-        yield Fault(65009, "payload")
+        yield XiaomiFault(65009, "payload")
 
 
-def _numbers(form: Form) -> Iterator[Fault]:
+def _numbers(form: Form) -> Iterator[XiaomiFault]:
     allowed: dict[str, Callable[[int], bool]] = {
         # Data messages were shut off in 2022-09.
         "pass_through": lambda it: it == 0,
@@ -145,75 +145,75 @@ def _numbers(form: Form) -> Iterator[Fault]:
     for name, is_allowed in allowed.items():
         text = form.get(name)
         if text is not None and not (_NUMBER.fullmatch(text) and is_allowed(int(text))):
-            yield Fault(10017, name)
+            yield XiaomiFault(10017, name)
 
 
-def _class(form: Form, rules: Rules) -> Iterator[Fault]:
+def _class(form: Form, rules: XiaomiRules) -> Iterator[XiaomiFault]:
     """The channel, how long its pushes live, and the template of a private one."""
     channel = form.get("extra.channel_id", "")
     if channel and channel not in rules.channels:
-        yield Fault(27001, "channel_id")
+        yield XiaomiFault(27001, "channel_id")
     is_private = rules.channels.get(channel, False)
     life_max = PRIVATE_LIFE_MS_MAX if is_private else PUBLIC_LIFE_MS_MAX
     life = form.get("time_to_live", "0")
     if _NUMBER.fullmatch(life) and int(life) > life_max:
-        yield Fault(10017, "time_to_live")
+        yield XiaomiFault(10017, "time_to_live")
     template = form.get("extra.template_id")
     if template is not None and template not in rules.templates:
-        yield Fault(65036, "template_id")
+        yield XiaomiFault(65036, "template_id")
     if (template is None) != ("extra.template_param" not in form):
-        yield Fault(65035, "template_param")
+        yield XiaomiFault(65035, "template_param")
     elif template is not None:
         yield from _template(form["extra.template_param"])
 
 
-def _template(text: str) -> Iterator[Fault]:
+def _template(text: str) -> Iterator[XiaomiFault]:
     try:
         params = msgspec.json.decode(text, type=dict[str, str])
     except (msgspec.DecodeError, UnicodeDecodeError):
-        yield Fault(65037, "template_param")
+        yield XiaomiFault(65037, "template_param")
         return
     is_short = all(1 <= _units(value) <= TEMPLATE_CHARS_MAX for value in params.values())
     if len(params) > TEMPLATE_VARIABLES_MAX or not is_short:
-        yield Fault(65037, "template_param")
+        yield XiaomiFault(65037, "template_param")
     if any(_EMOJI.search(value) for value in params.values()):
-        yield Fault(65038, "template_param")
+        yield XiaomiFault(65038, "template_param")
 
 
-def _click(form: Form) -> Iterator[Fault]:
+def _click(form: Form) -> Iterator[XiaomiFault]:
     effect = form.get("extra.notify_effect")
     if effect == "2" and not form.get("extra.intent_uri", "").startswith("intent:"):
-        yield Fault(10017, "intent_uri")
+        yield XiaomiFault(10017, "intent_uri")
     if effect == "3" and not _is_web(form.get("extra.web_uri", "")):
-        yield Fault(10017, "web_uri")
+        yield XiaomiFault(10017, "web_uri")
 
 
-def _looks(form: Form, rules: Rules) -> Iterator[Fault]:
+def _looks(form: Form, rules: XiaomiRules) -> Iterator[XiaomiFault]:
     sound = form.get("extra.sound_uri")
     place = f"android.resource://{rules.package_name}/raw/"
     if sound is not None and (not sound.startswith(place) or sound == place):
-        yield Fault(10017, "sound_uri")
+        yield XiaomiFault(10017, "sound_uri")
     is_picture = form.get("extra.notification_style_type") == "2"
     if is_picture and not form.get("extra.notification_bigPic_uri"):
-        yield Fault(10017, "notification_bigPic_uri")
+        yield XiaomiFault(10017, "notification_bigPic_uri")
 
 
-def _callback(form: Form) -> Iterator[Fault]:
+def _callback(form: Form) -> Iterator[XiaomiFault]:
     address = form.get("extra.callback")
     if address is not None:
         if not _is_web(address) or len(address.encode()) > CALLBACK_BYTES_MAX:
-            yield Fault(10017, "callback")
+            yield XiaomiFault(10017, "callback")
     elif "extra.callback.param" in form or "extra.callback.type" in form:
-        yield Fault(10017, "callback")
+        yield XiaomiFault(10017, "callback")
     if len(form.get("extra.callback.param", "").encode()) > CALLBACK_PARAM_BYTES_MAX:
-        yield Fault(10017, "callback.param")
+        yield XiaomiFault(10017, "callback.param")
 
 
-def _custom(form: Form) -> Iterator[Fault]:
+def _custom(form: Form) -> Iterator[XiaomiFault]:
     own = _own(form)
     size = sum(_units(name) + _units(text) for name, text in own.items())
     if len(own) > CUSTOM_MAX or size > CUSTOM_CHARS_MAX:
-        yield Fault(65009, "extra")
+        yield XiaomiFault(65009, "extra")
 
 
 def _is_web(address: str) -> bool:

@@ -22,12 +22,12 @@ from msgspec.structs import replace
 from tocsin.clock import Chance, Clock
 from tocsin.sandbox.app_server import AppServer, form_of, is_form, refused
 from tocsin.sandbox.buckets import DAY_S, Buckets, Flow
-from tocsin.sandbox.devices import Device, DeviceBook, Shown
-from tocsin.sandbox.exchange import Call, Target, Verdict
+from tocsin.sandbox.devices import DeviceBook, SandboxDevice, Shown
+from tocsin.sandbox.exchange import Call, Judgement, Target
 from tocsin.sandbox.receipts import Event, Post
 from tocsin.sandbox.vendors.xiaomi import receipts as xiaomi_receipts
 from tocsin.sandbox.vendors.xiaomi import rules
-from tocsin.sandbox.vendors.xiaomi.rules import Fault, Rules
+from tocsin.sandbox.vendors.xiaomi.rules import XiaomiFault, XiaomiRules
 
 NAME = "xiaomi"
 SECRET = "c2FuZGJveC14aWFvbWk="  # noqa: S105 - the sandbox's own
@@ -99,7 +99,7 @@ class Xiaomi(AppServer):
         super().__init__(settings.package_name, book, clock, chance)
         channels = dict.fromkeys(settings.public_channels, False)
         channels |= dict.fromkeys(settings.private_channels, True)
-        self._rules = Rules(settings.package_name, channels, settings.templates)
+        self._rules = XiaomiRules(settings.package_name, channels, settings.templates)
         self._flow = Flow(settings.targets_per_s)
         self._public = Buckets(settings.public_per_day, DAY_S)
         self._devices = Buckets(settings.device_per_day, DAY_S)
@@ -122,14 +122,14 @@ class Xiaomi(AppServer):
     def token_of(self, call: Call) -> str:
         return form_of(call).get("registration_id", "").split(",")[0]
 
-    def judge(self, call: Call) -> Verdict:
+    def judge(self, call: Call) -> Judgement:
         match = _PATH.fullmatch(call.path.split("?")[0])
         if match is None or call.method != "POST":
-            return Verdict(404 if match is None else 405, reason="no such call", logged=False)
+            return Judgement(404 if match is None else 405, reason="no such call", logged=False)
         form = form_of(call)
         fault = self._proof(dict(call.headers).get("authorization", ""))
         if fault is None and not is_form(call):
-            fault = Fault(10012, "content-type")
+            fault = XiaomiFault(10012, "content-type")
         if fault is None:
             fault = next(rules.faults(form, self._rules, int(match["version"])), None)
         if fault is None:
@@ -138,13 +138,13 @@ class Xiaomi(AppServer):
             return _described(_refused(fault), form)
         return _described(self._take(form), form)
 
-    def refusal(self, code: str, call: Call) -> Verdict:
+    def refusal(self, code: str, call: Call) -> Judgement:
         number = int(code) if re.fullmatch(r"0|[1-9][0-9]{0,8}", code) else 10012
-        return _described(_refused(Fault(number, "")), form_of(call))
+        return _described(_refused(XiaomiFault(number, "")), form_of(call))
 
     # receipts
 
-    def fate(self, device: Device, push_type: str) -> str:
+    def fate(self, device: SandboxDevice, push_type: str) -> str:
         del push_type
         invalid = str(xiaomi_receipts.INVALID)
         is_lost = self._is_foreign(device)
@@ -162,35 +162,35 @@ class Xiaomi(AppServer):
 
     # the message
 
-    def _proof(self, header: str) -> Fault | None:
+    def _proof(self, header: str) -> XiaomiFault | None:
         if not header.startswith("key="):
-            return Fault(21301, "authorization")
+            return XiaomiFault(21301, "authorization")
         given, right = header.removeprefix("key=").encode(), self._settings.app_secret.encode()
-        return None if hmac.compare_digest(given, right) else Fault(22000, "authorization")
+        return None if hmac.compare_digest(given, right) else XiaomiFault(22000, "authorization")
 
-    def _class_fault(self, form: dict[str, str]) -> Fault | None:
+    def _class_fault(self, form: dict[str, str]) -> XiaomiFault | None:
         channel = form.get("extra.channel_id", "")
         if not channel:
-            return Fault(27001, "channel_id") if self._settings.requires_channel else None
+            return XiaomiFault(27001, "channel_id") if self._settings.requires_channel else None
         is_private = self._rules.channels[channel]
         if is_private and self._settings.requires_template and "extra.template_id" not in form:
-            return Fault(65035, "template_id")
+            return XiaomiFault(65035, "template_id")
         return None
 
-    def _take(self, form: dict[str, str]) -> Verdict:
+    def _take(self, form: dict[str, str]) -> Judgement:
         now = self._clock.now()
         tokens = form["registration_id"].split(",")
         if not self._flow.take(len(tokens), now):
-            return _refused(Fault(200002, ""))
+            return _refused(XiaomiFault(200002, ""))
         known = {token: self._known(token) for token in tokens}
         devices = {token: device for token, device in known.items() if device is not None}
         is_refused = self._settings.bad_regids == "refused" and len(devices) < len(tokens)
         if is_refused or not devices:
-            return _refused(Fault(66007, ""))
+            return _refused(XiaomiFault(66007, ""))
         channel = form.get("extra.channel_id", "")
         left = {token for token in devices if self._has_quota(channel, token, now)}
         if not left:
-            return _refused(Fault(200001, ""))
+            return _refused(XiaomiFault(200001, ""))
         message_id = f"scm{self._chance.bits(64):020d}"
         shared = rules.app_data(form)
         for token in left:
@@ -219,7 +219,7 @@ class Xiaomi(AppServer):
             return True
         return self._devices.take(token, now) and self._public.take(NAME, now)
 
-    def _known(self, token: str) -> Device | None:
+    def _known(self, token: str) -> SandboxDevice | None:
         """The device that a regId reaches; Xiaomi does not say why it reaches none."""
         if not _REGID.fullmatch(token):
             return None
@@ -229,7 +229,7 @@ class Xiaomi(AppServer):
         return device
 
 
-def _answer(code: int, *, text: str = "", data: dict[str, Any] | None = None) -> Verdict:
+def _answer(code: int, *, text: str = "", data: dict[str, Any] | None = None) -> Judgement:
     answer: dict[str, Any] = {
         "result": "error" if code else "ok",
         "code": code,
@@ -240,17 +240,17 @@ def _answer(code: int, *, text: str = "", data: dict[str, Any] | None = None) ->
         answer["reason"] = answer["description"]
     else:
         answer |= {"info": "Received push messages", "data": data or {}}
-    return Verdict(200, _JSON, msgspec.json.encode(answer))
+    return Judgement(200, _JSON, msgspec.json.encode(answer))
 
 
-def _refused(fault: Fault) -> Verdict:
+def _refused(fault: XiaomiFault) -> Judgement:
     where = f" ({fault.where})" if fault.where else ""
     verdict = _answer(fault.code, text=TEXTS.get(fault.code, "The call was refused.") + where)
     verdict.reason = str(fault.code)
     return verdict
 
 
-def _described(verdict: Verdict, form: dict[str, str]) -> Verdict:
+def _described(verdict: Judgement, form: dict[str, str]) -> Judgement:
     """The verdict with what the log wants to know of the message."""
     tokens = form.get("registration_id", "").split(",")
     verdict.token = tokens[0]

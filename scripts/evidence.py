@@ -45,6 +45,7 @@ have no judge: no registry that we reach holds an SDK that runs.""",
     "Strangers and browsers": "",
     "Clients": "",
     "Installing it": "",
+    "Planning by sets": "",
     "Connections": "`make soak` pesters a served process for three minutes (`SECONDS=` for another "
     "time).",
 }

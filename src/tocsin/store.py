@@ -17,6 +17,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 from tocsin.domain.restore import GenerationEdit, GenerationView, Restored
 from tocsin.domain.task import (
     AcceptEdit,
@@ -259,6 +260,23 @@ class Store(Protocol):
 
     async def scan_devices(self, app: int, after: int, limit: int) -> list[Device]:
         """Devices with numbers above `after`, in rising order, `limit` at most."""
+        ...
+
+    async def scan_indexed_devices(self, app: int, after: int, limit: int) -> list[IndexedDevice]:
+        """What the device index holds of the next devices, in rising order: to derive it anew."""
+        ...
+
+    async def device_changes(self, app: int, after: int, limit: int) -> DeviceChanges:
+        """Up to `limit` devices that changed after a position, as they are now, in the order of
+        their latest changes.
+
+        Every fact counts but when a device was seen and what its badge shows. A device that changes
+        again takes a later position, so nothing is ever cut off.
+        """
+        ...
+
+    async def last_device_change(self, app: int) -> int:
+        """The newest position of the device changes; 0 before the first."""
         ...
 
     async def token_owners(self, app: int, routes: Sequence[Route]) -> list[Device | None]:

@@ -35,6 +35,7 @@ from tocsin.domain.account import (
 from tocsin.domain.app import App, Credential, begin_removal
 from tocsin.domain.books import merge_blocks
 from tocsin.domain.device import Registration, Route, register, unregister
+from tocsin.domain.device_index import DeviceChanges
 from tocsin.domain.outcome import State
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
@@ -300,7 +301,6 @@ class Player:
         job = rng.choice(self.leased[-3:])
         want = StepWant(
             devices=tuple(rng.sample(range(1, 9), 2)),
-            accounts=BitMap(rng.sample(range(1, 12), 4)),
             with_acked=rng.random() < 0.5,
         )
         seed = rng.random()
@@ -332,6 +332,9 @@ class Player:
                 list((await store.devices(app, numbers)).items()),
                 await store.devices_of(app, numbers),
                 await store.scan_devices(app, 1, 3),
+                await store.scan_indexed_devices(app, 1, 3),
+                _unordered(await store.device_changes(app, 0, 1_000)),
+                await store.last_device_change(app),
                 [await store.device(app, name) for name in NAMES],
                 [await store.task_by_id(app, f"task_{number}") for number in range(8)],
                 await store.tasks(app, before=6, limit=4),
@@ -357,6 +360,12 @@ OPERATIONS = (
     *("advance", "advance", "remove"),
 )
 """Names of operations; what is named twice comes twice as often."""
+
+
+def _unordered(changes: DeviceChanges) -> tuple[object, ...]:
+    """Without the order of the devices that one step has changed, which nothing asks for."""
+    devices = sorted(changes.devices, key=lambda device: device.number)
+    return changes.position, devices, sorted(changes.gone)
 
 
 def _removal(app: App | None) -> App:

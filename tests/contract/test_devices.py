@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from pyroaring import BitMap
 
 from tests.contract.rows import NOW, add_accounts, add_device, peek_device
-from tocsin.domain.account import Account, AccountsEdit
+from tocsin.domain.account import Account, AccountsEdit, delete_accounts
 from tocsin.domain.device import (
     DeviceEdit,
     DeviceView,
@@ -16,6 +16,7 @@ from tocsin.domain.device import (
     register,
     unregister,
 )
+from tocsin.domain.device_index import DeviceChanges, indexed
 from tocsin.domain.tokens import DevicesEdit, DevicesView
 from tocsin.store import Store
 
@@ -212,3 +213,67 @@ async def test_devices_are_walked_in_rising_order(store: Store) -> None:
     assert await store.scan_devices(1, 0, 2) == made[:2]
     assert await store.scan_devices(1, 2, 9) == made[2:]
     assert await store.scan_devices(1, 3, 9) == []
+
+
+# changes of devices
+
+
+async def changed(store: Store, after: int) -> tuple[list[int], list[int]]:
+    """Numbers of the devices that changed after a position, and of those that are gone."""
+    changes = await store.device_changes(1, after, 99)
+    return sorted(device.number for device in changes.devices), sorted(changes.gone)
+
+
+async def test_each_change_of_a_device_takes_the_next_position(store: Store) -> None:
+    assert await store.device_changes(1, 0, 9) == DeviceChanges(0, [], [])
+    phone = await add_device(store, 1, "phone", token="t1")
+    first = await store.last_device_change(1)
+    pad = await add_device(store, 1, "pad")
+    assert await changed(store, first) == ([pad.number], [])
+    await add_device(store, 1, "phone", token="t3")
+    assert await changed(store, first) == ([phone.number, pad.number], [])
+    page = await store.device_changes(1, 0, 1)
+    assert [device.number for device in page.devices] == [pad.number]
+    assert [it.number for it in (await store.device_changes(1, page.position, 9)).devices] == [1]
+    assert await store.last_device_change(2) == 0
+
+
+async def test_when_a_device_was_seen_and_its_badge_are_no_changes(store: Store) -> None:
+    phone = await add_device(store, 1, "phone", token="t1")
+    position = await store.last_device_change(1)
+
+    def seen(view: DevicesView) -> DevicesEdit:
+        return DevicesEdit([replace(it, seen_at=it.seen_at + 5, badge=7) for it in view.devices])
+
+    await store.update_devices(1, [phone.number], [], seen)
+    assert await store.last_device_change(1) == position
+    members = {"language": "de", "is_notify_on": False, "voip_token": "v", "login_at": 9.0}
+    for name, value in members.items():
+
+        def told(view: DevicesView, name: str = name, value: object = value) -> DevicesEdit:
+            return DevicesEdit([replace(it, **{name: value}) for it in view.devices])
+
+        await store.update_devices(1, [phone.number], [], told)
+        assert await store.last_device_change(1) > position, name
+        position = await store.last_device_change(1)
+
+
+async def test_a_device_that_is_gone_stays_in_the_changes(store: Store) -> None:
+    await add_accounts(store, 1, "ann")
+    phone = await add_device(store, 1, "phone", user="ann")
+    position = await store.last_device_change(1)
+    await store.update_accounts(1, ["ann"], [], delete_accounts(["ann"]))
+    assert await changed(store, position) == ([], [phone.number])
+    assert await changed(store, 0) == ([], [phone.number])
+
+
+async def test_what_an_index_holds_is_what_the_row_says(store: Store) -> None:
+    await add_accounts(store, 1, "ann")
+    made = [
+        await add_device(store, 1, "phone", user="ann", token="t1"),
+        await add_device(store, 1, "pad"),
+    ]
+    expected = [indexed(device) for device in made]
+    assert await store.scan_indexed_devices(1, 0, 9) == expected
+    assert await store.scan_indexed_devices(1, 1, 9) == expected[1:]
+    assert list((await store.device_changes(1, 0, 9)).devices) == expected

@@ -314,9 +314,9 @@ async def test_a_step_sees_only_its_own_apps_rows(store: Store, held: Job) -> No
     await add_task(store, OURS, jobs=[new_job], text="u")
     await store.append_reports(THEIRS, [report(1, 9)])
     (job,) = await lease(store, OURS)
-    want = StepWant(devices=(1,), accounts=BitMap([1, 2, 3]), with_acked=True)
+    want = StepWant(devices=(1,), with_acked=True)
     view = await write(store, job, StepEdit(), want)
-    assert (dict(view.devices), view.accounts, view.acked) == ({}, frozenset(), BitMap())
+    assert (dict(view.devices), view.acked) == ({}, BitMap())
     assert not view.has_other_jobs
     assert view.app.sdkappid == OURS
     with pytest.raises(Stale):

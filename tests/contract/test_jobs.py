@@ -12,10 +12,8 @@ from pyroaring import BitMap
 from tests.contract.rows import (
     NOW,
     SEND,
-    add_accounts,
     add_device,
     add_task,
-    delete,
     lease,
     new_job,
     report,
@@ -222,33 +220,20 @@ async def test_a_step_writes_the_follow_up_and_removes_the_job(store: Store) -> 
 
 
 async def test_a_step_sees_the_row_as_it_is_and_what_it_asked_for(store: Store) -> None:
-    await add_accounts(store, 1, "ann", "bob", "cid")
-    phone = await add_device(store, 1, "phone", user="ann")
-    pad = await add_device(store, 1, "pad", user="bob")
+    phone = await add_device(store, 1, "phone")
     lone = await add_device(store, 1, "lone")
-    await delete(store, 1, "cid")
     task = await add_task(store, 1, jobs=[new_job, new_job], text="t")
     await store.append_reports(1, [report(1, lone.number)])
     job, other = await lease(store)
     bare = await write(store, job, StepEdit(begun_at=NOW + 1))
     assert (bare.app, bare.task, bare.job) == (await store.app(1), task, job)
-    assert (dict(bare.devices), bare.accounts, bare.acked) == ({}, frozenset(), BitMap())
+    assert (dict(bare.devices), bare.acked) == ({}, BitMap())
     assert bare.has_other_jobs
-    want = StepWant(
-        devices=(lone.number, 99),
-        accounts=BitMap([1, 2, 3, lone.account, 77]),
-        with_acked=True,
-    )
+    want = StepWant(devices=(lone.number, 99, phone.number), with_acked=True)
     view = await write(store, job, StepEdit(), want)
     assert view.job == msgspec.structs.replace(job, begun_at=NOW + 1)
-    assert list(view.devices.items()) == [(1, phone), (2, pad), (3, lone)]
-    assert view.accounts == {1, 2, lone.account}
+    assert list(view.devices.items()) == [(1, phone), (2, lone)]
     assert view.acked == BitMap([lone.number])
-    mixed = StepWant(devices=(1, 2), accounts=BitMap([lone.account]))
-    view = await write(store, job, StepEdit(), mixed)
-    assert list(view.devices) == [1, 2, 3]
-    mixed = StepWant(devices=(3, 2), accounts=BitMap([1]))
-    assert list((await write(store, job, StepEdit(), mixed)).devices) == [1, 2, 3]
     await write(store, other, StepEdit(is_done=True))
     assert not (await write(store, job, StepEdit())).has_other_jobs
 

@@ -40,6 +40,7 @@ async def test_a_device_that_changes_hands_between_two_pages_is_served_once() ->
         channels=world.channels,
         presence=world.sockets,
         books=BooksReader(world.store, world.clock),
+        indexer=world.indexer,
         clock=world.clock,
         write=write,
         page_accounts=10,

@@ -13,6 +13,7 @@ from starlette.routing import Router
 
 from tests.direct import DirectHttp, facts_of
 from tests.sandbox_keys import keys_folder
+from tests.sim.threads import work_at_once
 from tests.sim.world import Sockets
 from tests.task_books import WholeBooks, read_books
 from tests.unit.api.world import ask
@@ -140,6 +141,7 @@ class Works:
 
         With `is_placed` each credential says where its vendor is; else it is where tokens lead.
         """
+        work_at_once()
         if with_receipts:
             self.sandbox.receipts.settings = ReceiptSettings(url=URL)
         await self.operator.app_add(APP, {"profile": "unlimited", "ttl_s": 3600})

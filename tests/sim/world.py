@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pyroaring import BitMap
 
+from tests.sim.threads import work_at_once
 from tests.sim.vendor import OneChannel, PlainChannel, Trouble, Vendor
 from tests.task_books import WholeBooks, read_books
 from tocsin.adapters.bus import LocalBus
@@ -119,6 +120,7 @@ class World:
             raise StoreError("planted")
 
     async def open(self) -> World:
+        work_at_once()
         await self.store.update_app(APP, lambda _: self.app)
         return self
 

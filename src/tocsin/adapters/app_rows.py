@@ -15,7 +15,7 @@ from pyroaring import BitMap
 from tocsin.domain.account import TAG, Account, AccountsEdit, AccountsView, Change, Term, TermKey
 from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
-from tocsin.domain.device import Device, Route
+from tocsin.domain.device import Device, Route, is_changed
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
     Block,
@@ -74,6 +74,9 @@ class AppRows:
         self.snapshot_marks: dict[bytes, int] = {}
         """Mark of a snapshot to its position in the change log."""
         self.devices: dict[int, Device] = {}
+        self.device_changes: dict[int, int] = {}
+        """Device to the position of its latest change; a device that is gone keeps its own. Under 0
+        stands the newest position of all."""
         self.device_of: dict[str, int] = {}
         self.route_of: dict[tuple[str, str, str], int] = {}
         self.owned: dict[int, frozenset[int]] = {}
@@ -223,12 +226,20 @@ class Journal:
             for owner in {device.account, device.user} - {0}:
                 owned = app_rows.owned.get(owner, frozenset())
                 self.put(app_rows.owned, owner, owned | {device.number})
+            if is_changed(app_rows.devices.get(device.number), device):
+                self._note_change(device.number)
             self.put(app_rows.devices, device.number, device)
+
+    def _note_change(self, number: int) -> None:
+        changes = self.app_rows.device_changes
+        self.put(changes, 0, changes.get(0, 0) + 1)
+        self.put(changes, number, changes[0])
 
     def drop_device(self, device: Device) -> None:
         """Delete a device, and what leads to it."""
         self._unlink(device)
         self.drop(self.app_rows.devices, device.number)
+        self._note_change(device.number)
 
     def _unlink(self, device: Device) -> None:
         app_rows = self.app_rows
@@ -336,7 +347,7 @@ def held(app_rows: AppRows, app: int, job: Job) -> JobRow | None:
 
 def step_view(app_rows: AppRows, job_row: JobRow, want: StepWant) -> StepView:
     job = job_row.job
-    numbers = sorted({*want.devices, *owned(app_rows, want.accounts)})
+    numbers = sorted(set(want.devices))
     return StepView(
         app=app_rows.app,
         task=app_rows.tasks[job.task],
@@ -344,7 +355,6 @@ def step_view(app_rows: AppRows, job_row: JobRow, want: StepWant) -> StepView:
         devices={
             number: app_rows.devices[number] for number in numbers if number in app_rows.devices
         },
-        accounts=frozenset(number for number in want.accounts if number in app_rows.names),
         acked=acked(app_rows, job.task) if want.with_acked else BitMap(),
         handles=_overwritten(app_rows, job.task, numbers) if want.with_handles else {},
         has_other_jobs=any(

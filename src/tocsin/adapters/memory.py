@@ -49,6 +49,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device_index import DeviceChanges, IndexedDevice, indexed
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
     DEDUP_S,
@@ -267,6 +268,21 @@ class MemoryStore(MemoryRestores):
     async def scan_devices(self, app: int, after: int, limit: int) -> list[Device]:
         rows = self._rows_of(app).devices
         return [rows[number] for number in sorted(it for it in rows if it > after)[:limit]]
+
+    async def scan_indexed_devices(self, app: int, after: int, limit: int) -> list[IndexedDevice]:
+        return [indexed(device) for device in await self.scan_devices(app, after, limit)]
+
+    async def device_changes(self, app: int, after: int, limit: int) -> DeviceChanges:
+        app_rows = self._rows_of(app)
+        rows = [(position, each) for each, position in app_rows.device_changes.items() if each]
+        page = sorted(row for row in rows if row[0] > after)[:limit]
+        numbers = [number for _, number in page]
+        devices = [app_rows.devices[each] for each in numbers if each in app_rows.devices]
+        gone = [number for number in numbers if number not in app_rows.devices]
+        return DeviceChanges(page[-1][0] if page else after, list(map(indexed, devices)), gone)
+
+    async def last_device_change(self, app: int) -> int:
+        return self._rows_of(app).device_changes.get(0, 0)
 
     async def token_owners(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         app_rows = self._rows_of(app)

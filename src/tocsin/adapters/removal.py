@@ -9,7 +9,16 @@ from tocsin.store import RowsRemoved
 
 ROWS = (
     *("jobs", "dedups", "handles", "lines", "unmerged", "audiences", "tasks", "task_of"),
-    *("devices", "device_of", "route_of", "owned", "accounts", "names", "deleted_at"),
+    *(
+        "devices",
+        "device_changes",
+        "device_of",
+        "route_of",
+        "owned",
+        "accounts",
+        "names",
+        "deleted_at",
+    ),
     *("terms", "changes", "snapshot_marks", "credentials", "use"),
 )
 """All that a app_rows has but the app's own row and the numbers that were given."""

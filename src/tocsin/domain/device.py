@@ -158,6 +158,13 @@ def is_addressed(device: Device, audience: BitMap) -> bool:
     return device.user in audience or device.account in audience
 
 
+def is_changed(before: Device | None, after: Device) -> bool:
+    """Whether a write is a change of the device: not if only the time seen or the badge differs."""
+    if before is None:
+        return True
+    return msgspec.structs.replace(before, seen_at=after.seen_at, badge=after.badge) != after
+
+
 def hash_secret(secret: str) -> bytes:
     """What is stored of a device secret."""
     return hashlib.sha256(secret.encode()).digest()

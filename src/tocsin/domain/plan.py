@@ -1,12 +1,13 @@
 """The plan: which devices a page of the audience has, and which legs lead to them.
 
-`plan_page` is the whole of fanout's judgement. It gets a page of the frozen audience with its
-devices and gives back jobs, books and the batches still open, for one transaction.
+`plan_page` is the whole of fanout's judgement. It gets what a page of the frozen audience leads to
+and gives back jobs, books and the batches still open, for one transaction. Devices are sets
+throughout; only a badge that we count is looked at device by device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +23,7 @@ from tocsin.domain.message import (
     next_badge,
 )
 from tocsin.domain.outcome import State
+from tocsin.domain.reach import Reach
 from tocsin.domain.task import (
     RESTORED,
     WITH_DEVICES,
@@ -59,216 +61,207 @@ class ChannelFacts(Struct, frozen=True):
 
 
 class PageInput(Struct, frozen=True, kw_only=True):
-    """What fanout knows besides what the store read."""
+    """What fanout knows besides the task and the reach of its page."""
 
-    page: Sequence[int]
-    """Account numbers of this page, in rising order."""
+    last_account: int = 0
+    """The highest account of the page."""
     is_last: bool
-    audience: BitMap
     connected: BitMap
     """Devices believed connected: a hint."""
     credentials: Mapping[int, ChannelFacts]
-    only: BitMap | None = None
-    """For an overwrite: the devices that the recalled task may have reached."""
     planned: BitMap = BitMap()
     """Devices of earlier pages: one that changed hands since is not planned again."""
     now: float
 
 
 class PlanView(Struct, frozen=True):
-    """What the store read for a page of the audience."""
+    """Whose push is planned, and what the store read for it."""
 
     app: App
     task: Task
     job: int
     """The job that plans; 0 where the push is planned as it is accepted."""
     devices: Mapping[int, Device]
-    """Every device of the page's accounts, by number."""
-    accounts: BitMap | frozenset[int]
-    """Those of the page's accounts that exist."""
+    """At least the rows of `badge_devices`, as far as they exist."""
 
 
-def plan_page(view: PlanView, body: FanoutBody, page_input: PageInput) -> StepEdit:
+def badge_devices(
+    reach: Reach, message: Message, credentials: Mapping[int, ChannelFacts]
+) -> BitMap:
+    """The devices whose badge a push changes and writes: their rows are needed to plan it."""
+    if next_badge(message, 0) is None:
+        return BitMap()
+    counting = [number for number, facts in credentials.items() if facts.counts_badge_here]
+    return BitMap.union(BitMap(), *(reach.credentials.get(each, BitMap()) for each in counting))
+
+
+def plan_page(view: PlanView, reach: Reach, body: FanoutBody, page_input: PageInput) -> StepEdit:
     """Plan one page and move the cursor; the last page closes every batch and ends the walk."""
-    planner = _Planner(view.app, view.task, view.job, body, page_input)
-    for device in _by_account(planner, view, page_input):
-        planner.place(device)
+    planner = _Planner(view, reach, body, page_input)
+    planner.place(reach.devices - page_input.planned)
     return planner.finish(is_last=page_input.is_last)
 
 
-def _by_account(planner: _Planner, view: PlanView, page_input: PageInput) -> Iterable[Device]:
-    """The devices to plan, each once; books every account that has none."""
-    by_user: dict[int, list[Device]] = {}
-    by_registration: dict[int, Device] = {}
-    for device in view.devices.values():
-        if device.user:
-            by_user.setdefault(device.user, []).append(device)
-        by_registration[device.account] = device
-    policy, only, planned = view.app.device_policy, page_input.only, page_input.planned
-    existing, audience = view.accounts, page_input.audience
-    with_devices, as_user = planner.accounts(WITH_DEVICES), planner.accounts(AS_USER)
-    for account in page_input.page:
-        if account not in existing:
-            planner.accounts("account deleted").append(account)
-            continue
-        own = by_registration.get(account)
-        if own is not None and own.user and own.user in audience:
-            as_user.append(account)
-            continue
-        found = [own] if own is not None else by_user.get(account, [])
-        chosen = choose_devices(found, policy)
-        if only is not None:
-            chosen = [it for it in chosen if it.number in only]
-        if not chosen:
-            reason = "no device" if only is None else "not sent before"
-            planner.accounts(reason).append(account)
-            continue
-        with_devices.append(account)
-        yield from (it for it in chosen if it.number not in planned) if planned else chosen
-
-
-def choose_devices(devices: Sequence[Device], policy: str) -> Sequence[Device]:
-    """Which of an account's devices a push goes to: all, or the newest login."""
-    if len(devices) == 1 and devices[0].is_registered:
-        return devices
-    registered = [device for device in devices if device.is_registered]
-    if policy == "all" or len(registered) < 2:
-        return registered
-    return [max(registered, key=lambda device: (device.login_at, device.number))]
-
-
 class _Planner:
-    """One page being planned."""
+    """One page being planned, by sets of its devices."""
 
     def __init__(
-        self, app: App, task: Task, job: int, body: FanoutBody, page_input: PageInput
+        self, view: PlanView, reach: Reach, body: FanoutBody, page_input: PageInput
     ) -> None:
-        self._app = app
-        self._task = task
-        self._job = job
-        self._scene = page_input
-        # The same for every device of the page, so it is asked once.
-        self._over = closes(task, page_input.now)
-        self._is_withdrawal = task.is_withdrawal
-        self._is_routed = self._is_withdrawal or not task.message.is_online_only
-        self._connected = page_input.connected if task.overwrites is None else BitMap()
+        self._view = view
+        self._task = view.task
+        self._reach = reach
+        self._input = page_input
+        self._connected = page_input.connected if view.task.overwrites is None else BitMap()
         self._ways = {
             number: _Way(facts, f"{facts.channel}:{number}")
             for number, facts in page_input.credentials.items()
         }
         self._open = {_key(batch): self._filling(batch) for batch in body.open}
-        self._accounts: dict[str, list[int]] = {}
-        self._closed: dict[tuple[State, str, str], list[int]] = {}
-        self._planned: list[int] = []
-        self._languages: dict[str, int] = {}
-        self._empty: dict[int, bool] = {}
+        self._closed: dict[tuple[State, str, str], BitMap] = {}
+        self._planned = BitMap()
         self._edit = StepEdit()
 
-    def accounts(self, reason: str) -> list[int]:
-        """The accounts that the books shall name so: with devices, or why they have none."""
-        return self._accounts.setdefault(reason, [])
+    def place(self, devices: BitMap) -> None:
+        """Put devices into the batches of their legs, or book why they have none."""
+        self._planned = devices
+        over = closes(self._task, self._input.now)
+        if over is not None:
+            is_restored = over is State.EXPIRED and self._task.restored == "settled"
+            self._close(devices, over, *(RESTORED if is_restored else ("", "")))
+            return
+        for language, spoken in self._by_language(devices).items():
+            if self._is_empty_in(language):
+                self._close(spoken, State.FAILED, *NOTHING_SHOWN)
+            else:
+                self._place_spoken(language, spoken)
 
-    def place(self, device: Device) -> None:
-        """Put a device into the batches of its legs, or book why it has none."""
-        self._planned.append(device.number)
-        if self._over is not None:
-            is_restored = self._over is State.EXPIRED and self._task.restored == "settled"
-            self._close(device, self._over, *(RESTORED if is_restored else ("", "")))
-            return
-        message = self._task.message
-        language = self._language_of(device)
-        if self._is_empty_in(language):
-            self._close(device, State.FAILED, *NOTHING_SHOWN)
-            return
-        route = device.route if self._is_routed else None
-        way = self._ways.get(route.credential) if route else None
-        if self._is_withdrawal and way is not None and not way.facts.takes_back:
-            self._close(device, State.UNREACHABLE, "-14", "the vendor takes nothing back")
-            return
-        is_connected = device.number in self._connected
-        if route is None or way is None:
-            self._without_route(device, language, is_connected=is_connected)
-            return
-        if is_connected:
-            self._add(("online", "online", 0, language, False), device.number, None)
-        badge = self._badge(device, message) if way.facts.counts_badge_here else None
-        key = (way.queue, way.facts.channel, route.credential, language, is_connected)
-        self._add(key, device.number, badge)
-
-    def _language_of(self, device: Device) -> int:
-        found = self._languages.get(device.language)
-        if found is None:
-            found = choose_language(self._task.message.translations, device.language)
-            self._languages[device.language] = found
-        return found
+    def _by_language(self, devices: BitMap) -> dict[int, BitMap]:
+        """The devices by the translation that they get."""
+        translations = self._task.message.translations
+        if not translations:
+            return {-1: devices} if devices else {}
+        parts: dict[int, BitMap] = {}
+        for language, members in self._reach.languages.items():
+            chosen = choose_language(translations, language)
+            parts[chosen] = parts.get(chosen, BitMap()) | (members & devices)
+        return {language: members for language, members in parts.items() if members}
 
     def _is_empty_in(self, language: int) -> bool:
         """Whether nobody of this language would get anything; an overwrite may just take back."""
-        found = self._empty.get(language)
-        if found is None:
-            is_more = bool(self._task.msg_body) or self._task.overwrites is not None
-            found = not is_more and is_empty(self._task.message.translated(language))
-            self._empty[language] = found
-        return found
+        task = self._task
+        if task.msg_body or task.overwrites is not None:
+            return False
+        return is_empty(task.message.translated(language))
+
+    def _place_spoken(self, language: int, devices: BitMap) -> None:
+        """Place devices that get the same text."""
+        task = self._task
+        is_routed = task.is_withdrawal or not task.message.is_online_only
+        left = devices
+        for credential, members in self._reach.credentials.items() if is_routed else ():
+            way, routed = self._ways.get(credential), members & devices
+            if way is None or not routed:
+                continue
+            left = left - routed
+            if task.is_withdrawal and not way.facts.takes_back:
+                self._close(routed, State.UNREACHABLE, "-14", "the vendor takes nothing back")
+            else:
+                self._place_routed((way.queue, way.facts.channel, credential, language), routed)
+        if left:
+            self._place_unrouted(language, left)
+
+    def _place_routed(self, leg: tuple[str, str, int, int], devices: BitMap) -> None:
+        """Place devices with a token of one credential; those connected get two legs."""
+        connected = devices & self._connected
+        badges = self._badges(devices) if self._ways[leg[2]].facts.counts_badge_here else {}
+        self._add(("online", "online", 0, leg[3], False), connected, {})
+        self._add((*leg, True), connected, badges)
+        self._add((*leg, False), devices - connected, badges)
+
+    def _place_unrouted(self, language: int, devices: BitMap) -> None:
+        """Devices that no vendor reaches wait for a connection, if there is time."""
+        if self._task.overwrites is not None:
+            waiting = BitMap()
+        elif self._task.ttl_s == 0:
+            waiting = devices & self._connected
+        else:
+            waiting = devices
+        self._add(("wait", "online", 0, language, False), waiting, {})
+        with_token = BitMap.union(BitMap(), *self._reach.credentials.values())
+        closed = devices - waiting
+        info = "no token uploaded"
+        self._close(closed - with_token, State.UNREACHABLE, "-2", info)
+        self._close(closed & with_token, State.UNREACHABLE, "-1", "no such certificate")
 
     def finish(self, *, is_last: bool) -> StepEdit:
         """Everything planned so far, as one edit."""
         edit = self._edit
         if is_last:
             for filling in self._open.values():
-                self._flush(filling)
+                self._flush(filling, everything=True)
         edit.blocks.extend(self._blocks())
         if is_last:
             edit.is_done = True
         else:
             left = tuple(it.batch() for it in self._open.values() if it.devices)
-            edit.body = FanoutBody(self._scene.page[-1], left)
+            edit.body = FanoutBody(self._input.last_account, left)
         return edit
 
-    def _without_route(self, device: Device, language: int, *, is_connected: bool) -> None:
-        has_no_time = self._task.ttl_s == 0 and not is_connected
-        if self._task.overwrites is not None or has_no_time:
-            info = "no token uploaded" if device.route is None else "no such certificate"
-            code = "-2" if device.route is None else "-1"
-            self._close(device, State.UNREACHABLE, code, info)
+    def _badges(self, devices: BitMap) -> dict[int, int]:
+        """The badge that each device shall show; what changes is written. Empty: none is set."""
+        badges: dict[int, int] = {}
+        for number in devices:
+            device = self._view.devices.get(number)
+            before = 0 if device is None else device.badge
+            badge = next_badge(self._task.message, before)
+            if badge is None:
+                break
+            badges[number] = badge
+            if device is not None and badge != before:
+                self._edit.devices.append(msgspec.structs.replace(device, badge=badge))
+        return badges
+
+    def _close(self, devices: BitMap, state: State, code: str, info: str) -> None:
+        if devices:
+            key = (state, code or "0", info)
+            self._closed[key] = self._closed.get(key, BitMap()) | devices
+
+    def _add(self, key: _Key, devices: BitMap, badges: Mapping[int, int]) -> None:
+        if not devices:
             return
-        self._add(("wait", "online", 0, language, False), device.number, None)
-
-    def _badge(self, device: Device, message: Message) -> int | None:
-        badge = next_badge(message, device.badge)
-        if badge is not None and badge != device.badge:
-            self._edit.devices.append(msgspec.structs.replace(device, badge=badge))
-        return badge
-
-    def _close(self, device: Device, state: State, code: str, info: str) -> None:
-        self._closed.setdefault((state, code or "0", info), []).append(device.number)
-
-    def _add(self, key: _Key, device: int, badge: int | None) -> None:
-        full_key = (*key, badge is not None)
+        full_key = (*key, bool(badges))
         filling = self._open.get(full_key)
         if filling is None:
             filling = self._open[full_key] = self._filling(OpenBatch(*key))
-        filling.devices.append(device)
-        if badge is not None:
-            filling.badges.append(badge)
-        if len(filling.devices) >= filling.size:
-            self._flush(filling)
+        filling.note(self._reach.position)
+        filling.devices.extend(devices)
+        if badges:
+            filling.badges.extend(map(badges.__getitem__, devices))
+        self._flush(filling, everything=False)
 
     def _filling(self, batch: OpenBatch) -> _Filling:
         way = self._ways.get(batch.credential)
         return _Filling(batch, ONLINE_BATCH if way is None else way.facts.batch_max)
 
-    def _flush(self, filling: _Filling) -> None:
-        if not filling.devices:
-            return
-        job = _job_of(filling.batch(), self._task, self._app, self._scene.now)
-        self._edit.jobs.append(job)
-        filling.devices.clear()
-        filling.badges.clear()
+    def _flush(self, filling: _Filling, *, everything: bool) -> None:
+        """Make jobs of all full batches, and of what is left with `everything`."""
+        for batch in filling.full(everything=everything):
+            job = _job_of(batch, self._task, self._view.app, self._input.now)
+            self._edit.jobs.append(job)
 
     def _blocks(self) -> Iterable[Block]:
-        for reason, accounts in ((name, it) for name, it in self._accounts.items() if it):
-            yield self._block("account", reason, "", accounts)
+        reach = self._reach
+        without = "no device" if self._task.overwrites is None else "not sent before"
+        accounts = {
+            WITH_DEVICES: reach.with_devices,
+            AS_USER: reach.as_user,
+            "account deleted": reach.deleted,
+            without: reach.without,
+        }
+        for reason, members in accounts.items():
+            if members:
+                yield self._block("account", reason, "", members)
         for (state, code, info), devices in self._closed.items():
             yield msgspec.structs.replace(self._block("device", state, code, devices), info=info)
         if self._planned:
@@ -276,15 +269,15 @@ class _Planner:
             if self._task.restored == "resumed":
                 yield self._block("repeated", "", "0", self._planned)
 
-    def _block(self, kind: BlockKind, state: str, code: str, members: Iterable[int]) -> Block:
+    def _block(self, kind: BlockKind, state: str, code: str, members: BitMap) -> Block:
         return Block(
             task=self._task.number,
-            job=self._job,
-            at=self._scene.now,
+            job=self._view.job,
+            at=self._input.now,
             kind=kind,
             state=state,
             code=code,
-            members=BitMap(members).serialize(),
+            members=members.serialize(),
         )
 
 
@@ -307,10 +300,26 @@ class _Filling:
         self.devices = list(batch.devices)
         self.badges = list(batch.badges)
 
+    def note(self, position: int) -> None:
+        """Take note of the position that the next devices are planned at; the oldest counts."""
+        if not self.devices:
+            self._head = msgspec.structs.replace(self._head, position=position)
+
     def batch(self) -> OpenBatch:
-        return msgspec.structs.replace(
-            self._head, devices=tuple(self.devices), badges=tuple(self.badges)
-        )
+        """What is left, to go on with."""
+        return self._cut(0, len(self.devices))
+
+    def full(self, *, everything: bool) -> Iterable[OpenBatch]:
+        """Take out all full batches, and the rest with `everything`."""
+        count = len(self.devices)
+        end = count if everything else count - count % self.size
+        for start in range(0, end, self.size):
+            yield self._cut(start, min(start + self.size, end))
+        del self.devices[:end], self.badges[:end]
+
+    def _cut(self, start: int, end: int) -> OpenBatch:
+        devices, badges = tuple(self.devices[start:end]), tuple(self.badges[start:end])
+        return msgspec.structs.replace(self._head, devices=devices, badges=badges)
 
 
 def _key(batch: OpenBatch) -> tuple[str, str, int, int, bool, bool]:
@@ -319,9 +328,10 @@ def _key(batch: OpenBatch) -> tuple[str, str, int, int, bool, bool]:
 
 
 def _job_of(batch: OpenBatch, task: Task, app: App, now: float) -> NewJob:
-    order = sorted(range(len(batch.devices)), key=batch.devices.__getitem__)
-    devices = tuple(batch.devices[index] for index in order)
-    badges = tuple(batch.badges[index] for index in order) if batch.badges else ()
+    devices, badges = tuple(sorted(batch.devices)), batch.badges
+    if badges:
+        badge_of = dict(zip(batch.devices, badges, strict=True))
+        badges = tuple(map(badge_of.__getitem__, devices))
     queue = batch.queue
     body: Body
     if queue == "online":
@@ -336,6 +346,7 @@ def _job_of(batch: OpenBatch, task: Task, app: App, now: float) -> NewJob:
             devices,
             badges,
             waits_for_ack=batch.waits_for_ack,
+            position=batch.position,
         )
     waits = batch.waits_for_ack and queue not in {"online", "wait"}
     return NewJob(

@@ -108,6 +108,8 @@ class OpenBatch(Struct, frozen=True, array_like=True):
     devices: tuple[int, ...] = ()
     badges: tuple[int, ...] = ()
     """Absolute badges beside `devices`, or empty."""
+    position: int = 0
+    """Of the device changes, when the first of them was planned; 0: unknown."""
 
 
 class FanoutBody(Struct, frozen=True, array_like=True, tag="fanout"):
@@ -134,6 +136,9 @@ class SendBody(Struct, frozen=True, array_like=True, tag="send"):
     """Devices that an earlier attempt may have reached."""
     past: Past = Past()
     """What the earlier attempts came to."""
+    position: int = 0
+    """Of the device changes, when the devices were planned: what changed later is looked at again
+    before they begin. 0: all of them are."""
 
 
 class OnlineBody(Struct, frozen=True, array_like=True, tag="online"):
@@ -291,8 +296,6 @@ class StepView(Struct, frozen=True):
     job: Job
     devices: Mapping[int, Device] = {}
     """The asked devices that exist, by number."""
-    accounts: frozenset[int] = frozenset()
-    """Those of the asked account numbers that still exist."""
     acked: BitMap = BitMap()
     """Devices with a report of stage reached or clicked in this task."""
     handles: Mapping[int, str] = {}
@@ -306,8 +309,6 @@ class StepWant(Struct, frozen=True, kw_only=True):
 
     devices: tuple[int, ...] = ()
     """Device numbers."""
-    accounts: BitMap = BitMap()
-    """Account numbers: which of them exist, and every device that is theirs."""
     with_acked: bool = False
     with_handles: bool = False
 

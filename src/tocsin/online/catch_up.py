@@ -20,7 +20,7 @@ from tocsin.domain.device import Device, is_addressed
 from tocsin.domain.language import choose_language
 from tocsin.domain.legs import ONLINE
 from tocsin.domain.outcome import State
-from tocsin.domain.plan import choose_devices
+from tocsin.domain.reach import choose_devices
 from tocsin.domain.task import FanoutBody, Phase, SendBody, Task, closes
 from tocsin.ports import TaskReader
 from tocsin.shared_read import SharedRead

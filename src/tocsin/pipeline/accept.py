@@ -16,6 +16,7 @@ from tocsin.domain.audience import Condition
 from tocsin.domain.message import Message, is_empty
 from tocsin.domain.plan import ChannelFacts, PageInput, PlanView, plan_page
 from tocsin.domain.quota import PushUse, use_push, use_recall
+from tocsin.domain.reach import Page, reach_of
 from tocsin.domain.task import (
     OVERWRITE_SUFFIX,
     RECALL_WINDOW_S,
@@ -160,15 +161,13 @@ def _planned(task: Task, view: AcceptView, known: PlanHints, now: float) -> Acce
     """The whole audience as one page."""
     audience = BitMap([account.number for account in view.accounts.values()])
     task = msgspec.structs.replace(task, phase=Phase.RUNNING, audience_size=len(audience))
+    policy = view.app.device_policy
+    page = Page(accounts=audience, live=audience, audience=audience, policy=policy)
+    reach = reach_of(page, view.devices.values())
     page_input = PageInput(
-        page=list(audience),
-        is_last=True,
-        audience=audience,
-        connected=known.connected,
-        credentials=known.credentials,
-        now=now,
+        is_last=True, connected=known.connected, credentials=known.credentials, now=now
     )
-    plan = plan_page(PlanView(view.app, task, 0, view.devices, audience), FanoutBody(), page_input)
+    plan = plan_page(PlanView(view.app, task, 0, view.devices), reach, FanoutBody(), page_input)
     return AcceptEdit(
         task=task if plan.jobs else end(task, now),
         audience=audience.serialize(),

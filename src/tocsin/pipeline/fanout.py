@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from pyroaring import BitMap
 
 from tocsin.clock import Clock
+from tocsin.domain.app import App
 from tocsin.domain.outcome import State
-from tocsin.domain.plan import PAGE_ACCOUNTS, ChannelFacts, PageInput, PlanView, plan_page
+from tocsin.domain.plan import (
+    PAGE_ACCOUNTS,
+    ChannelFacts,
+    PageInput,
+    PlanView,
+    badge_devices,
+    plan_page,
+)
+from tocsin.domain.reach import Page, Reach
 from tocsin.domain.task import (
     FanoutBody,
     Job,
@@ -23,6 +33,8 @@ from tocsin.domain.task import (
     end,
 )
 from tocsin.pipeline.books import BooksReader
+from tocsin.pipeline.index import Indexer
+from tocsin.pipeline.off_loop import off_loop
 from tocsin.pipeline.settle import decide_give_back
 from tocsin.ports import Channels, Presence
 from tocsin.store import Store
@@ -55,6 +67,7 @@ class Fanout:
         channels: Channels,
         presence: Presence,
         books: BooksReader,
+        indexer: Indexer,
         clock: Clock,
         write: Write,
         is_stopping: Callable[[], bool] = lambda: False,
@@ -64,6 +77,7 @@ class Fanout:
         self._channels = channels
         self._presence = presence
         self._books = books
+        self._indexer = indexer
         self._clock = clock
         self._write = write
         self._is_stopping = is_stopping
@@ -100,23 +114,34 @@ class Fanout:
     ) -> FanoutBody | None:
         audience = walk.audience
         start = audience.rank(body.cursor)
-        page = audience[start : start + self._page_accounts]
-        page_input = PageInput(
-            page=list(page),
-            is_last=start + len(page) >= len(audience),
+        accounts = audience[start : start + self._page_accounts]
+        app, task = await self._app(job.app), await self._task(job)
+        page = Page(
+            accounts=accounts,
+            live=await self._indexer.existing(job.app, accounts),
             audience=audience,
+            policy=app.device_policy,
+            only=walk.only,
+        )
+        reach = await self._indexer.devices.reach(job.app, page)
+        page_input = PageInput(
+            last_account=accounts[-1] if accounts else 0,
+            is_last=start + len(accounts) >= len(audience),
             connected=self._presence.connected(job.app),
             credentials=facts,
-            only=walk.only,
             planned=walk.planned,
             now=self._clock.now(),
         )
-        want = StepWant(accounts=page)
-        edit = await self._write(job, want, decide_page(body, page_input))
+        planned = None
+        badges = badge_devices(reach, task.message, facts)
+        if not badges:
+            view = PlanView(app, task, job.number, {})
+            edit = await off_loop(len(reach.devices), plan_page, view, reach, body, page_input)
+            planned = PlannedPage(view, edit)
+        want = StepWant(devices=tuple(badges))
+        edit = await self._write(job, want, decide_page(body, reach, page_input, planned))
         assert isinstance(edit, StepEdit)
-        for block in edit.blocks:
-            if block.kind == "planned":
-                walk.planned |= BitMap.deserialize(block.members)
+        walk.planned |= reach.devices
         assert edit.body is None or isinstance(edit.body, FanoutBody)
         return edit.body
 
@@ -155,6 +180,11 @@ class Fanout:
         )
         await self._write(job, StepWant(), lambda _: StepEdit(is_done=True, jobs=[later]))
 
+    async def _app(self, number: int) -> App:
+        app = await self._store.app(number)
+        assert app is not None, f"app {number} has a job and no row"
+        return app
+
     async def _task(self, job: Job) -> Task:
         task = await self._store.task(job.app, job.task)
         assert task is not None, f"job {job.number} of app {job.app} has no task"
@@ -164,12 +194,28 @@ class Fanout:
 WALK = frozenset({"index", "fanout"})
 
 
-def decide_page(body: FanoutBody, page_input: PageInput) -> Callable[[StepView], StepEdit]:
-    """Plan one page; the walk's end is the task's end where nothing is left to deliver."""
+class PlannedPage(Struct, frozen=True):
+    """A page that was planned before its step."""
+
+    view: PlanView
+    edit: StepEdit
+
+
+def decide_page(
+    body: FanoutBody, reach: Reach, page_input: PageInput, planned: PlannedPage | None
+) -> Callable[[StepView], StepEdit]:
+    """Write one page's plan; the walk's end is the task's end where nothing is left to deliver.
+
+    What was `planned` before the step is written if app and task are still the same. A recall, or
+    a badge that we count, has the page planned here, from what the step reads.
+    """
 
     def decide(view: StepView) -> StepEdit:
-        page = PlanView(view.app, view.task, view.job.number, view.devices, view.accounts)
-        edit = plan_page(page, body, page_input)
+        plan_view = PlanView(view.app, view.task, view.job.number, view.devices)
+        if planned is not None and planned.view == plan_view:
+            edit = msgspec.structs.replace(planned.edit)
+        else:
+            edit = plan_page(plan_view, reach, body, page_input)
         edit.result = edit
         if edit.is_done and not edit.jobs and not view.has_other_jobs:
             edit.task = end(view.task, page_input.now)

@@ -13,6 +13,7 @@ from tocsin.clock import secret_bytes
 from tocsin.domain.audience import Condition, Index, expression
 from tocsin.domain.task import FanoutBody, Job, NewJob, Phase, StepEdit, StepView
 from tocsin.log import get_logger
+from tocsin.pipeline.device_index import DeviceIndexer
 from tocsin.ports import Snapshot, Snapshots
 from tocsin.store import Store
 
@@ -31,6 +32,7 @@ class Indexer:
     def __init__(self, store: Store, snapshots: Snapshots) -> None:
         self._store = store
         self._snapshots = snapshots
+        self.devices = DeviceIndexer(store)
         self._indexes: dict[int, Index] = {}
         self._locks: dict[int, asyncio.Lock] = {}
         self._saved: dict[int, Snapshot] = {}
@@ -46,6 +48,11 @@ class Indexer:
             terms = await self._store.terms(app, condition.keys())
             numbers = {key: term.number for key, term in terms.items()}
             return BitMap(index.evaluate(expression(condition), numbers))
+
+    async def existing(self, app: int, accounts: BitMap) -> BitMap:
+        """Those of these accounts that have not been deleted."""
+        async with self._lock(app):
+            return accounts & (await self._caught_up(app)).live
 
     async def freeze(self, job: Job) -> Callable[[StepView], StepEdit]:
         """The decision that carries out an index job: freeze the audience, queue the walk."""
@@ -90,6 +97,7 @@ class Indexer:
         async with self._lock(app):
             self._indexes.pop(app, None)
             self._saved.pop(app, None)
+            self.devices.forget(app)
             await self._snapshots.forget(app)
 
     def position(self, app: int) -> int:

@@ -75,6 +75,7 @@ class Worker:
             channels=tools.channels,
             presence=tools.presence,
             books=self._books,
+            indexer=tools.indexer,
             clock=tools.clock,
             write=self._write,
             is_stopping=lambda: self.gate.is_closed,

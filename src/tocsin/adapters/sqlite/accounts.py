@@ -33,11 +33,6 @@ SELECT a.number, a.name
 FROM carray(?2) AS asked CROSS JOIN account AS a INDEXED BY account_number
 ON a.app = ?1 AND a.number = asked.value
 """
-_EXISTING = """
-SELECT '[' || group_concat(a.number) || ']'
-FROM carray(?2) AS asked CROSS JOIN account AS a INDEXED BY account_number
-ON a.app = ?1 AND a.number = asked.value
-"""
 _SCAN = """
 SELECT '[' || group_concat(doc) || ']' FROM (
     SELECT doc FROM account INDEXED BY account_number
@@ -113,12 +108,6 @@ def find_accounts(tables: Tables, app: int, names: Sequence[str]) -> dict[str, A
 
 def read_names(tables: Tables, app: int, numbers: BitMap) -> dict[int, str]:
     return dict(tables.all(_NAMES, app, integers(numbers))) if numbers else {}
-
-
-def existing_accounts(tables: Tables, app: int, numbers: BitMap) -> frozenset[int]:
-    """Which of these account numbers still have an account."""
-    found = tables.value(_EXISTING, app, integers(numbers)) if numbers else None
-    return frozenset(msgspec.json.decode(found, type=list[int]) if found else ())
 
 
 def scan_accounts(tables: Tables, app: int, after: int, limit: int) -> list[Account]:

@@ -11,6 +11,7 @@ import msgspec
 
 from tocsin.adapters.sqlite.tables import Tables, integers, json_text
 from tocsin.domain.device import Device, Route
+from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 
 _BY_NAME = "SELECT doc FROM device WHERE app = ? AND registration_id = ?"
 _BY_ROUTE = "SELECT doc FROM device WHERE app = ? AND route = ?"
@@ -59,6 +60,11 @@ doc = ?7 WHERE app = ?1 AND number = ?2
 _LEAVE_ROUTE = """
 UPDATE device SET route = NULL WHERE app = ?1 AND number = ?2 AND route IS NOT ?3
 """
+_CHANGES = """
+SELECT number, position FROM device_change INDEXED BY device_change_position
+WHERE app = ? AND position > ? ORDER BY position LIMIT ?
+"""
+_LAST_CHANGE = "SELECT max(position) FROM device_change WHERE app = ?"
 
 PAGE = 10_000
 """Devices in one answer of SQLite."""
@@ -97,6 +103,27 @@ def unchecked_devices(tables: Tables, app: int, limit: int) -> list[Device]:
 def scan_devices(tables: Tables, app: int, after: int, limit: int) -> list[Device]:
     docs = tables.value(_SCAN, app, after, limit)
     return msgspec.json.decode(docs, type=list[Device]) if docs else []
+
+
+def scan_indexed(tables: Tables, app: int, after: int, limit: int) -> list[IndexedDevice]:
+    docs = tables.value(_SCAN, app, after, limit)
+    return msgspec.json.decode(docs, type=list[IndexedDevice]) if docs else []
+
+
+def read_changes(tables: Tables, app: int, after: int, limit: int) -> DeviceChanges:
+    rows = tables.all(_CHANGES, app, after, limit)
+    if not rows:
+        return DeviceChanges(after, [], [])
+    numbers = [number for number, _ in rows]
+    docs = tables.value(_BY_NUMBER, app, integers(numbers))
+    devices = msgspec.json.decode(docs, type=list[IndexedDevice]) if docs else []
+    left = {device.number for device in devices}
+    gone = [number for number in numbers if number not in left]
+    return DeviceChanges(rows[-1][1], devices, gone)
+
+
+def last_change(tables: Tables, app: int) -> int:
+    return tables.value(_LAST_CHANGE, app) or 0
 
 
 def _decode(doc: str | None) -> Device | None:
@@ -139,9 +166,9 @@ def write_devices(tables: Tables, app: int, devices: Sequence[Device]) -> None:
     known = [_row(app, device) for device in devices if device.number <= last]
     if len(devices) > 1:
         tables.many(_LEAVE_ROUTE, [(app, row[1], row[5]) for row in known])
-    if known:
-        changed = tables.many(_REPLACE, known)
-        assert changed == len(known), "a device that does not exist"
+    for row in known:
+        # One by one: the rows that a trigger writes would be counted with those of many.
+        assert tables.run(_REPLACE, *row) == 1, "a device that does not exist"
     if born:
         tables.give(app, "device", (row[1] for row in born))
         tables.many(_CREATE, born)

@@ -21,6 +21,7 @@ DOOMED = {
     "unmerged": ("app, task", 1),
     "task": ("rowid", 5),
     "device": ("rowid", 1),
+    "device_change": ("app, number", 1),
     "account": ("app, name", 1),
     "deleted_account": ("app, name", 1),
     "term": ("app, kind, name", 1),

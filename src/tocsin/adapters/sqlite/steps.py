@@ -9,7 +9,6 @@ import msgspec
 from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.accounts import (
-    existing_accounts,
     find_accounts,
     view_accounts,
     write_accounts,
@@ -38,7 +37,7 @@ from tocsin.adapters.sqlite.tasks import (
 from tocsin.domain.account import AccountsEdit, AccountsView
 from tocsin.domain.app import App, Credential
 from tocsin.domain.collapse import CollapseMark
-from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device import DeviceEdit, DeviceView, Route
 from tocsin.domain.task import (
     DEDUP_S,
     AcceptEdit,
@@ -219,17 +218,7 @@ def _view_step(tables: Tables, app: int, job: Job, want: StepWant) -> StepView:
         task=task,
         handles=handles,
         job=job,
-        devices=_wanted_devices(tables, app, want),
-        accounts=existing_accounts(tables, app, want.accounts),
+        devices=devices_by_number(tables, app, want.devices) if want.devices else {},
         acked=find_acked(tables, app, job.task) if want.with_acked else BitMap(),
         has_other_jobs=has_other_jobs(tables, job),
     )
-
-
-def _wanted_devices(tables: Tables, app: int, want: StepWant) -> dict[int, Device]:
-    owned = devices_of(tables, app, want.accounts) if want.accounts else {}
-    named = devices_by_number(tables, app, want.devices) if want.devices else {}
-    if not owned or not named:
-        return owned or named
-    both = {**owned, **named}
-    return {number: both[number] for number in sorted(both)}

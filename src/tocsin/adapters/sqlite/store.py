@@ -36,6 +36,7 @@ from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 from tocsin.domain.task import (
     AcceptEdit,
     AcceptView,
@@ -339,6 +340,15 @@ class SqliteStore(restores.SqliteRestores):
         return await self._read_sized(
             limit, lambda tables: devices.scan_devices(tables, app, after, limit)
         )
+
+    async def scan_indexed_devices(self, app: int, after: int, limit: int) -> list[IndexedDevice]:
+        return await self._read_far(lambda tables: devices.scan_indexed(tables, app, after, limit))
+
+    async def device_changes(self, app: int, after: int, limit: int) -> DeviceChanges:
+        return await self._read_far(lambda tables: devices.read_changes(tables, app, after, limit))
+
+    async def last_device_change(self, app: int) -> int:
+        return self._read(lambda tables: devices.last_change(tables, app))
 
     async def token_owners(self, app: int, routes: Sequence[Route]) -> list[Device | None]:
         return await self._read_sized(

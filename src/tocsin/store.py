@@ -16,7 +16,7 @@ from tocsin.domain.after_restore import Decide
 from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
-from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device import Device, DeviceEdit, DeviceRows, DeviceView, Route
 from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 from tocsin.domain.restore import GenerationEdit, GenerationView, Restored
 from tocsin.domain.task import (
@@ -252,6 +252,10 @@ class Store(Protocol):
 
     async def devices(self, app: int, numbers: BitMap) -> dict[int, Device]:
         """Devices by number."""
+        ...
+
+    async def devices_at(self, app: int, numbers: BitMap) -> DeviceRows:
+        """Devices by number, and the position of the device changes at the same moment."""
         ...
 
     async def devices_of(self, app: int, accounts: BitMap) -> list[Device]:

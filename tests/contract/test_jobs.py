@@ -14,12 +14,14 @@ from tests.contract.rows import (
     SEND,
     add_device,
     add_task,
+    delete,
     lease,
     new_job,
     report,
     write,
 )
 from tocsin.clock import ManualClock
+from tocsin.domain.device import DeviceRows
 from tocsin.domain.task import (
     FanoutBody,
     Job,
@@ -359,3 +361,20 @@ async def test_the_follow_up_of_a_recalled_task_is_over_at_once(store: Store) ->
     later = new_job(1, not_before=NOW + 60)
     await write(store, job, StepEdit(is_done=True, jobs=[later]))
     assert numbers(await ended(store)) == [2]
+
+
+async def test_a_step_reads_only_the_devices_that_changed_after_a_position(store: Store) -> None:
+    made = [await add_device(store, 1, name) for name in ("a", "b", "c")]
+    await add_task(store, 1, jobs=[new_job])
+    (job,) = await lease(store)
+    rows = await store.devices_at(1, BitMap([1, 2, 3, 9]))
+    assert rows == DeviceRows(await store.last_device_change(1), {it.number: it for it in made})
+    want = StepWant(devices=(1, 2, 3, 9), changed_after=rows.position)
+    view = await write(store, job, StepEdit(), want)
+    assert (dict(view.devices), view.unchanged) == ({}, BitMap([1, 2, 3, 9]))
+    moved = await add_device(store, 1, "b", token="t9")
+    await delete(store, 1, "c")
+    view = await write(store, job, StepEdit(), want)
+    assert (dict(view.devices), view.unchanged) == ({2: moved}, BitMap([1, 9]))
+    view = await write(store, job, StepEdit(), StepWant(devices=(1, 2, 3)))
+    assert (sorted(view.devices), view.unchanged) == ([1, 2], BitMap())

@@ -76,6 +76,7 @@ class World:
         lease_s: float = 30.0,
         clock: ManualClock | None = None,
         past: World | None = None,
+        store: type[MemoryStore] = MemoryStore,
     ) -> None:
         """`past` is the world of which this one is a backup that was put back: the vendor, who
         knows nothing of that, is the same, and the store holds what it holds now.
@@ -85,7 +86,7 @@ class World:
         self.fault_after: int | None = None
         self.writes = 0
         self.store: MemoryStore = (
-            past.store.copied(self.clock) if past else MemoryStore(self.clock, self._fault)
+            past.store.copied(self.clock) if past else store(self.clock, self._fault)
         )
         self.bus = LocalBus()
         self.vendor: Vendor = (

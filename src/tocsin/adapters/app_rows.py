@@ -347,16 +347,19 @@ def held(app_rows: AppRows, app: int, job: Job) -> JobRow | None:
 
 def step_view(app_rows: AppRows, job_row: JobRow, want: StepWant) -> StepView:
     job = job_row.job
-    numbers = sorted(set(want.devices))
+    asked = BitMap(want.devices)
+    changes, after = app_rows.device_changes, want.changed_after
+    changed = BitMap([each for each in asked if changes.get(each, 0) > after]) if after else asked
     return StepView(
         app=app_rows.app,
         task=app_rows.tasks[job.task],
         job=job,
         devices={
-            number: app_rows.devices[number] for number in numbers if number in app_rows.devices
+            number: app_rows.devices[number] for number in changed if number in app_rows.devices
         },
+        unchanged=asked - changed,
         acked=acked(app_rows, job.task) if want.with_acked else BitMap(),
-        handles=_overwritten(app_rows, job.task, numbers) if want.with_handles else {},
+        handles=_overwritten(app_rows, job.task, asked) if want.with_handles else {},
         has_other_jobs=any(
             other.job.task == job.task
             for number, other in app_rows.jobs.items()

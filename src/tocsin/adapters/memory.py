@@ -48,7 +48,7 @@ from tocsin.domain.account import (
 from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
-from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device import Device, DeviceEdit, DeviceRows, DeviceView, Route
 from tocsin.domain.device_index import DeviceChanges, IndexedDevice, indexed
 from tocsin.domain.quota import PushUse
 from tocsin.domain.task import (
@@ -260,6 +260,9 @@ class MemoryStore(MemoryRestores):
     async def devices(self, app: int, numbers: BitMap) -> dict[int, Device]:
         rows = self._rows_of(app).devices
         return {number: rows[number] for number in numbers if number in rows}
+
+    async def devices_at(self, app: int, numbers: BitMap) -> DeviceRows:
+        return DeviceRows(await self.last_device_change(app), await self.devices(app, numbers))
 
     async def devices_of(self, app: int, accounts: BitMap) -> list[Device]:
         app_rows = self._rows_of(app)

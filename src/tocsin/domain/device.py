@@ -112,6 +112,15 @@ class Device(Struct, frozen=True, kw_only=True):
     seen_at: float = 0.0
 
 
+class DeviceRows(Struct, frozen=True):
+    """Rows of some devices at one moment."""
+
+    position: int
+    """The newest position of the device changes at that moment."""
+    devices: Mapping[int, Device]
+    """Those that exist, by number."""
+
+
 class DeviceView(Struct, frozen=True):
     """What the store read for one device's call."""
 

@@ -295,7 +295,10 @@ class StepView(Struct, frozen=True):
     task: Task
     job: Job
     devices: Mapping[int, Device] = {}
-    """The asked devices that exist, by number."""
+    """The asked devices that exist, by number; without the `unchanged` ones."""
+    unchanged: BitMap = BitMap()
+    """Asked devices that have not changed after `StepWant.changed_after`: their rows are not read.
+    """
     acked: BitMap = BitMap()
     """Devices with a report of stage reached or clicked in this task."""
     handles: Mapping[int, str] = {}
@@ -309,6 +312,8 @@ class StepWant(Struct, frozen=True, kw_only=True):
 
     devices: tuple[int, ...] = ()
     """Device numbers."""
+    changed_after: int = 0
+    """Read only those devices that changed after this position; 0: all of them."""
     with_acked: bool = False
     with_handles: bool = False
 

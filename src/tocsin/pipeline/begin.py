@@ -118,15 +118,18 @@ def decide_begin(
     audience: BitMap,
     *,
     repeat_replaces: Callable[[Message], bool] | None,
+    devices: Mapping[int, Device] | None = None,
     stopped: str = "",
     count_max: int | None = None,
     scale: float = 1.0,
 ) -> Callable[[StepView], StepEdit]:
     """The decision that lets a send job begin: its `result` is a `BegunJob`, or None.
 
-    `repeat_replaces` is the channel's; None: there is no such credential any more. `stopped` is why
-    the channel sends nothing: the reason of what expires without having been tried. Devices over
-    `count_max` do not begin, and go on in a job of their own. `scale` is that of `Attempt`.
+    `devices` are rows that were read before the step: they count for those that have not changed
+    since. Without them, what has not changed is as it was planned. `repeat_replaces` is the
+    channel's; None: there is no such credential any more. `stopped` is why the channel sends
+    nothing: the reason of what expires without having been tried. Devices over `count_max` do not
+    begin, and go on in a job of their own. `scale` is that of `Attempt`.
 
     Devices that acked online, moved to another account, lost their route or changed vendor are
     taken out here, under the same transaction that reads them.
@@ -162,7 +165,8 @@ def decide_begin(
             if due_at > now:
                 settlement.requeue(_put_off(view, body, due_at))
                 return settlement.done()
-        rest = _Sorting(view, body, audience, now).sort(settlement)
+        sorting = _Sorting(view, body, audience, now, devices)
+        rest = sorting.sort(settlement)
         if repeat_replaces is None:
             settlement.settle(State.IN_DOUBT, rest.doubted, code="-1", info="no such certificate")
             sure = set(rest.devices).difference(rest.doubted)
@@ -173,8 +177,9 @@ def decide_begin(
         if count_max is not None and len(rest.devices) > count_max:
             settlement.requeue(_rest_of(view, rest, count_max))
             rest = narrowed(rest, range(count_max))
-        devices = tuple(view.devices[number] for number in rest.devices)
-        return settlement.begun(BegunJob(view.task, rest, devices, view.handles))
+        return settlement.begun(
+            BegunJob(view.task, rest, sorting.rows_of(rest.devices), view.handles)
+        )
 
     return decide
 
@@ -224,8 +229,18 @@ def _settle_over(settlement: Settlement, body: SendBody, over: State) -> None:
 class _Sorting:
     """Takes out of a job's devices those that this job must not serve any more."""
 
-    def __init__(self, view: StepView, body: SendBody, audience: BitMap, now: float) -> None:
+    def __init__(
+        self,
+        view: StepView,
+        body: SendBody,
+        audience: BitMap,
+        now: float,
+        devices: Mapping[int, Device] | None,
+    ) -> None:
         self._view = view
+        self._devices = devices or {}
+        self._planned = BitMap() if devices is not None else view.unchanged
+        """Devices that are as they were planned."""
         self._body = body
         self._audience = audience
         self._now = now
@@ -234,17 +249,22 @@ class _Sorting:
 
     def sort(self, settlement: Settlement) -> SendBody:
         """The body with the devices that stay; the others are booked or handed on."""
-        numbers = enumerate(self._body.devices)
-        left = [at for at, number in numbers if self._stays(settlement, number)]
+        left: Sequence[int] = range(len(self._body.devices))
+        if self._body.waits_for_ack or len(self._planned) < len(left):
+            numbers = enumerate(self._body.devices)
+            left = [at for at, number in numbers if self._stays(settlement, number)]
         if self._moved:
             settlement.requeue(self._job_elsewhere())
         return narrowed(self._body, left)
 
     def _stays(self, settlement: Settlement, number: int) -> bool:
-        device = self._view.devices.get(number)
         if self._body.waits_for_ack and number in self._view.acked:
             settlement.settle(State.SENT, [number], channel="online")
-        elif device is None or not device.is_registered:
+            return False
+        if number in self._planned:
+            return True
+        device = self._row(number)
+        if device is None or not device.is_registered:
             settlement.settle(self._unserved(number), [number], code="-5", info="device gone")
         elif not is_addressed(device, self._audience):
             info = "moved to another account"
@@ -262,6 +282,15 @@ class _Sorting:
         else:
             return True
         return False
+
+    def _row(self, number: int) -> Device | None:
+        rows = self._devices if number in self._view.unchanged else self._view.devices
+        return rows.get(number)
+
+    def rows_of(self, numbers: Iterable[int]) -> tuple[Device, ...]:
+        """The rows of devices that stay."""
+        rows = map(self._row, numbers)
+        return tuple(row for row in rows if row is not None)
 
     def _unserved(self, number: int) -> State:
         return State.IN_DOUBT if number in self._doubted else State.UNREACHABLE

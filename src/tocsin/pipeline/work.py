@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from pyroaring import BitMap
 
 from tocsin.clock import Chance, Clock
+from tocsin.domain.device import DeviceRows
 from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import (
     Handle,
@@ -40,6 +42,10 @@ GENERATIONS_MAX = 32
 """A job leased more often than this breaks whoever runs it: it is a dead letter."""
 BEGUN_GENERATIONS_MAX = 5
 """The same for one that has begun: each lease may show its devices another copy."""
+
+READ_IN_STEP_MAX = 8
+"""Devices whose rows are read in the step that begins their job; those of more are read before it,
+and the step looks only at what has changed since."""
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -151,6 +157,9 @@ class Worker:
     ) -> BegunJob | None:
         audience = await self._books.audience(job.app, job.task)
         replaces = channel.repeat_replaces if channel is not None else None
+        read: DeviceRows | None = None
+        if len(body.devices) > READ_IN_STEP_MAX:
+            read = await self._store.devices_at(job.app, BitMap(body.devices))
         now = self._clock.now()
         stoppage = channel.stoppage(now) if channel is not None else None
         stopped = stoppage.reason if stoppage is not None and not stoppage.part else ""
@@ -158,11 +167,17 @@ class Worker:
             now,
             audience,
             repeat_replaces=replaces,
+            devices=None if read is None else read.devices,
             stopped=stopped,
             count_max=count,
             scale=self._tools.wait_scale,
         )
-        want = StepWant(devices=body.devices, with_acked=body.waits_for_ack, with_handles=True)
+        want = StepWant(
+            devices=body.devices,
+            changed_after=0 if read is None else read.position,
+            with_acked=body.waits_for_ack,
+            with_handles=True,
+        )
         begun = await self._write(job, want, decide)
         assert begun is None or isinstance(begun, BegunJob)
         return begun

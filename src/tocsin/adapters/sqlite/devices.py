@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from pyroaring import BitMap
 
 from tocsin.adapters.sqlite.tables import Tables, integers, json_text
-from tocsin.domain.device import Device, Route
+from tocsin.domain.device import Device, DeviceRows, Route
 from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 
 _BY_NAME = "SELECT doc FROM device WHERE app = ? AND registration_id = ?"
@@ -63,6 +64,9 @@ UPDATE device SET route = NULL WHERE app = ?1 AND number = ?2 AND route IS NOT ?
 _CHANGES = """
 SELECT number, position FROM device_change INDEXED BY device_change_position
 WHERE app = ? AND position > ? ORDER BY position LIMIT ?
+"""
+_CHANGED = """
+SELECT number FROM device_change INDEXED BY device_change_position WHERE app = ? AND position > ?
 """
 _LAST_CHANGE = "SELECT max(position) FROM device_change WHERE app = ?"
 
@@ -133,6 +137,18 @@ def _decode(doc: str | None) -> Device | None:
 def devices_by_number(tables: Tables, app: int, numbers: Iterable[int]) -> dict[int, Device]:
     """Devices in rising order of their numbers."""
     return _read(tables, app, numbers, (_BY_NUMBER,))
+
+
+def devices_at(tables: Tables, app: int, numbers: Iterable[int]) -> DeviceRows:
+    """Devices by number; what is committed while this reads may be in them or not."""
+    # The position first: a later change is then looked at once more, and none is missed.
+    return DeviceRows(last_change(tables, app), devices_by_number(tables, app, numbers))
+
+
+def changed_devices(tables: Tables, app: int, numbers: Iterable[int], after: int) -> BitMap:
+    """Those of these devices that changed after a position, or are gone since."""
+    changed = BitMap([number for (number,) in tables.each(_CHANGED, app, after)])
+    return changed & BitMap(numbers)
 
 
 def devices_of(tables: Tables, app: int, accounts: Iterable[int]) -> dict[int, Device]:

@@ -16,6 +16,7 @@ from tocsin.adapters.sqlite.accounts import (
 from tocsin.adapters.sqlite.audiences import write_audience
 from tocsin.adapters.sqlite.books import append_blocks, find_acked
 from tocsin.adapters.sqlite.devices import (
+    changed_devices,
     devices_by_number,
     devices_of,
     find_device,
@@ -213,12 +214,17 @@ def step_job(
 def _view_step(tables: Tables, app: int, job: Job, want: StepWant) -> StepView:
     task = remembered_task(tables, app, job.task)
     handles = read_overwritten(tables, app, task, want.devices) if want.with_handles else {}
+    asked = BitMap(want.devices)
+    changed = asked
+    if want.devices and want.changed_after:
+        changed = changed_devices(tables, app, asked, want.changed_after)
     return StepView(
         app=tables.app(app),
         task=task,
         handles=handles,
         job=job,
-        devices=devices_by_number(tables, app, want.devices) if want.devices else {},
+        devices=devices_by_number(tables, app, changed) if changed else {},
+        unchanged=asked - changed,
         acked=find_acked(tables, app, job.task) if want.with_acked else BitMap(),
         has_other_jobs=has_other_jobs(tables, job),
     )

@@ -35,7 +35,7 @@ from tocsin.domain.account import USER, Account, AccountsEdit, AccountsView, Cha
 from tocsin.domain.app import App, Credential
 from tocsin.domain.books import Lines
 from tocsin.domain.collapse import CollapseMark
-from tocsin.domain.device import Device, DeviceEdit, DeviceView, Route
+from tocsin.domain.device import Device, DeviceEdit, DeviceRows, DeviceView, Route
 from tocsin.domain.device_index import DeviceChanges, IndexedDevice
 from tocsin.domain.task import (
     AcceptEdit,
@@ -328,6 +328,11 @@ class SqliteStore(restores.SqliteRestores):
     async def devices(self, app: int, numbers: BitMap) -> dict[int, Device]:
         return await self._read_sized(
             len(numbers), lambda tables: devices.devices_by_number(tables, app, numbers)
+        )
+
+    async def devices_at(self, app: int, numbers: BitMap) -> DeviceRows:
+        return await self._read_sized(
+            len(numbers), lambda tables: devices.devices_at(tables, app, numbers)
         )
 
     async def devices_of(self, app: int, accounts: BitMap) -> list[Device]:

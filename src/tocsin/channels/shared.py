@@ -12,7 +12,7 @@ import itertools
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -58,6 +58,7 @@ REFUSALS = (400, 401, 403, 404)
 FORM = ("content-type", "application/x-www-form-urlencoded;charset=UTF-8")
 JSON = ("content-type", "application/json")
 
+_PLAIN_IN_FORMS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _EVENT = re.compile(r"[a-z_]{1,20}")
 _WORD = re.compile(r"[\x21-\x7e]+")
@@ -405,6 +406,24 @@ def intent_with(intent: str, extras: Mapping[str, str]) -> str:
     return f"{head}{more};end"
 
 
+def form_body(fields: Mapping[str, str]) -> bytes:
+    """The body of a form, as `urlencode` writes it.
+
+    That looks at each character, which for a list of a thousand tokens takes ten times as long as
+    all else that is done for them; here each character that needs it is replaced in one go.
+    """
+    return b"&".join(_form_text(name) + b"=" + _form_text(text) for name, text in fields.items())
+
+
+def _form_text(text: str) -> bytes:
+    written = text.encode()
+    marks = set(written.translate(None, _PLAIN_IN_FORMS))
+    # The sign that all replacements begin with goes first; a blank becomes a plus, so it goes last.
+    for mark in sorted(marks - {ord(" ")}, key=lambda it: it != ord("%")):
+        written = written.replace(bytes((mark,)), b"%%%02X" % mark)
+    return written.replace(b" ", b"+")
+
+
 # authority
 
 
@@ -417,7 +436,7 @@ def client_credentials(
         "client_id": client_id,
         "client_secret": client_secret,
     }
-    response = yield Request("POST", origin, path, (FORM,), urlencode(form).encode())
+    response = yield Request("POST", origin, path, (FORM,), form_body(form))
     return bearer(response, now)
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import jwt
 import msgspec
@@ -38,6 +38,7 @@ from tocsin.channels.shared import (
     NOTHING_TO_SHOW,
     bearer,
     custom_data,
+    form_body,
     hosts,
     in_every_language,
     is_shown,
@@ -198,7 +199,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         f"{address.scheme}://{address.netloc}",
         address.path or "/",
         (FORM,),
-        urlencode(form).encode(),
+        form_body(form),
     )
     return bearer(response, now, too_fast=(429,))
 

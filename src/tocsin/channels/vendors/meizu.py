@@ -22,7 +22,6 @@ import hashlib
 import re
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
@@ -35,6 +34,7 @@ from tocsin.channels.shared import (
     check_callback_url,
     code_of,
     custom_data,
+    form_body,
     hosts,
     is_shown,
     json_object,
@@ -244,7 +244,7 @@ def deliver(
         ORIGINS[settings.region],
         PATH,
         (FORM,),
-        urlencode({**form, "sign": _sign(form, settings.app_secret)}).encode(),
+        form_body({**form, "sign": _sign(form, settings.app_secret)}),
         is_shortened=packed.is_shortened or is_long,
     )
     return _read(batch, response)

@@ -25,7 +25,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
@@ -38,6 +37,7 @@ from tocsin.channels.shared import (
     both_texts,
     code_of,
     custom_data,
+    form_body,
     hosts,
     is_web_address,
     json_object,
@@ -241,7 +241,7 @@ def authorize(settings: Settings, now: float) -> Generator[Request, Response, Au
         "timestamp": stamp,
         "sign": hashlib.sha256(signed.encode()).hexdigest(),
     }
-    response = yield Request("POST", ORIGIN, AUTH_PATH, (FORM,), urlencode(asked).encode())
+    response = yield Request("POST", ORIGIN, AUTH_PATH, (FORM,), form_body(asked))
     found, data = _found(response)
     if found.outcome is Outcome.ACCEPTED and (token := _member(data, "auth_token")):
         return Authority(token, now + RENEW_SHARE * TOKEN_LIFE_S, now + TOKEN_LIFE_S)
@@ -441,7 +441,7 @@ def _request(credential: Authority, call: str, form: dict[str, str], batch: Batc
         ORIGIN,
         PATH + call,
         (FORM,),
-        urlencode(told).encode(),
+        form_body(told),
         is_shortened=_texts(message) != both_texts(message),
     )
 

@@ -26,7 +26,6 @@ import re
 import sys
 from collections.abc import Generator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
@@ -41,6 +40,7 @@ from tocsin.channels.shared import (
     check_callback_url,
     code_of,
     custom_data,
+    form_body,
     hosts,
     intent_with,
     is_shown,
@@ -348,7 +348,7 @@ def _request(
             ("authorization", credential.value),
             FORM,
         ),
-        urlencode({**form, "registration_id": tokens}).encode(),
+        form_body({**form, "registration_id": tokens}),
     )
 
 

@@ -31,7 +31,7 @@ from tests.wire.faulty_server import (
     faulty_server,
     request_to,
 )
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.conversation import Fault, Request, Response
 from tocsin.ports import Http
 
@@ -93,7 +93,7 @@ class ReqwestHttp:
 
 Answer = Callable[[FaultyServer, Seen], None]
 
-CLIENTS: tuple[type[CurlHttp | ReqwestHttp], ...] = (CurlHttp, ReqwestHttp)
+CLIENTS: tuple[type[OutgoingHttp | ReqwestHttp], ...] = (OutgoingHttp, ReqwestHttp)
 
 
 async def measure(
@@ -119,7 +119,7 @@ async def measure(
 
 
 async def one_run(
-    kind: type[CurlHttp | ReqwestHttp], request: Request, in_flight: int, count: int
+    kind: type[OutgoingHttp | ReqwestHttp], request: Request, in_flight: int, count: int
 ) -> tuple[float, float]:
     async with contextlib.AsyncExitStack() as stack:
         http = kind()
@@ -188,7 +188,7 @@ async def faults() -> None:
 
 
 async def one_fault(
-    kind: type[CurlHttp | ReqwestHttp], alpn: tuple[str, ...], fault: Answer, body: bytes
+    kind: type[OutgoingHttp | ReqwestHttp], alpn: tuple[str, ...], fault: Answer, body: bytes
 ) -> tuple[str, int]:
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(faulty_server(alpn=alpn))

@@ -28,7 +28,7 @@ from benchmarks.service import (
 from benchmarks.sink import Sink
 from tests.task_books import read_books
 from tocsin.adapters.bus import LocalBus
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.snapshots import FileSnapshots
 from tocsin.channels import batch_run
 from tocsin.channels.credentials import VendorChannels, seal_settings
@@ -81,7 +81,7 @@ class Pipeline:
 
     @classmethod
     async def open(
-        cls, folder: Path, reached: Reached, target: Sink, http: CurlHttp, stack: AsyncExitStack
+        cls, folder: Path, reached: Reached, target: Sink, http: OutgoingHttp, stack: AsyncExitStack
     ) -> Pipeline:
         """A service with one credential, which leads to the sink."""
         opened = await open_folder(folder, stack)
@@ -168,7 +168,7 @@ class Bare:
 
     def __init__(
         self,
-        http: CurlHttp,
+        http: OutgoingHttp,
         requests: Callable[[], Iterable[Request]],
         targets: int,
         in_flight: int,

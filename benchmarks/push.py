@@ -31,7 +31,8 @@ from benchmarks.harness import Found, Row, Sample, Size, Tell, in_turn
 from benchmarks.pipeline import TEXT, TITLE, Bare, Pipeline, Reached, Send, round_of
 from benchmarks.service import token_of
 from benchmarks.sink import Sink, is_installed, sink
-from tocsin.adapters.http import CurlHttp, HttpLimits
+from tocsin.adapters.http import OutgoingHttp
+from tocsin.adapters.http_limits import HttpLimits
 from tocsin.channels.vendors import apns
 from tocsin.conversation import Request
 from tocsin.service.running import ease_collector
@@ -72,10 +73,10 @@ async def _open(
     settings = {"private_key": pem, "key_id": KEY_ID, "team_id": TEAM, "bundle_id": TOPIC}
     reached = Reached("apns", settings, token_of)
     limits = HttpLimits(http2_connections=CONNECTIONS)
-    pipeline = await Pipeline.open(folder, reached, target, CurlHttp(limits), stack)
+    pipeline = await Pipeline.open(folder, reached, target, OutgoingHttp(limits), stack)
     await pipeline.fill(size.devices, tell)
     pipeline.start(stack)
-    http = CurlHttp(limits)
+    http = OutgoingHttp(limits)
     await http.start(stack)
     bare = Bare(http, lambda: prepared(target, size.devices), size.devices, IN_FLIGHT)
     other = Aioapns(target, pem, size.devices)

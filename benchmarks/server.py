@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from benchmarks.redis import AsyncRedis
 from benchmarks.service import Nobody, Opened, open_folder
 from tocsin.adapters.bus import LocalBus
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.api.auth import Authenticator
 from tocsin.api.commands.call import Services
 from tocsin.api.cors import VARY
@@ -52,7 +52,7 @@ CONNECTIONS = 4
 def service(opened: Opened) -> ASGIApp:
     """The door under `/v4/`, as the wiring makes it."""
     presence, bus = Nobody(), LocalBus()
-    tools = DriverTools(CurlHttp(), opened.clock, Chance(), opened.metrics)
+    tools = DriverTools(OutgoingHttp(), opened.clock, Chance(), opened.metrics)
     channels = VendorChannels(opened.store, opened.vault, tools)
     accepting = Accepting(
         opened.store,

@@ -28,7 +28,7 @@ from benchmarks.harness import Found, Row, Sample, Size, Tell, in_turn
 from benchmarks.pipeline import Bare, Pipeline, Reached, Send, round_of
 from benchmarks.sink import Sink, is_installed, said, sink
 from tests.unit.channels import kit, kit_webpush
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, takes_lists
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.webpush import seal, subscription_of
@@ -115,7 +115,7 @@ class _Bench:
         http.noted = noted
         await pipeline.send()
         http.noted = None
-        bare = CurlHttp()
+        bare = OutgoingHttp()
         await bare.start(stack)
         sides: dict[str, Send] = {"pipeline": pipeline.send}
         for name, loop in _loops(vendor, noted, devices).items():
@@ -142,7 +142,7 @@ class _Bench:
         ]
 
 
-class NotingHttp(CurlHttp):
+class NotingHttp(OutgoingHttp):
     """The service's client; notes for a while what is sent to a vendor's devices."""
 
     noted: list[Request] | None = None

@@ -62,7 +62,7 @@ LIBRARY_PLACES: dict[str, tuple[str, ...]] = {
     "aiohttp": HTTP_PACKAGES,
     "apsw": ("adapters/sqlite",),
     "httpx": HTTP_PACKAGES,
-    "pycurl": HTTP_PACKAGES,
+    "pycurl": ("adapters/http1",),
     "pyreqwest": HTTP_PACKAGES,
     "requests": HTTP_PACKAGES,
     "urllib.request": HTTP_PACKAGES,

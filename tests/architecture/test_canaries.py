@@ -368,10 +368,10 @@ CLEAN = {
     src("cli/faulty_service.py"): (
         "from tocsin.adapters import fault_injection\n\nX = opening.Interceptors()\n"
     ),
-    src("adapters/http.py"): "import pycurl\n\nfrom tocsin import ports\n",
+    src("adapters/http1.py"): "import pycurl\n\nfrom tocsin import ports\n",
     src("adapters/sqlite/store.py"): "import apsw\n",
     src("service/opening.py"): (
-        "from tocsin.adapters import http\n\n\ndef build():\n"
+        "from tocsin.adapters import http1\n\n\ndef build():\n"
         "    from tocsin.adapters.sqlite import store\n"
     ),
     src(

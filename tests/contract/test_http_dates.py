@@ -11,7 +11,7 @@ from msgspec import structs
 from tests.contract.test_http_guard import names, on_this_machine
 from tests.patience import PATIENCE_S
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server, request_to
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_dates import ORIGINS_MAX, SeenDates
 from tocsin.clock import ManualClock
 
@@ -32,7 +32,7 @@ async def test_the_newest_answer_of_each_server_is_held_against_our_clock() -> N
         server.links[seen.link].reply(seen.stream, 200, b"", [("date", date)])
 
     async with faulty_server() as server, contextlib.AsyncExitStack() as stack:
-        http = CurlHttp(None, names("127.0.0.1"), on_this_machine, dates=dates)
+        http = OutgoingHttp(None, names("127.0.0.1"), on_this_machine, dates=dates)
         await http.start(stack)
         server.answer = answer
         for expected in (5.0, -90.0):

@@ -20,8 +20,9 @@ from tests.wire.faulty_server import (
     request_to,
 )
 from tests.wire.throwaway_ca import ThrowawayCa
-from tocsin.adapters.http import CurlHttp, HttpLimits, Proxies
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_guard import is_public
+from tocsin.adapters.http_limits import HttpLimits, Proxies
 from tocsin.conversation import Fault, Request, Response
 from tocsin.domain.proxy import Bypass
 
@@ -32,9 +33,11 @@ ALPNS = [pytest.param(("h2",), id="http2"), pytest.param(("http/1.1",), id="http
 
 
 @contextlib.asynccontextmanager
-async def open_http(proxies: Proxies, limits: HttpLimits | None = None) -> AsyncIterator[CurlHttp]:
+async def open_http(
+    proxies: Proxies, limits: HttpLimits | None = None
+) -> AsyncIterator[OutgoingHttp]:
     async with contextlib.AsyncExitStack() as stack:
-        http = CurlHttp(limits, proxies=proxies)
+        http = OutgoingHttp(limits, proxies=proxies)
         await http.start(stack)
         yield http
 
@@ -297,7 +300,7 @@ async def test_a_guarded_request_names_the_checked_address_to_the_proxy(
     addresses: tuple[str, ...], target: str
 ) -> None:
     async with behind_a_proxy() as (server, proxy), contextlib.AsyncExitStack() as stack:
-        http = CurlHttp(None, Names(*addresses), is_public, Proxies(default=proxy.url))
+        http = OutgoingHttp(None, Names(*addresses), is_public, Proxies(default=proxy.url))
         await http.start(stack)
         for number in range(2):
             answered = await http.send(asked(server, str(number), is_guarded=True), 5)
@@ -315,7 +318,9 @@ async def test_a_guarded_request_to_a_private_address_never_comes_to_the_proxy(
     address: str,
 ) -> None:
     async with behind_a_proxy() as (server, proxy), contextlib.AsyncExitStack() as stack:
-        http = CurlHttp(None, Names("203.0.114.7", address), is_public, Proxies(default=proxy.url))
+        http = OutgoingHttp(
+            None, Names("203.0.114.7", address), is_public, Proxies(default=proxy.url)
+        )
         await http.start(stack)
         assert kind(await http.send(asked(server, "1", is_guarded=True), 5)) in NEVER_SENT
         assert proxy.asked == []
@@ -323,7 +328,7 @@ async def test_a_guarded_request_to_a_private_address_never_comes_to_the_proxy(
 
 async def test_a_guarded_request_shares_no_tunnel_with_others() -> None:
     async with behind_a_proxy() as (server, proxy), contextlib.AsyncExitStack() as stack:
-        http = CurlHttp(None, Names("203.0.114.7"), is_public, Proxies(default=proxy.url))
+        http = OutgoingHttp(None, Names("203.0.114.7"), is_public, Proxies(default=proxy.url))
         await http.start(stack)
         for is_guarded in (False, True):
             request = structs.replace(asked(server, str(is_guarded)), is_guarded=is_guarded)

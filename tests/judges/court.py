@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from tests.loopback import may_use_https_port, own_address
 from tests.unit.channels.kit import OpenGate, delivery, driver
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_guard import is_public, look_up
 from tocsin.channels.registry import find, real_hosts
 from tocsin.client.sandbox import credential_facts
@@ -85,7 +85,7 @@ class Seen(Struct):
 class Court:
     """A sandbox under the vendors' real names, and everything that was asked of it."""
 
-    def __init__(self, sandbox: Sandbox, ca_file: Path, http: CurlHttp) -> None:
+    def __init__(self, sandbox: Sandbox, ca_file: Path, http: OutgoingHttp) -> None:
         self.sandbox = sandbox
         self.seen: list[Seen] = []
         self._ca_file = ca_file
@@ -197,7 +197,7 @@ async def court(folder: Path, judge: Judge) -> AsyncIterator[Court]:
         sandbox = await stack.enter_async_context(Sandbox(SandboxSettings(**told)))
         ca_file = folder / "ca.pem"
         ca_file.write_text(sandbox.ca_pem)
-        http = CurlHttp(None, look_up, is_public)
+        http = OutgoingHttp(None, look_up, is_public)
         await http.start(stack)
         yield Court(sandbox, ca_file, http)
 

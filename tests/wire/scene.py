@@ -17,7 +17,7 @@ from msgspec import Struct
 from tests.patience import PATIENCE_S
 from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import OpenGate, delivery, driver
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_guard import is_public, look_up
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import find
@@ -101,7 +101,7 @@ async def scene(
             folder=keys_folder(), seed=7, vendors=(told,) if told is not None else ()
         )
         sandbox = await stack.enter_async_context(Sandbox(shaped, clock))
-        http = CurlHttp(None, look_up, is_public)
+        http = OutgoingHttp(None, look_up, is_public)
         await http.start(stack)
         facts = credential_facts(vendor, sandbox.describe())
         file = find(vendor)

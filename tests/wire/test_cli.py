@@ -15,7 +15,7 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from tests.patience import PATIENCE_S
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.channels.registry import VENDORS
 from tocsin.cli.main import build
 from tocsin.cli.screen import EXIT_REFUSED, EXIT_UNREACHABLE
@@ -201,7 +201,7 @@ async def test_the_sandbox_posts_receipts_to_who_asks_for_them(processes: DemoPr
     async with AsyncExitStack() as stack:
         door = await stack.enter_async_context(SandboxClient(processes.sandbox_url))
         told = await door.describe()
-        http = CurlHttp()
+        http = OutgoingHttp()
         await http.start(stack)
         body = urlencode(form).encode()
         url = told["xiaomi"]["url"]

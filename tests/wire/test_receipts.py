@@ -18,7 +18,7 @@ from tests.patience import PATIENCE_S
 from tests.sandbox_keys import keys_folder
 from tests.unit.channels.kit import kit_of
 from tests.wire.served import APP, KEY, Process, make_app, opened, process_of
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.channels.registry import VENDORS, ListVendor, SingleVendor, report_of
 from tocsin.channels.vendors import meizu, xiaomi
 from tocsin.client.operator import AdminSocket, admin_socket
@@ -109,7 +109,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """A process with the phones of these vendors."""
     async with AsyncExitStack() as stack:
-        http = CurlHttp()
+        http = OutgoingHttp()
         await http.start(stack)
         settings = SandboxSettings(folder=keys_folder(), seed=7)
         sandbox = await stack.enter_async_context(Sandbox(settings, http=http))

@@ -26,7 +26,8 @@ from tests.sandbox_keys import keys_folder
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import NOW, OpenGate, delivery, driver, kit_of, settings_of
 from tests.wire.faulty_server import FaultyServer, Seen, faulty_server
-from tocsin.adapters.http import CurlHttp, HttpLimits
+from tocsin.adapters.http import OutgoingHttp
+from tocsin.adapters.http_limits import HttpLimits
 from tocsin.channels.driver import Driver
 from tocsin.channels.registry import ListVendor, SingleVendor, find
 from tocsin.channels.vendors.apns import TOKEN_HOLD_S
@@ -84,7 +85,7 @@ async def test_a_golden_conversation(path: Path) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(faulty_server())
         server.answer = answer
-        http = CurlHttp()
+        http = OutgoingHttp()
         await http.start(stack)
         one = driver(
             vendor,
@@ -241,7 +242,7 @@ async def scene(
     async with AsyncExitStack() as stack:
         sandbox = Sandbox(settings or SandboxSettings(folder=keys_folder(), seed=7), clock)
         await stack.enter_async_context(sandbox)
-        client = CurlHttp(HttpLimits(http2_connections=lanes))
+        client = OutgoingHttp(HttpLimits(http2_connections=lanes))
         await client.start(stack)
         http = Watched(client, deadline_max_s)
         given = sandbox.credential("apns") if vendor_name == "apns" else sandbox.credential("fcm")

@@ -17,7 +17,7 @@ from tests.sandbox_keys import keys_folder
 from tests.unit.channels import kit_webpush
 from tests.unit.channels.kit import OpenGate, delivery, driver
 from tests.wire.scene import scene
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_guard import is_public
 from tocsin.channels.vendors import webpush
 from tocsin.client.sandbox import SandboxClient, credential_facts
@@ -87,7 +87,7 @@ async def test_addresses_that_are_refused_hold_up_no_honest_browser() -> None:
         sandbox = await stack.enter_async_context(
             Sandbox(SandboxSettings(folder=keys_folder(), seed=7))
         )
-        http = CurlHttp(is_allowed=lambda address: address == "127.0.0.1" or is_public(address))
+        http = OutgoingHttp(is_allowed=lambda address: address == "127.0.0.1" or is_public(address))
         await http.start(stack)
         facts = credential_facts("webpush", sandbox.describe())
         settings = msgspec.convert(facts["settings"], webpush.Settings)

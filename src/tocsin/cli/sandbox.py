@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.channels.registry import find, real_hosts
 from tocsin.cli.screen import START_SANDBOX, Json, Screen, run
 from tocsin.cli.signals import stop_on_signals
@@ -142,7 +142,7 @@ def sandbox(
         ended = stop_on_signals()
         async with AsyncExitStack() as stack:
             # The client that posts the vendors' receipts.
-            http = CurlHttp()
+            http = OutgoingHttp()
             await http.start(stack)
             await run_sandbox(
                 settings,

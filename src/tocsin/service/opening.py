@@ -18,8 +18,9 @@ from tocsin.adapters.authorities import FileAuthorities, MemoryAuthorities
 from tocsin.adapters.bus import LocalBus
 from tocsin.adapters.erasures import FILE as ERASURES
 from tocsin.adapters.erasures import FileErasures
-from tocsin.adapters.http import CurlHttp, HttpLimits, Proxies
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.http_dates import SeenDates
+from tocsin.adapters.http_limits import HttpLimits, Proxies
 from tocsin.adapters.machine import look_at_machine
 from tocsin.adapters.vault import AesVault, FileKeyring, GivenKeyring, key_id
 from tocsin.api.doctor import Doctor
@@ -203,7 +204,7 @@ async def _open_http(config: Config, stack: contextlib.AsyncExitStack, dates: Se
         bypass=Bypass(settings.no_proxy),
         ca=_proxy_authorities(settings.proxy_ca),
     )
-    http = CurlHttp(limits, proxies=proxies, dates=dates)
+    http = OutgoingHttp(limits, proxies=proxies, dates=dates)
     await http.start(stack)
     return http
 

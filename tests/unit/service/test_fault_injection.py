@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tocsin.adapters.fault_injection import NAMES, faulty_http, faulty_store
-from tocsin.adapters.http import CurlHttp
+from tocsin.adapters.http import OutgoingHttp
 from tocsin.adapters.sqlite.store import SqliteStore
 from tocsin.config import load
 from tocsin.service.opening import Interceptors, open_service
@@ -31,7 +31,7 @@ async def test_no_environment_variable_injects_a_fault(
         config = load(data=tmp_path, environment=os.environ)
         async with open_service(config) as service:
             assert type(service.store) is SqliteStore
-            assert type(service.http) is CurlHttp
+            assert type(service.http) is OutgoingHttp
 
 
 @pytest.mark.evidence(
@@ -44,5 +44,5 @@ async def test_an_argument_injects_a_fault(tmp_path: Path) -> None:
             store=partial(faulty_store, name=name), http=partial(faulty_http, name=name)
         )
         async with open_service(config, interceptors=interceptors) as service:
-            is_untouched = (type(service.store) is SqliteStore, type(service.http) is CurlHttp)
+            is_untouched = (type(service.store) is SqliteStore, type(service.http) is OutgoingHttp)
             assert sorted(is_untouched) == [False, True]

@@ -6,14 +6,14 @@ imports these and the domain, and nothing else of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, overload
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 
 
 class Request(Struct, frozen=True):
@@ -116,13 +116,74 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """Only to hear what the vendor says of us: sent as a test to the vendor's `NOBODY`."""
 
 
+class Deliveries(Sequence[Delivery]):
+    """The deliveries of a list as columns: what differs, beside what all have in common.
+
+    It is a sequence of deliveries, but makes each of them only when it is asked for.
+    """
+
+    __slots__ = ("_correlation_of", "common", "devices", "epochs", "tokens")
+
+    def __init__(
+        self,
+        common: Delivery,
+        devices: Sequence[int],
+        tokens: Sequence[str],
+        epochs: Sequence[int],
+        correlation_of: Callable[[int], str] | None = None,
+    ) -> None:
+        """Device, token, epoch and correlation of `common` mean nothing."""
+        self.common = common
+        self.devices = devices
+        self.tokens = tokens
+        self.epochs = epochs
+        self._correlation_of = correlation_of
+
+    @overload
+    def __getitem__(self, place: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, place: slice) -> Deliveries: ...
+    def __getitem__(self, place: int | slice) -> Delivery | Deliveries:
+        columns = (self.devices[place], self.tokens[place], self.epochs[place])
+        if isinstance(place, slice):
+            return Deliveries(self.common, *columns, self._correlation_of)  # type: ignore[arg-type]
+        device, token, epoch = columns
+        assert isinstance(device, int)
+        named = "" if self._correlation_of is None else self._correlation_of(device)
+        return replace(self.common, device=device, token=token, epoch=epoch, correlation=named)
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+
+def tokens_of(deliveries: Sequence[Delivery]) -> Sequence[str]:
+    """The tokens of deliveries, in order."""
+    if isinstance(deliveries, Deliveries):
+        return deliveries.tokens
+    return [delivery.token for delivery in deliveries]
+
+
+def devices_of(deliveries: Sequence[Delivery]) -> Sequence[int]:
+    """The numbers of the deliveries' devices, in order."""
+    if isinstance(deliveries, Deliveries):
+        return deliveries.devices
+    return [delivery.device for delivery in deliveries]
+
+
+def epochs_of(deliveries: Sequence[Delivery]) -> Sequence[int]:
+    """The epochs of the deliveries' routes, in order."""
+    if isinstance(deliveries, Deliveries):
+        return deliveries.epochs
+    return [delivery.epoch for delivery in deliveries]
+
+
 class Batch(Struct, frozen=True, kw_only=True):
     """Deliveries that travel together, by one credential."""
 
     app: int
     task: int
     job: int
-    deliveries: tuple[Delivery, ...]
+    deliveries: Sequence[Delivery]
     language: int = -1
     """Number of the translation that all of them show; -1: the message's own text."""
     correlation: str = ""
@@ -137,9 +198,13 @@ class Batch(Struct, frozen=True, kw_only=True):
     prepared: str = ""
     """What the vendor's `prepare` answered for this task and language."""
 
-    def came_to(self, found: Denied) -> list[Receipt]:
+    def came_to(self, found: Denied) -> BatchReceipts:
         """The receipts of a batch whose deliveries all came to the same."""
         return found.receipts(self.deliveries)
+
+    def came_by_token(self, named: Mapping[str, Denied], rest: Denied) -> BatchReceipts:
+        """The receipts of a batch whose answer names some tokens; `rest` is for all others."""
+        return receipts_by_token(self.deliveries, named, rest)
 
 
 class StaleCredential(Exception):
@@ -177,20 +242,48 @@ class Denied(Struct, frozen=True):
 
     def receipt(self, delivery: Delivery, *, is_of_all: bool = False) -> Receipt:
         """What it means for one delivery; `is_of_all` if it was said of more than this one."""
+        return self.of_device(delivery.device, delivery.epoch, is_of_all=is_of_all)
+
+    def of_device(self, device: int, epoch: int, *, is_of_all: bool = False) -> Receipt:
+        """What it means for a device whose route had this epoch."""
         return Receipt(
-            device=delivery.device,
+            device=device,
             outcome=self.outcome,
             code=self.code,
             info=self.info,
             retry_after_s=self.retry_after_s,
-            epoch=delivery.epoch,
+            epoch=epoch,
             is_of_all=is_of_all,
             way=self.way,
         )
 
-    def receipts(self, deliveries: Iterable[Delivery]) -> list[Receipt]:
+    def receipts(self, deliveries: Sequence[Delivery], *, is_of_all: bool = True) -> BatchReceipts:
         """What it means for several of whom it was said together, in their order."""
-        return [self.receipt(delivery, is_of_all=True) for delivery in deliveries]
+        rest = self.of_device(0, 0, is_of_all=is_of_all)
+        return BatchReceipts(devices_of(deliveries), epochs_of(deliveries), rest)
+
+
+def receipts_by_token(
+    deliveries: Sequence[Delivery],
+    named: Mapping[str, Denied],
+    rest: Denied,
+    *,
+    is_of_all: bool = False,
+) -> BatchReceipts:
+    """The receipts of deliveries some of whose tokens are named.
+
+    `rest` is for all others, and `is_of_all` if it was said of the list and not of each of them.
+    """
+    receipts = rest.receipts(deliveries, is_of_all=is_of_all)
+    if named:
+        devices, epochs = receipts.devices, receipts.epochs
+        of_named = {
+            at: named[token].of_device(devices[at], epochs[at])
+            for at, token in enumerate(tokens_of(deliveries))
+            if token in named
+        }
+        receipts = BatchReceipts(devices, epochs, receipts.rest, of_named)
+    return receipts
 
 
 ACCEPTED = Denied(Outcome.ACCEPTED, "0", "")

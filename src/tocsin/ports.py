@@ -78,7 +78,7 @@ class Channel(Protocol):
         """Devices that could begin within the next 250 ms; 0 while a breaker is open."""
         ...
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> Sequence[Receipt]:
         """Deliver; one receipt per device, in the batch's order.
 
         Never raises for a vendor's "no". Asks `gate` before each request.

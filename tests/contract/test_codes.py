@@ -6,7 +6,7 @@ so the two sides, each written from the vendor's pages, are held against each ot
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from itertools import product
 from typing import Any
 
@@ -70,7 +70,7 @@ class Wire:
             assert isinstance(found, Authority)
             self._authorities[vendor.NAME] = found
 
-    async def send(self, vendor: AnyVendor, count: int, **rule: Any) -> list[Receipt]:
+    async def send(self, vendor: AnyVendor, count: int, **rule: Any) -> Sequence[Receipt]:
         """Deliver to so many devices, while the sandbox answers by this rule."""
         self.sandbox.reset()
         await self.open(vendor)
@@ -88,12 +88,12 @@ class Wire:
         except StaleCredential as stale:
             return given.came_to(Denied(Outcome.AUTH_EXPIRED, stale.code, stale.info))
 
-    async def _delivered(self, vendor: AnyVendor, given: Batch) -> list[Receipt]:
+    async def _delivered(self, vendor: AnyVendor, given: Batch) -> Sequence[Receipt]:
         known = (self._settings[vendor.NAME], self._authorities[vendor.NAME])
         now = self.clock.now()
         if takes_lists(vendor):
             talk = vendor.deliver(*known, given, now)
-            receipts: list[Receipt] = await self._spoken(vendor, talk)
+            receipts: Sequence[Receipt] = await self._spoken(vendor, talk)
             return receipts
         assert takes_one(vendor)
         requests = [vendor.request(*known, it, now) for it in given.deliveries]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,7 +45,7 @@ class Counter:
         *,
         changed: Mapping[str, Any] | None = None,
         **parts: Any,
-    ) -> list[Receipt]:
+    ) -> Sequence[Receipt]:
         """What a push to so many devices comes to; the log is of this push alone.
 
         `changed` are settings of the credential.

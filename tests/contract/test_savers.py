@@ -5,6 +5,7 @@ A save reaches nobody. So whatever goes wrong in it is no doubt and no device's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -176,7 +177,7 @@ async def test_a_list_that_brings_no_answer_is_in_doubt(vendor: ListVendor) -> N
     assert outcomes(receipts) == [Outcome.UNKNOWN] * 3
 
 
-def outcomes(receipts: list[Receipt]) -> list[Outcome]:
+def outcomes(receipts: Sequence[Receipt]) -> list[Outcome]:
     return [receipt.outcome for receipt in receipts]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -31,7 +33,7 @@ class Apple(PlainChannel):
     ways: tuple[str, ...] = ()
     """Each token that was sent to, in order."""
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> Sequence[Receipt]:
         receipts = []
         for it in batch.deliveries:
             is_call = it.message.apple.is_voip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -29,7 +31,7 @@ class Listening(PlainChannel):
     ids: tuple[str, ...] = ()
     platforms: frozenset[str] = frozenset()
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> Sequence[Receipt]:
         self.badges = self.badges | {delivery.badge for delivery in batch.deliveries}
         self.ids = (*self.ids, *(delivery.correlation for delivery in batch.deliveries))
         self.platforms = self.platforms | {delivery.platform for delivery in batch.deliveries}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.sim.checkers import books_add_up, everything, has_ended
@@ -87,7 +89,7 @@ async def test_a_job_that_breaks_every_worker_becomes_a_dead_letter() -> None:
 class BrokenChannel(PlainChannel):
     """A channel with a fault of ours: it raises."""
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> Sequence[Receipt]:
         raise RuntimeError("planted")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -136,7 +136,7 @@ async def test_an_overwrite_comes_under_the_collapse_id_of_what_it_replaces() ->
     seen: list[tuple[int, set[str]]] = []
     deliver = world.channels.plain.deliver
 
-    async def note(batch: Batch, gate: Gate) -> list[Receipt]:
+    async def note(batch: Batch, gate: Gate) -> Sequence[Receipt]:
         seen.append((batch.task, {it.collapse for it in batch.deliveries}))
         return await deliver(batch, gate)
 

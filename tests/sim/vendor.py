@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -135,7 +135,7 @@ class PlainChannel:
     def believes_dead(self, count: int) -> bool:
         return True
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> Sequence[Receipt]:
         return list(await asyncio.gather(*(self._one(batch, it, gate) for it in batch.deliveries)))
 
     async def _one(self, batch: Batch, delivery: Delivery, gate: Gate) -> Receipt:

@@ -7,7 +7,7 @@ doubt at most once, and every other one not at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -59,7 +59,9 @@ class Scene(Struct):
     def fault(self, **rule: Any) -> None:
         self.sandbox.faults.add(Rule(**{"vendor": self.vendor, **rule}))
 
-    async def receipts(self, numbers: Iterable[int], task: int = 1, **parts: Any) -> list[Receipt]:
+    async def receipts(
+        self, numbers: Iterable[int], task: int = 1, **parts: Any
+    ) -> Sequence[Receipt]:
         """Deliver to these devices, and hold the receipts against the log."""
         now, mark = self.sandbox.clock.now(), self.sandbox.log.next_sequence()
         own = {"ttl_s": LIFE_S, "expires_at": now + LIFE_S}

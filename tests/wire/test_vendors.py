@@ -199,7 +199,7 @@ class Scene:
         receipts = await self.receipts(numbers)
         return Counter(receipt.outcome for receipt in receipts)
 
-    async def receipts(self, numbers: Sequence[int]) -> list[Receipt]:
+    async def receipts(self, numbers: Sequence[int]) -> Sequence[Receipt]:
         now = self.sandbox.clock.now()
         deliveries = tuple(self._delivery(number, now) for number in numbers)
         mark = max((entry.sequence for entry in self.sandbox.log.entries()), default=0)
@@ -213,7 +213,7 @@ class Scene:
     def _delivery(self, number: int, now: float) -> Delivery:
         return delivery(number, token=self.token(number), ttl_s=3600, expires_at=now + SOON)
 
-    def _check(self, receipts: list[Receipt], mark: int) -> None:
+    def _check(self, receipts: Sequence[Receipt], mark: int) -> None:
         taken = Counter(
             entry.token for entry in self.sandbox.log.entries(after=mark, accepted=True)
         )

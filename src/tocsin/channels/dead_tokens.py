@@ -6,10 +6,9 @@ A wrong credential yields the same answers as dead tokens do.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
 from typing import Literal
 
-from tocsin.domain.outcome import Outcome, Receipt, is_too_dead
+from tocsin.domain.outcome import BatchReceipts, Outcome, is_too_dead
 
 MEMORY_S = 3600
 """Dead tokens are held against what was judged within so long; most receipts come in minutes."""
@@ -27,12 +26,13 @@ class DeadTokens:
         self._accepted_at = float("-inf")
         self._alarm_after = 0.0
 
-    def record(self, receipts: Sequence[Receipt], counted: Counter[Outcome], now: float) -> None:
+    def record(self, receipts: BatchReceipts, counted: Counter[Outcome], now: float) -> None:
         """Take in what a batch came to; `counted` are its outcomes."""
         if counted[Outcome.ACCEPTED]:
             self._accepted_at = now
         taken = counted[Outcome.ACCEPTED] + counted[Outcome.UNKNOWN]
-        dead = counted[Outcome.TOKEN_MISMATCH] + sum(1 for it in receipts if it.gone_token)
+        gone = sum(1 for receipt in receipts.exceptions.values() if receipt.gone_token)
+        dead = counted[Outcome.TOKEN_MISMATCH] + gone
         self._by_receipts.judge(taken, 0, now)
         self._by_answers.judge(taken + dead, dead, now)
 

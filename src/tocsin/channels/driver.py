@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -59,7 +58,7 @@ from tocsin.conversation import (
 )
 from tocsin.domain.app import Credential
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 from tocsin.domain.quota import Bucket
 from tocsin.ports import Channel, Gate
 
@@ -213,7 +212,7 @@ class Driver(ABC):
         now = self._clock.now()
         return is_signed is None or is_signed(self._settings, headers, body, now)
 
-    async def deliver(self, batch: Batch, gate: Gate) -> list[Receipt]:
+    async def deliver(self, batch: Batch, gate: Gate) -> BatchReceipts:
         if not self._shows(batch) and not (batch.is_overwrite and self._recall):
             return batch.came_to(NOTHING_TO_SHOW)
         # Counted by the batch: twice for each request would cost a tenth of its time.
@@ -226,7 +225,7 @@ class Driver(ABC):
             self._metrics.add("in_flight", -count, channel=self._vendor.NAME)
             self._batches -= 1
             await self._close_if_done()
-        counted = Counter(receipt.outcome for receipt in receipts)
+        counted = receipts.counted()
         self._tell.deliveries(counted)
         now = self._clock.now()
         if batch.doubted_at is not None:
@@ -262,7 +261,7 @@ class Driver(ABC):
             await self.close()
 
     @abstractmethod
-    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
+    async def _carry_out(self, run: BatchRun) -> BatchReceipts:
         """Send the batch; one receipt per delivery, in order."""
 
     # ways

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,12 @@ from tocsin.conversation import (
     Response,
     StaleCredential,
     Unanswered,
+    devices_of,
     told_shortened,
 )
 from tocsin.domain.app import Credential
 from tocsin.domain.bounded import BoundedCache
-from tocsin.domain.outcome import OURS, Outcome, Receipt
+from tocsin.domain.outcome import OURS, BatchReceipts, Outcome, Receipt
 from tocsin.domain.retry import until_hour_s
 
 PREPARED_MAX = 1000
@@ -89,13 +90,15 @@ class ListDriver(Driver):
         self._saved: BoundedCache[Key, PreparedMessage] = BoundedCache(PREPARED_MAX)
         self._parked: BoundedCache[int, Parked] = BoundedCache(PARKED_MAX)
 
-    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
-        done: list[Receipt] = []
+    async def _carry_out(self, run: BatchRun) -> BatchReceipts:
+        done: BatchReceipts | None = None
         for part in _parts(run.batch, self._devices_max):
-            done += await self._deliver(BatchRun(part, run.gate, run.patience_s, run.is_probe))
+            receipts = await self._deliver(BatchRun(part, run.gate, run.patience_s, run.is_probe))
+            done = receipts if done is None else done.joined(receipts)
+        assert done is not None, "a batch of no devices"
         return done
 
-    async def _deliver(self, run: BatchRun) -> list[Receipt]:
+    async def _deliver(self, run: BatchRun) -> BatchReceipts:
         """One list, from its leave to its receipts."""
         parked = self._why_parked(run.batch.task)
         if parked is not None:
@@ -106,14 +109,14 @@ class ListDriver(Driver):
         list_run = ListRun(run, permit)
         return await self._within(run, permit, self._answered(list_run), lambda: _broken(list_run))
 
-    async def _answered(self, list_run: ListRun) -> list[Receipt]:
+    async def _answered(self, list_run: ListRun) -> BatchReceipts:
         try:
             receipts = await self._converse(list_run)
         except Unanswered as fault:
             receipts = list_run.run.batch.came_to(fault.denied)
         return self._recorded(receipts, list_run)
 
-    async def _converse(self, list_run: ListRun) -> list[Receipt]:
+    async def _converse(self, list_run: ListRun) -> BatchReceipts:
         run = list_run.run
         try:
             return await self._exchange(list_run)
@@ -132,7 +135,7 @@ class ListDriver(Driver):
         except StaleCredential as twice:
             return run.batch.came_to(Denied(Outcome.CREDENTIALS_WRONG, twice.code, twice.info))
 
-    async def _exchange(self, list_run: ListRun) -> list[Receipt]:
+    async def _exchange(self, list_run: ListRun) -> BatchReceipts:
         """The vendor's whole conversation about one list. Raises `StaleCredential`."""
         batch, authority = list_run.run.batch, list_run.permit.authority
         taken_back = await self._take_back(list_run)
@@ -145,11 +148,10 @@ class ListDriver(Driver):
         now = self._clock.now()
         talk = self._file.deliver(self._settings, authority, given, now)
         receipts = await self._drive(talk, partial(self._one, list_run))
-        named = [receipt.device for receipt in receipts]
-        assert named == [delivery.device for delivery in batch.deliveries], self._vendor.NAME
+        assert [*receipts.devices] == [*devices_of(batch.deliveries)], self._vendor.NAME
         return receipts
 
-    async def _take_back(self, list_run: ListRun) -> list[Receipt] | None:
+    async def _take_back(self, list_run: ListRun) -> BatchReceipts | None:
         """Withdraw what a batch overwrites; answers the receipts where nothing is shown instead.
 
         Where the vendor will not, the overwrite still replaces what it can.
@@ -228,17 +230,18 @@ class ListDriver(Driver):
         denied = parked.denied
         return Denied(Outcome.HELD, denied.code, denied.info, parked.until - now)
 
-    def _park(self, task: int, receipts: Sequence[Receipt]) -> None:
+    def _park(self, task: int, receipts: BatchReceipts) -> None:
         """Remember what a whole list was told: the next one would be told the same.
 
         A quota or an hour is that of the task's class of message, and asking again may lower the
         quota of tomorrow; a pause that the vendor names is the credential's. What was said of
         devices, be it of each, is no word about others.
         """
-        first = receipts[0]
-        if first.retry_after_s is None or not all(it.is_of_all for it in receipts):
+        kinds = receipts.kinds()
+        first = kinds[0]
+        if first.retry_after_s is None or not all(it.is_of_all for it in kinds):
             return
-        if any(it.outcome != first.outcome for it in receipts):
+        if any(it.outcome != first.outcome for it in kinds):
             return
         denied = Denied(first.outcome, first.code, first.info)
         parked = Parked(denied, self._clock.now() + first.retry_after_s)
@@ -248,40 +251,41 @@ class ListDriver(Driver):
         elif first.outcome in (Outcome.QUOTA_DAY, Outcome.TIME_WINDOW):
             self._parked.put(task, parked)
 
-    def _recorded(self, receipts: list[Receipt], list_run: ListRun) -> list[Receipt]:
+    def _recorded(self, receipts: BatchReceipts, list_run: ListRun) -> BatchReceipts:
         """Tell the breaker what the list came to: what accuses us, else what most came to."""
         receipts = self._with_days_end(self._redacted(_suspected(receipts), list_run))
         if list_run.permit.is_probe:
             # Weighed by who sent it; and no word about any push.
             return receipts
         if list_run.is_shortened:
-            receipts = [told_shortened(it) for it in receipts]
+            receipts = receipts.changed(told_shortened)
         self._park(list_run.run.batch.task, receipts)
-        counted = Counter(receipt.outcome for receipt in receipts if receipt.outcome not in OURS)
+        counted = Counter({it: n for it, n in receipts.counted().items() if it not in OURS})
         accused = [outcome for outcome in counted if outcome in ACCUSING]
         if accused or (counted and list_run.was_asked):
             main = accused[0] if accused else counted.most_common(1)[0][0]
-            first = next(receipt for receipt in receipts if receipt.outcome is main)
-            device = first.device if len(receipts) == 1 else None
+            first = next(receipt for receipt in receipts.kinds() if receipt.outcome is main)
+            device = receipts.devices[0] if len(receipts) == 1 else None
             self._weigh(first, list_run.permit.way, is_probe=False, device=device)
-        return [stamped(receipt, list_run.permit.way) for receipt in receipts]
+        return receipts.changed(lambda receipt: stamped(receipt, list_run.permit.way))
 
-    def _redacted(self, receipts: list[Receipt], list_run: ListRun) -> list[Receipt]:
+    def _redacted(self, receipts: BatchReceipts, list_run: ListRun) -> BatchReceipts:
         """The receipts in words that may be kept."""
-        if not any(says_much(it) for it in receipts):
+        if not any(says_much(it) for it in receipts.kinds()):
             return receipts
         words = self._redactor.about(list_run.run.batch.deliveries, list_run.permit.authority.value)
-        return [words.cleaned(it) for it in receipts]
+        return receipts.changed(words.cleaned)
 
-    def _with_days_end(self, receipts: list[Receipt]) -> list[Receipt]:
+    def _with_days_end(self, receipts: BatchReceipts) -> BatchReceipts:
         """What is over its quota waits for the vendor's midnight, where it named no other time."""
         wait_s = until_hour_s(0, self._clock.now(), self._limits.clock_offset_s)
-        return [
-            msgspec.structs.replace(it, retry_after_s=wait_s)
-            if it.outcome is Outcome.QUOTA_DAY and it.retry_after_s is None
-            else it
-            for it in receipts
-        ]
+
+        def waiting(receipt: Receipt) -> Receipt:
+            if receipt.outcome is not Outcome.QUOTA_DAY or receipt.retry_after_s is not None:
+                return receipt
+            return msgspec.structs.replace(receipt, retry_after_s=wait_s)
+
+        return receipts.changed(waiting)
 
 
 def _parts(batch: Batch, size: int) -> Iterator[Batch]:
@@ -294,19 +298,20 @@ def _parts(batch: Batch, size: int) -> Iterator[Batch]:
         yield msgspec.structs.replace(batch, deliveries=some)
 
 
-def _suspected(receipts: list[Receipt]) -> list[Receipt]:
+def _suspected(receipts: BatchReceipts) -> BatchReceipts:
     """A list of which nobody was taken may be another app's as well: that is no evidence."""
-    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts):
+    if any(receipt.outcome is Outcome.ACCEPTED for receipt in receipts.kinds()):
         return receipts
-    return [
-        msgspec.structs.replace(receipt, outcome=Outcome.TOKEN_MISMATCH)
-        if receipt.outcome is Outcome.TOKEN_DEAD
-        else receipt
-        for receipt in receipts
-    ]
+    return receipts.changed(_as_mismatch)
 
 
-def _broken(list_run: ListRun) -> list[Receipt]:
+def _as_mismatch(receipt: Receipt) -> Receipt:
+    if receipt.outcome is not Outcome.TOKEN_DEAD:
+        return receipt
+    return msgspec.structs.replace(receipt, outcome=Outcome.TOKEN_MISMATCH)
+
+
+def _broken(list_run: ListRun) -> BatchReceipts:
     """What a fault of ours means for the list."""
     outcome = Outcome.UNKNOWN if list_run.was_asked else Outcome.BAD_REQUEST
     return list_run.run.batch.came_to(Denied(outcome, *OUR_FAULT))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from tocsin.conversation import Delivery, Denied
+from tocsin.conversation import Deliveries, Delivery, Denied
 from tocsin.domain.outcome import Receipt
 
 Found = TypeVar("Found", Denied, Receipt)
@@ -42,7 +42,10 @@ class Redactor:
         """The redactor of messages about these deliveries of one message, sent with this proof."""
         message = deliveries[0].message if deliveries else None
         texts = (message.title, message.desc, message.ext) if message is not None else ()
-        tokens = [token for it in deliveries for token in _addresses(it) if token]
+        if isinstance(deliveries, Deliveries):
+            tokens = list(deliveries.tokens)
+        else:
+            tokens = [token for it in deliveries for token in _addresses(it) if token]
         return DeliveryRedactor(f"{self._secrets}\n{proof}", "\n".join(tokens), texts)
 
 

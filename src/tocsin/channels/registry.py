@@ -33,7 +33,7 @@ from tocsin.conversation import (
 )
 from tocsin.domain.device import ENVIRONMENTS, Route
 from tocsin.domain.message import Message
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 
 
 class Vendor(Protocol):
@@ -109,7 +109,7 @@ class ListVendor(Vendor, Protocol):
 
     def deliver(
         self, settings: Any, credential: Authority, batch: Batch, now: float
-    ) -> Generator[Request, Response, list[Receipt]]:
+    ) -> Generator[Request, Response, BatchReceipts]:
         """The conversation about one list, as long as a call may be and never empty.
 
         Yields requests and is sent the responses; ends with one receipt per delivery, in order.
@@ -126,7 +126,7 @@ Prepare = Callable[[Any, Authority, Batch, float], Generator[Request, Response, 
 what `deliver` finds in `batch.prepared` for every batch of the same task and language."""
 
 Recall = Callable[
-    [Any, Authority, Sequence[Delivery], float], Generator[Request, Response, list[Receipt]]
+    [Any, Authority, Sequence[Delivery], float], Generator[Request, Response, BatchReceipts]
 ]
 """`recall(settings, credential, deliveries, now)`: withdraws what these devices were given
 under the deliveries' collapse text; ends with one receipt each. A single vendor is handed one

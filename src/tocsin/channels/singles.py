@@ -15,7 +15,7 @@ from tocsin.channels.registry import SingleVendor
 from tocsin.channels.way import Way
 from tocsin.conversation import Delivery, Denied, StaleCredential, Unanswered, told_shortened
 from tocsin.domain.app import Credential
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 
 WATCH_S = 0.1
 """How often the gate is asked about what is under way."""
@@ -36,7 +36,7 @@ class SingleDriver(Driver):
         super().__init__(vendor, record, settings, tools)
         self._file = vendor
 
-    async def _carry_out(self, run: BatchRun) -> list[Receipt]:
+    async def _carry_out(self, run: BatchRun) -> BatchReceipts:
         """Send to each way at once: one that is slow or full holds up no other."""
         deliveries = run.batch.deliveries
         receipts: list[Receipt | None] = [None] * len(deliveries)
@@ -72,10 +72,8 @@ class SingleDriver(Driver):
             watch.cancel()
             self._waits_no_more -= sum(receipt is not None for receipt in receipts)
         no_answer = Denied(Outcome.UNKNOWN, *NO_ANSWER)
-        return [
-            receipt or no_answer.receipt(delivery)
-            for receipt, delivery in zip(receipts, deliveries, strict=True)
-        ]
+        pairs = zip(receipts, deliveries, strict=True)
+        return BatchReceipts.each([receipt or no_answer.receipt(it) for receipt, it in pairs])
 
     async def _watch(
         self,

@@ -7,11 +7,14 @@ at the whole batch: one dead token is a dead token, a batch of them accuses us.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import overload
 
 import msgspec
 from msgspec import Struct
+from pyroaring import BitMap
 
 from tocsin.domain.retry import grown_s, longest_wait_s
 
@@ -171,6 +174,89 @@ class Receipt(Struct, frozen=True, kw_only=True):
     as it does; empty: only time helps."""
 
 
+class BatchReceipts(Sequence[Receipt]):
+    """The receipts of a batch's devices, in order: what all came to, and the exceptions.
+
+    It is a sequence of a receipt a device, but makes each of them only when it is asked for.
+    """
+
+    __slots__ = ("devices", "epochs", "exceptions", "rest")
+
+    def __init__(
+        self,
+        devices: Sequence[int],
+        epochs: Sequence[int],
+        rest: Receipt,
+        exceptions: Mapping[int, Receipt] | None = None,
+    ) -> None:
+        """`exceptions` are by place in the batch; of `rest` device and epoch mean nothing."""
+        self.devices = devices
+        self.epochs = epochs
+        self.rest = rest
+        self.exceptions: Mapping[int, Receipt] = exceptions or {}
+
+    @overload
+    def __getitem__(self, place: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Receipt]: ...
+    def __getitem__(self, place: int | slice) -> Receipt | list[Receipt]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if place < 0:
+            place += len(self)
+        exception = self.exceptions.get(place)
+        if exception is not None:
+            return exception
+        device, epoch = self.devices[place], self.epochs[place]
+        return msgspec.structs.replace(self.rest, device=device, epoch=epoch)
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def each(cls, receipts: Sequence[Receipt]) -> BatchReceipts:
+        """Receipts that have nothing in common."""
+        devices = [receipt.device for receipt in receipts]
+        rest = Receipt(device=0, outcome=Outcome.UNKNOWN)
+        return cls(devices, [it.epoch for it in receipts], rest, dict(enumerate(receipts)))
+
+    def joined(self, others: BatchReceipts) -> BatchReceipts:
+        """The receipts of two parts of a batch."""
+        if self.rest == others.rest:
+            moved = {len(self) + at: receipt for at, receipt in others.exceptions.items()}
+            devices, epochs = (*self.devices, *others.devices), (*self.epochs, *others.epochs)
+            return BatchReceipts(devices, epochs, self.rest, {**self.exceptions, **moved})
+        return BatchReceipts.each([*self, *others])
+
+    def changed(self, change: Callable[[Receipt], Receipt]) -> BatchReceipts:
+        """The receipts as a function makes them that looks at no device and no epoch."""
+        exceptions = {place: change(receipt) for place, receipt in self.exceptions.items()}
+        rest = change(self.rest) if self.rest_count else self.rest
+        return BatchReceipts(self.devices, self.epochs, rest, exceptions)
+
+    @property
+    def rest_count(self) -> int:
+        """How many devices came to `rest`."""
+        return len(self.devices) - len(self.exceptions)
+
+    def kinds(self) -> list[Receipt]:
+        """`rest`, if it is anybody's, and every exception: what there is to see once."""
+        exceptions = list(self.exceptions.values())
+        return [self.rest, *exceptions] if self.rest_count else exceptions
+
+    def counted(self) -> Counter[Outcome]:
+        """How many devices came to each outcome."""
+        counted = Counter(receipt.outcome for receipt in self.exceptions.values())
+        if self.rest_count:
+            counted[self.rest.outcome] += self.rest_count
+        return counted
+
+
 class Past(Struct, frozen=True, array_like=True):
     """What earlier attempts of a job's devices came to; the same for all of them."""
 
@@ -198,18 +284,18 @@ class Later(Struct):
     attempt: int = 0
     """How often in a row the cause has been the same: each time the wait grows."""
     way: str = ""
-    devices: list[int] = []
+    devices: BitMap = msgspec.field(default_factory=BitMap)
     after_s: float = 0.0
 
 
 class Verdict(Struct):
     """What a batch's receipts lead to."""
 
-    settled: dict[tuple[State, str, str], list[int]] = {}
+    settled: dict[tuple[State, str, str], BitMap] = {}
     """(state, code, info) to devices."""
     again: dict[tuple[object, ...], Later] = {}
     """Devices to try again; see `Later`."""
-    repeated: list[int] = []
+    repeated: BitMap = msgspec.field(default_factory=BitMap)
     """Those that were sent to though an earlier attempt may have reached them."""
     dead: list[Receipt] = []
     """Tokens to drop, if their epoch still holds."""
@@ -219,7 +305,7 @@ class Verdict(Struct):
     """Why our own credential is the likelier culprit; empty: it is not."""
     breaker: str = ""
     """Why the credential's breaker shall open; empty: it shall not."""
-    shortened: list[int] = []
+    shortened: BitMap = msgspec.field(default_factory=BitMap)
     """Devices that a shortened text was sent to."""
 
 
@@ -239,7 +325,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     number: int = 0
     """How often in a row the cause of the wait has been the same."""
     past: Past = Past()
-    doubted: Container[int] = ()
+    doubted: BitMap = BitMap()
     """Devices that an earlier attempt may have reached: short of "sent" they end in doubt."""
     scale: float = 1.0
     """Factor on our own waits, for tests on real sockets; what a vendor names stands."""
@@ -255,8 +341,7 @@ def accuses_us(receipts: Sequence[Receipt]) -> bool:
 
     Codes that only a dead device yields never accuse us, however many there are.
     """
-    suspects = sum(1 for receipt in receipts if _is_suspect(receipt))
-    return is_too_dead(suspects, len(receipts))
+    return is_too_dead(len(_chosen(receipts, _is_suspect)), len(receipts))
 
 
 def is_too_dead(dead: int, count: int) -> bool:
@@ -272,52 +357,94 @@ def judge(receipts: Sequence[Receipt], attempt: Attempt) -> Verdict:
     """
     verdict = Verdict()
     _judge_tokens(verdict, receipts)
-    for receipt in receipts:
-        policy = POLICIES[receipt.outcome]
-        if policy.opens_breaker:
+    for receipt, devices in _groups(receipts):
+        if POLICIES[receipt.outcome].opens_breaker:
             verdict.breaker = f"{receipt.code} {receipt.info}".strip()
-        if receipt.outcome not in OURS and receipt.device in attempt.doubted:
-            verdict.repeated.append(receipt.device)
-        past = _past_after(receipt, attempt)
-        if _is_final(receipt, past, policy, attempt):
-            _settle(verdict, policy.final, receipt, attempt)
-            continue
-        number = attempt.number if past.cause == attempt.past.cause else 0
-        wait_s = _wait_s(receipt, policy, past, number, attempt)
-        if wait_s >= attempt.left_s > 0 and receipt.way and receipt.outcome is not Outcome.UNKNOWN:
-            # The way may prove itself sooner, so its life is waited out.
-            wait_s = attempt.left_s
-        elif wait_s >= attempt.left_s:
-            _settle_out_of_time(verdict, receipt, attempt)
-            continue
-        if receipt.outcome is not Outcome.HELD:
-            number += 1
-        # Only the least wait of a repeat has to pass; what the vendor named stands.
-        way = receipt.way if past.doubts <= 1 or receipt.outcome is not Outcome.UNKNOWN else ""
-        key = (past.cause, past.code, past.tries, past.doubts, way, int(wait_s).bit_length())
-        later = verdict.again.setdefault(key, Later(past, number, way))
-        later.devices.append(receipt.device)
-        later.after_s = max(later.after_s, wait_s)
+        if receipt.is_shortened:
+            verdict.shortened |= devices
+        doubted = devices & attempt.doubted
+        if doubted and receipt.outcome not in OURS:
+            verdict.repeated |= doubted
+        _judge_alike(verdict, receipt, devices - doubted, attempt, is_doubted=False)
+        _judge_alike(verdict, receipt, doubted, attempt, is_doubted=True)
     return verdict
+
+
+def _groups(receipts: Sequence[Receipt]) -> Iterable[tuple[Receipt, BitMap]]:
+    """Receipts that lead to the same, one for all, with their devices."""
+    groups: dict[tuple[object, ...], tuple[Receipt, list[int]]] = {}
+    apart = receipts.exceptions.values() if isinstance(receipts, BatchReceipts) else receipts
+    for receipt in apart:
+        key = (
+            *(receipt.outcome, receipt.code, receipt.info),
+            *(receipt.retry_after_s, receipt.way, receipt.is_shortened),
+        )
+        group = groups.get(key)
+        if group is None:
+            groups[key] = (receipt, [receipt.device])
+        else:
+            group[1].append(receipt.device)
+    for receipt, devices in groups.values():
+        yield receipt, BitMap(devices)
+    if isinstance(receipts, BatchReceipts) and receipts.rest_count:
+        others = BitMap([receipt.device for receipt in receipts.exceptions.values()])
+        yield receipts.rest, BitMap(receipts.devices) - others
+
+
+def _judge_alike(
+    verdict: Verdict, receipt: Receipt, devices: BitMap, attempt: Attempt, *, is_doubted: bool
+) -> None:
+    """Decides about devices that came to the same after the same past."""
+    if not devices:
+        return
+    policy = POLICIES[receipt.outcome]
+    past = _past_after(receipt, attempt, is_doubted=is_doubted)
+    if _is_final(receipt, past, policy, attempt):
+        _settle(verdict, policy.final, receipt, devices, is_doubted=is_doubted)
+        return
+    number = attempt.number if past.cause == attempt.past.cause else 0
+    wait_s = _wait_s(receipt, policy, past, number, attempt)
+    if wait_s >= attempt.left_s > 0 and receipt.way and receipt.outcome is not Outcome.UNKNOWN:
+        # The way may prove itself sooner, so its life is waited out.
+        wait_s = attempt.left_s
+    elif wait_s >= attempt.left_s:
+        _settle_out_of_time(verdict, receipt, devices, attempt, is_doubted=is_doubted)
+        return
+    if receipt.outcome is not Outcome.HELD:
+        number += 1
+    # Only the least wait of a repeat has to pass; what the vendor named stands.
+    way = receipt.way if past.doubts <= 1 or receipt.outcome is not Outcome.UNKNOWN else ""
+    key = (past.cause, past.code, past.tries, past.doubts, way, int(wait_s).bit_length())
+    later = verdict.again.setdefault(key, Later(past, number, way))
+    later.devices |= devices
+    later.after_s = max(later.after_s, wait_s)
 
 
 def _judge_tokens(verdict: Verdict, receipts: Sequence[Receipt]) -> None:
     """Sorts out whose tokens are dropped, and whether that many accuse us instead."""
-    verdict.dead.extend(it for it in receipts if it.outcome is Outcome.TOKEN_DEAD)
-    if not accuses_us(receipts):
-        verdict.suspects.extend(it for it in receipts if _is_suspect(it))
-    elif not any(it.outcome is Outcome.ACCEPTED for it in receipts):
+    verdict.dead.extend(_chosen(receipts, lambda it: it.outcome is Outcome.TOKEN_DEAD))
+    suspects = _chosen(receipts, _is_suspect)
+    if not is_too_dead(len(suspects), len(receipts)):
+        verdict.suspects.extend(suspects)
+    elif not _chosen(receipts, lambda it: it.outcome is Outcome.ACCEPTED):
         verdict.accusation = "most tokens of a batch look dead"
+
+
+def _chosen(receipts: Sequence[Receipt], choice: Callable[[Receipt], bool]) -> Sequence[Receipt]:
+    """The receipts for which this is true, whatever their device and epoch."""
+    if not isinstance(receipts, BatchReceipts) or (receipts.rest_count and choice(receipts.rest)):
+        return [receipt for receipt in receipts if choice(receipt)]
+    return [receipt for receipt in receipts.exceptions.values() if choice(receipt)]
 
 
 def _is_suspect(receipt: Receipt) -> bool:
     return receipt.outcome is Outcome.TOKEN_MISMATCH or bool(receipt.gone_token)
 
 
-def _past_after(receipt: Receipt, attempt: Attempt) -> Past:
-    """What has been tried of a device, this attempt included."""
+def _past_after(receipt: Receipt, attempt: Attempt, *, is_doubted: bool) -> Past:
+    """What has been tried of these devices, this attempt included."""
     past = attempt.past
-    doubts = max(1, past.doubts) if receipt.device in attempt.doubted else 0
+    doubts = max(1, past.doubts) if is_doubted else 0
     if receipt.outcome is Outcome.HELD:
         if past.cause:
             return msgspec.structs.replace(past, doubts=doubts)
@@ -354,18 +481,22 @@ def _wait_s(receipt: Receipt, policy: Policy, past: Past, number: int, attempt: 
     return wait_s * attempt.scale
 
 
-def _settle_out_of_time(verdict: Verdict, receipt: Receipt, attempt: Attempt) -> None:
+def _settle_out_of_time(
+    verdict: Verdict, receipt: Receipt, devices: BitMap, attempt: Attempt, *, is_doubted: bool
+) -> None:
     if receipt.outcome is Outcome.UNKNOWN:
-        _settle(verdict, State.IN_DOUBT, receipt, attempt)
+        _settle(verdict, State.IN_DOUBT, receipt, devices, is_doubted=is_doubted)
         return
     past = attempt.past
     if receipt.outcome is Outcome.HELD and past.cause:
         receipt = msgspec.structs.replace(receipt, code=past.code, info=past.info)
-    _settle(verdict, State.EXPIRED, receipt, attempt)
+    _settle(verdict, State.EXPIRED, receipt, devices, is_doubted=is_doubted)
 
 
-def _settle(verdict: Verdict, state: State, receipt: Receipt, attempt: Attempt) -> None:
-    if receipt.device in attempt.doubted and RANK[state] < RANK[State.IN_DOUBT]:
+def _settle(
+    verdict: Verdict, state: State, receipt: Receipt, devices: BitMap, *, is_doubted: bool
+) -> None:
+    if is_doubted and RANK[state] < RANK[State.IN_DOUBT]:
         state = State.IN_DOUBT
     key = (state, receipt.code, receipt.info)
-    verdict.settled.setdefault(key, []).append(receipt.device)
+    verdict.settled[key] = verdict.settled.get(key, BitMap()) | devices

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from pyroaring import BitMap
 
 from tocsin.conversation import Batch, Delivery
@@ -49,7 +50,7 @@ class Settlement:
         self._view = view
         self._now = now
         self._channel = channel
-        self._booked: dict[tuple[BlockKind, str, str, str, str], list[int]] = {}
+        self._booked: dict[tuple[BlockKind, str, str, str, str], BitMap] = {}
         self.edit = StepEdit()
 
     def settle(
@@ -63,23 +64,26 @@ class Settlement:
     ) -> None:
         """Book a final state."""
         via = self._channel if channel is None else channel
-        self._booked.setdefault(("device", state, via, code, info), []).extend(devices)
+        self._book(("device", state, via, code, info), devices)
 
     def repeat(self, devices: Iterable[int]) -> None:
         """Book that these devices may be served twice: a mark, not a state."""
-        self._booked.setdefault(("repeated", "", self._channel, "0", ""), []).extend(devices)
+        self._book(("repeated", "", self._channel, "0", ""), devices)
 
     def shorten(self, devices: Iterable[int]) -> None:
         """Book that these devices were sent a shortened text: a mark, not a state."""
-        self._booked.setdefault(("shortened", "", self._channel, "0", ""), []).extend(devices)
+        self._book(("shortened", "", self._channel, "0", ""), devices)
+
+    def _book(self, line: tuple[BlockKind, str, str, str, str], devices: Iterable[int]) -> None:
+        members = devices if isinstance(devices, BitMap) else BitMap(list(devices))
+        self._booked[line] = self._booked.get(line, BitMap()) | members
 
     def requeue(self, job: NewJob) -> None:
         """Hand devices on to another job, in the same transaction."""
         self.edit.jobs.append(job)
         if isinstance(job.body, SendBody) and job.body.doubted:
             # They may report before that job begins: an earlier leg to them has.
-            key: tuple[BlockKind, str, str, str, str] = ("doubted", "", job.body.channel, "0", "")
-            self._booked.setdefault(key, []).extend(job.body.doubted)
+            self._book(("doubted", "", job.body.channel, "0", ""), job.body.doubted)
 
     def begun(self, result: BegunJob) -> StepEdit:
         """The edit that lets the rest of the job begin."""
@@ -107,7 +111,7 @@ class Settlement:
                     channel=channel,
                     code=code,
                     info=info,
-                    members=BitMap(devices).serialize(),
+                    members=devices.serialize(),
                 )
                 self.edit.blocks.append(block)
         return self.edit
@@ -327,48 +331,62 @@ def batch_of(
     mark: CollapseMark,
     names_deliveries: bool = True,
 ) -> Batch:
-    """The deliveries of a begun job; `names_deliveries` is the channel's."""
+    """The deliveries of a begun job; `names_deliveries` is the channel's.
+
+    What all of them have in common is made once.
+    """
     task, body = begun.task, begun.body
     message = task.message.translated(body.language)
     if body.doubted:
         # Whoever was shown the first copy is not to hear of it twice.
         message = message.silenced()
-    activity = message.apple.live_activity
     ttl_s = int(min(task.ttl_s, max(0.0, task.expires_at - now)))
     collapse = collapse_id(mark, task.app, task.collapse_task)
-    named = correlations(correlation_key, task.app, task.number)
-    deliveries = []
-    for index, device in enumerate(begun.devices):
-        route = device.route
-        assert route is not None
-        deliveries.append(
-            Delivery(
-                device=device.number,
-                token=route.token,
-                message=message,
-                task_id=task.task_id,
-                correlation=named(device.number) if names_deliveries else "",
-                collapse=collapse,
-                badge=body.badges[index] if body.badges else None,
-                voip_token=device.voip_token,
-                live_token=_live_token(device, activity) if activity else "",
-                handle=begun.handles.get(device.number, ""),
-                platform=device.platform,
-                epoch=device.epoch,
-                ttl_s=ttl_s,
-                expires_at=task.expires_at,
-            )
-        )
+    common = Delivery(
+        device=0,
+        token="",
+        message=message,
+        task_id=task.task_id,
+        correlation="",
+        collapse=collapse,
+        ttl_s=ttl_s,
+        expires_at=task.expires_at,
+    )
+    named = correlations(correlation_key, task.app, task.number) if names_deliveries else None
     return Batch(
         app=task.app,
         task=task.number,
         job=job,
-        deliveries=tuple(deliveries),
+        deliveries=_deliveries(begun, common, named),
         language=body.language,
         doubted_at=body.past.doubted_at if body.doubted else None,
         is_overwrite=task.overwrites is not None,
         correlation=batch_correlation(correlation_key, task.app, task.number, body.channel),
     )
+
+
+def _deliveries(
+    begun: BegunJob, common: Delivery, named: Callable[[int], str] | None
+) -> Sequence[Delivery]:
+    """One delivery a device, with what is its own."""
+    body, activity = begun.body, common.message.apple.live_activity
+    deliveries = []
+    for index, device in enumerate(begun.devices):
+        assert device.route is not None
+        own = replace(
+            common,
+            device=device.number,
+            token=device.route.token,
+            correlation="" if named is None else named(device.number),
+            badge=body.badges[index] if body.badges else None,
+            voip_token=device.voip_token,
+            live_token=_live_token(device, activity) if activity else "",
+            handle=begun.handles.get(device.number, ""),
+            platform=device.platform,
+            epoch=device.epoch,
+        )
+        deliveries.append(own)
+    return deliveries
 
 
 def _live_token(device: Device, activity: LiveActivity) -> str:

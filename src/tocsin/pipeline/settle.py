@@ -9,7 +9,7 @@ from pyroaring import BitMap
 
 from tocsin.domain.books import owned_devices
 from tocsin.domain.device import Device, without_route, without_token
-from tocsin.domain.outcome import Attempt, Later, Receipt, State, Verdict, judge
+from tocsin.domain.outcome import Attempt, BatchReceipts, Later, Receipt, State, Verdict, judge
 from tocsin.domain.task import (
     Handle,
     NewJob,
@@ -33,7 +33,7 @@ def judge_batch(
 ) -> Verdict:
     """Judges what a begun job's deliveries came to; `number` is the job's attempt."""
     task, body = begun.task, begun.body
-    assert [receipt.device for receipt in receipts] == list(body.devices)
+    assert _devices(receipts) == tuple(body.devices)
     attempt = Attempt(
         now=now,
         left_s=task.expires_at - now,
@@ -42,12 +42,16 @@ def judge_batch(
         repeat_replaces=repeat_replaces,
         number=number,
         past=body.past,
-        doubted=frozenset(body.doubted),
+        doubted=BitMap(body.doubted),
         scale=scale,
     )
-    verdict = judge(receipts, attempt)
-    verdict.shortened = [it.device for it in receipts if it.is_shortened]
-    return verdict
+    return judge(receipts, attempt)
+
+
+def _devices(receipts: Sequence[Receipt]) -> tuple[int, ...]:
+    if isinstance(receipts, BatchReceipts):
+        return tuple(receipts.devices)
+    return tuple(receipt.device for receipt in receipts)
 
 
 def decide_settle(
@@ -72,8 +76,7 @@ def decide_settle(
 
 
 def _follow_up(view: StepView, later: Later, begun: SendBody, now: float) -> NewJob:
-    wanted = frozenset(later.devices)
-    left = [at for at, number in enumerate(begun.devices) if number in wanted]
+    left = [at for at, number in enumerate(begun.devices) if number in later.devices]
     rest = narrowed(begun, left)
     # All devices of a follow-up have the same past.
     doubted = rest.devices if later.past.doubts else ()

@@ -183,7 +183,7 @@ class Worker:
         return begun
 
     async def _settle(
-        self, job: Job, begun: BegunJob, channel: Channel, receipts: list[Receipt]
+        self, job: Job, begun: BegunJob, channel: Channel, receipts: Sequence[Receipt]
     ) -> None:
         now = self._clock.now()
         verdict = judge_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def first_step(
     try:
         return next(talk)
     except StopIteration as end:
-        receipts: list[Receipt] = end.value
+        receipts: Sequence[Receipt] = end.value
         return receipts[0]
 
 
@@ -125,8 +125,8 @@ def walked(
 
 
 def heard(
-    vendor: SingleVendor | ListVendor, answer: Response, deliveries: tuple[Delivery, ...]
-) -> list[Receipt]:
+    vendor: SingleVendor | ListVendor, answer: Response, deliveries: Sequence[Delivery]
+) -> Sequence[Receipt]:
     """What a file takes one answer to mean."""
     if takes_one(vendor):
         return [vendor.read(addressed_by(vendor, one), answer) for one in deliveries]
@@ -138,7 +138,7 @@ def heard(
         while True:
             talk.send(answer)
     except StopIteration as end:
-        receipts: list[Receipt] = end.value
+        receipts: Sequence[Receipt] = end.value
         return receipts
 
 

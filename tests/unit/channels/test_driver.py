@@ -4,7 +4,7 @@ import asyncio
 import io
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import pytest
@@ -28,7 +28,7 @@ STALE = refusal(apns, 403, "ExpiredProviderToken")
 ALIEN = (400, "BadDeviceToken")
 
 
-def outcomes(receipts: list[Receipt]) -> Counter[Outcome]:
+def outcomes(receipts: Sequence[Receipt]) -> Counter[Outcome]:
     return Counter(receipt.outcome for receipt in receipts)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -35,12 +36,12 @@ def sent(message: Message | None = None, **settings: Any) -> dict[str, Any]:
     return body
 
 
-def ended(given: Batch, response: Response) -> list[Receipt]:
+def ended(given: Batch, response: Response) -> Sequence[Receipt]:
     talk = honor.deliver(honor_settings(), AUTHORITY, given, NOW)
     next(talk)
     with pytest.raises(StopIteration) as end:
         talk.send(response)
-    receipts: list[Receipt] = end.value.value
+    receipts: Sequence[Receipt] = end.value.value
     return receipts
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,7 +28,7 @@ def token(number: int) -> str:
     return delivery(number).token
 
 
-def read(response: Response) -> list[Receipt]:
+def read(response: Response) -> Sequence[Receipt]:
     return heard(huawei, response, DEVICES)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -35,14 +35,14 @@ from tocsin.conversation import (
     Response,
     Unanswered,
 )
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 from tocsin.metrics import Metrics
 
 OK = kit_huawei.KIT.accepted
 STALE = answer(401, "80200003", "OAuth token expired")
 
 
-def outcomes(receipts: list[Receipt]) -> Counter[Outcome]:
+def outcomes(receipts: Sequence[Receipt]) -> Counter[Outcome]:
     return Counter(receipt.outcome for receipt in receipts)
 
 
@@ -145,7 +145,7 @@ async def test_the_pace_counts_targets_and_not_requests(clock: ManualClock) -> N
     assert taken == 1000 * len(http.requests) >= 2000 * (clock.now() - NOW) - 1500
 
 
-async def settled(work: asyncio.Task[list[Receipt]], clock: ManualClock) -> list[Receipt]:
+async def settled(work: asyncio.Task[BatchReceipts], clock: ManualClock) -> Sequence[Receipt]:
     while not work.done():
         await clock.advance(0.01)
     return work.result()
@@ -235,7 +235,7 @@ class Saving:
 
     def deliver(
         self, settings: Any, credential: Authority, batch: Batch, now: float
-    ) -> Generator[Request, Response, list[Receipt]]:
+    ) -> Generator[Request, Response, BatchReceipts]:
         """In two requests, half of the list each."""
         receipts: list[Receipt] = []
         half = len(batch.deliveries) // 2
@@ -249,7 +249,7 @@ class Saving:
             receipts += [
                 Receipt(device=it.device, outcome=denied.outcome, code=denied.code) for it in part
             ]
-        return receipts
+        return BatchReceipts.each(receipts)
 
 
 class SavingHttp(ScriptedHttp):
@@ -398,13 +398,13 @@ class Broken(Saving):
 
     def deliver(
         self, settings: Any, credential: Authority, batch: Batch, now: float
-    ) -> Generator[Request, Response, list[Receipt]]:
+    ) -> Generator[Request, Response, BatchReceipts]:
         if self._step == 0:
             raise ZeroDivisionError
         yield Request("POST", "https://vendor.example", "/send")
         if self._step == 1:
             raise ZeroDivisionError
-        return []
+        return BatchReceipts.each([])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -40,12 +41,12 @@ def sent(settings: dict[str, Any] | None = None, ttl_s: int = 3600, **parts: Any
     return json.loads(form_of(request)["messageJson"])
 
 
-def heard(answer: Response, count: int = 3) -> list[Receipt]:
+def heard(answer: Response, count: int = 3) -> Sequence[Receipt]:
     talk = meizu.deliver(meizu_settings(), AUTHORITY, batch(count), NOW)
     next(talk)
     with pytest.raises(StopIteration) as end:
         talk.send(answer)
-    receipts: list[Receipt] = end.value.value
+    receipts: Sequence[Receipt] = end.value.value
     assert [receipt.device for receipt in receipts] == list(range(1, count + 1))
     return receipts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ def overwrite(vendor: Any, count: int, told: Message = GONE) -> Batch:
     return msgspec.structs.replace(made, deliveries=given)
 
 
-def taken(vendor: Any, settings: Any, deliveries: tuple[Delivery, ...]) -> list[Request]:
+def taken(vendor: Any, settings: Any, deliveries: Sequence[Delivery]) -> list[Request]:
     """Every request of a recall, each answered well."""
     talk = vendor.recall(settings, AUTHORITY, deliveries, NOW)
     requests = []
@@ -52,7 +52,7 @@ def taken(vendor: Any, settings: Any, deliveries: tuple[Delivery, ...]) -> list[
             requests.append(request)
             request = talk.send(ANSWERS[vendor.NAME])
     except StopIteration as end:
-        receipts: list[Receipt] = end.value
+        receipts: Sequence[Receipt] = end.value
         assert [receipt.device for receipt in receipts] == [it.device for it in deliveries]
     return requests
 

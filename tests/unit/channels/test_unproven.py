@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -48,7 +48,7 @@ class Office(ScriptedHttp):
         return await super().send(request, deadline_s, may_begin)
 
 
-def outcomes(receipts: list[Receipt]) -> Counter[Outcome]:
+def outcomes(receipts: Sequence[Receipt]) -> Counter[Outcome]:
     return Counter(receipt.outcome for receipt in receipts)
 
 

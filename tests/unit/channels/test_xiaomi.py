@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -39,7 +40,7 @@ class Talk:
         self.asked: list[list[str]] = []
         self._talk = xiaomi.deliver(xiaomi_settings(), AUTHORITY, given, NOW)
 
-    def run(self, answer: Any) -> list[Receipt]:
+    def run(self, answer: Any) -> Sequence[Receipt]:
         try:
             request = next(self._talk)
             while True:
@@ -50,7 +51,7 @@ class Talk:
                 else:
                     request = self._talk.send(said)
         except StopIteration as end:
-            receipts: list[Receipt] = end.value
+            receipts: Sequence[Receipt] = end.value
             return receipts
 
 
@@ -58,7 +59,7 @@ def token(number: int) -> str:
     return f"{number:064x}"
 
 
-def outcomes(receipts: list[Receipt]) -> list[Outcome]:
+def outcomes(receipts: Sequence[Receipt]) -> list[Outcome]:
     return [receipt.outcome for receipt in receipts]
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from tocsin.domain.outcome import (
     NEVER_AGAIN_S,
     POLICIES,
     REPEAT_WAITS_S,
     Attempt,
+    BatchReceipts,
     Outcome,
     Past,
     Receipt,
@@ -35,7 +41,29 @@ def judged(
     past: Past = FRESH,
     scale: float = 1.0,
 ) -> Verdict:
-    attempt = Attempt(
+    attempt = attempt_of(
+        number=number,
+        left_s=left_s,
+        life_s=life_s,
+        replaces=replaces,
+        doubted=doubted,
+        past=past,
+        scale=scale,
+    )
+    return judge(receipts, attempt)
+
+
+def attempt_of(
+    *,
+    number: int = 0,
+    left_s: float = 3600,
+    life_s: float = 3600,
+    replaces: bool = True,
+    doubted: frozenset[int] = frozenset(),
+    past: Past = FRESH,
+    scale: float = 1.0,
+) -> Attempt:
+    return Attempt(
         now=NOW,
         left_s=left_s,
         life_s=life_s,
@@ -43,10 +71,9 @@ def judged(
         repeat_replaces=replaces,
         number=number,
         past=past,
-        doubted=doubted,
+        doubted=BitMap(doubted),
         scale=scale,
     )
-    return judge(receipts, attempt)
 
 
 def devices(verdict: Verdict) -> list[int]:
@@ -82,7 +109,7 @@ def test_every_outcome_has_a_policy_and_leads_somewhere(outcome: Outcome) -> Non
 )
 def test_what_ends_at_once_ends_in_its_state(outcome: Outcome, state: State) -> None:
     verdict = judged(receipt(1, outcome, code="7", info="why"))
-    assert verdict.settled == {(state, "7", "why"): [1]}
+    assert verdict.settled == {(state, "7", "why"): BitMap([1])}
 
 
 @pytest.mark.evidence(
@@ -117,7 +144,7 @@ def test_answers_about_the_device_spend_its_tries() -> None:
             (later,) = judged(receipt(1, outcome), past=past).again.values()
             past = later.past
     last = judged(receipt(1, Outcome.OTHER_WAY), past=past)
-    assert last.settled == {(State.FAILED, "0", ""): [1]}
+    assert last.settled == {(State.FAILED, "0", ""): BitMap([1])}
 
 
 def test_a_push_without_a_life_of_its_own_has_one_try() -> None:
@@ -168,8 +195,10 @@ def test_what_was_not_tried_keeps_its_cause_and_counts_nothing() -> None:
 def test_what_expires_while_it_is_held_tells_the_last_reason() -> None:
     past = Past(cause=Outcome.SERVER_ERROR, code="503", info="busy")
     told = receipt(1, Outcome.HELD, code="-10", info="held back", retry_after_s=60.0)
-    assert judged(told, past=past, left_s=10).settled == {(State.EXPIRED, "503", "busy"): [1]}
-    assert judged(told, left_s=10).settled == {(State.EXPIRED, "-10", "held back"): [1]}
+    assert judged(told, past=past, left_s=10).settled == {
+        (State.EXPIRED, "503", "busy"): BitMap([1])
+    }
+    assert judged(told, left_s=10).settled == {(State.EXPIRED, "-10", "held back"): BitMap([1])}
 
 
 @pytest.mark.evidence(
@@ -183,7 +212,7 @@ def test_who_waits_for_the_way_is_given_up_when_its_life_ends_and_not_before() -
         told = receipt(1, outcome, code="503", info="busy", way="main")
         told = msgspec.structs.replace(told, retry_after_s=60.0)
         (later,) = judged(told, left_s=10).again.values()
-        assert (later.devices, later.after_s, later.way) == ([1], 10, "main")
+        assert (later.devices, later.after_s, later.way) == (BitMap([1]), 10, "main")
         assert (later.past.code, later.past.info) == ("503", "busy"), "what it expires with"
 
 
@@ -191,7 +220,7 @@ def test_retry_after_is_obeyed_and_never_past_the_tasks_life() -> None:
     throttled = receipt(1, Outcome.THROTTLED, retry_after_s=90.0)
     (later,) = judged(throttled).again.values()
     assert later.after_s == 90.0
-    assert judged(throttled, left_s=60).settled == {(State.EXPIRED, "0", ""): [1]}
+    assert judged(throttled, left_s=60).settled == {(State.EXPIRED, "0", ""): BitMap([1])}
 
 
 @pytest.mark.parametrize("outcome", [*WAY, Outcome.HELD])
@@ -207,9 +236,9 @@ def test_what_waits_for_a_way_does_so_until_its_life_ends(outcome: Outcome) -> N
 def test_an_unknown_outcome_is_repeated_only_where_the_repeat_replaces() -> None:
     unknown = receipt(1, Outcome.UNKNOWN, way="main")
     (later,) = judged(unknown).again.values()
-    assert (later.devices, later.after_s, later.way) == ([1], 0.0, "main")
+    assert (later.devices, later.after_s, later.way) == (BitMap([1]), 0.0, "main")
     assert (later.past.doubts, later.past.doubted_at) == (1, NOW)
-    assert judged(unknown, replaces=False).settled == {(State.IN_DOUBT, "0", ""): [1]}
+    assert judged(unknown, replaces=False).settled == {(State.IN_DOUBT, "0", ""): BitMap([1])}
 
 
 @pytest.mark.evidence(
@@ -236,7 +265,7 @@ def test_four_repeats_at_growing_waits_and_then_in_doubt_for_good() -> None:
     assert tuple(waits) == REPEAT_WAITS_S
     # Only the first one is due as soon as the way has proved itself.
     assert ways == ["main", "", "", ""]
-    assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
+    assert verdict.settled == {(State.IN_DOUBT, "0", ""): BitMap([1])}
 
 
 @pytest.mark.evidence(
@@ -261,7 +290,7 @@ def test_no_repeat_comes_after_the_pushs_life() -> None:
     verdict = judged(
         receipt(1, Outcome.UNKNOWN), past=past, doubted=frozenset({1}), left_s=REPEAT_WAITS_S[2]
     )
-    assert verdict.settled == {(State.IN_DOUBT, "0", ""): [1]}
+    assert verdict.settled == {(State.IN_DOUBT, "0", ""): BitMap([1])}
 
 
 def test_who_was_sent_to_again_is_marked_and_who_was_not_is_not() -> None:
@@ -272,7 +301,7 @@ def test_who_was_sent_to_again_is_marked_and_who_was_not_is_not() -> None:
         receipt(3, Outcome.SERVER_ERROR),
         receipt(4, Outcome.ACCEPTED),
     )
-    assert judged(*told, doubted=doubted, past=past).repeated == [1, 3]
+    assert judged(*told, doubted=doubted, past=past).repeated == BitMap([1, 3])
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SERVER_ERROR, Outcome.BAD_REQUEST, Outcome.RECALLED])
@@ -362,3 +391,65 @@ def test_backoff_doubles_has_jitter_and_a_cap() -> None:
     assert backoff_s(3, 0.25, 60) == 1.0
     # A push that lives for a week may be tried ten thousand times.
     assert backoff_s(40, 1.0, 60) == backoff_s(10_000, 1.0, 60) == LONGEST_WAIT_S
+
+
+# receipts of a batch
+
+
+outcomes_of_few = st.sampled_from(
+    (
+        *(Outcome.ACCEPTED, Outcome.TOKEN_DEAD, Outcome.TOKEN_MISMATCH, Outcome.UNKNOWN),
+        *(Outcome.SERVER_ERROR, Outcome.OTHER_WAY, Outcome.QUOTA_DAY, Outcome.HELD),
+    )
+)
+receipts_of_few = st.builds(
+    lambda outcome, code, wait_s, way: Receipt(
+        device=0, outcome=outcome, code=code, retry_after_s=wait_s, way=way
+    ),
+    outcomes_of_few,
+    st.sampled_from(("0", "7")),
+    st.sampled_from((None, 5.0, 90.0)),
+    st.sampled_from(("", "main")),
+)
+
+
+def place_of(verdict: Verdict, device: int) -> object:
+    """Where a verdict has put a device."""
+    settled = verdict.settled.items()
+    places: list[object] = [key for key, members in settled if device in members]
+    again = ((key, later) for key, later in verdict.again.items() if device in later.devices)
+    places += [(*key, later.attempt, later.past) for key, later in again]
+    assert len(places) == 1, places
+    marks = (device in verdict.repeated, device in verdict.shortened)
+    return places[0], marks
+
+
+@given(receipts_of_few, st.dictionaries(st.integers(0, 11), receipts_of_few), st.data())
+@pytest.mark.evidence(
+    "a list judged as a set is judged as each of its devices would be",
+    topic="Planning by sets",
+    planted="devices in doubt were judged with the others",
+)
+def test_a_batch_is_judged_as_each_of_its_devices(
+    rest: Receipt, exceptions: dict[int, Receipt], data: st.DataObject
+) -> None:
+    numbers = list(range(1, 13))
+    placed = {
+        at: msgspec.structs.replace(it, device=numbers[at], epoch=at)
+        for at, it in exceptions.items()
+    }
+    batch = BatchReceipts(numbers, list(range(12)), rest, placed)
+    assert [it.device for it in batch] == numbers
+    assert batch == [placed.get(at, batch[at]) for at in range(12)]
+    doubted = frozenset(data.draw(st.sets(st.sampled_from(numbers))))
+    past = Past(cause=Outcome.UNKNOWN, doubts=1, doubted_at=NOW - 9) if doubted else FRESH
+    verdict = judged(*batch, doubted=doubted, past=past, number=2)
+    folded = judge(batch, attempt_of(doubted=doubted, past=past, number=2))
+    for receipt in batch:
+        alone = place_of(judged(receipt, doubted=doubted, past=past, number=2), receipt.device)
+        assert place_of(verdict, receipt.device) == alone
+        assert place_of(folded, receipt.device) == alone
+    assert {it.device for it in verdict.dead} == {it.device for it in folded.dead}
+    assert {it.device for it in verdict.suspects} == {it.device for it in folded.suspects}
+    assert (verdict.accusation, bool(verdict.breaker)) == (folded.accusation, bool(folded.breaker))
+    assert batch.counted() == Counter(it.outcome for it in batch)

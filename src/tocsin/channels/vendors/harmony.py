@@ -58,9 +58,11 @@ from tocsin.conversation import (
     Request,
     Response,
     StaleCredential,
+    receipts_by_token,
+    tokens_of,
 )
 from tocsin.domain.message import Message, notify_id, sound_file
-from tocsin.domain.outcome import TOKEN_LOST, Outcome, Receipt
+from tocsin.domain.outcome import TOKEN_LOST, BatchReceipts, Outcome, Receipt
 from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "harmony"
@@ -247,14 +249,14 @@ def devices_max(settings: Settings) -> int:
 
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     del now
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
     fits = fitted_json(first, lambda it: _content(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     content = _content(settings, fits, batch.correlation)
-    content["target"] = {"token": [delivery.token for delivery in batch.deliveries]}
+    content["target"] = {"token": tokens_of(batch.deliveries)}
     is_shown = _is_shown(first.message)
     response = yield Request(
         "POST",
@@ -276,7 +278,7 @@ def recall(
     credential: Authority,
     deliveries: Sequence[Delivery],
     now: float,  # noqa: ARG001 - the common shape
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     """Withdraw a notification: from the screen where nobody has opened it, and from what waits.
 
     Unlike sending, revoking is version 1 and names the client id (push-msg-revoke, read 2026-11).
@@ -286,7 +288,7 @@ def recall(
         return denied.receipts(deliveries)
     content = {
         "notifyId": notify_id(deliveries[0].collapse),
-        "token": [delivery.token for delivery in deliveries],
+        "token": tokens_of(deliveries),
     }
     response = yield Request(
         "POST",
@@ -297,12 +299,7 @@ def recall(
     )
     receipts = _read(deliveries, response)
     # A token that cannot be taken back from is not dropped for it: sending tells.
-    return [
-        msgspec.structs.replace(it, outcome=Outcome.UNDELIVERABLE)
-        if it.outcome in TOKEN_LOST
-        else it
-        for it in receipts
-    ]
+    return receipts.changed(_with_token_kept)
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
@@ -391,7 +388,7 @@ def _badge(message: Message) -> dict[str, int]:
     return {"addNum": max(1, min(message.badge_add or 1, BADGE_MAX))}
 
 
-def _read(deliveries: Sequence[Delivery], response: Response) -> list[Receipt]:
+def _read(deliveries: Sequence[Delivery], response: Response) -> BatchReceipts:
     """One receipt a device: the code's, unless a reason names the device's token."""
     answer = json_object(response.body)
     code, msg = text_of(answer.get("code")), answer.get("msg")
@@ -410,19 +407,25 @@ def _read(deliveries: Sequence[Delivery], response: Response) -> list[Receipt]:
     return found.receipts(deliveries)
 
 
-def _split(deliveries: Sequence[Delivery], code: str, told: dict[str, Any]) -> list[Receipt]:
+def _split(deliveries: Sequence[Delivery], code: str, told: dict[str, Any]) -> BatchReceipts:
     """Tokens under a reason have its outcome; the others were taken, if the figures agree."""
     reasons = _reasons(told.get("illegalTokens"))
-    named = sum(1 for delivery in deliveries if delivery.token in reasons)
+    named = sum(1 for token in tokens_of(deliveries) if token in reasons)
     is_whole = named > 0 and told.get("failure") in (None, named)
     rest = Denied(_outcome(200, code), code, "no reason told")
     if code == PARTLY and is_whole:
         rest = ACCEPTED
-    receipts = [reasons.get(it.token, rest).receipt(it) for it in deliveries]
-    if any(it.outcome is Outcome.ACCEPTED for it in receipts):
+    receipts = receipts_by_token(deliveries, reasons, rest)
+    if any(it.outcome is Outcome.ACCEPTED for it in receipts.kinds()):
         # What took some of the list is no wrong credential.
-        return [_of_its_own(it) for it in receipts]
+        return receipts.changed(_of_its_own)
     return receipts
+
+
+def _with_token_kept(receipt: Receipt) -> Receipt:
+    if receipt.outcome not in TOKEN_LOST:
+        return receipt
+    return msgspec.structs.replace(receipt, outcome=Outcome.UNDELIVERABLE)
 
 
 def _of_its_own(receipt: Receipt) -> Receipt:

@@ -53,9 +53,10 @@ from tocsin.conversation import (
     Request,
     Response,
     StaleCredential,
+    tokens_of,
 )
 from tocsin.domain.message import NO_SOUND, Message, notify_id
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "honor"
@@ -235,13 +236,13 @@ def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
 
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
     fits = fitted_json(first, lambda it: _content(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     content = _content(settings, fits, batch.correlation)
-    tokens = [delivery.token for delivery in batch.deliveries]
+    tokens = tokens_of(batch.deliveries)
     response = yield Request(
         "POST",
         ORIGIN,
@@ -331,7 +332,7 @@ def _badge(message: Message) -> dict[str, int]:
     return {"addNum": max(1, min(message.badge_add or 1, BADGE_MAX))}
 
 
-def _read(batch: Batch, response: Response) -> list[Receipt]:
+def _read(batch: Batch, response: Response) -> BatchReceipts:
     """One receipt a device: the code's, unless a list names the device's token."""
     answer = json_object(response.body)
     code = _code(answer.get("code"))
@@ -345,15 +346,16 @@ def _read(batch: Batch, response: Response) -> list[Receipt]:
     if is_taken and _is_in_doubt(told, named):
         outcome, is_taken = Outcome.UNKNOWN, False
     if named and (is_taken or code == PARTLY):
-        return [_found(named.get(it.token, "")).receipt(it) for it in batch.deliveries]
+        of_lists = {token: _found(name) for token, name in named.items()}
+        return batch.came_by_token(of_lists, ACCEPTED)
     if is_taken:
         return batch.came_to(ACCEPTED)
     return batch.came_to(Denied(outcome, known, info, retry_after_s(response.headers)))
 
 
 def _found(name: str) -> Denied:
-    """What the list of this name says of a token; it was taken where it stands in none."""
-    return Denied(OUTCOMES[200, name], name, "") if name else ACCEPTED
+    """What the list of this name says of a token."""
+    return Denied(OUTCOMES[200, name], name, "")
 
 
 def _judged(status: int, code: str) -> tuple[Outcome, str]:

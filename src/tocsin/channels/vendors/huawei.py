@@ -57,9 +57,10 @@ from tocsin.conversation import (
     Request,
     Response,
     StaleCredential,
+    tokens_of,
 )
 from tocsin.domain.message import NO_SOUND, Message, notify_id, sound_file
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s
 from tocsin.domain.task import push_ids
 
@@ -233,14 +234,14 @@ def made_of(settings: Settings, auth_origin: str) -> tuple[str, ...]:
 
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     del now
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
     fits = fitted_json(first, lambda it: _message(settings, it, batch.correlation), limit)
     if fits is None:
         return batch.came_to(too_large(limit))
     message = _message(settings, fits, batch.correlation)
-    message["token"] = [delivery.token for delivery in batch.deliveries]
+    message["token"] = tokens_of(batch.deliveries)
     trial = {"validate_only": True} if first.is_trial else {}
     response = yield Request(
         "POST",
@@ -340,7 +341,7 @@ def _click(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     return action
 
 
-def _read(batch: Batch, response: Response) -> list[Receipt]:
+def _read(batch: Batch, response: Response) -> BatchReceipts:
     answer = json_object(response.body)
     code, msg = text_of(answer.get("code")), answer.get("msg")
     shown, info = code or str(response.status), text_of(msg)
@@ -357,14 +358,13 @@ def _read(batch: Batch, response: Response) -> list[Receipt]:
     return batch.came_to(Denied(outcome, shown, info, retry_after_s(response.headers)))
 
 
-def _read_parts(batch: Batch, parts: dict[str, Any]) -> list[Receipt]:
+def _read_parts(batch: Batch, parts: dict[str, Any]) -> BatchReceipts:
     """The listed tokens are dead, the others accepted, if the figures agree; else in doubt."""
     listed = parts.get("illegal_tokens")
     dead = {it for it in listed if isinstance(it, str)} if isinstance(listed, list) else set()
-    named = sum(1 for delivery in batch.deliveries if delivery.token in dead)
+    named = sum(1 for token in tokens_of(batch.deliveries) if token in dead)
     is_whole = named > 0 and parts.get("failure") in (None, named)
-    rest = ACCEPTED if is_whole else _UNCLEAR
-    return [(_ILLEGAL if it.token in dead else rest).receipt(it) for it in batch.deliveries]
+    return batch.came_by_token(dict.fromkeys(dead, _ILLEGAL), ACCEPTED if is_whole else _UNCLEAR)
 
 
 def _outcome(status: int, code: str) -> Outcome:

@@ -60,9 +60,10 @@ from tocsin.conversation import (
     Posted,
     Request,
     Response,
+    tokens_of,
 )
 from tocsin.domain.message import NO_SOUND, Message
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "meizu"
@@ -225,7 +226,7 @@ def deliver(
     credential: Authority,
     batch: Batch,
     now: float,
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     del credential, now
     first, limit = batch.deliveries[0], LIMITS.payload_max_bytes
     if not is_shown(first.message):
@@ -236,7 +237,7 @@ def deliver(
     is_long = is_too_long(first.message, TITLE_UNITS_MAX, CONTENT_UNITS_MAX)
     form = {
         "appId": settings.app_id,
-        "pushIds": ",".join(delivery.token for delivery in batch.deliveries),
+        "pushIds": ",".join(tokens_of(batch.deliveries)),
         "messageJson": packed.body.decode(),
     }
     response = yield Request(
@@ -319,7 +320,7 @@ def _notify_key(collapse: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(collapse.encode()).digest()[:6]).decode()
 
 
-def _read(batch: Batch, response: Response) -> list[Receipt]:
+def _read(batch: Batch, response: Response) -> BatchReceipts:
     answer = json_object(response.body)
     code = code_of(answer.get("code"))
     if response.status == 200 and code == "200":
@@ -338,7 +339,7 @@ def _read(batch: Batch, response: Response) -> list[Receipt]:
     return batch.came_to(Denied(outcome, code, info, wait_s))
 
 
-def _taken(batch: Batch, value: Any) -> list[Receipt]:
+def _taken(batch: Batch, value: Any) -> BatchReceipts:
     """All were taken but for those in `value`; where it cannot be read, the others are in doubt."""
     rest = ACCEPTED
     if value and not _is_value(value):
@@ -349,7 +350,7 @@ def _taken(batch: Batch, value: Any) -> list[Receipt]:
         outcome = OUTCOMES.get((200, code), OUTCOMES[200, ""])
         if code and code != "200" and isinstance(tokens, list):
             refused |= {it: Denied(outcome, code, "") for it in tokens if isinstance(it, str)}
-    return [refused.get(it.token, rest).receipt(it) for it in batch.deliveries]
+    return batch.came_by_token(refused, rest)
 
 
 def _is_value(value: Any) -> bool:

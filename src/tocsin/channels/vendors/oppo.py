@@ -65,9 +65,10 @@ from tocsin.conversation import (
     Posted,
     Request,
     Response,
+    tokens_of,
 )
 from tocsin.domain.message import NO_SOUND, Message, notify_id, utf16_units
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "oppo"
@@ -264,7 +265,7 @@ def prepare(
 
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     del now
     if _goes_singly(settings, batch):
         return (yield from _send(settings, credential, batch))
@@ -277,7 +278,7 @@ def deliver(
     form = {
         "message_id": saved,
         "target_type": str(REGISTRATION_ID),
-        "target_value": ";".join(delivery.token for delivery in batch.deliveries),
+        "target_value": ";".join(tokens_of(batch.deliveries)),
     }
     response = yield _request(credential, "broadcast", form, batch)
     return _read(batch, response, rest=ACCEPTED)
@@ -301,7 +302,7 @@ def _told(entry: dict[str, Any]) -> RawReceipt:
 
 def _send(
     settings: Settings, credential: Authority, batch: Batch
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     """Each device and its message: one alone, or several in one call."""
     notification = _notification(settings, batch)
     if isinstance(notification, Denied):
@@ -464,7 +465,7 @@ def _found(response: Response) -> tuple[Denied, Any]:
     return Denied(outcome, code, text_of(said), wait_s), None
 
 
-def _read(batch: Batch, response: Response, *, rest: Denied) -> list[Receipt]:
+def _read(batch: Batch, response: Response, *, rest: Denied) -> BatchReceipts:
     """What the answer to a list says of each device; `rest` of those whom it does not name."""
     found, data = _found(response)
     raise_if_stale(found)
@@ -474,7 +475,7 @@ def _read(batch: Batch, response: Response, *, rest: Denied) -> list[Receipt]:
         named = _named(data)
     except msgspec.ValidationError:
         return batch.came_to(_UNREAD)
-    return [named.get(it.token, rest).receipt(it) for it in batch.deliveries]
+    return batch.came_by_token(named, rest)
 
 
 def _named(data: Any) -> dict[str, Denied]:

@@ -20,7 +20,7 @@ not signed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -50,15 +50,16 @@ from tocsin.conversation import (
     ACCEPTED,
     Authority,
     Batch,
-    Delivery,
     Denied,
     Limits,
     Posted,
     Request,
     Response,
+    devices_of,
+    tokens_of,
 )
 from tocsin.domain.message import DEFAULT_SOUNDS, NO_SOUND, Message, notify_id, utf16_units
-from tocsin.domain.outcome import POSTED, Outcome, Receipt
+from tocsin.domain.outcome import POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s, until_hour_s
 
 NAME = "vivo"
@@ -301,7 +302,7 @@ def prepare(
 
 def deliver(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     if len(batch.deliveries) == 1:
         return (yield from _send(settings, credential, batch, now))
     saved = batch.prepared
@@ -333,7 +334,7 @@ def _told(entry: dict[str, Any]) -> RawReceipt:
 
 def _send(
     settings: Settings, credential: Authority, batch: Batch, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     """One device and its message."""
     delivery = batch.deliveries[0]
     body = _body(settings, batch)
@@ -352,13 +353,13 @@ def _send(
 
 def _send_list(
     settings: Settings, credential: Authority, batch: Batch, saved: str, now: float
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     """Several devices and the number of what was saved for them."""
     body = {
         "appId": int(settings.app_id),
         "taskId": saved,
-        "regIds": [delivery.token for delivery in batch.deliveries],
-        "requestId": _request_id(batch.deliveries),
+        "regIds": tokens_of(batch.deliveries),
+        "requestId": _request_id(batch),
     }
     response = yield _request(credential, LIST_PATH, body, batch)
     answer = _answer(response)
@@ -368,11 +369,7 @@ def _send_list(
         # Said of a list without a name: it accuses nobody.
         found = msgspec.structs.replace(found, outcome=Outcome.BAD_REQUEST)
     named = answer.invalidUsers if answer is not None else None
-    invalid = {it.userid: it for it in named or ()}
-    return [
-        (_invalid(invalid[it.token]) if it.token in invalid else found).receipt(it)
-        for it in batch.deliveries
-    ]
+    return batch.came_by_token({it.userid: _invalid(it) for it in named or () if it.userid}, found)
 
 
 def _save(
@@ -447,10 +444,10 @@ def _click(settings: Settings, message: Message) -> dict[str, Any]:
     return click | ({"skipContent": content} if content and settings.skip_type != HOME else {})
 
 
-def _request_id(deliveries: Iterable[Delivery]) -> str:
+def _request_id(batch: Batch) -> str:
     """The same for the same devices of a task, and another one as soon as one is missing."""
-    together = "".join(delivery.correlation for delivery in deliveries)
-    return hashlib.sha256(together.encode()).hexdigest()
+    devices = ",".join(map(str, devices_of(batch.deliveries)))
+    return hashlib.sha256(f"{batch.correlation}:{devices}".encode()).hexdigest()
 
 
 def _request(credential: Authority, path: str, body: dict[str, Any], batch: Batch) -> Request:

@@ -51,7 +51,7 @@ from tocsin.conversation import (
     StaleCredential,
 )
 from tocsin.domain.message import NO_SOUND, Message, sound_file
-from tocsin.domain.outcome import Outcome, Receipt
+from tocsin.domain.outcome import BatchReceipts, Outcome, Receipt
 from tocsin.domain.retry import retry_after_s
 from tocsin.domain.webpush import (
     PLAIN_MAX_BYTES,
@@ -325,7 +325,7 @@ def recall(
     credential: Authority,
     deliveries: Sequence[Delivery],
     now: float,  # noqa: ARG001 - the common shape
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     """Withdraw messages that wait for their browsers (RFC 8030, 6.2): a DELETE of each.
 
     What is shown stays: only the page can close it, or an overwrite that has the same tag.
@@ -340,7 +340,7 @@ def recall(
         headers = (("authorization", _authorization(settings, vapid, to.origin)),)
         response = yield Request("DELETE", to.origin, delivery.handle, headers, is_guarded=True)
         receipts.append(_taken_back(response).receipt(delivery))
-    return receipts
+    return BatchReceipts.each(receipts)
 
 
 class _Vapid(Authority, frozen=True, kw_only=True):

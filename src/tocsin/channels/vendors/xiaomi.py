@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -64,6 +64,9 @@ from tocsin.conversation import (
     Request,
     Response,
     Unanswered,
+    devices_of,
+    receipts_by_token,
+    tokens_of,
 )
 from tocsin.domain.message import (
     NO_SOUND,
@@ -74,7 +77,7 @@ from tocsin.domain.message import (
     sound_file,
     utf16_units,
 )
-from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, Outcome, Receipt
+from tocsin.domain.outcome import NEVER_AGAIN_S, POSTED, BatchReceipts, Outcome
 from tocsin.domain.retry import CHINA_S, retry_after_s
 
 NAME = "xiaomi"
@@ -259,12 +262,12 @@ def deliver(
     credential: Authority,
     batch: Batch,
     now: float,  # noqa: ARG001 - the common shape
-) -> Generator[Request, Response, list[Receipt]]:
+) -> Generator[Request, Response, BatchReceipts]:
     form = _form(settings, batch)
     if isinstance(form, Denied):
         return batch.came_to(form)
     is_shortened = _is_shortened(settings, batch.deliveries[0].message, form)
-    found: dict[int, Receipt] = {}
+    booked: list[tuple[Sequence[Delivery], _Said]] = []
     waiting, spent, was_taken = [batch.deliveries], 0, False
     while waiting and spent < REQUESTS_MAX:
         part = waiting.pop()
@@ -280,17 +283,16 @@ def deliver(
             middle = len(part) // 2
             waiting += [part[middle:], part[:middle]]
             continue
-        _book(found, part, said)
+        booked.append((part, said))
         was_taken |= outcome is Outcome.ACCEPTED
         if outcome not in (Outcome.ACCEPTED, Outcome.TOKEN_DEAD):
             # It holds for the others too; but only those of this request may have been reached.
             rest = _Said(_NOT_TRIED) if outcome is Outcome.UNKNOWN else said
-            while waiting:
-                _book(found, waiting.pop(), rest)
+            booked += [(left, rest) for left in waiting]
+            waiting = []
     # Where nobody at all was taken, most of the list looks dead, and that accuses the credential.
-    for part in waiting:
-        _book(found, part, _Said(_NOT_TRIED if was_taken else _BAD))
-    return [found[delivery.device] for delivery in batch.deliveries]
+    booked += [(left, _Said(_NOT_TRIED if was_taken else _BAD)) for left in waiting]
+    return _together(batch, booked)
 
 
 def report(headers: Mapping[str, str], body: bytes) -> Posted:  # noqa: ARG001 - the common shape
@@ -325,21 +327,27 @@ _BAD = Denied(Outcome.TOKEN_DEAD, "66007", "regId unknown")
 _NOT_TRIED = Denied(Outcome.HELD, "-10", "not tried")
 
 
-def _book(found: dict[int, Receipt], part: tuple[Delivery, ...], said: _Said) -> None:
-    for delivery in part:
-        if delivery.token in said.bad:
-            found[delivery.device] = _BAD.receipt(delivery)
-        else:
-            found[delivery.device] = said.verdict.receipt(delivery, is_of_all=said.is_of_all)
+def _together(batch: Batch, booked: Sequence[tuple[Sequence[Delivery], _Said]]) -> BatchReceipts:
+    """The receipts of the list by what was said of its parts."""
+    parts = [
+        receipts_by_token(
+            part, dict.fromkeys(said.bad, _BAD), said.verdict, is_of_all=said.is_of_all
+        )
+        for part, said in booked
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    by_device = {receipt.device: receipt for part in parts for receipt in part}
+    return BatchReceipts.each([by_device[device] for device in devices_of(batch.deliveries)])
 
 
 def _request(
     settings: Settings,
     credential: Authority,
     form: dict[str, str],
-    part: tuple[Delivery, ...],
+    part: Sequence[Delivery],
 ) -> Request:
-    tokens = ",".join(delivery.token for delivery in part)
+    tokens = ",".join(tokens_of(part))
     return Request(
         "POST",
         ORIGINS[settings.region],

@@ -341,7 +341,7 @@ def accuses_us(receipts: Sequence[Receipt]) -> bool:
 
     Codes that only a dead device yields never accuse us, however many there are.
     """
-    return is_too_dead(len(_chosen(receipts, _is_suspect)), len(receipts))
+    return is_too_dead(len(chosen(receipts, _is_suspect)), len(receipts))
 
 
 def is_too_dead(dead: int, count: int) -> bool:
@@ -422,15 +422,15 @@ def _judge_alike(
 
 def _judge_tokens(verdict: Verdict, receipts: Sequence[Receipt]) -> None:
     """Sorts out whose tokens are dropped, and whether that many accuse us instead."""
-    verdict.dead.extend(_chosen(receipts, lambda it: it.outcome is Outcome.TOKEN_DEAD))
-    suspects = _chosen(receipts, _is_suspect)
+    verdict.dead.extend(chosen(receipts, lambda it: it.outcome is Outcome.TOKEN_DEAD))
+    suspects = chosen(receipts, _is_suspect)
     if not is_too_dead(len(suspects), len(receipts)):
         verdict.suspects.extend(suspects)
-    elif not _chosen(receipts, lambda it: it.outcome is Outcome.ACCEPTED):
+    elif not chosen(receipts, lambda it: it.outcome is Outcome.ACCEPTED):
         verdict.accusation = "most tokens of a batch look dead"
 
 
-def _chosen(receipts: Sequence[Receipt], choice: Callable[[Receipt], bool]) -> Sequence[Receipt]:
+def chosen(receipts: Sequence[Receipt], choice: Callable[[Receipt], bool]) -> Sequence[Receipt]:
     """The receipts for which this is true, whatever their device and epoch."""
     if not isinstance(receipts, BatchReceipts) or (receipts.rest_count and choice(receipts.rest)):
         return [receipt for receipt in receipts if choice(receipt)]

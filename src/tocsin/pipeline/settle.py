@@ -9,7 +9,16 @@ from pyroaring import BitMap
 
 from tocsin.domain.books import owned_devices
 from tocsin.domain.device import Device, without_route, without_token
-from tocsin.domain.outcome import Attempt, BatchReceipts, Later, Receipt, State, Verdict, judge
+from tocsin.domain.outcome import (
+    Attempt,
+    BatchReceipts,
+    Later,
+    Receipt,
+    State,
+    Verdict,
+    chosen,
+    judge,
+)
 from tocsin.domain.task import (
     Handle,
     NewJob,
@@ -52,6 +61,13 @@ def _devices(receipts: Sequence[Receipt]) -> tuple[int, ...]:
     if isinstance(receipts, BatchReceipts):
         return tuple(receipts.devices)
     return tuple(receipt.device for receipt in receipts)
+
+
+def handles_of(begun: BegunJob, receipts: Sequence[Receipt]) -> list[Handle]:
+    """The vendor's names of what it took; nobody takes back an overwrite."""
+    if begun.task.overwrites is not None:
+        return []
+    return [Handle(it.device, it.handle) for it in chosen(receipts, lambda it: bool(it.handle))]
 
 
 def decide_settle(

@@ -12,7 +12,6 @@ from tocsin.clock import Chance, Clock
 from tocsin.domain.device import DeviceRows
 from tocsin.domain.outcome import Receipt
 from tocsin.domain.task import (
-    Handle,
     Job,
     OnlineBody,
     SendBody,
@@ -31,7 +30,13 @@ from tocsin.pipeline.books import BooksReader
 from tocsin.pipeline.fanout import Fanout
 from tocsin.pipeline.gate import Health, RecallGate
 from tocsin.pipeline.index import Indexer
-from tocsin.pipeline.settle import decide_give_back, decide_give_up, decide_settle, judge_batch
+from tocsin.pipeline.settle import (
+    decide_give_back,
+    decide_give_up,
+    decide_settle,
+    handles_of,
+    judge_batch,
+)
 from tocsin.pipeline.waiting import decide_online, decide_wait
 from tocsin.pipeline.window import Window
 from tocsin.ports import Channel, Channels, Presence
@@ -203,7 +208,7 @@ class Worker:
             # A batch of one is no evidence; many of them, all dead, are evidence against us.
             verdict.dead.extend(verdict.suspects)
         want = StepWant(devices=tuple(receipt.device for receipt in verdict.dead))
-        decide = decide_settle(verdict, begun.body, now, _handles(begun, receipts))
+        decide = decide_settle(verdict, begun.body, now, handles_of(begun, receipts))
         await self._write_until_it_holds(job, want, decide)
         if verdict.dead:
             channel_name = channel_of(job)
@@ -251,13 +256,6 @@ class Worker:
         task = await self._store.task(job.app, job.task)
         assert task is not None, f"job {job.number} of app {job.app} has no task"
         return task
-
-
-def _handles(begun: BegunJob, receipts: Sequence[Receipt]) -> list[Handle]:
-    """The vendor's names of what it took; nobody takes back an overwrite."""
-    if begun.task.overwrites is not None:
-        return []
-    return [Handle(it.device, it.handle) for it in receipts if it.handle]
 
 
 def channel_of(job: Job) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from pyroaring import BitMap
 from tocsin.domain.outcome import (
     POLICIES,
     Attempt,
+    BatchReceipts,
     Outcome,
     Past,
     Receipt,
@@ -65,6 +67,16 @@ def batches(draw: st.DrawFn) -> list[Receipt]:
     return [replace(it, device=at, epoch=at % 3) for at, it in enumerate(said, 1)]
 
 
+def columns(receipts: Sequence[Receipt]) -> BatchReceipts:
+    """The same batch as a list has it: what the first came to, and who came to something else."""
+    rest = replace(receipts[0], device=0, epoch=0)
+    apart = {
+        place: it for place, it in enumerate(receipts) if replace(it, device=0, epoch=0) != rest
+    }
+    return BatchReceipts([it.device for it in receipts], [it.epoch for it in receipts], rest, apart)
+
+
+Shape = Callable[[Sequence[Receipt]], Sequence[Receipt]]
 Fate = tuple[State, str, str] | tuple[str, int, str, int, int, str]
 
 
@@ -92,12 +104,13 @@ def breaks(receipt: Receipt) -> bool:
     return POLICIES[receipt.outcome].opens_breaker
 
 
-@given(batches(), ATTEMPT)
+@pytest.mark.parametrize("shape", [list, columns])
+@given(receipts=batches(), attempt=ATTEMPT)
 @settings(max_examples=400)
 def test_each_device_comes_to_what_it_would_alone(
-    receipts: Sequence[Receipt], attempt: Attempt
+    shape: Shape, receipts: Sequence[Receipt], attempt: Attempt
 ) -> None:
-    together = judge(receipts, attempt)
+    together = judge(shape(receipts), attempt)
     alone = [judge([receipt], attempt) for receipt in receipts]
     each = {device: fate for one in alone for device, fate in fates(one).items()}
     assert fates(together) == each
@@ -111,12 +124,13 @@ def test_each_device_comes_to_what_it_would_alone(
         assert len({int(wait).bit_length() for wait in own}) == 1
 
 
-@given(batches(), ATTEMPT)
+@pytest.mark.parametrize("shape", [list, columns])
+@given(receipts=batches(), attempt=ATTEMPT)
 @settings(max_examples=400)
 def test_tokens_and_breaker_are_judged_by_the_whole_batch(
-    receipts: Sequence[Receipt], attempt: Attempt
+    shape: Shape, receipts: Sequence[Receipt], attempt: Attempt
 ) -> None:
-    verdict = judge(receipts, attempt)
+    verdict = judge(shape(receipts), attempt)
     suspects = [it for it in receipts if it.outcome is Outcome.TOKEN_MISMATCH or it.gone_token]
     accepted = any(it.outcome is Outcome.ACCEPTED for it in receipts)
     accuses = is_too_dead(len(suspects), len(receipts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 from pyroaring import BitMap
@@ -10,10 +12,10 @@ from tocsin.domain.app import App
 from tocsin.domain.collapse import CollapseMark
 from tocsin.domain.device import Device, Route
 from tocsin.domain.message import NO_SOUND, Message
-from tocsin.domain.outcome import Outcome, Past, Receipt, State
-from tocsin.domain.task import Block, Job, Lane, SendBody, StepView, Task, WaitBody
+from tocsin.domain.outcome import BatchReceipts, Outcome, Past, Receipt, State
+from tocsin.domain.task import Block, Handle, Job, Lane, SendBody, StepView, Task, WaitBody
 from tocsin.pipeline.begin import BegunJob, batch_of, decide_begin
-from tocsin.pipeline.settle import decide_settle, judge_batch
+from tocsin.pipeline.settle import decide_settle, handles_of, judge_batch
 from tocsin.pipeline.waiting import WAIT_MAX_S, _next_look
 
 NOW = 1_767_225_600.0
@@ -250,3 +252,20 @@ def members(block: Block) -> set[int]:
 def test_who_has_waited_for_days_is_still_looked_at() -> None:
     later = _next_look(view(attempt=10_000), WaitBody(-1, (1,)), [1], NOW)
     assert NOW < later.not_before <= NOW + WAIT_MAX_S
+
+
+class Columns(BatchReceipts):
+    """Receipts that nobody may look at one by one."""
+
+    def __iter__(self) -> Iterator[Receipt]:
+        raise AssertionError("a receipt was made for each device")
+
+
+def test_a_list_is_settled_without_a_receipt_for_each_device() -> None:
+    refused = Receipt(device=2, outcome=Outcome.TOKEN_DEAD, epoch=1, handle="m2")
+    taken = Receipt(device=0, outcome=Outcome.ACCEPTED)
+    receipts = Columns(SENT.devices, (1, 1, 1), taken, {1: refused})
+    verdict = judge_batch(receipts, begun(), number=0, now=NOW, fraction=0.5, repeat_replaces=True)
+    assert verdict.settled[State.SENT, "0", ""] == BitMap([1, 3])
+    assert verdict.dead == [refused]
+    assert handles_of(begun(), receipts) == [Handle(2, "m2")]

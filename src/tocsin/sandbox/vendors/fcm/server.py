@@ -256,7 +256,10 @@ _JSON = (("content-type", "application/json; charset=UTF-8"),)
 
 
 def _account(credential: FcmCredential) -> ServiceAccount:
-    private = serialization.load_pem_private_key(credential.private_key.encode(), None)
+    # The sandbox's own: checking its numbers would take 30 ms.
+    private = serialization.load_pem_private_key(
+        credential.private_key.encode(), None, unsafe_skip_rsa_key_validation=True
+    )
     assert isinstance(private, rsa.RSAPrivateKey)
     return ServiceAccount(
         client_email=credential.client_email,

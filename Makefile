@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup judges demo test check fix unit contract sim trouble soak bench docs dist serve new-channel
 
+# The tests start two hundred processes; each would compile the sources anew if Python kept nothing.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PYTHON_FOLDERS = src tests scripts $(wildcard benchmarks)
 

@@ -137,11 +137,21 @@ def read_markers(root: Path) -> list[Marker]:
         name = path.relative_to(root).as_posix()
         markers += [
             _read_marker(name, node, decorator)
-            for node in ast.walk(ast.parse(text, name))
+            for node in _statements(ast.parse(text, name))
             for decorator in getattr(node, "decorator_list", ())
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == MARKER
         ]
     return sorted(markers, key=lambda marker: (marker.path, marker.line))
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement, whatever it stands in: what a marker can stand at, and no expression."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
 
 
 def _read_marker(path: str, node: ast.AST, call: ast.Call) -> Marker:

@@ -243,7 +243,7 @@ def only_the_demo_injects_faults(root: Path) -> list[Breach]:
         if found.module == FAULTY_SERVICE:
             breaches.append(source.breach(found.node, f"only a process runs {FAULTY_SERVICE}"))
     for source in package(root):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if _names_a_fault(node) and source.module != DEMO_STAGE:
                 breaches.append(source.breach(node, f"only {DEMO_STAGE} starts a faulty service"))
             if _makes_interceptors(node) and source.module not in (OPENING, FAULTY_SERVICE):

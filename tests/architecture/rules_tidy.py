@@ -297,7 +297,7 @@ def caches_are_bounded_by_one_class(root: Path) -> list[Breach]:
         source.breach(node, "evict with a BoundedCache (domain/bounded.py)")
         for source in package(root)
         if source.path not in EVICTING
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if _evicts(node)
     ]
 
@@ -337,7 +337,7 @@ def secrets_are_opened_in_one_place(root: Path) -> list[Breach]:
         source.breach(node, f"secrets are sealed and opened in {', '.join(VAULT_PLACES)}")
         for source in package(root)
         if source.path not in VAULT_PLACES
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Attribute)
         and node.attr in ("open", "seal")
         and dotted(node.value).lower().endswith("vault")

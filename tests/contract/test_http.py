@@ -302,3 +302,23 @@ async def test_who_may_no_longer_begin_is_not_sent_and_the_connection_serves_on(
         assert kind(await http.send(request_to(server, "2"), 5, lambda: False)) == "unsent"
         assert kind(await http.send(request_to(server, "3"), PATIENCE_S)) == "200"
         assert [seen.headers[ID_HEADER] for seen in server.seen] == ["1", "3"]
+
+
+@pytest.mark.evidence(
+    "a peer that answers no PING loses its connection",
+    topic="Channels and sandbox",
+    planted="no PING sent",
+)
+async def test_a_peer_that_falls_silent_loses_the_connection_before_the_deadline() -> None:
+    async with faulty_server() as server, open_http(HttpLimits(quiet_max_s=0.1)) as http:
+        server.answer = answer_never
+        live = asyncio.create_task(http.send(request_to(server, "live", http2=True), 0.5))
+        assert kind(await live) == "maybe_sent"
+        # It had answered our PINGs, so its connection is kept.
+        link = server.h2_link(0)
+        assert link.is_open
+        link.feed = lambda data: None  # type: ignore[method-assign]
+        silent = await http.send(request_to(server, "silent", http2=True), PATIENCE_S)
+        assert isinstance(silent, Fault)
+        assert (silent.kind, "PING" in silent.reason) == ("maybe_sent", True)
+        assert len(server.links) == 1

@@ -143,8 +143,10 @@ class OutgoingHttp:
         except (OSError, ValueError) as error:
             return _no_way(error)
         key = _key(request, proxy)
-        if not await self._make_room(key) or not self._is_open:
+        if not await self._make_room(key):
             return Fault("unsent", "too many different identities have requests under way")
+        if not self._is_open:
+            return Fault("unsent", "the HTTP client was closed")
         origins = self._groups.setdefault(key, {})
         place = (request.origin, address)
         if place not in origins:

@@ -12,7 +12,7 @@ that was under way is in doubt then. Sections are those of RFC 9113.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final, NoReturn
+from typing import ClassVar, Final, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from tocsin.adapters.http2.frames import (
@@ -129,6 +129,7 @@ class Http2Connection:
         self._consumed = 0
         self._idle_frames = 0
         self._goaway_last = STREAM_MAX
+        self._goaway_reason = ""
         self.is_ready = False
         """Whether the peer has said its SETTINGS: before them nothing is requested."""
         self.is_draining = False
@@ -238,7 +239,7 @@ class Http2Connection:
         self._blocked.clear()
         while self._streams:
             _, exchange = self._streams.popitem()
-            exchange.end(Fault("maybe_sent", reason))
+            exchange.end(Fault("maybe_sent", self._goaway_reason or reason))
 
     # --- what the peer says ----------------------------------------------------------------
 
@@ -459,15 +460,15 @@ class Http2Connection:
         if stream:
             raise PeerFault(PROTOCOL_ERROR, "GOAWAY on a stream")
         self._count_idle()
-        last, code = read_goaway(payload)
+        last, reason = read_goaway(payload)
         if last > self._goaway_last:
             raise PeerFault(PROTOCOL_ERROR, "a GOAWAY that takes streams back")
-        self._goaway_last = last
+        self._goaway_last, self._goaway_reason = last, f"the server went away ({reason})"
         self.is_draining = True
         for exchange in [it for stream, it in self._streams.items() if stream > last]:
             self._forget(exchange)
-            reason = f"the server went away before this request (code {code})"
-            exchange.end(Fault("maybe_sent" if exchange.status else "unsent", reason))
+            kind: Literal["maybe_sent", "unsent"] = "maybe_sent" if exchange.status else "unsent"
+            exchange.end(Fault(kind, self._goaway_reason))
 
     def _take_push(self, _flags: int, _stream: int, _payload: bytes) -> None:
         raise PeerFault(PROTOCOL_ERROR, "a push that was forbidden")

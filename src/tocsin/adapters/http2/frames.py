@@ -32,6 +32,8 @@ WINDOW: Final = 65_535
 """The window that everybody begins with."""
 WINDOW_MAX: Final = (1 << 31) - 1
 STREAM_MAX: Final = (1 << 31) - 1
+REASON_BYTES_MAX: Final = 100
+"""What is kept of the reason that a GOAWAY brings; APNs says there what it holds against us."""
 
 read_head: Final = struct.Struct(">BHBBL").unpack_from
 """The length's upper byte and its lower two, the kind, the flags, the stream."""
@@ -104,12 +106,16 @@ def read_number(payload: bytes) -> int:
     return int(_NUMBER.unpack(payload)[0])
 
 
-def read_goaway(payload: bytes) -> tuple[int, int]:
-    """The last stream that the peer looked at, and its error code."""
+def read_goaway(payload: bytes) -> tuple[int, str]:
+    """The last stream that the peer looked at, and what it says of its reason."""
     if len(payload) < 8:
         raise PeerFault(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
     last, code = _GOAWAY.unpack_from(payload)
-    return last & STREAM_MAX, code
+    words = payload[8 : 8 + REASON_BYTES_MAX].decode("latin-1")
+    return (
+        last & STREAM_MAX,
+        f"code {code}: {words}" if words.strip() and words.isprintable() else f"code {code}",
+    )
 
 
 def without_padding(flags: int, payload: bytes) -> bytes:

@@ -10,7 +10,6 @@ is repeated.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -100,10 +99,9 @@ class OriginLane:
 
     async def close(self, reason: str) -> None:
         """End all calls and the connection."""
-        self.opening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.opening
         self.fail(Fault("unsent", reason))
+        self.opening.cancel()
+        await asyncio.wait([self.opening])
         if self.socket is not None:
             self.socket.close(reason)
             await asyncio.wait([self.socket.lost], timeout=GOODBYE_MAX_S)
@@ -121,14 +119,18 @@ class OriginLane:
 
     async def _open(self) -> None:
         owner = self._owner
+        fault = Fault("unsent", f"the connection could not be opened{owner.by_proxy}")
         try:
             self.socket = await open_socket(owner.way, self._make, owner.limits)
         except SpeaksHttp1:
-            owner.note_http1(self)
-        except (OSError, TunnelFault, ValueError) as fault:
-            text = "it took too long" if isinstance(fault, TimeoutError) else str(fault)
-            owner.note_lost(self, Fault("unsent", f"cannot connect: {text}{owner.by_proxy}"))
-        else:
+            fault = SPEAKS_HTTP1
+        except (OSError, TunnelFault, ValueError) as error:
+            text = "it took too long" if isinstance(error, TimeoutError) else str(error)
+            fault = Fault("unsent", f"cannot connect: {text}{owner.by_proxy}")
+        finally:
+            if self.socket is None:
+                owner.note_unopened(self, fault)
+        if self.socket is not None:
             owner.note_opened(self)
             self._change()
 
@@ -158,8 +160,7 @@ class OriginLane:
         if socket is None or socket.is_paused:
             return
         connection = socket.connection
-        room = connection.room
-        while waiting and room > 0:
+        while waiting and connection.room > 0:
             exchange = waiting.popleft()
             if exchange.answer is not None:
                 continue
@@ -167,7 +168,6 @@ class OriginLane:
                 exchange.end(Fault("unsent", "it may no longer begin"))
                 continue
             connection.request(exchange)
-            room -= 1
         socket.used_at = self._loop.time()
         socket.flush()
 
@@ -231,14 +231,10 @@ class OriginPool:
         for exchange in reversed(surplus):
             self._lane().put(exchange)
 
-    def note_http1(self, lane: OriginLane) -> None:
-        """The server has chosen HTTP/1.1: whoever asked for both goes there."""
-        self._http1_until = self._loop.time() + HTTP1_KEPT_S
-        self._remove(lane)
-        lane.fail(SPEAKS_HTTP1)
-
-    def note_lost(self, lane: OriginLane, fault: Fault) -> None:
-        """A connection could not be opened; what waits for it may have another one."""
+    def note_unopened(self, lane: OriginLane, fault: Fault) -> None:
+        """What waits for this connection may have another one."""
+        if fault is SPEAKS_HTTP1:
+            self._http1_until = self._loop.time() + HTTP1_KEPT_S
         self._remove(lane)
         if any(other.socket is not None for other in self._lanes):
             self._place_again(lane)

@@ -292,3 +292,14 @@ def test_closing_says_goodbye_once_and_leaves_what_is_under_way_in_doubt() -> No
     assert exchange.answer == Fault("maybe_sent", "stopping")
     assert len(said(connection, GOAWAY)) == 1
     assert connection.room == 0
+
+
+def test_what_a_goaway_says_is_the_reason_of_all_that_ends_by_it() -> None:
+    connection = connected()
+    looked_at, disowned = begun(connection), begun(connection)
+    words = b'{"reason":"Shutdown"}'
+    connection.receive(frame(GOAWAY, 0, 0, struct.pack(">LL", 1, 0) + words))
+    connection.lose("the socket died")
+    reason = f"the server went away (code 0: {words.decode()})"
+    assert disowned.answer == Fault("unsent", reason)
+    assert looked_at.answer == Fault("maybe_sent", reason)
